@@ -1,0 +1,159 @@
+//! How nodes hint to one another: the trait, what it promises, and the backends behind it.
+//!
+//! The store decides, the bus hints: whatever a bus loses, the registry reads from the store.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::ids::{LlmId, MessageId, RoomId, Seq, UserId};
+
+pub mod local;
+pub mod lossy;
+
+/// Events of a log, ready to be sent: each framed, one behind the other.
+#[derive(Debug, Clone)]
+pub struct LogBatch {
+    /// Position of the first.
+    pub first: Seq,
+    /// Position of the last.
+    pub last: Seq,
+    /// The frames of `first..=last`.
+    pub frames: Bytes,
+    /// What the events are, as far as delivery must know; in order, shared by all sessions.
+    pub notes: Arc<[Note]>,
+}
+
+/// What delivery must know of a lasting event without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// An answer began.
+    RunStarted(LiveAnswer),
+    /// An answer ended: late chunks of it are dropped.
+    RunEnded(MessageId),
+    /// This user's streams must end.
+    Expelled {
+        /// Whose.
+        user: UserId,
+        /// Why.
+        reason: Expulsion,
+    },
+    /// Every stream must end.
+    RoomEnded,
+    /// A membership changed; in large rooms these are merged.
+    Membership {
+        /// Which event.
+        seq: Seq,
+        /// A new member.
+        joined: bool,
+        /// A member less.
+        left: bool,
+    },
+}
+
+/// Why a user's streams end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expulsion {
+    /// They left.
+    Left,
+    /// An ADMIN removed them.
+    Removed,
+    /// An ADMIN banned them.
+    Banned,
+}
+
+/// An answer that is being written, with its text so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveAnswer {
+    /// Which answer.
+    pub message_id: MessageId,
+    /// Who answers.
+    pub llm_id: LlmId,
+    /// The message that asked.
+    pub reply_to: MessageId,
+    /// What has been sent of it.
+    pub text: String,
+    /// When it began.
+    pub started_at: crate::clock::Timestamp,
+}
+
+/// Something that is not stored.
+#[derive(Debug, Clone)]
+pub struct Transient {
+    /// The framed event.
+    pub frame: Bytes,
+    /// Who gets it.
+    pub audience: Audience,
+    /// What it is, as far as delivery must know.
+    pub content: TransientContent,
+}
+
+/// Who gets a transient event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody in the room.
+    Room,
+    /// Everybody but this user.
+    Others(UserId),
+    /// Everybody but this connection.
+    OtherConnections(crate::ids::ConnectionId),
+    /// These users.
+    Users(Arc<[UserId]>),
+}
+
+/// What a transient event is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransientContent {
+    /// More text of an answer.
+    Chunk {
+        /// Which answer.
+        message_id: MessageId,
+        /// Where `text` begins, in bytes.
+        offset: usize,
+        /// What follows.
+        text: String,
+    },
+    /// Anything else.
+    Other,
+}
+
+/// What travels on a bus.
+#[derive(Debug, Clone)]
+pub enum BusMessage {
+    /// Lasting.
+    Log(LogBatch),
+    /// Not stored.
+    Transient(Transient),
+}
+
+/// Takes what arrives. Called on the bus's own task; must not block.
+pub trait Subscriber: Send + Sync + fmt::Debug {
+    /// Something arrived for a room.
+    fn deliver(&self, room: &RoomId, message: BusMessage);
+}
+
+/// Carries messages to every node, this one included.
+///
+/// # Contract
+///
+/// * At most once, in no particular order, perhaps never: a receiver fills holes from the store.
+/// * `publish` never waits and never fails visibly; what could not be sent is lost.
+/// * A message published on a node is also delivered to that node's subscriber.
+/// * [`Bus::is_reliable`] promises more: each message exactly once, in the order of `publish`, before `publish`
+///   returns.
+pub trait Bus: Send + Sync + fmt::Debug + 'static {
+    /// The backend's name, as in `bus.kind`.
+    fn name(&self) -> &'static str;
+
+    /// Whether nothing is lost, repeated or reordered. If not, receivers look at the store's head from time to time.
+    fn is_reliable(&self) -> bool;
+
+    /// Whether other processes receive.
+    fn is_shared(&self) -> bool;
+
+    /// Sets who receives on this node; once, before anything is published.
+    fn attach(&self, subscriber: Arc<dyn Subscriber>);
+
+    /// Sends to every node.
+    fn publish(&self, room: &RoomId, message: BusMessage);
+}

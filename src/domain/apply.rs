@@ -1,0 +1,150 @@
+//! The room that an event leaves behind.
+//!
+//! Never refuses and never asks: what is in the log has happened. An event that makes no sense on this state (a
+//! log written by a newer server) changes as much as it can.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::domain::{
+    event::{Event, MemberChange, NewRoom, Recorded, Vote},
+    llm::LlmConfig,
+    message::Message,
+    room::{Member, Room, Status},
+};
+
+/// The room after its first event, which creates it.
+pub fn create(first: &Recorded) -> Option<Room> {
+    let Event::RoomCreated(NewRoom { id, profile, created_by, llms }) = &first.event else {
+        return None;
+    };
+    Some(Room {
+        id: id.clone(),
+        profile: profile.clone(),
+        status: Status::Waiting,
+        created_at: first.at,
+        created_by: created_by.clone(),
+        members: BTreeMap::new(),
+        banned: BTreeSet::new(),
+        llms: llms.clone(),
+        polls: BTreeMap::new(),
+        recent: VecDeque::new(),
+        runs: BTreeMap::new(),
+        seq: first.seq,
+        fence: first.seq,
+    })
+}
+
+/// The room a whole log leaves behind; `None` for a log that does not begin with a creation.
+pub fn fold<'a>(log: impl IntoIterator<Item = &'a Recorded>) -> Option<Room> {
+    let mut log = log.into_iter();
+    let mut room = create(log.next()?)?;
+    for recorded in log {
+        apply(&mut room, recorded);
+    }
+    Some(room)
+}
+
+/// Moves a room one event on.
+pub fn apply(room: &mut Room, recorded: &Recorded) {
+    room.seq = recorded.seq;
+    if recorded.event.moves_fence() {
+        room.fence = recorded.seq;
+    }
+    match &recorded.event {
+        Event::RoomCreated(_) => {}
+        Event::RoomActivated => room.status = Status::Active,
+        Event::RoomUpdated(profile) => room.profile = profile.clone(),
+        Event::RoomEnded { .. } => room.status = Status::Ended(recorded.at),
+        Event::MemberChanged { member, change, .. } => member_changed(room, member, *change),
+        Event::MessagePosted(message) => {
+            room.push_recent(Message { seq: recorded.seq, at: recorded.at, ..message.clone() });
+        }
+        Event::MessageEdited { message_id, content, mentions } => {
+            room.change_recent(*message_id, |m| m.edit(content, mentions, recorded.at));
+        }
+        Event::MessageDeleted { message_id, .. } => room.change_recent(*message_id, Message::delete),
+        Event::ReactionChanged { message_id, user, emoji, added } => {
+            room.change_recent(*message_id, |m| m.react(user, emoji, *added));
+        }
+        Event::LlmAdded(llm) | Event::LlmUpdated(llm) => put_llm(room, llm),
+        Event::LlmRemoved(id) => room.llms.retain(|llm| &llm.id != id),
+        Event::PollCreated(poll) => {
+            room.polls.insert(poll.id, poll.clone());
+        }
+        Event::PollVoted { vote, .. } => voted(room, vote),
+        Event::VoteRetracted { poll_id, voter, .. } => {
+            if let Some(poll) = room.polls.get_mut(poll_id) {
+                poll.ballots.remove(voter);
+            }
+        }
+        Event::PollClosed { poll, .. } => {
+            // Kept while a message shows it; after that it is read from the store.
+            if room.recent.iter().any(|m| m.poll_id == Some(poll.id)) {
+                room.polls.insert(poll.id, poll.clone());
+            } else {
+                room.polls.remove(&poll.id);
+            }
+        }
+        Event::RunStarted(run) => {
+            room.runs.insert(run.message_id, run.clone());
+        }
+        Event::RunEnded { run, .. } => {
+            room.runs.remove(&run.message_id);
+        }
+    }
+}
+
+/// Applies an event to a message that is no longer part of the state.
+pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
+    match &recorded.event {
+        Event::MessageEdited { content, mentions, .. } => message.edit(content, mentions, recorded.at),
+        Event::MessageDeleted { .. } => message.delete(),
+        Event::ReactionChanged { user, emoji, added, .. } => message.react(user, emoji, *added),
+        Event::RoomCreated(_)
+        | Event::RoomActivated
+        | Event::RoomUpdated(_)
+        | Event::RoomEnded { .. }
+        | Event::MemberChanged { .. }
+        | Event::MessagePosted(_)
+        | Event::LlmAdded(_)
+        | Event::LlmUpdated(_)
+        | Event::LlmRemoved(_)
+        | Event::PollCreated(_)
+        | Event::PollVoted { .. }
+        | Event::VoteRetracted { .. }
+        | Event::PollClosed { .. }
+        | Event::RunStarted(_)
+        | Event::RunEnded { .. } => {}
+    }
+}
+
+fn member_changed(room: &mut Room, member: &Member, change: MemberChange) {
+    match change {
+        MemberChange::Joined | MemberChange::Updated => {
+            room.members.insert(member.id.clone(), member.clone());
+        }
+        MemberChange::Left | MemberChange::Removed => {
+            room.members.remove(&member.id);
+        }
+        MemberChange::Banned => {
+            room.members.remove(&member.id);
+            room.banned.insert(member.id.clone());
+        }
+        MemberChange::Unbanned => {
+            room.banned.remove(&member.id);
+        }
+    }
+}
+
+fn put_llm(room: &mut Room, llm: &LlmConfig) {
+    match room.llms.iter_mut().find(|l| l.id == llm.id) {
+        Some(slot) => *slot = llm.clone(),
+        None => room.llms.push(llm.clone()),
+    }
+}
+
+fn voted(room: &mut Room, vote: &Vote) {
+    if let Some(poll) = room.polls.get_mut(&vote.poll_id) {
+        poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
+    }
+}

@@ -1,0 +1,198 @@
+//! What can be asked of a room, and by whom.
+
+use std::time::Duration;
+
+use crate::{
+    domain::{
+        event::NewRoom,
+        llm::{LlmConfig, LlmPatch, Run, RunEnd, RunReport},
+        message::Author,
+        room::{Role, Visibility},
+    },
+    ids::{LlmId, MessageId, OptionId, PollId, UserId},
+};
+
+/// On whose authority a command is carried out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Actor {
+    /// A person, with the rights of their role.
+    User(UserId),
+    /// An LLM of the room, with its own few rights.
+    Llm(LlmId),
+    /// The server: starting and ending answers, deadlines.
+    Server,
+}
+
+impl Actor {
+    /// The member who acts, if it is one.
+    pub fn author(&self) -> Option<Author> {
+        match self {
+            Self::User(id) => Some(Author::User(id.clone())),
+            Self::Llm(id) => Some(Author::Llm(id.clone())),
+            Self::Server => None,
+        }
+    }
+}
+
+/// What a user says of themselves on joining.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinProfile {
+    /// Empty: the user id.
+    pub name: String,
+    /// Only VIEWER is taken from a client; see [`crate::domain::decide`].
+    pub role: Option<Role>,
+    /// A few words under the name.
+    pub title: String,
+    /// An emoji or a URL.
+    pub avatar: String,
+}
+
+/// An option of a poll that is to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionInput {
+    /// What it says.
+    pub text: String,
+    /// More about it.
+    pub description: String,
+}
+
+/// A poll that is to be created.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PollInput {
+    /// What is asked.
+    pub question: String,
+    /// 2 to 20.
+    pub options: Vec<OptionInput>,
+    /// A ballot may name several.
+    pub allow_multiple: bool,
+    /// No voter leaves the server.
+    pub anonymous: bool,
+    /// LLMs may not opt out.
+    pub mandatory: bool,
+    /// No votes are shown before the end.
+    pub hide_results: bool,
+    /// The server closes it after this time.
+    pub closes_in: Option<Duration>,
+}
+
+/// What a message is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageInput {
+    /// The text.
+    pub content: String,
+    /// Empty: `text/plain`.
+    pub content_type: String,
+    /// The message it answers.
+    pub reply_to: Option<MessageId>,
+    /// Ids or names of LLMs to call besides those in the text.
+    pub mentions: Vec<String>,
+}
+
+/// What a room is asked to do. Every variant that succeeds ends in zero or more lasting events.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Begin the log.
+    CreateRoom(NewRoom),
+    /// Become a member, or come back.
+    Join(JoinProfile),
+    /// End one's membership.
+    Leave,
+    /// Say something.
+    SendMessage(MessageInput),
+    /// Replace the text of one's own message.
+    EditMessage {
+        /// Which.
+        message_id: MessageId,
+        /// The new text.
+        content: String,
+    },
+    /// Remove the text of a message.
+    DeleteMessage {
+        /// Which.
+        message_id: MessageId,
+    },
+    /// Give or take back a reaction.
+    React {
+        /// To which message.
+        message_id: MessageId,
+        /// Which emoji.
+        emoji: String,
+        /// false: take it back.
+        add: bool,
+    },
+    /// Add an LLM.
+    AddLlm(LlmConfig),
+    /// Change an LLM.
+    UpdateLlm {
+        /// Which.
+        llm_id: LlmId,
+        /// What.
+        patch: LlmPatch,
+    },
+    /// Remove an LLM.
+    RemoveLlm(LlmId),
+    /// Ask everybody.
+    CreatePoll(PollInput),
+    /// Set one's ballot.
+    CastVote {
+        /// In which poll.
+        poll_id: PollId,
+        /// The whole ballot.
+        options: Vec<OptionId>,
+        /// Why.
+        reason: String,
+    },
+    /// Take back one's ballot.
+    RetractVote(PollId),
+    /// End a poll.
+    ClosePoll(PollId),
+    /// Change name, description or visibility.
+    UpdateRoom {
+        /// See [`crate::domain::room::Profile::name`].
+        name: Option<String>,
+        /// See [`crate::domain::room::Profile::description`].
+        description: Option<String>,
+        /// See [`crate::domain::room::Profile::visibility`].
+        visibility: Option<Visibility>,
+    },
+    /// Change a member's role.
+    UpdateMember {
+        /// Whose.
+        user_id: UserId,
+        /// To what.
+        role: Role,
+    },
+    /// Remove, ban or unban a member.
+    RemoveMember {
+        /// Whom.
+        user_id: UserId,
+        /// For good.
+        ban: bool,
+        /// Why.
+        reason: String,
+    },
+    /// End the room.
+    EndRoom {
+        /// Why.
+        reason: String,
+    },
+    /// Begin an answer.
+    StartRun(Run),
+    /// End an answer.
+    FinishRun(RunOutcome),
+}
+
+/// How an answer ended, and what it said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunOutcome {
+    /// Which answer.
+    pub message_id: MessageId,
+    /// How it ended.
+    pub end: RunEnd,
+    /// The authoritative text; empty: nothing is said.
+    pub text: String,
+    /// Other LLMs it called by a tool.
+    pub mentions: Vec<LlmId>,
+    /// Cost and timing.
+    pub report: RunReport,
+}

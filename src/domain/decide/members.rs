@@ -1,0 +1,159 @@
+//! Who is a member, and with which role.
+
+use crate::{
+    domain::{
+        command::JoinProfile,
+        decide::{Context, Decision, require},
+        event::{Event, MemberChange},
+        limits::{AVATAR_CHARS, DISPLAY_NAME_CHARS, REASON_CHARS, TITLE_CHARS, check_chars, check_name},
+        permissions::Action,
+        rejection::{Code, Rejection},
+        room::{Member, Role, Room, Status},
+    },
+    ids::UserId,
+};
+
+pub(super) fn join(
+    room: &Room,
+    user: &UserId,
+    profile: JoinProfile,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    check_name("join.display_name", &profile.name, DISPLAY_NAME_CHARS)?;
+    check_name("join.title", &profile.title, TITLE_CHARS)?;
+    check_name("join.avatar", &profile.avatar, AVATAR_CHARS)?;
+    if room.banned.contains(user) {
+        return Err(Rejection::denied(format!("{user} is banned from this room")));
+    }
+    match room.members.get(user) {
+        Some(member) => Ok(rejoin(member, profile, context)),
+        None => first_join(room, user, profile, context),
+    }
+}
+
+/// Who is a member already keeps the role the room has for them, whatever the client says.
+fn rejoin(member: &Member, profile: JoinProfile, context: &mut Context<'_>) -> Decision {
+    let now = Member {
+        name: if profile.name.is_empty() { member.name.clone() } else { profile.name },
+        title: profile.title,
+        avatar: profile.avatar,
+        ..member.clone()
+    };
+    if &now == member {
+        return Decision::nothing();
+    }
+    Decision::fenced(vec![context.event(changed(now, MemberChange::Updated, None))])
+}
+
+fn first_join(
+    room: &Room,
+    user: &UserId,
+    profile: JoinProfile,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let max = context.limits.members_per_room;
+    if room.members.len() >= max {
+        return Err(Rejection::new(Code::ResourceExhausted, format!("a room has at most {max} members")));
+    }
+    let member = Member {
+        id: user.clone(),
+        name: if profile.name.is_empty() { user.to_string() } else { profile.name },
+        role: first_role(room, user, profile.role),
+        title: profile.title,
+        avatar: profile.avatar,
+        joined_at: context.at,
+    };
+    let mut events = Vec::new();
+    if room.status == Status::Waiting {
+        events.push(context.event(Event::RoomActivated));
+    }
+    events.push(context.event(changed(member, MemberChange::Joined, None)));
+    Ok(Decision::fenced(events))
+}
+
+/// A client may ask for less than MEMBER, never for more: ADMIN is the creator, or in a room without one whoever
+/// comes first.
+fn first_role(room: &Room, user: &UserId, asked: Option<Role>) -> Role {
+    let creator = match &room.created_by {
+        Some(creator) => creator == user,
+        None => room.status == Status::Waiting,
+    };
+    match asked {
+        _ if creator => Role::Admin,
+        Some(Role::Viewer) => Role::Viewer,
+        Some(Role::Member | Role::Admin) | None => Role::Member,
+    }
+}
+
+pub(super) fn leave(room: &Room, user: &UserId, context: &mut Context<'_>) -> Result<Decision, Rejection> {
+    let member = require(room, user, Action::Read)?.clone();
+    Ok(Decision::fenced(vec![context.event(changed(member, MemberChange::Left, None))]))
+}
+
+pub(super) fn update(
+    room: &Room,
+    by: &UserId,
+    user: &UserId,
+    role: Role,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    require(room, by, Action::Moderate)?;
+    let Some(member) = room.members.get(user) else {
+        return Err(Rejection::not_found("member", user));
+    };
+    if member.role == role {
+        return Ok(Decision::nothing());
+    }
+    let admins = room.members.values().filter(|m| m.role == Role::Admin).count();
+    if member.role == Role::Admin && admins == 1 {
+        return Err(Rejection::denied(format!("{user} is the only ADMIN of the room")));
+    }
+    let now = Member { role, ..member.clone() };
+    Ok(Decision::fenced(vec![context.event(changed(now, MemberChange::Updated, Some(by.clone())))]))
+}
+
+pub(super) fn remove(
+    room: &Room,
+    by: &UserId,
+    user: UserId,
+    ban: bool,
+    reason: String,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    require(room, by, Action::Moderate)?;
+    check_chars("remove_member.reason", &reason, REASON_CHARS)?;
+    if by == &user {
+        return Err(Rejection::field("remove_member.user_id", "is yourself: use leave"));
+    }
+    let banned = room.banned.contains(&user);
+    let change = match (room.members.get(&user), ban) {
+        (Some(_), true) => MemberChange::Banned,
+        (Some(_), false) => MemberChange::Removed,
+        (None, true) if banned => return Ok(Decision::nothing()),
+        (None, true) => MemberChange::Banned,
+        (None, false) if banned => MemberChange::Unbanned,
+        (None, false) => return Err(Rejection::not_found("member", user)),
+    };
+    let member = room.members.get(&user).cloned().unwrap_or_else(|| stranger(user, context));
+    let mut event = changed(member, change, Some(by.clone()));
+    if let Event::MemberChanged { reason: why, .. } = &mut event {
+        *why = reason;
+    }
+    Ok(Decision::fenced(vec![context.event(event)]))
+}
+
+/// Somebody who can be banned without ever having been here.
+fn stranger(user: UserId, context: &Context<'_>) -> Member {
+    Member {
+        name: user.to_string(),
+        id: user,
+        role: Role::Viewer,
+        title: String::new(),
+        avatar: String::new(),
+        joined_at: context.at,
+    }
+}
+
+fn changed(member: Member, change: MemberChange, by: Option<UserId>) -> Event {
+    Event::MemberChanged { member, change, by, reason: String::new() }
+}

@@ -1,0 +1,196 @@
+//! Messages: sent, edited, deleted, reacted to.
+
+use crate::{
+    domain::{
+        command::MessageInput,
+        decide::{Context, Decision, NewEvent, require},
+        event::Event,
+        limits::{CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, check_name},
+        mention,
+        message::{Author, Message, PLAIN_TEXT},
+        permissions::Action,
+        rejection::{Code, Rejection},
+        room::{Role, Room},
+    },
+    ids::{EventId, LlmId, MessageId, Seq, UserId},
+};
+
+pub(super) fn send(
+    room: &Room,
+    user: &UserId,
+    input: MessageInput,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let member = require(room, user, Action::Write)?;
+    check_content("message.content", &input.content, context.limits.message_bytes)?;
+    check_name("message.content_type", &input.content_type, CONTENT_TYPE_CHARS)?;
+    if input.mentions.len() > MENTIONS {
+        let len = input.mentions.len();
+        return Err(Rejection::field(
+            "message.mentions",
+            format_args!("must have at most {MENTIONS} names, has {len}"),
+        ));
+    }
+    if let Some(id) = input.reply_to {
+        let target = target(room, id, context)?;
+        if target.deleted {
+            return Err(Rejection::not_found("message", id));
+        }
+    }
+    let id = MessageId((context.new_id)());
+    let content_type = if input.content_type.is_empty() { PLAIN_TEXT.to_owned() } else { input.content_type };
+    let mentions = mentions_in(room, &input.content, &content_type, &input.mentions);
+    let message = Message {
+        content_type,
+        reply_to: input.reply_to,
+        mentions,
+        ..plain(id, Author::User(user.clone()), member.name.clone(), input.content, context)
+    };
+    Ok(Decision::free(vec![posted(message)]))
+}
+
+pub(super) fn edit(
+    room: &Room,
+    user: &UserId,
+    message_id: MessageId,
+    content: String,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    require(room, user, Action::Write)?;
+    check_content("edit_message.content", &content, context.limits.message_bytes)?;
+    let message = living_target(room, message_id, context)?;
+    if message.author.user() != Some(user) {
+        return Err(Rejection::denied("only its author may edit a message"));
+    }
+    if message.poll_id.is_some() {
+        return Err(Rejection::field("edit_message.message_id", "is a poll, which cannot be edited"));
+    }
+    if message.content == content {
+        return Ok(Decision::nothing());
+    }
+    let mentions = mentions_in(room, &content, &message.content_type, &[]);
+    Ok(Decision::free(vec![context.event(Event::MessageEdited { message_id, content, mentions })]))
+}
+
+pub(super) fn delete(
+    room: &Room,
+    user: &UserId,
+    message_id: MessageId,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let member = require(room, user, Action::Write)?;
+    let message = target(room, message_id, context)?;
+    if message.author.user() != Some(user) && member.role != Role::Admin {
+        return Err(Rejection::denied("only its author or an ADMIN may delete a message"));
+    }
+    if message.poll_id.is_some() {
+        return Err(Rejection::field("delete_message.message_id", "is a poll: close it instead"));
+    }
+    if message.deleted {
+        return Ok(Decision::nothing());
+    }
+    let deleted = Event::MessageDeleted { message_id, by: user.clone() };
+    Ok(Decision::free(vec![context.event(deleted)]))
+}
+
+pub(super) fn react(
+    room: &Room,
+    user: &UserId,
+    message_id: MessageId,
+    emoji: String,
+    add: bool,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    require(room, user, Action::Write)?;
+    if emoji.is_empty() || emoji.len() > EMOJI_BYTES {
+        let len = emoji.len();
+        return Err(Rejection::field(
+            "react.emoji",
+            format_args!("must have 1 to {EMOJI_BYTES} bytes, has {len}"),
+        ));
+    }
+    // Joined emoji contain U+200D, which is otherwise refused in names.
+    if let Some(c) = emoji.chars().find(|c| c.is_control() || c.is_whitespace()) {
+        return Err(Rejection::field("react.emoji", format_args!("must not contain {c:?}")));
+    }
+    let message = living_target(room, message_id, context)?;
+    if message.has_reaction(user, &emoji) == add {
+        return Ok(Decision::nothing());
+    }
+    let known = message.reactions.iter().any(|r| r.emoji == emoji);
+    if add && !known && message.reactions.len() >= EMOJI_PER_MESSAGE {
+        return Err(Rejection::new(
+            Code::ResourceExhausted,
+            format!("a message has at most {EMOJI_PER_MESSAGE} different emoji"),
+        ));
+    }
+    let event = Event::ReactionChanged { message_id, user: user.clone(), emoji, added: add };
+    Ok(Decision::free(vec![context.event(event)]))
+}
+
+/// A plain message; its position is set when it is appended.
+pub(super) fn plain(
+    id: MessageId,
+    author: Author,
+    author_name: String,
+    content: String,
+    context: &Context<'_>,
+) -> Message {
+    Message {
+        id,
+        seq: Seq::ZERO,
+        author,
+        author_name,
+        content,
+        content_type: PLAIN_TEXT.to_owned(),
+        reply_to: None,
+        at: context.at,
+        poll_id: None,
+        mentions: Vec::new(),
+        edited_at: None,
+        deleted: false,
+        reactions: Vec::new(),
+        partial: false,
+        chain_depth: 0,
+        from_run: false,
+    }
+}
+
+pub(super) fn posted(message: Message) -> NewEvent {
+    NewEvent { event_id: EventId::from(message.id), event: Event::MessagePosted(message) }
+}
+
+/// The LLMs that a text and a list of names mention. Only text is searched: an `@all` inside a JSON body calls
+/// nobody.
+fn mentions_in(room: &Room, content: &str, content_type: &str, names: &[String]) -> Vec<LlmId> {
+    let text = if content_type.starts_with("text/") { content } else { "" };
+    mention::resolve(&room.llms, text, names)
+}
+
+fn check_content(field: &'static str, content: &str, max: usize) -> Result<(), Rejection> {
+    if content.trim().is_empty() {
+        return Err(Rejection::field(field, "must not be empty"));
+    }
+    let len = content.len();
+    if len > max {
+        return Err(Rejection::field(field, format_args!("must have at most {max} bytes, has {len}")));
+    }
+    Ok(())
+}
+
+fn target<'a>(room: &'a Room, id: MessageId, context: &'a Context<'_>) -> Result<&'a Message, Rejection> {
+    room.recent_message(id)
+        .or(context.facts.message.as_ref().filter(|m| m.id == id))
+        .ok_or_else(|| Rejection::not_found("message", id))
+}
+
+fn living_target<'a>(
+    room: &'a Room,
+    id: MessageId,
+    context: &'a Context<'_>,
+) -> Result<&'a Message, Rejection> {
+    match target(room, id, context)? {
+        message if message.deleted => Err(Rejection::not_found("message", id)),
+        message => Ok(message),
+    }
+}

@@ -1,0 +1,202 @@
+//! A room and a command give events, or a rejection.
+//!
+//! Nothing here waits, reads a clock or makes up an id: what is needed comes in through [`Context`]. A decision is
+//! valid for the state it was made on; whether that state still held is checked by the store (the fence).
+
+mod llms;
+mod members;
+mod messages;
+mod polls;
+mod rooms;
+mod runs;
+
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        command::{Actor, Command},
+        event::Event,
+        limits::Limits,
+        message::Message,
+        permissions::{self, Action},
+        poll::Poll,
+        rejection::Rejection,
+        room::{Member, Room},
+    },
+    ids::{EventId, MessageId, PollId, UserId},
+};
+
+/// What a decision may look at besides the room and the command.
+#[allow(missing_debug_implementations, reason = "holds a closure")]
+pub struct Context<'a> {
+    /// Now.
+    pub at: Timestamp,
+    /// How large things may be.
+    pub limits: &'a Limits,
+    /// What [`lookup`] asked for, if it exists.
+    pub facts: &'a Facts,
+    /// Makes time-ordered ids.
+    pub new_id: &'a mut dyn FnMut() -> Uuid,
+}
+
+/// Something older than the state keeps, read from the store beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The message a command names.
+    pub message: Option<Message>,
+    /// The poll a command names.
+    pub poll: Option<Poll>,
+}
+
+/// What must be read before a command can be decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lookup {
+    /// A message that has left [`Room::recent`].
+    Message(MessageId),
+    /// A poll that has left [`Room::polls`].
+    Poll(PollId),
+}
+
+/// What the state lacks for this command.
+pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
+    match command {
+        Command::SendMessage(input) => {
+            input.reply_to.filter(|id| room.recent_message(*id).is_none()).map(Lookup::Message)
+        }
+        Command::EditMessage { message_id, .. }
+        | Command::DeleteMessage { message_id }
+        | Command::React { message_id, .. } => {
+            room.recent_message(*message_id).is_none().then_some(Lookup::Message(*message_id))
+        }
+        Command::CastVote { poll_id, .. } | Command::RetractVote(poll_id) | Command::ClosePoll(poll_id) => {
+            (!room.polls.contains_key(poll_id)).then_some(Lookup::Poll(*poll_id))
+        }
+        Command::CreateRoom(_)
+        | Command::Join(_)
+        | Command::Leave
+        | Command::AddLlm(_)
+        | Command::UpdateLlm { .. }
+        | Command::RemoveLlm(_)
+        | Command::CreatePoll(_)
+        | Command::UpdateRoom { .. }
+        | Command::UpdateMember { .. }
+        | Command::RemoveMember { .. }
+        | Command::EndRoom { .. }
+        | Command::StartRun(_)
+        | Command::FinishRun(_) => None,
+    }
+}
+
+/// An event that is to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEvent {
+    /// Unique; for a message its id.
+    pub event_id: EventId,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What a command comes to.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Decision {
+    /// In order; all or none are appended. Empty: the command changes nothing.
+    pub events: Vec<NewEvent>,
+    /// Whether the decision rests on state that another node might be changing.
+    pub fenced: bool,
+}
+
+impl Decision {
+    /// The command changes nothing.
+    fn nothing() -> Self {
+        Self::default()
+    }
+
+    /// Events that rest on members, polls, LLMs or the life of the room.
+    fn fenced(events: Vec<NewEvent>) -> Self {
+        Self { events, fenced: true }
+    }
+
+    /// Events that are right whatever happens beside them.
+    fn free(events: Vec<NewEvent>) -> Self {
+        Self { events, fenced: false }
+    }
+}
+
+impl Context<'_> {
+    fn event(&mut self, event: Event) -> NewEvent {
+        NewEvent { event_id: EventId((self.new_id)()), event }
+    }
+}
+
+/// Decides the first command of a room.
+pub fn create(command: Command, context: &mut Context<'_>) -> Result<Decision, Rejection> {
+    match command {
+        Command::CreateRoom(room) => rooms::create(room, context),
+        other => Err(Rejection::new(
+            crate::domain::rejection::Code::RoomNotFound,
+            format!("{other:?} needs a room"),
+        )),
+    }
+}
+
+/// Decides a command on a room.
+pub fn decide(
+    room: &Room,
+    actor: &Actor,
+    command: Command,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    if room.has_ended() {
+        return Err(Rejection::room_ended());
+    }
+    match command {
+        Command::CreateRoom(new) => Err(Rejection::new(
+            crate::domain::rejection::Code::AlreadyExists,
+            format!("the room {} exists already", new.id),
+        )),
+        Command::Join(profile) => members::join(room, user(actor)?, profile, context),
+        Command::Leave => members::leave(room, user(actor)?, context),
+        Command::UpdateMember { user_id, role } => {
+            members::update(room, user(actor)?, &user_id, role, context)
+        }
+        Command::RemoveMember { user_id, ban, reason } => {
+            members::remove(room, user(actor)?, user_id, ban, reason, context)
+        }
+        Command::SendMessage(input) => messages::send(room, user(actor)?, input, context),
+        Command::EditMessage { message_id, content } => {
+            messages::edit(room, user(actor)?, message_id, content, context)
+        }
+        Command::DeleteMessage { message_id } => messages::delete(room, user(actor)?, message_id, context),
+        Command::React { message_id, emoji, add } => {
+            messages::react(room, user(actor)?, message_id, emoji, add, context)
+        }
+        Command::AddLlm(llm) => llms::add(room, user(actor)?, llm, context),
+        Command::UpdateLlm { llm_id, patch } => llms::update(room, user(actor)?, &llm_id, patch, context),
+        Command::RemoveLlm(llm_id) => llms::remove(room, user(actor)?, llm_id, context),
+        Command::CreatePoll(input) => polls::create(room, actor, input, context),
+        Command::CastVote { poll_id, options, reason } => {
+            polls::vote(room, actor, poll_id, options, reason, context)
+        }
+        Command::RetractVote(poll_id) => polls::retract(room, actor, poll_id, context),
+        Command::ClosePoll(poll_id) => polls::close(room, actor, poll_id, context),
+        Command::UpdateRoom { name, description, visibility } => {
+            rooms::update(room, user(actor)?, name, description, visibility, context)
+        }
+        Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
+        Command::StartRun(run) => runs::start(room, run, context),
+        Command::FinishRun(outcome) => runs::finish(room, outcome, context),
+    }
+}
+
+/// The person who acts; a few commands are for people only.
+fn user(actor: &Actor) -> Result<&UserId, Rejection> {
+    match actor {
+        Actor::User(id) => Ok(id),
+        Actor::Llm(_) | Actor::Server => Err(Rejection::denied("only people may do this")),
+    }
+}
+
+fn require<'a>(room: &'a Room, user: &UserId, action: Action) -> Result<&'a Member, Rejection> {
+    permissions::require(room, user, action)
+}

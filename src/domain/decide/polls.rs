@@ -1,0 +1,240 @@
+//! Polls: created, voted on, closed.
+
+use crate::{
+    domain::{
+        command::{Actor, OptionInput, PollInput},
+        decide::{Context, Decision, messages, require},
+        event::{Event, Vote},
+        limits::{
+            OPEN_POLLS, POLL_DEADLINE_MS, POLL_OPTION_CHARS, POLL_OPTION_DESCRIPTION_CHARS, POLL_OPTIONS,
+            POLL_QUESTION_CHARS, REASON_CHARS, check_chars, check_required,
+        },
+        message::{Author, Message},
+        permissions::Action,
+        poll::{Ballot, Poll, PollOption},
+        rejection::{Code, Rejection},
+        room::{Role, Room},
+    },
+    ids::{MessageId, OptionId, PollId},
+};
+
+pub(super) fn create(
+    room: &Room,
+    actor: &Actor,
+    input: PollInput,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let creator = voter(room, actor)?;
+    check(&input).map_err(|rejection| Rejection { code: Code::InvalidPoll, ..rejection })?;
+    if room.open_polls().count() >= OPEN_POLLS {
+        return Err(Rejection::new(
+            Code::ResourceExhausted,
+            format!("a room has at most {OPEN_POLLS} open polls"),
+        ));
+    }
+    let creator_name = room.name_of(&creator).to_owned();
+    let poll_id = PollId((context.new_id)());
+    let message_id = MessageId((context.new_id)());
+    let option = |(index, option): (usize, OptionInput)| PollOption {
+        id: OptionId::at(index),
+        text: option.text.trim().to_owned(),
+        description: option.description,
+    };
+    let poll = Poll {
+        id: poll_id,
+        message_id,
+        creator: creator.clone(),
+        creator_name: creator_name.clone(),
+        question: input.question.clone(),
+        options: input.options.into_iter().enumerate().map(option).collect(),
+        allow_multiple: input.allow_multiple,
+        anonymous: input.anonymous,
+        mandatory: input.mandatory,
+        hide_results: input.hide_results,
+        created_at: context.at,
+        closes_at: input.closes_in.map(|wait| context.at.plus(wait)),
+        closed_at: None,
+        ballots: Default::default(),
+    };
+    let message = Message {
+        poll_id: Some(poll_id),
+        ..messages::plain(message_id, creator, creator_name, input.question, context)
+    };
+    let posted = messages::posted(message);
+    let created = context.event(Event::PollCreated(poll));
+    Ok(Decision::fenced(vec![posted, created]))
+}
+
+fn check(input: &PollInput) -> Result<(), Rejection> {
+    check_required("create_poll.question", &input.question, POLL_QUESTION_CHARS)?;
+    let count = input.options.len();
+    if !POLL_OPTIONS.contains(&count) {
+        let (min, max) = (POLL_OPTIONS.start(), POLL_OPTIONS.end());
+        return Err(Rejection::field(
+            "create_poll.options",
+            format_args!("must be {min} to {max}, are {count}"),
+        ));
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for option in &input.options {
+        check_required("create_poll.options.text", &option.text, POLL_OPTION_CHARS)?;
+        check_chars("create_poll.options.description", &option.description, POLL_OPTION_DESCRIPTION_CHARS)?;
+        if !seen.insert(option.text.trim().to_lowercase()) {
+            let problem = format_args!("must differ: {:?} is there twice", option.text.trim());
+            return Err(Rejection::field("create_poll.options.text", problem));
+        }
+    }
+    match input.closes_in.map(|wait| wait.as_millis()) {
+        Some(ms) if ms < 1000 || ms > u128::from(POLL_DEADLINE_MS) => Err(Rejection::field(
+            "create_poll.closes_in_ms",
+            format_args!("must be 1000 to {POLL_DEADLINE_MS}, is {ms}"),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+pub(super) fn vote(
+    room: &Room,
+    actor: &Actor,
+    poll_id: PollId,
+    options: Vec<OptionId>,
+    reason: String,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let voter = voter(room, actor)?;
+    check_chars("cast_vote.reason", &reason, REASON_CHARS)?;
+    let poll = open_poll(room, poll_id, context)?;
+    check_ballot(poll, &options)?;
+    let before: &[OptionId] = poll.ballots.get(&voter).map(|b| b.options.as_slice()).unwrap_or_default();
+    let retracted: Vec<OptionId> = before.iter().filter(|o| !options.contains(o)).cloned().collect();
+    let mut chosen: Vec<OptionId> = options.iter().filter(|o| !before.contains(o)).cloned().collect();
+    if chosen.is_empty() {
+        let same_reason = poll.ballots.get(&voter).is_some_and(|b| b.reason == reason);
+        if retracted.is_empty() && same_reason {
+            return Ok(Decision::nothing());
+        }
+        chosen.extend(options.first().cloned());
+    }
+    let ballot = Ballot { voter_name: room.name_of(&voter).to_owned(), options, reason, at: context.at };
+    let mut after = poll.clone();
+    after.ballots.insert(voter.clone(), ballot.clone());
+    let events = chosen
+        .into_iter()
+        .map(|option| {
+            let vote = Vote {
+                poll_id,
+                voter: voter.clone(),
+                ballot: ballot.clone(),
+                option,
+                retracted: retracted.clone(),
+            };
+            context.event(Event::PollVoted {
+                vote,
+                tallies: after.tallies(),
+                ballot_count: after.ballot_count(),
+                anonymous: after.anonymous,
+                hidden: after.results_hidden(),
+            })
+        })
+        .collect();
+    Ok(Decision::fenced(events))
+}
+
+fn check_ballot(poll: &Poll, options: &[OptionId]) -> Result<(), Rejection> {
+    if options.is_empty() {
+        return Err(Rejection::field(
+            "cast_vote.option_ids",
+            "must name an option; to take a vote back use retract_vote",
+        ));
+    }
+    for (index, id) in options.iter().enumerate() {
+        if poll.option(id).is_none() {
+            return Err(Rejection::not_found("option", id));
+        }
+        if options.iter().skip(index + 1).any(|other| other == id) {
+            return Err(Rejection::field(
+                "cast_vote.option_ids",
+                format_args!("must differ: {id} is there twice"),
+            ));
+        }
+    }
+    if options.len() > 1 && !poll.allow_multiple {
+        return Err(Rejection::field(
+            "cast_vote.option_ids",
+            "must be one: this poll allows a single choice",
+        ));
+    }
+    Ok(())
+}
+
+pub(super) fn retract(
+    room: &Room,
+    actor: &Actor,
+    poll_id: PollId,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let voter = voter(room, actor)?;
+    let poll = open_poll(room, poll_id, context)?;
+    let mut after = poll.clone();
+    let Some(ballot) = after.ballots.remove(&voter) else {
+        return Err(Rejection::new(Code::NotFound, "there is no vote of yours in this poll"));
+    };
+    let event = Event::VoteRetracted {
+        poll_id,
+        voter,
+        options: ballot.options,
+        tallies: after.tallies(),
+        ballot_count: after.ballot_count(),
+        anonymous: after.anonymous,
+        hidden: after.results_hidden(),
+    };
+    Ok(Decision::fenced(vec![context.event(event)]))
+}
+
+pub(super) fn close(
+    room: &Room,
+    actor: &Actor,
+    poll_id: PollId,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let by = match actor {
+        Actor::Server => None,
+        Actor::User(_) | Actor::Llm(_) => Some(voter(room, actor)?),
+    };
+    let poll = open_poll(room, poll_id, context)?;
+    if let Some(by) = &by {
+        let admin = by.user().and_then(|id| room.members.get(id)).is_some_and(|m| m.role == Role::Admin);
+        if by != &poll.creator && !admin {
+            return Err(Rejection::denied("only its creator or an ADMIN may close a poll"));
+        }
+    }
+    let by_name = by.as_ref().map(|by| room.name_of(by).to_owned()).unwrap_or_default();
+    let mut poll = poll.clone();
+    poll.closed_at = Some(context.at);
+    Ok(Decision::fenced(vec![context.event(Event::PollClosed { poll, by, by_name })]))
+}
+
+/// Who takes part in polls: members who may, and the LLMs of the room.
+fn voter(room: &Room, actor: &Actor) -> Result<Author, Rejection> {
+    match actor {
+        Actor::User(id) => {
+            require(room, id, Action::Poll)?;
+            Ok(Author::User(id.clone()))
+        }
+        Actor::Llm(id) => {
+            room.llm(id).ok_or_else(|| Rejection::not_found("LLM", id))?;
+            Ok(Author::Llm(id.clone()))
+        }
+        Actor::Server => Err(Rejection::denied("the server does not take part in polls")),
+    }
+}
+
+/// A poll of this room that takes votes. One of another room is not found: polls are looked up by room.
+fn open_poll<'a>(room: &'a Room, id: PollId, context: &'a Context<'_>) -> Result<&'a Poll, Rejection> {
+    let poll = room
+        .polls
+        .get(&id)
+        .or(context.facts.poll.as_ref().filter(|p| p.id == id))
+        .ok_or_else(|| Rejection::not_found("poll", id))?;
+    if poll.is_open() { Ok(poll) } else { Err(Rejection::new(Code::PollClosed, "the poll is closed")) }
+}

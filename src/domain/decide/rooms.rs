@@ -1,0 +1,82 @@
+//! The life of a room: created, changed, ended.
+
+use crate::{
+    domain::{
+        decide::{Context, Decision, llms, require},
+        event::{Event, NewRoom},
+        limits::{
+            REASON_CHARS, ROOM_DESCRIPTION_CHARS, ROOM_NAME_CHARS, check_chars, check_name, check_required,
+        },
+        llm::{RunEnd, RunReport},
+        message::Author,
+        permissions::Action,
+        rejection::Rejection,
+        room::{Profile, Room, Visibility},
+    },
+    ids::UserId,
+};
+
+pub(super) fn create(room: NewRoom, context: &mut Context<'_>) -> Result<Decision, Rejection> {
+    check_profile(&room.profile)?;
+    llms::check_all(&room.llms, context.limits)?;
+    let created = context.event(Event::RoomCreated(room));
+    Ok(Decision::fenced(vec![created]))
+}
+
+pub(super) fn update(
+    room: &Room,
+    user: &UserId,
+    name: Option<String>,
+    description: Option<String>,
+    visibility: Option<Visibility>,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let only_description = name.is_none() && visibility.is_none();
+    require(room, user, if only_description { Action::Describe } else { Action::ChangeRoom })?;
+    let profile = Profile {
+        name: name.unwrap_or_else(|| room.profile.name.clone()),
+        description: description.unwrap_or_else(|| room.profile.description.clone()),
+        visibility: visibility.unwrap_or(room.profile.visibility),
+    };
+    check_profile(&profile)?;
+    if profile == room.profile {
+        return Ok(Decision::nothing());
+    }
+    Ok(Decision::fenced(vec![context.event(Event::RoomUpdated(profile))]))
+}
+
+/// Ends the room, and before it everything in it that would otherwise stay open for ever.
+pub(super) fn end(
+    room: &Room,
+    user: &UserId,
+    reason: String,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let member = require(room, user, Action::EndRoom)?;
+    check_chars("reason", &reason, REASON_CHARS)?;
+    let mut events = Vec::new();
+    for run in room.runs.values() {
+        let duration = context.at.since(run.started_at).as_millis();
+        let report = RunReport {
+            duration_ms: u32::try_from(duration).unwrap_or(u32::MAX),
+            detail: "the room ended".into(),
+            ..RunReport::default()
+        };
+        let ended = Event::RunEnded { run: run.clone(), end: RunEnd::Interrupted, report: Box::new(report) };
+        events.push(context.event(ended));
+    }
+    for poll in room.open_polls() {
+        let mut poll = poll.clone();
+        poll.closed_at = Some(context.at);
+        let by = Some(Author::User(user.clone()));
+        events.push(context.event(Event::PollClosed { poll, by, by_name: member.name.clone() }));
+    }
+    events.push(context.event(Event::RoomEnded { by: Author::User(user.clone()), reason }));
+    Ok(Decision::fenced(events))
+}
+
+fn check_profile(profile: &Profile) -> Result<(), Rejection> {
+    check_required("name", &profile.name, ROOM_NAME_CHARS)?;
+    check_name("name", &profile.name, ROOM_NAME_CHARS)?;
+    check_chars("description", &profile.description, ROOM_DESCRIPTION_CHARS)
+}

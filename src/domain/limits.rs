@@ -1,0 +1,107 @@
+//! How large things may be. `config.yaml` documents those an operator can change; the others are part of the
+//! contract in `proto/room/v1/room.proto`.
+
+use crate::domain::rejection::Rejection;
+
+/// Messages kept in a room's state: what `room_state` shows and what an LLM is given.
+pub const RECENT_MESSAGES: usize = 50;
+/// Characters of a room's name.
+pub const ROOM_NAME_CHARS: usize = 200;
+/// Characters of a room's description.
+pub const ROOM_DESCRIPTION_CHARS: usize = 2000;
+/// Characters of a person's or an LLM's display name.
+pub const DISPLAY_NAME_CHARS: usize = 100;
+/// Characters of a title.
+pub const TITLE_CHARS: usize = 200;
+/// Characters of an avatar (an emoji or a URL).
+pub const AVATAR_CHARS: usize = 500;
+/// Characters of an LLM's persona.
+pub const PERSONA_CHARS: usize = 8000;
+/// Characters of a model's name.
+pub const MODEL_CHARS: usize = 200;
+/// Characters of a content type.
+pub const CONTENT_TYPE_CHARS: usize = 100;
+/// Explicit mentions in one message.
+pub const MENTIONS: usize = 32;
+/// Characters of a poll's question.
+pub const POLL_QUESTION_CHARS: usize = 1000;
+/// Options of a poll: the least and the most.
+pub const POLL_OPTIONS: std::ops::RangeInclusive<usize> = 2..=20;
+/// Characters of an option's text.
+pub const POLL_OPTION_CHARS: usize = 200;
+/// Characters of an option's description.
+pub const POLL_OPTION_DESCRIPTION_CHARS: usize = 500;
+/// Characters of a reason (for a vote, a removal, an end).
+pub const REASON_CHARS: usize = 1000;
+/// Polls open at the same time: each is part of every `room_state`.
+pub const OPEN_POLLS: usize = 32;
+/// The longest deadline of a poll: 30 days.
+pub const POLL_DEADLINE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+/// Bytes of an emoji: room for the longest joined sequence in use.
+pub const EMOJI_BYTES: usize = 32;
+/// Different emoji on one message.
+pub const EMOJI_PER_MESSAGE: usize = 20;
+/// Characters of a signal's type.
+pub const SIGNAL_TYPE_CHARS: usize = 64;
+/// Bytes of a signal's data.
+pub const SIGNAL_BYTES: usize = 8 * 1024;
+/// Named recipients of a signal.
+pub const SIGNAL_RECIPIENTS: usize = 64;
+
+/// The limits an operator can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one message's content.
+    pub message_bytes: usize,
+    /// LLMs in one room.
+    pub llms_per_room: usize,
+    /// Members of one room.
+    pub members_per_room: usize,
+    /// How many LLMs may ask one another in a chain that a human began.
+    pub chain_depth: u32,
+    /// Answers running or waiting at the same time in one room.
+    pub open_runs_per_room: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 16 * 1024,
+            llms_per_room: 32,
+            members_per_room: 100_000,
+            chain_depth: 5,
+            open_runs_per_room: 40,
+        }
+    }
+}
+
+/// Refuses a text with more than `max` characters.
+pub fn check_chars(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    // A character has at least one byte: most texts need not be counted.
+    if text.len() <= max {
+        return Ok(());
+    }
+    let len = text.chars().count();
+    if len <= max {
+        return Ok(());
+    }
+    Err(Rejection::field(field, format_args!("must have at most {max} characters, has {len}")))
+}
+
+/// Refuses a text that is empty, all white space, or has more than `max` characters.
+pub fn check_required(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    if text.trim().is_empty() {
+        return Err(Rejection::field(field, "must not be empty"));
+    }
+    check_chars(field, text, max)
+}
+
+/// Refuses a name with more than `max` characters or with characters that could disturb a log, a terminal or a
+/// reader.
+pub fn check_name(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    check_chars(field, text, max)?;
+    match text.chars().find(|c| crate::ids::is_disturbing(*c)) {
+        Some(c) => Err(Rejection::field(field, format_args!("must not contain {c:?}"))),
+        None => Ok(()),
+    }
+}

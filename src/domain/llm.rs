@@ -1,0 +1,115 @@
+//! An LLM of a room, and its answers that are being written.
+
+use crate::{
+    clock::Timestamp,
+    ids::{LlmId, MessageId, PollId, UserId},
+};
+
+/// How an LLM is asked to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ChatStyle {
+    /// No instruction.
+    #[default]
+    Unspecified,
+    /// One or two sentences.
+    Conversational,
+    /// Thorough.
+    Detailed,
+    /// Bullet points.
+    Bullet,
+}
+
+/// An LLM as a room knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LlmConfig {
+    /// Unique in the room.
+    pub id: LlmId,
+    /// The model's name as the provider knows it; empty: the provider's default.
+    pub model: String,
+    /// Who the LLM is, for its system prompt.
+    pub persona: String,
+    /// Unique in the room, letter case not counted.
+    pub display_name: String,
+    /// A few words under the name.
+    pub title: String,
+    /// How it writes.
+    pub chat_style: ChatStyle,
+    /// An emoji or a URL.
+    pub avatar: String,
+}
+
+/// The fields of an [`LlmConfig`] that a command changes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LlmPatch {
+    /// See [`LlmConfig::model`].
+    pub model: Option<String>,
+    /// See [`LlmConfig::persona`].
+    pub persona: Option<String>,
+    /// See [`LlmConfig::display_name`].
+    pub display_name: Option<String>,
+    /// See [`LlmConfig::title`].
+    pub title: Option<String>,
+    /// See [`LlmConfig::chat_style`].
+    pub chat_style: Option<ChatStyle>,
+    /// See [`LlmConfig::avatar`].
+    pub avatar: Option<String>,
+}
+
+/// One answer that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// The id the answer's message will have; it names the run.
+    pub message_id: MessageId,
+    /// Who answers.
+    pub llm_id: LlmId,
+    /// The message that asked.
+    pub reply_to: MessageId,
+    /// Set: the LLM was asked to vote in this poll.
+    pub poll_id: Option<PollId>,
+    /// How many LLMs asked one another before this one.
+    pub chain_depth: u32,
+    /// On whose behalf: the human at the beginning of the chain.
+    pub asked_by: Option<UserId>,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RunEnd {
+    /// By itself.
+    Completed,
+    /// The LLM chose to say nothing.
+    OptedOut,
+    /// A member, or the end of the server, stopped it.
+    Interrupted,
+    /// The provider failed.
+    Failed,
+    /// A deadline passed.
+    TimedOut,
+    /// A budget was used up.
+    OverBudget,
+}
+
+/// What an answer cost and how long it took.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RunReport {
+    /// Tokens given to the model, when the provider says.
+    pub prompt_tokens: u32,
+    /// Tokens the model made, when the provider says.
+    pub completion_tokens: u32,
+    /// From the start to the first token; zero if none came.
+    pub first_token_ms: u32,
+    /// From the start to the end.
+    pub duration_ms: u32,
+    /// The model that answered.
+    pub model: String,
+    /// The provider that answered.
+    pub provider: String,
+    /// Of a failure: a stable name.
+    pub error_code: String,
+    /// Of a failure: what happened, safe to show.
+    pub error_message: String,
+    /// Why the LLM opted out, or who interrupted it.
+    pub detail: String,
+}

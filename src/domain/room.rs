@@ -1,0 +1,202 @@
+//! A room: the fold of its log.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        limits::RECENT_MESSAGES,
+        llm::{LlmConfig, Run},
+        message::{Author, Message},
+        poll::Poll,
+    },
+    ids::{LlmId, MessageId, PollId, RoomId, Seq, UserId},
+};
+
+/// What a member may do; see [`crate::domain::permissions`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Reads and writes.
+    Member,
+    /// Also changes members and the room.
+    Admin,
+}
+
+/// To whom a room is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    /// Everybody.
+    Public,
+    /// Its creator and its members.
+    Private,
+}
+
+/// Where a room is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Status {
+    /// Nobody has joined yet.
+    Waiting,
+    /// In use.
+    Active,
+    /// Over since then: it can only be read.
+    Ended(Timestamp),
+}
+
+/// A lasting human member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub id: UserId,
+    /// The name others see.
+    pub name: String,
+    /// What they may do.
+    pub role: Role,
+    /// A few words under the name.
+    pub title: String,
+    /// An emoji or a URL.
+    pub avatar: String,
+    /// When they first joined.
+    pub joined_at: Timestamp,
+}
+
+/// What is shown of a room in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Profile {
+    /// 1-200 characters.
+    pub name: String,
+    /// At most 2000 characters.
+    pub description: String,
+    /// To whom it is listed.
+    pub visibility: Visibility,
+}
+
+/// A room at one position of its log.
+///
+/// Bounded but for members and the ballots of open polls: messages and closed polls that have left
+/// [`Room::recent`] are read from the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Room {
+    /// Its name for programs.
+    pub id: RoomId,
+    /// Its name for people, description, visibility.
+    pub profile: Profile,
+    /// Where it is in its life.
+    pub status: Status,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Who becomes ADMIN on joining; `None`: whoever joins first.
+    pub created_by: Option<UserId>,
+    /// Lasting members.
+    pub members: BTreeMap<UserId, Member>,
+    /// Who may not join.
+    pub banned: BTreeSet<UserId>,
+    /// In the order they were added.
+    pub llms: Vec<LlmConfig>,
+    /// Open polls, and closed ones that a message in `recent` announces.
+    pub polls: BTreeMap<PollId, Poll>,
+    /// The last messages, oldest first.
+    pub recent: VecDeque<Message>,
+    /// Answers that have begun and not ended.
+    pub runs: BTreeMap<MessageId, Run>,
+    /// The position this state speaks for.
+    pub seq: Seq,
+    /// The last event that can change a decision.
+    pub fence: Seq,
+}
+
+impl Room {
+    /// Whether nothing can be written any more.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.status, Status::Ended(_))
+    }
+
+    /// The LLM with this id.
+    pub fn llm(&self, id: &LlmId) -> Option<&LlmConfig> {
+        self.llms.iter().find(|llm| &llm.id == id)
+    }
+
+    /// One of the last messages.
+    pub fn recent_message(&self, id: MessageId) -> Option<&Message> {
+        // Backwards: what is asked for is nearly always among the newest.
+        self.recent.iter().rev().find(|m| m.id == id)
+    }
+
+    /// The name others see of a member or an LLM.
+    pub fn name_of<'a>(&'a self, author: &'a Author) -> &'a str {
+        let name = match author {
+            Author::User(id) => self.members.get(id).map(|m| m.name.as_str()),
+            Author::Llm(id) => self.llm(id).map(|l| l.display_name.as_str()),
+        };
+        name.unwrap_or(author.as_str())
+    }
+
+    /// How many polls take votes.
+    pub fn open_polls(&self) -> impl Iterator<Item = &Poll> {
+        self.polls.values().filter(|p| p.is_open())
+    }
+
+    /// Adds a message and forgets the oldest beyond the limit, with the closed poll it announced.
+    pub(super) fn push_recent(&mut self, message: Message) {
+        self.recent.push_back(message);
+        while self.recent.len() > RECENT_MESSAGES {
+            if let Some(poll_id) = self.recent.pop_front().and_then(|m| m.poll_id)
+                && self.polls.get(&poll_id).is_some_and(|p| !p.is_open())
+            {
+                self.polls.remove(&poll_id);
+            }
+        }
+    }
+
+    /// Changes one of the last messages, if it is still among them.
+    pub(super) fn change_recent(&mut self, id: MessageId, change: impl FnOnce(&mut Message)) {
+        if let Some(message) = self.recent.iter_mut().rev().find(|m| m.id == id) {
+            change(message);
+        }
+    }
+
+    /// The first rule of a room that this state breaks, if any. For tests.
+    pub fn broken_invariant(&self) -> Option<String> {
+        if self.fence > self.seq {
+            return Some(format!("fence {} is beyond seq {}", self.fence, self.seq));
+        }
+        if self.recent.len() > RECENT_MESSAGES {
+            return Some(format!("{} recent messages", self.recent.len()));
+        }
+        let ordered = self.recent.iter().zip(self.recent.iter().skip(1)).all(|(a, b)| a.seq < b.seq);
+        if !ordered {
+            return Some("recent messages are out of order".into());
+        }
+        for poll in self.polls.values() {
+            if let Some(broken) = broken_poll(poll) {
+                return Some(broken);
+            }
+        }
+        let mut names: Vec<String> = self.llms.iter().map(|l| l.display_name.to_lowercase()).collect();
+        names.sort();
+        names.dedup();
+        if names.len() != self.llms.len() {
+            return Some("two LLMs share a name".into());
+        }
+        if let Some(user) = self.banned.iter().find(|u| self.members.contains_key(*u)) {
+            return Some(format!("{user} is banned and a member"));
+        }
+        None
+    }
+}
+
+fn broken_poll(poll: &Poll) -> Option<String> {
+    for (voter, ballot) in &poll.ballots {
+        if ballot.options.is_empty() {
+            return Some(format!("{voter:?} has an empty ballot"));
+        }
+        if ballot.options.len() > 1 && !poll.allow_multiple {
+            return Some(format!("{voter:?} has two votes in a single-choice poll"));
+        }
+        if ballot.options.iter().any(|o| poll.option(o).is_none()) {
+            return Some(format!("{voter:?} voted for an option that does not exist"));
+        }
+    }
+    None
+}

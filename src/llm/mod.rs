@@ -1,0 +1,205 @@
+//! Where answers come from: the trait, what it promises, and the backends behind it.
+//!
+//! Knows models, not rooms: it is handed a finished conversation and gives back a stream of deltas.
+
+use std::{fmt, time::Duration};
+
+use async_trait::async_trait;
+use futures_util::stream::BoxStream;
+use thiserror::Error;
+
+/// Who said something, as a model sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Speaker {
+    /// The instructions.
+    System,
+    /// Everybody else in the room.
+    User,
+    /// The model itself.
+    Assistant,
+}
+
+/// One entry of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// A text.
+    Text {
+        /// Who said it.
+        speaker: Speaker,
+        /// What.
+        text: String,
+    },
+    /// The model called tools, perhaps with a text before.
+    ToolCalls {
+        /// What it said besides; may be empty.
+        text: String,
+        /// Never empty.
+        calls: Vec<ToolCall>,
+    },
+    /// What a tool returned; every call has exactly one, behind it.
+    ToolResult {
+        /// [`ToolCall::id`] of the call.
+        call_id: String,
+        /// What it returned.
+        result: String,
+    },
+}
+
+/// A tool a model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// Letters, digits and `_`.
+    pub name: &'static str,
+    /// What it does, for the model.
+    pub description: String,
+    /// JSON schema of the arguments.
+    pub parameters: serde_json::Value,
+}
+
+/// A call of a tool, whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolCall {
+    /// Unique within the answer.
+    pub id: String,
+    /// Which tool.
+    pub name: String,
+    /// As the model wrote them: meant to be JSON, not checked.
+    pub arguments: String,
+}
+
+/// What a provider is asked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Request {
+    /// The model's name as the provider knows it; empty: the provider's default.
+    pub model: String,
+    /// The conversation, oldest first, beginning with the instructions.
+    pub turns: Vec<Turn>,
+    /// What the model may call.
+    pub tools: Vec<Tool>,
+    /// The longest answer, in tokens.
+    pub max_tokens: u32,
+    /// Who is asked, by the name others see: for providers that speak for themselves.
+    pub display_name: String,
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Finish {
+    /// It was done.
+    Stop,
+    /// It wants the results of its tool calls.
+    ToolCalls,
+    /// The longest answer was reached.
+    Length,
+    /// The provider's own filter stopped it.
+    Filtered,
+}
+
+/// A part of an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Delta {
+    /// More text; never empty, always whole characters.
+    Text(String),
+    /// A whole call of a tool.
+    ToolCall(ToolCall),
+    /// Tokens, when the provider says; the last one counts.
+    Usage {
+        /// Given to the model.
+        prompt_tokens: u32,
+        /// Made by the model.
+        completion_tokens: u32,
+    },
+    /// The end; nothing follows.
+    Done(Finish),
+}
+
+/// What a caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Too many requests.
+    RateLimited,
+    /// The provider is too busy.
+    Overloaded,
+    /// The conversation is too long for the model.
+    ContextTooLong,
+    /// The provider declines to answer this.
+    Refused,
+    /// The request is wrong: an unknown model, bad arguments.
+    BadRequest,
+    /// The key is missing or wrong.
+    Auth,
+    /// The connection failed or was cut.
+    Network,
+    /// No answer in time.
+    Timeout,
+    /// The answer could not be understood.
+    Garbled,
+}
+
+impl ErrorKind {
+    /// The name in `llm_done.error_code`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::ContextTooLong => "context_too_long",
+            Self::Refused => "refused",
+            Self::BadRequest => "bad_request",
+            Self::Auth => "auth",
+            Self::Network => "network",
+            Self::Timeout => "timeout",
+            Self::Garbled => "garbled",
+        }
+    }
+
+    /// What a room may be told: never the provider's own text, which can hold keys and prompts.
+    pub fn public_message(self) -> &'static str {
+        match self {
+            Self::RateLimited => "the model's provider limits the rate of requests",
+            Self::Overloaded => "the model's provider is overloaded",
+            Self::ContextTooLong => "the conversation is too long for the model",
+            Self::Refused => "the model's provider declined to answer",
+            Self::BadRequest => "the model's provider does not accept the request",
+            Self::Auth => "the model's provider does not accept the server's credentials",
+            Self::Network => "the model's provider cannot be reached",
+            Self::Timeout => "the model did not answer in time",
+            Self::Garbled => "the model's provider sent something that is no answer",
+        }
+    }
+}
+
+/// Why there is no answer, or no more of it. Classified once, by the provider.
+#[derive(Debug, Clone, Error)]
+#[error("{provider}: {message}")]
+pub struct Error {
+    /// What a caller can act on.
+    pub kind: ErrorKind,
+    /// Which provider.
+    pub provider: String,
+    /// What happened, for the log only.
+    pub message: String,
+    /// Not before this time has passed, when the provider says.
+    pub retry_after: Option<Duration>,
+}
+
+/// An answer as it comes.
+pub type Deltas = BoxStream<'static, Result<Delta, Error>>;
+
+/// Makes answers.
+///
+/// # Contract
+///
+/// * The stream yields text and whole tool calls in the order of the model, then [`Delta::Done`], then ends. After
+///   an error it ends. An end without `Done` or error never happens: a provider turns it into
+///   [`ErrorKind::Network`].
+/// * **Cancel safety.** Dropping the future or the stream stops the call upstream at once.
+/// * Nothing is retried inside once a delta was yielded.
+/// * Timeouts are the caller's, but for connecting.
+#[async_trait]
+pub trait Provider: Send + Sync + fmt::Debug + 'static {
+    /// As in `llm.providers.<name>`.
+    fn name(&self) -> &str;
+
+    /// Begins an answer; returns when the provider has accepted the request.
+    async fn answer(&self, request: Request) -> Result<Deltas, Error>;
+}

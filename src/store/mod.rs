@@ -1,0 +1,284 @@
+//! Where logs are kept: the trait, what it promises, and the backends behind it.
+//!
+//! The store alone assigns `seq`. It keeps the bytes of events without reading them; what it must know of an event
+//! for its indexes is in [`NewRecord`].
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    domain::event::{DirectoryChange, Kind},
+    ids::{EventId, MessageId, RequestId, RoomId, Seq, UserId},
+};
+
+/// An event that is to be appended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecord {
+    /// Unique.
+    pub event_id: EventId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// For the index of messages.
+    pub kind: Kind,
+    /// For counting unread messages: the user who wrote it. `None` for everything that no user wrote.
+    pub sender: Option<UserId>,
+    /// The message or poll it is about, for [`Store::about`].
+    pub subject: Option<Uuid>,
+    /// It moves the room's fence.
+    pub moves_fence: bool,
+    /// The encoded `ServerEvent` without its `seq`.
+    pub public: Bytes,
+    /// What stays on the server; may be empty.
+    pub private: Bytes,
+}
+
+/// An event as the log holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Position.
+    pub seq: Seq,
+    /// Unique.
+    pub event_id: EventId,
+    /// When it was accepted.
+    pub at: Timestamp,
+    /// What kind it is.
+    pub kind: Kind,
+    /// The encoded `ServerEvent` without its `seq`.
+    pub public: Bytes,
+    /// What stays on the server; may be empty.
+    pub private: Bytes,
+}
+
+/// What makes a repeat of an append safe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idempotency {
+    /// Who sent the command.
+    pub sender: UserId,
+    /// What the client called it.
+    pub request_id: RequestId,
+    /// A digest of the command, to tell a repeat from a reuse.
+    pub body_hash: u64,
+}
+
+/// One command's events: all are appended, one behind the other, or none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    /// Never empty.
+    pub records: Vec<NewRecord>,
+    /// Refuse if the room's fence is not this one. `Seq::ZERO`: the room must not exist yet.
+    pub fence: Option<Seq>,
+    /// Return the first result if this was appended before.
+    pub idempotency: Option<Idempotency>,
+    /// What lists of rooms must know afterwards.
+    pub directory: Vec<DirectoryChange>,
+}
+
+/// What an append that was carried out came to, now or the first time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Position of the first event.
+    pub first: Seq,
+    /// Position of the last event.
+    pub last: Seq,
+    /// Id of the first event.
+    pub event_id: EventId,
+}
+
+/// The answer to one [`Append`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The events are in the log, as durable as the store is set to be.
+    Appended(Receipt),
+    /// Nothing was appended: it had been before.
+    Duplicate(Receipt),
+    /// Nothing was appended: the request id was used for something else.
+    Reused,
+    /// Nothing was appended: the fence has moved, to this position. (`Seq::ZERO`: there is no such room.)
+    FenceMoved(Seq),
+}
+
+/// Where a log ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The last position.
+    pub seq: Seq,
+    /// The last position that can change a decision.
+    pub fence: Seq,
+}
+
+/// How much to read at once, so that no room makes a reader hold more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Page {
+    /// At most so many events.
+    pub events: usize,
+    /// Stop when the public bytes of the page exceed this; one event is returned whatever its size.
+    pub bytes: usize,
+}
+
+/// A folded state of a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The position it speaks for.
+    pub seq: Seq,
+    /// The form of `state`; one that a server does not know is ignored.
+    pub version: u32,
+    /// The encoded state.
+    pub state: Bytes,
+}
+
+/// Which messages to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The newest before this position, returned in ascending order. `Seq(u64::MAX)`: the newest of all.
+    Before(Seq),
+    /// The oldest behind this position.
+    After(Seq),
+}
+
+/// Which rooms to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RoomFilter {
+    /// Every public room.
+    Public,
+    /// Rooms that this user is a member of or has created.
+    Of(UserId),
+}
+
+/// A room in a list, with what continues the list behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Which room.
+    pub room: RoomId,
+    /// Its place in the list; larger is newer. Opaque but for its order.
+    pub position: u64,
+}
+
+/// Why a store could not do what it was asked. No backend's type is in it.
+#[derive(Debug, Clone, Error)]
+#[error("the {store} store {what}")]
+pub struct Error {
+    /// What a caller can act on.
+    pub kind: ErrorKind,
+    /// Which backend.
+    pub store: &'static str,
+    /// What failed, for the log.
+    pub what: String,
+    /// What the backend said.
+    #[source]
+    pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What a caller can do about an [`Error`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// It may work later, and nothing was acknowledged: full disk, locked file, lost connection.
+    Unavailable,
+    /// It will not work until an operator mends it: not a database, read-only, a newer schema.
+    Unusable,
+    /// Stored bytes are not what was written.
+    Corrupt,
+    /// The store has been closed.
+    Closed,
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub fn retryable(&self) -> bool {
+        match self.kind {
+            ErrorKind::Unavailable => true,
+            ErrorKind::Unusable | ErrorKind::Corrupt | ErrorKind::Closed => false,
+        }
+    }
+}
+
+/// Keeps the logs of rooms.
+///
+/// # Contract
+///
+/// * **Atomicity.** The records of one [`Append`] are in the log together or not at all, with their idempotency key,
+///   fence and directory changes. The appends of one call are carried out one after the other, each for itself.
+/// * **Order.** `seq` of a room is 1, 2, 3 … without holes. What a call returned is seen by every later read.
+///   Appends of concurrent calls to one room are in some one order; a caller that needs its own order waits.
+/// * **Durability.** [`Outcome::Appended`] is returned only when the events survive what the store is set to
+///   survive; with an error nothing was acknowledged, and whether it was appended must be found out by reading.
+/// * **Idempotency.** The first append with a key (room, sender, request id) wins; later ones get
+///   [`Outcome::Duplicate`] or [`Outcome::Reused`], also within one call. Keys older than the store was told to keep
+///   ([`Store::forget_requests`]) may be forgotten.
+/// * **Fence.** The fence of a room is the `seq` of its last record with `moves_fence`. An append with a fence is
+///   refused unless it is the one given; one without is never refused for it. Idempotency is looked at first.
+/// * **Rooms.** A room begins with an append whose fence is `Seq::ZERO`, and whose directory says
+///   [`DirectoryChange::Room`]. An append without a fence to a room that does not exist is
+///   [`Outcome::FenceMoved`] to `Seq::ZERO`. Reading a room that does not exist gives nothing, not an error.
+/// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it.
+/// * **Clone.** Backends are shared by `Arc`; no call needs `&mut`.
+#[async_trait]
+pub trait Store: Send + Sync + fmt::Debug + 'static {
+    /// The backend's name, as in `store.kind`.
+    fn name(&self) -> &'static str;
+
+    /// Whether other processes may write to the same logs.
+    fn is_shared(&self) -> bool;
+
+    /// Appends to one room; the answers are in the order of `appends`.
+    async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error>;
+
+    /// Where the log ends; `None`: there is no such room.
+    async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error>;
+
+    /// The events behind `after`, in order. An empty page: the log ends there.
+    async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error>;
+
+    /// Up to `limit` records of kind [`Kind::Message`], in ascending order.
+    async fn messages(&self, room: &RoomId, direction: Direction, limit: usize)
+    -> Result<Vec<Record>, Error>;
+
+    /// Every event of this room about one of these messages and polls, in order.
+    async fn about(&self, room: &RoomId, subjects: &[Uuid]) -> Result<Vec<Record>, Error>;
+
+    /// How many messages behind `after` were not sent by `reader`, counted up to `cap`.
+    async fn unread(&self, room: &RoomId, reader: &UserId, after: Seq, cap: u32) -> Result<u32, Error>;
+
+    /// What the first append with this key came to, with the digest of its body.
+    async fn request(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        request_id: &RequestId,
+    ) -> Result<Option<(Receipt, u64)>, Error>;
+
+    /// Forgets idempotency keys from before `before`; returns how many.
+    async fn forget_requests(&self, before: Timestamp) -> Result<u64, Error>;
+
+    /// The newest saved state of a room.
+    async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error>;
+
+    /// Saves a state, unless a newer one is saved already.
+    async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error>;
+
+    /// Moves a read cursor forward; returns where it is now. It never moves back.
+    async fn advance_cursor(&self, room: &RoomId, user: &UserId, to: Seq) -> Result<Seq, Error>;
+
+    /// A read cursor; `Seq::ZERO` if it was never moved.
+    async fn cursor(&self, room: &RoomId, user: &UserId) -> Result<Seq, Error>;
+
+    /// Rooms, newest first, of which the position is below `before` (`u64::MAX`: all).
+    async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error>;
+
+    /// Every answer that has begun and not ended, over all rooms.
+    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error>;
+
+    /// Answers quickly when the store can be written to.
+    async fn check(&self) -> Result<(), Error>;
+
+    /// Finishes what was accepted and lets go of files and connections. Later calls fail with
+    /// [`ErrorKind::Closed`].
+    async fn close(&self) -> Result<(), Error>;
+}
+
+/// How long idempotency keys are kept.
+pub const REQUESTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);
