@@ -7,3 +7,4 @@ pub mod domain;
 pub mod ids;
 pub mod llm;
 pub mod store;
+pub mod wire;

@@ -1,0 +1,3 @@
+//! Domain to protobuf and back: the only floor that names the generated types.
+
+pub mod pb;

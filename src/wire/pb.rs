@@ -1,0 +1,35 @@
+//! The messages of the contract, generated from `proto/` by `build.rs`.
+#![allow(
+    clippy::all,
+    clippy::doc_markdown,
+    clippy::wildcard_imports,
+    clippy::too_many_lines,
+    clippy::allow_attributes_without_reason,
+    clippy::semicolon_if_nothing_returned,
+    unreachable_pub,
+    missing_debug_implementations,
+    rustdoc::all,
+    reason = "generated code"
+)]
+
+/// The public contract.
+pub mod room {
+    /// Version 1.
+    pub mod v1 {
+        tonic::include_proto!("room.v1");
+    }
+}
+
+/// What only the server reads.
+pub mod salon {
+    /// The log's own messages.
+    pub mod log {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("salon.log.v1");
+        }
+    }
+}
+
+/// The encoded `FileDescriptorSet` of the public contract.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,0 +1,10 @@
+//! The system's tests, in one program: each part links the whole crate only once.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "tests"
+)]
