@@ -1,11 +1,8 @@
 //! The messages of the contract, generated from `proto/` by `build.rs`.
 #![allow(
     clippy::all,
-    clippy::doc_markdown,
-    clippy::wildcard_imports,
-    clippy::too_many_lines,
-    clippy::allow_attributes_without_reason,
-    clippy::semicolon_if_nothing_returned,
+    clippy::pedantic,
+    clippy::restriction,
     unreachable_pub,
     missing_debug_implementations,
     rustdoc::all,
