@@ -196,6 +196,11 @@ impl Seq {
         Self(self.0.saturating_add(1))
     }
 
+    /// The position before this one.
+    pub fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
     /// The position `count` behind this one.
     pub fn plus(self, count: u64) -> Self {
         Self(self.0.saturating_add(count))

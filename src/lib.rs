@@ -2,9 +2,11 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point down its floors, which `tests/architecture.rs` checks.
 
+pub mod bus;
 pub mod clock;
 pub mod domain;
 pub mod ids;
 pub mod llm;
+pub mod registry;
 pub mod store;
 pub mod wire;

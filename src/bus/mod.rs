@@ -6,7 +6,13 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use crate::ids::{LlmId, MessageId, RoomId, Seq, UserId};
+use crate::{
+    domain::{
+        event::{Event, MemberChange, Recorded},
+        llm::LiveAnswer,
+    },
+    ids::{MessageId, RoomId, Seq, UserId},
+};
 
 pub mod local;
 pub mod lossy;
@@ -24,6 +30,14 @@ pub struct LogBatch {
     pub notes: Arc<[Note]>,
 }
 
+impl LogBatch {
+    /// Whether every event is a change of a membership: these are merged in large rooms.
+    pub fn is_membership(&self) -> bool {
+        let members = self.notes.iter().filter(|note| matches!(note, Note::Membership { .. })).count();
+        u64::try_from(members).is_ok_and(|members| self.last == self.first.plus(members).before())
+    }
+}
+
 /// What delivery must know of a lasting event without reading it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
@@ -31,50 +45,49 @@ pub enum Note {
     RunStarted(LiveAnswer),
     /// An answer ended: late chunks of it are dropped.
     RunEnded(MessageId),
-    /// This user's streams must end.
-    Expelled {
-        /// Whose.
-        user: UserId,
-        /// Why.
-        reason: Expulsion,
-    },
     /// Every stream must end.
     RoomEnded,
-    /// A membership changed; in large rooms these are merged.
+    /// A membership changed: in large rooms these are merged, and whoever is no member any more must go.
     Membership {
-        /// Which event.
-        seq: Seq,
-        /// A new member.
-        joined: bool,
-        /// A member less.
-        left: bool,
+        /// Whose.
+        user: UserId,
+        /// How.
+        change: MemberChange,
     },
 }
 
-/// Why a user's streams end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Expulsion {
-    /// They left.
-    Left,
-    /// An ADMIN removed them.
-    Removed,
-    /// An ADMIN banned them.
-    Banned,
-}
-
-/// An answer that is being written, with its text so far.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LiveAnswer {
-    /// Which answer.
-    pub message_id: MessageId,
-    /// Who answers.
-    pub llm_id: LlmId,
-    /// The message that asked.
-    pub reply_to: MessageId,
-    /// What has been sent of it.
-    pub text: String,
-    /// When it began.
-    pub started_at: crate::clock::Timestamp,
+impl Note {
+    /// What delivery must know of this event, if anything.
+    pub fn of(recorded: &Recorded) -> Option<Self> {
+        match &recorded.event {
+            Event::RunStarted(run) => Some(Self::RunStarted(LiveAnswer {
+                message_id: run.message_id,
+                llm_id: run.llm_id.clone(),
+                reply_to: run.reply_to,
+                text: String::new(),
+                started_at: run.started_at,
+            })),
+            Event::RunEnded { run, .. } => Some(Self::RunEnded(run.message_id)),
+            Event::RoomEnded { .. } => Some(Self::RoomEnded),
+            Event::MemberChanged { member, change, .. } => {
+                Some(Self::Membership { user: member.id.clone(), change: *change })
+            }
+            Event::RoomCreated(_)
+            | Event::RoomActivated
+            | Event::RoomUpdated(_)
+            | Event::MessagePosted(_)
+            | Event::MessageEdited { .. }
+            | Event::MessageDeleted { .. }
+            | Event::ReactionChanged { .. }
+            | Event::LlmAdded(_)
+            | Event::LlmUpdated(_)
+            | Event::LlmRemoved(_)
+            | Event::PollCreated(_)
+            | Event::PollVoted(_)
+            | Event::VoteRetracted { .. }
+            | Event::PollClosed { .. } => None,
+        }
+    }
 }
 
 /// Something that is not stored.

@@ -71,7 +71,7 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
         Event::PollCreated(poll) => {
             room.polls.insert(poll.id, poll.clone());
         }
-        Event::PollVoted { vote, .. } => voted(room, vote),
+        Event::PollVoted(vote) => voted(room, vote),
         Event::VoteRetracted { poll_id, voter, .. } => {
             if let Some(poll) = room.polls.get_mut(poll_id) {
                 poll.ballots.remove(voter);
@@ -110,7 +110,7 @@ pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
         | Event::LlmUpdated(_)
         | Event::LlmRemoved(_)
         | Event::PollCreated(_)
-        | Event::PollVoted { .. }
+        | Event::PollVoted(_)
         | Event::VoteRetracted { .. }
         | Event::PollClosed { .. }
         | Event::RunStarted(_)

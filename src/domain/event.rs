@@ -121,18 +121,7 @@ pub enum Event {
     /// A poll was opened.
     PollCreated(Poll),
     /// A voter chose an option.
-    PollVoted {
-        /// The vote.
-        vote: Vote,
-        /// Of all options, after the vote.
-        tallies: Vec<(OptionId, u32)>,
-        /// How many have voted.
-        ballot_count: u32,
-        /// Whether voters must not be shown.
-        anonymous: bool,
-        /// Whether votes must not be shown.
-        hidden: bool,
-    },
+    PollVoted(Vote),
     /// A voter took back the whole ballot.
     VoteRetracted {
         /// In which poll.
@@ -141,14 +130,6 @@ pub enum Event {
         voter: Author,
         /// What had been chosen.
         options: Vec<OptionId>,
-        /// Of all options, after it.
-        tallies: Vec<(OptionId, u32)>,
-        /// How many have voted.
-        ballot_count: u32,
-        /// Whether voters must not be shown.
-        anonymous: bool,
-        /// Whether votes must not be shown.
-        hidden: bool,
     },
     /// A poll was closed; it is carried with its results.
     PollClosed {
@@ -204,7 +185,7 @@ impl Event {
             | Self::LlmUpdated(_)
             | Self::LlmRemoved(_)
             | Self::PollCreated(_)
-            | Self::PollVoted { .. }
+            | Self::PollVoted(_)
             | Self::VoteRetracted { .. }
             | Self::PollClosed { .. }
             | Self::RunEnded { .. } => true,
@@ -227,7 +208,7 @@ impl Event {
             | Self::LlmUpdated(_)
             | Self::LlmRemoved(_)
             | Self::PollCreated(_)
-            | Self::PollVoted { .. }
+            | Self::PollVoted(_)
             | Self::VoteRetracted { .. }
             | Self::PollClosed { .. }
             | Self::RunStarted(_)
@@ -245,7 +226,7 @@ impl Event {
             | Self::ReactionChanged { message_id, .. } => Some(message_id.0),
             Self::PollCreated(poll) | Self::PollClosed { poll, .. } => Some(poll.id.0),
             // Ballots are in the poll's closing event; until then the poll is in the room's state.
-            Self::PollVoted { .. } | Self::VoteRetracted { .. } => None,
+            Self::PollVoted(_) | Self::VoteRetracted { .. } => None,
             Self::RoomCreated(_)
             | Self::RoomActivated
             | Self::RoomUpdated(_)

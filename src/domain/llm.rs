@@ -113,3 +113,18 @@ pub struct RunReport {
     /// Why the LLM opted out, or who interrupted it.
     pub detail: String,
 }
+
+/// An answer that is being written, with its text so far.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveAnswer {
+    /// Which answer.
+    pub message_id: MessageId,
+    /// Who answers.
+    pub llm_id: LlmId,
+    /// The message that asked.
+    pub reply_to: MessageId,
+    /// What has been sent of it.
+    pub text: String,
+    /// When it began.
+    pub started_at: Timestamp,
+}

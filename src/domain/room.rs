@@ -24,6 +24,18 @@ pub enum Role {
     Admin,
 }
 
+/// Whether a user is shown as present: the best over all of the user's connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Presence {
+    /// No connection, or only connections that say so.
+    #[default]
+    Offline,
+    /// Connected, not looking.
+    Away,
+    /// Connected.
+    Online,
+}
+
 /// To whom a room is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Visibility {

@@ -1,3 +1,14 @@
 //! Domain to protobuf and back: the only floor that names the generated types.
+//!
+//! An event is encoded once, when it is committed; what is stored, carried and sent are those bytes. Nothing here
+//! decides: a field that makes no sense becomes a rejection on the way in, and cannot occur on the way out.
 
+pub mod command;
+pub mod decode;
+pub mod encode;
+pub mod frame;
+pub mod model;
 pub mod pb;
+pub mod reply;
+pub mod snapshot;
+pub mod transient;

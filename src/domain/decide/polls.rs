@@ -105,6 +105,9 @@ pub(super) fn vote(
     check_chars("cast_vote.reason", &reason, REASON_CHARS)?;
     let poll = open_poll(room, poll_id, context)?;
     check_ballot(poll, &options)?;
+    // In the order of the poll, so that the same choice is always the same ballot.
+    let options: Vec<OptionId> =
+        poll.options.iter().filter(|o| options.contains(&o.id)).map(|o| o.id.clone()).collect();
     let before: &[OptionId] = poll.ballots.get(&voter).map(|b| b.options.as_slice()).unwrap_or_default();
     let retracted: Vec<OptionId> = before.iter().filter(|o| !options.contains(o)).cloned().collect();
     let mut chosen: Vec<OptionId> = options.iter().filter(|o| !before.contains(o)).cloned().collect();
@@ -116,27 +119,14 @@ pub(super) fn vote(
         chosen.extend(options.first().cloned());
     }
     let ballot = Ballot { voter_name: room.name_of(&voter).to_owned(), options, reason, at: context.at };
-    let mut after = poll.clone();
-    after.ballots.insert(voter.clone(), ballot.clone());
-    let events = chosen
-        .into_iter()
-        .map(|option| {
-            let vote = Vote {
-                poll_id,
-                voter: voter.clone(),
-                ballot: ballot.clone(),
-                option,
-                retracted: retracted.clone(),
-            };
-            context.event(Event::PollVoted {
-                vote,
-                tallies: after.tallies(),
-                ballot_count: after.ballot_count(),
-                anonymous: after.anonymous,
-                hidden: after.results_hidden(),
-            })
-        })
-        .collect();
+    let vote = |option| Vote {
+        poll_id,
+        voter: voter.clone(),
+        ballot: ballot.clone(),
+        option,
+        retracted: retracted.clone(),
+    };
+    let events = chosen.into_iter().map(|option| context.event(Event::PollVoted(vote(option)))).collect();
     Ok(Decision::fenced(events))
 }
 
@@ -175,20 +165,11 @@ pub(super) fn retract(
 ) -> Result<Decision, Rejection> {
     let voter = voter(room, actor)?;
     let poll = open_poll(room, poll_id, context)?;
-    let mut after = poll.clone();
-    let Some(ballot) = after.ballots.remove(&voter) else {
+    let Some(ballot) = poll.ballots.get(&voter) else {
         return Err(Rejection::new(Code::NotFound, "there is no vote of yours in this poll"));
     };
-    let event = Event::VoteRetracted {
-        poll_id,
-        voter,
-        options: ballot.options,
-        tallies: after.tallies(),
-        ballot_count: after.ballot_count(),
-        anonymous: after.anonymous,
-        hidden: after.results_hidden(),
-    };
-    Ok(Decision::fenced(vec![context.event(event)]))
+    let options = ballot.options.clone();
+    Ok(Decision::fenced(vec![context.event(Event::VoteRetracted { poll_id, voter, options })]))
 }
 
 pub(super) fn close(

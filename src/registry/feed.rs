@@ -1,0 +1,441 @@
+//! One room's ordered delivery on this node.
+//!
+//! Everything a session sees of a room goes through one lock here, never held across a wait: events in order,
+//! chunks of answers, who is present, and the moment a session starts to listen. So the text so far that a joiner is
+//! given and the first chunk after it fit together.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    bus::{Audience, LogBatch, Note, Transient, TransientContent},
+    domain::{event::MemberChange, llm::LiveAnswer, room::Presence},
+    ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
+    registry::{
+        RegistryLimits,
+        outbound::{Expelled, Outbound, count},
+        presence::{Change, Present},
+    },
+    store::{Page, Record, Store},
+    wire::{decode, frame, transient},
+};
+
+/// Batches kept that came too early; beyond it the hole is read from the store with all that follows.
+const EARLY_BATCHES: usize = 64;
+/// Ended answers remembered, so that late chunks are recognised.
+const ENDED_ANSWERS: usize = 64;
+/// How much is read at once to fill a hole.
+const FILL_PAGE: Page = Page { events: 512, bytes: 1024 * 1024 };
+/// How long to wait before reading again after the store failed.
+const FILL_RETRY: Duration = Duration::from_millis(200);
+
+/// Whether a batch could be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// Yes, or it had been before.
+    Done,
+    /// Something before it is missing.
+    Hole,
+}
+
+/// What of a user's presence others must be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceNews {
+    /// Nothing has changed for others.
+    None,
+    /// The user is there now, or is gone.
+    User,
+    /// The user is shown differently.
+    Shown(Presence),
+}
+
+/// What a session that starts to listen is told of the present.
+#[derive(Debug)]
+pub struct Now<'a> {
+    /// Who is online, at most as many as are shown.
+    pub online: &'a [(UserId, Presence)],
+    /// How many users are online.
+    pub online_count: usize,
+    /// Answers being written.
+    pub answers: &'a [LiveAnswer],
+}
+
+/// The delivery of one room.
+#[derive(Debug)]
+pub struct Feed {
+    room: RoomId,
+    limits: RegistryLimits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The last position delivered.
+    delivered: Seq,
+    early: BTreeMap<Seq, LogBatch>,
+    filling: bool,
+    present: Present,
+    answers: Vec<LiveAnswer>,
+    ended: VecDeque<MessageId>,
+    merged: Option<Merged>,
+    occupancy_changed: bool,
+}
+
+/// Membership events that large rooms are told as one.
+#[derive(Debug, Default)]
+struct Merged {
+    first: Seq,
+    last: Seq,
+    joined: u32,
+    left: u32,
+    updated: u32,
+}
+
+impl Feed {
+    pub(super) fn new(room: RoomId, head: Seq, limits: RegistryLimits) -> Self {
+        let state = State {
+            delivered: head,
+            early: BTreeMap::new(),
+            filling: false,
+            present: Present::default(),
+            answers: Vec::new(),
+            ended: VecDeque::new(),
+            merged: None,
+            occupancy_changed: false,
+        };
+        Self { room, limits, state: Mutex::new(state) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which room.
+    pub fn room(&self) -> &RoomId {
+        &self.room
+    }
+
+    /// The last position delivered.
+    pub fn delivered(&self) -> Seq {
+        self.lock().delivered
+    }
+
+    /// How many sessions listen.
+    pub fn session_count(&self) -> usize {
+        self.lock().present.sessions().len()
+    }
+
+    /// How many users are online.
+    pub fn online_count(&self) -> usize {
+        self.lock().present.user_count()
+    }
+
+    /// Who is online, at most `max`.
+    pub fn online(&self, max: usize) -> Vec<(UserId, Presence)> {
+        self.lock().online(max)
+    }
+
+    /// Whether joins and leaves are told one by one.
+    pub fn tells_everybody(&self) -> bool {
+        self.lock().present.user_count() <= self.limits.participants_shown
+    }
+
+    /// Takes answers that are running when the room is loaded.
+    pub fn running(&self, answers: Vec<LiveAnswer>) {
+        self.lock().answers = answers;
+    }
+
+    /// Lets a session listen: `start` is called with the present, and must call [`Outbound::start`]. Nothing is
+    /// delivered in between. The oldest session of a user who has too many is asked to end.
+    pub fn enter(
+        &self,
+        connection: ConnectionId,
+        user: &UserId,
+        outbound: &Arc<Outbound>,
+        start: impl FnOnce(Now<'_>, Seq),
+    ) -> PresenceNews {
+        let mut state = self.lock();
+        if let Some(oldest) = state.present.oldest_beyond(user, self.limits.sessions_per_user) {
+            oldest.expel(Expelled::TooManySessions);
+        }
+        state.flush_merged();
+        let change = state.present.enter(connection, user.clone(), Arc::clone(outbound));
+        let online = state.online(self.limits.participants_shown);
+        let now = Now { online: &online, online_count: state.present.user_count(), answers: &state.answers };
+        start(now, state.delivered);
+        state.news(change, self.limits)
+    }
+
+    /// Tells a session that was behind what holds now.
+    pub fn resync(&self, start: impl FnOnce(Now<'_>)) {
+        let mut state = self.lock();
+        state.flush_merged();
+        let online = state.online(self.limits.participants_shown);
+        start(Now { online: &online, online_count: state.present.user_count(), answers: &state.answers });
+    }
+
+    /// Removes a session; `None`: it was not there.
+    pub fn exit(&self, connection: ConnectionId) -> Option<(UserId, PresenceNews)> {
+        let mut state = self.lock();
+        let (user, change) = state.present.exit(connection)?;
+        let news = state.news(change, self.limits);
+        Some((user, news))
+    }
+
+    /// Sets how a connection is.
+    pub fn set_presence(
+        &self,
+        connection: ConnectionId,
+        presence: Presence,
+    ) -> Option<(UserId, PresenceNews)> {
+        let mut state = self.lock();
+        let (user, before, after) = state.present.set(connection, presence)?;
+        let news = state.news(Change::Connection { before, after }, self.limits);
+        Some((user, news))
+    }
+
+    /// Asks every session to end.
+    pub fn expel_all(&self, why: Expelled) {
+        for session in self.lock().present.sessions() {
+            session.outbound.expel(why);
+        }
+    }
+
+    /// Delivers events in order, or keeps them until what is before them has come.
+    pub fn deliver(&self, batch: LogBatch) -> Delivery {
+        let mut state = self.lock();
+        if batch.last <= state.delivered {
+            return Delivery::Done;
+        }
+        if batch.first != state.delivered.next() {
+            if batch.first > state.delivered && state.early.len() < EARLY_BATCHES {
+                state.early.insert(batch.first, batch);
+            }
+            return Delivery::Hole;
+        }
+        state.hand_out(batch, self.limits);
+        state.hand_out_early(self.limits);
+        if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
+    }
+
+    /// Delivers something that is not stored.
+    pub fn deliver_transient(&self, transient: &Transient) {
+        let mut state = self.lock();
+        match &transient.content {
+            TransientContent::Chunk { message_id, offset, text } => {
+                if !state.take_chunk(*message_id, *offset, text) {
+                    return;
+                }
+            }
+            TransientContent::Other => {}
+        }
+        for session in state.present.sessions() {
+            let reaches = match &transient.audience {
+                Audience::Room => true,
+                Audience::Others(user) => &session.user != user,
+                Audience::OtherConnections(connection) => &session.connection != connection,
+                Audience::Users(users) => users.contains(&session.user),
+            };
+            if reaches {
+                session.outbound.push_transient(&transient.frame);
+            }
+        }
+    }
+
+    /// Tells what was merged since the last time.
+    pub fn flush_merged(&self) {
+        let mut state = self.lock();
+        state.flush_merged();
+        if std::mem::take(&mut state.occupancy_changed) {
+            let frame = transient::occupancy(state.present.user_count());
+            for session in state.present.sessions() {
+                session.outbound.push_transient(&frame);
+            }
+        }
+    }
+
+    /// Whether the caller is the one who reads what is missing.
+    pub(super) fn begin_fill(&self) -> bool {
+        !std::mem::replace(&mut self.lock().filling, true)
+    }
+
+    /// Reads from the store until nothing is missing.
+    pub(super) async fn fill(self: Arc<Self>, store: &dyn Store) {
+        loop {
+            let after = self.delivered();
+            match store.read(&self.room, after, FILL_PAGE).await {
+                Ok(records) if records.is_empty() => {
+                    let mut state = self.lock();
+                    // Only if nothing came in between is this the end; else what came must be looked at.
+                    if state.delivered == after {
+                        state.early.clear();
+                        state.filling = false;
+                        return;
+                    }
+                }
+                Ok(records) => match batch_of(&records) {
+                    Some(batch) => {
+                        self.deliver(batch);
+                    }
+                    None => {
+                        tracing::error!(room = %self.room, %after, "the log cannot be read: delivery stops");
+                        self.expel_all(Expelled::Internal);
+                        self.lock().filling = false;
+                        return;
+                    }
+                },
+                Err(error) => {
+                    tracing::warn!(room = %self.room, %error, "cannot read what the bus has lost");
+                    tokio::time::sleep(FILL_RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn online(&self, max: usize) -> Vec<(UserId, Presence)> {
+        self.present.users().take(max).map(|(user, presence)| (user.clone(), presence)).collect()
+    }
+
+    fn news(&mut self, change: Change, limits: RegistryLimits) -> PresenceNews {
+        let news = match change {
+            Change::User => PresenceNews::User,
+            Change::Connection { before, after } if before == after => PresenceNews::None,
+            Change::Connection { after, .. } => PresenceNews::Shown(after),
+        };
+        if self.present.user_count() <= limits.participants_shown {
+            return news;
+        }
+        self.occupancy_changed |= news == PresenceNews::User;
+        PresenceNews::None
+    }
+
+    fn hand_out_early(&mut self, limits: RegistryLimits) {
+        while let Some((first, batch)) = self.early.pop_first() {
+            if batch.last <= self.delivered {
+                continue;
+            }
+            if first != self.delivered.next() {
+                self.early.insert(first, batch);
+                return;
+            }
+            self.hand_out(batch, limits);
+        }
+    }
+
+    fn hand_out(&mut self, batch: LogBatch, limits: RegistryLimits) {
+        self.delivered = batch.last;
+        let large = self.present.user_count() > limits.participants_shown;
+        if large && batch.is_membership() {
+            self.merge(&batch);
+        } else {
+            self.flush_merged();
+            let events = count(batch.first, batch.last);
+            for session in self.present.sessions() {
+                session.outbound.push_log(batch.first, batch.last, events, &batch.frames);
+            }
+        }
+        for note in batch.notes.iter() {
+            self.take_note(note);
+        }
+    }
+
+    fn merge(&mut self, batch: &LogBatch) {
+        let merged = self.merged.get_or_insert_with(|| Merged { first: batch.first, ..Merged::default() });
+        merged.last = batch.last;
+        for note in batch.notes.iter() {
+            if let Note::Membership { change, .. } = note {
+                match change {
+                    MemberChange::Joined => merged.joined += 1,
+                    MemberChange::Left | MemberChange::Removed | MemberChange::Banned => merged.left += 1,
+                    MemberChange::Updated | MemberChange::Unbanned => merged.updated += 1,
+                }
+            }
+        }
+    }
+
+    fn flush_merged(&mut self) {
+        let Some(merged) = self.merged.take() else {
+            return;
+        };
+        let Merged { first, last, joined, left, updated } = merged;
+        let frame = transient::members_merged(first, last, joined, left, updated);
+        for session in self.present.sessions() {
+            session.outbound.push_log(first, last, 1, &frame);
+        }
+    }
+
+    fn take_note(&mut self, note: &Note) {
+        match note {
+            Note::RunStarted(answer) => self.answers.push(answer.clone()),
+            Note::RunEnded(message_id) => {
+                self.answers.retain(|answer| &answer.message_id != message_id);
+                self.ended.push_back(*message_id);
+                if self.ended.len() > ENDED_ANSWERS {
+                    self.ended.pop_front();
+                }
+            }
+            Note::RoomEnded => self.expel(Expelled::RoomEnded, None),
+            Note::Membership { user, change } => match change {
+                MemberChange::Left => self.expel(Expelled::Left, Some(user)),
+                MemberChange::Removed => self.expel(Expelled::Removed, Some(user)),
+                MemberChange::Banned => self.expel(Expelled::Banned, Some(user)),
+                MemberChange::Joined | MemberChange::Updated | MemberChange::Unbanned => {}
+            },
+        }
+    }
+
+    fn expel(&self, why: Expelled, only: Option<&UserId>) {
+        for session in self.present.sessions() {
+            if only.is_none_or(|user| user == &session.user) {
+                session.outbound.expel(why);
+            }
+        }
+    }
+
+    /// Adds a chunk to the text so far; whether sessions should see it.
+    fn take_chunk(&mut self, message_id: MessageId, offset: usize, text: &str) -> bool {
+        if self.ended.contains(&message_id) {
+            return false;
+        }
+        let Some(answer) = self.answers.iter_mut().find(|answer| answer.message_id == message_id) else {
+            return false;
+        };
+        if offset < answer.text.len() {
+            return false;
+        }
+        // Behind a hole (the bus lost a chunk) the text so far stays what it is; clients see the gap in the offset
+        // and get the whole text at the end.
+        if offset == answer.text.len() {
+            answer.text.push_str(text);
+        }
+        true
+    }
+}
+
+/// Stored events as a batch; `None`: they cannot be read.
+fn batch_of(records: &[Record]) -> Option<LogBatch> {
+    let (first, last) = (records.first()?.seq, records.last()?.seq);
+    let mut notes = Vec::new();
+    for record in records {
+        let recorded = decode::event(record.seq, &record.public, &record.private).ok()?;
+        notes.extend(Note::of(&recorded));
+    }
+    Some(LogBatch { first, last, frames: frames_of(records), notes: notes.into() })
+}
+
+/// The frames of stored events, one behind the other.
+pub fn frames_of(records: &[Record]) -> Bytes {
+    let len = records.iter().map(|record| frame::stored_len(&record.public, record.seq)).sum();
+    let mut frames = BytesMut::with_capacity(len);
+    for record in records {
+        frame::put_stored(&mut frames, &record.public, record.seq);
+    }
+    frames.freeze()
+}

@@ -1,0 +1,155 @@
+//! `HandlerRegistry`: who is connected to which room on this node, and the ordered delivery to them.
+//!
+//! Owns the feeds of rooms. It never decides and never writes: lasting events come from the bus or the store,
+//! always in the order of their positions. When the bus loses something, the feed reads it from the store; when
+//! that fails as well, delivery waits and is tried again.
+
+pub mod feed;
+pub mod outbound;
+mod presence;
+
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use dashmap::DashMap;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    bus::{Bus, BusMessage, Subscriber},
+    ids::{RoomId, Seq},
+    registry::feed::Feed,
+    store::Store,
+};
+
+/// How delivery behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct RegistryLimits {
+    /// Up to so many users online, each joining and leaving is told; above, only how many there are.
+    pub participants_shown: usize,
+    /// Streams of one user in one room.
+    pub sessions_per_user: usize,
+    /// How often the store's head is looked at when the bus may lose messages.
+    pub head_check: Duration,
+}
+
+/// How often merged membership and occupancy are told.
+const MERGE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The feeds of the rooms that are loaded on this node.
+#[derive(Debug)]
+pub struct HandlerRegistry {
+    feeds: DashMap<RoomId, Arc<Feed>>,
+    store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
+    limits: RegistryLimits,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl HandlerRegistry {
+    /// A registry that receives from `bus`; its tasks end with `stop`.
+    pub fn start(
+        store: Arc<dyn Store>,
+        bus: Arc<dyn Bus>,
+        limits: RegistryLimits,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let registry = Arc::new(Self { feeds: DashMap::new(), store, bus, limits, tasks, stop });
+        let subscriber: Arc<dyn Subscriber> = Arc::clone(&registry) as Arc<dyn Subscriber>;
+        registry.bus.attach(subscriber);
+        registry.tasks.spawn(merge(Arc::downgrade(&registry), registry.stop.clone()));
+        if !registry.bus.is_reliable() {
+            registry.tasks.spawn(check_heads(Arc::downgrade(&registry), registry.stop.clone()));
+        }
+        registry
+    }
+
+    /// The bus this registry receives from, for publishing.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
+    /// Opens the feed of a room that was just loaded; the first event it will deliver is the one behind `head`.
+    pub fn open(&self, room: &RoomId, head: Seq) -> Arc<Feed> {
+        let feed = Arc::new(Feed::new(room.clone(), head, self.limits));
+        self.feeds.insert(room.clone(), Arc::clone(&feed));
+        feed
+    }
+
+    /// Closes the feed of a room that is unloaded, unless another has taken its place.
+    pub fn close(&self, feed: &Arc<Feed>) {
+        self.feeds.remove_if(feed.room(), |_, current| Arc::ptr_eq(current, feed));
+    }
+
+    /// Reads what a feed is missing from the store; one reading at a time.
+    pub fn fill(&self, feed: &Arc<Feed>) {
+        if feed.begin_fill() {
+            let (feed, store) = (Arc::clone(feed), Arc::clone(&self.store));
+            let stop = self.stop.clone();
+            self.tasks.spawn(async move { stop.run_until_cancelled(feed.fill(store.as_ref())).await });
+        }
+    }
+
+    /// How many sessions there are over all rooms.
+    pub fn session_count(&self) -> usize {
+        self.feeds.iter().map(|feed| feed.session_count()).sum()
+    }
+
+    fn all(&self) -> Vec<Arc<Feed>> {
+        self.feeds.iter().map(|feed| Arc::clone(feed.value())).collect()
+    }
+}
+
+impl Subscriber for HandlerRegistry {
+    fn deliver(&self, room: &RoomId, message: BusMessage) {
+        let Some(feed) = self.feeds.get(room).map(|feed| Arc::clone(feed.value())) else {
+            return;
+        };
+        match message {
+            BusMessage::Log(batch) => {
+                if feed.deliver(batch) == feed::Delivery::Hole {
+                    self.fill(&feed);
+                }
+            }
+            BusMessage::Transient(transient) => feed.deliver_transient(&transient),
+        }
+    }
+}
+
+/// Tells what large rooms merge, once a second.
+async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(MERGE_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let Some(registry) = registry.upgrade() else {
+            return;
+        };
+        for feed in registry.all() {
+            feed.flush_merged();
+        }
+    }
+}
+
+/// Looks at the store's head, so that a lost last message is noticed although nothing follows it.
+async fn check_heads(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
+    let Some(interval) = registry.upgrade().map(|registry| registry.limits.head_check) else {
+        return;
+    };
+    let mut tick = tokio::time::interval(interval);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let Some(registry) = registry.upgrade() else {
+            return;
+        };
+        for feed in registry.all() {
+            match registry.store.head(feed.room()).await {
+                Ok(Some(head)) if head.seq > feed.delivered() => registry.fill(&feed),
+                Ok(_) => {}
+                Err(error) => tracing::warn!(room = %feed.room(), %error, "cannot look at the head of a log"),
+            }
+        }
+    }
+}

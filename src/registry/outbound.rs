@@ -1,0 +1,358 @@
+//! What waits to be sent to one session: bounded, never waited for, and honest about what it left out.
+//!
+//! Three kinds of frames come in. Lasting ones are taken only in the order of their positions; when they do not fit,
+//! or one is missing, nothing more is taken until the session has read the rest from the log, so that a slow reader
+//! holds no memory and misses nothing. Transient ones are dropped when the queue is half full or the session is
+//! behind. Replies to the session's own commands have a small budget of their own; a client that goes on sending
+//! without reading the answers uses it up and is closed. The closing event has a place of its own.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::task::AtomicWaker;
+use tokio::sync::Notify;
+
+use crate::{ids::Seq, store::Page, wire::reply::ClosingReason};
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Lasting and transient events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Replies to commands.
+    pub replies: usize,
+}
+
+/// Frames that are ready are joined up to this size into one write: below it a copy costs less than a write.
+const JOIN_BYTES: usize = 16 * 1024;
+
+/// The queue of one session.
+#[derive(Debug)]
+pub struct Outbound {
+    queue: Mutex<Queue>,
+    /// Wakes the connection, which sends.
+    reader: AtomicWaker,
+    /// Wakes the session's task: it must read the log, or end.
+    session: Notify,
+    limits: QueueLimits,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    frames: VecDeque<Frames>,
+    events: usize,
+    bytes: usize,
+    replies: usize,
+    /// The last position taken.
+    taken: Seq,
+    /// The last position known to exist.
+    known: Seq,
+    /// `room_state` or `resumed` has been taken: live events may follow.
+    live: bool,
+    /// Something was left out since the last `resumed`.
+    lagging: bool,
+    /// The session must end for this reason.
+    expelled: Option<Expelled>,
+    end: Option<(Bytes, ClosingReason)>,
+    ended: bool,
+    /// The connection has gone.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Frames {
+    bytes: Bytes,
+    events: usize,
+    replies: usize,
+}
+
+/// Why the registry wants a session to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Expelled {
+    /// The membership ended by the user's own wish, on this or another stream.
+    Left,
+    /// An ADMIN removed the user.
+    Removed,
+    /// An ADMIN banned the user.
+    Banned,
+    /// The room is over.
+    RoomEnded,
+    /// The user opened too many streams; this is the oldest.
+    TooManySessions,
+    /// Answers were not read.
+    SlowConsumer,
+    /// The room's task failed.
+    Internal,
+}
+
+/// What the session's task has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Read the log behind this position, as much as fits, and hand it to [`Outbound::push_missed`].
+    Read(Seq, Page),
+    /// Everything was read: ask the room for a `resumed`.
+    Resync,
+    /// End.
+    End(Expelled),
+    /// Nothing; wait.
+    Idle,
+    /// The connection has gone.
+    Gone,
+}
+
+impl Outbound {
+    /// An empty queue.
+    pub fn new(limits: QueueLimits) -> Self {
+        Self { queue: Mutex::default(), reader: AtomicWaker::new(), session: Notify::new(), limits }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        // A panic while the queue was held leaves counters at worst; the session goes on.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes live events: `frames` speak for all from `first` to `last`, in `events` messages.
+    pub fn push_log(&self, first: Seq, last: Seq, events: usize, frames: &Bytes) {
+        let mut queue = self.lock();
+        if queue.closed || last <= queue.taken {
+            return;
+        }
+        queue.known = queue.known.max(last);
+        if !queue.live {
+            return;
+        }
+        if first == queue.taken.next() && queue.fits(events, frames.len(), self.limits) {
+            queue.take(last, events, frames.clone());
+            drop(queue);
+            self.reader.wake();
+        } else {
+            queue.lagging = true;
+            drop(queue);
+            self.session.notify_one();
+        }
+    }
+
+    /// Takes events that were read from the log for this session alone.
+    pub fn push_missed(&self, first: Seq, last: Seq, frames: Bytes) {
+        let mut queue = self.lock();
+        if queue.closed || first != queue.taken.next() {
+            return;
+        }
+        queue.take(last, count(first, last), frames);
+        drop(queue);
+        self.reader.wake();
+    }
+
+    /// Takes a transient event, or leaves it out.
+    pub fn push_transient(&self, frame: &Bytes) {
+        let mut queue = self.lock();
+        if queue.closed || !queue.live {
+            return;
+        }
+        // Half of the queue is kept for what lasts: a flood of typing must not push a session into the log.
+        let half =
+            QueueLimits { events: self.limits.events / 2, bytes: self.limits.bytes / 2, ..self.limits };
+        if queue.lagging || !queue.fits(1, frame.len(), half) {
+            queue.lagging = true;
+            drop(queue);
+            // Whoever left something out must tell the session, which resynchronises once there is space.
+            self.session.notify_one();
+            return;
+        }
+        queue.push(Frames { bytes: frame.clone(), events: 1, replies: 0 });
+        drop(queue);
+        self.reader.wake();
+    }
+
+    /// Takes the answer to a command. Too many unread answers end the session.
+    pub fn push_reply(&self, frame: Bytes) {
+        let mut queue = self.lock();
+        if queue.closed {
+            return;
+        }
+        if queue.replies >= self.limits.replies {
+            queue.expelled.get_or_insert(Expelled::SlowConsumer);
+            drop(queue);
+            self.session.notify_one();
+            return;
+        }
+        queue.push(Frames { bytes: frame, events: 0, replies: 1 });
+        drop(queue);
+        self.reader.wake();
+    }
+
+    /// Takes `room_state` or `resumed`, which speaks for `at`: live events follow behind `taken`.
+    pub fn start(&self, frame: Bytes, taken: Seq, known: Seq) {
+        let mut queue = self.lock();
+        queue.push(Frames { bytes: frame, events: 0, replies: 1 });
+        queue.taken = taken;
+        queue.known = queue.known.max(known);
+        queue.live = true;
+        queue.lagging = false;
+        let behind = queue.known > queue.taken;
+        drop(queue);
+        self.reader.wake();
+        if behind {
+            self.session.notify_one();
+        }
+    }
+
+    /// Takes the `resumed` that ends a time of leaving things out, unless more was left out since.
+    pub fn resynced(&self, frame: Bytes) {
+        let mut queue = self.lock();
+        if !queue.lagging || queue.known > queue.taken {
+            return;
+        }
+        queue.lagging = false;
+        queue.push(Frames { bytes: frame, events: 0, replies: 1 });
+        drop(queue);
+        self.reader.wake();
+    }
+
+    /// Asks the session's task to end.
+    pub fn expel(&self, why: Expelled) {
+        self.lock().expelled.get_or_insert(why);
+        self.session.notify_one();
+    }
+
+    /// Ends the stream: after what waits comes `closing`, then the reason. The first end wins.
+    pub fn end(&self, closing: Bytes, reason: ClosingReason) {
+        let mut queue = self.lock();
+        queue.end.get_or_insert((closing, reason));
+        drop(queue);
+        self.reader.wake();
+    }
+
+    /// The last position this session has taken.
+    pub fn taken(&self) -> Seq {
+        self.lock().taken
+    }
+
+    /// What the session's task has to do now.
+    pub fn work(&self) -> Work {
+        let queue = self.lock();
+        if queue.closed {
+            return Work::Gone;
+        }
+        if let Some(why) = queue.expelled {
+            return Work::End(why);
+        }
+        // Not before half is free: many small readings cost more than few large ones.
+        let events = self.limits.events.saturating_sub(queue.events);
+        let bytes = self.limits.bytes.saturating_sub(queue.bytes);
+        let has_space = events >= self.limits.events / 2 && bytes >= self.limits.bytes / 2;
+        if !queue.live || !has_space {
+            return Work::Idle;
+        }
+        if queue.known > queue.taken {
+            Work::Read(queue.taken, Page { events, bytes })
+        } else if queue.lagging {
+            Work::Resync
+        } else {
+            Work::Idle
+        }
+    }
+
+    /// Waits until [`Outbound::work`] may have changed.
+    pub async fn changed(&self) {
+        self.session.notified().await;
+    }
+
+    /// The connection has gone: nothing more is taken.
+    pub fn close(&self) {
+        let mut queue = self.lock();
+        queue.closed = true;
+        queue.frames.clear();
+        drop(queue);
+        self.session.notify_one();
+    }
+
+    /// The next bytes to send; at the end the reason.
+    pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ClosingReason>>> {
+        self.reader.register(context.waker());
+        let mut queue = self.lock();
+        if let Some(bytes) = queue.pop() {
+            let waiting = queue.lagging || queue.known > queue.taken;
+            drop(queue);
+            if waiting {
+                self.session.notify_one();
+            }
+            return Poll::Ready(Some(Ok(bytes)));
+        }
+        if queue.ended {
+            return Poll::Ready(None);
+        }
+        match queue.end.take() {
+            None => Poll::Pending,
+            Some((closing, reason)) if closing.is_empty() => {
+                queue.ended = true;
+                Poll::Ready(Some(Err(reason)))
+            }
+            Some((closing, reason)) => {
+                queue.end = Some((Bytes::new(), reason));
+                Poll::Ready(Some(Ok(closing)))
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn fits(&self, events: usize, bytes: usize, limits: QueueLimits) -> bool {
+        self.events + events <= limits.events && self.bytes + bytes <= limits.bytes
+    }
+
+    fn take(&mut self, last: Seq, events: usize, bytes: Bytes) {
+        self.taken = last;
+        self.known = self.known.max(last);
+        self.push(Frames { bytes, events, replies: 0 });
+    }
+
+    fn push(&mut self, frames: Frames) {
+        self.events += frames.events;
+        self.replies += frames.replies;
+        if frames.replies == 0 {
+            self.bytes += frames.bytes.len();
+        }
+        self.frames.push_back(frames);
+    }
+
+    /// One frame as it is, or several small ones joined.
+    fn pop(&mut self) -> Option<Bytes> {
+        let first = self.pop_one()?;
+        let next_fits = |queue: &Self, have: usize| {
+            queue.frames.front().is_some_and(|next| have + next.bytes.len() <= JOIN_BYTES)
+        };
+        if !next_fits(self, first.len()) {
+            return Some(first);
+        }
+        let mut joined = BytesMut::with_capacity(JOIN_BYTES.min(self.bytes + first.len()));
+        joined.extend_from_slice(&first);
+        while next_fits(self, joined.len()) {
+            if let Some(next) = self.pop_one() {
+                joined.extend_from_slice(&next);
+            }
+        }
+        Some(joined.freeze())
+    }
+
+    fn pop_one(&mut self) -> Option<Bytes> {
+        let frames = self.frames.pop_front()?;
+        self.events -= frames.events;
+        self.replies -= frames.replies;
+        if frames.replies == 0 {
+            self.bytes -= frames.bytes.len();
+        }
+        Some(frames.bytes)
+    }
+}
+
+/// How many positions there are from `first` to `last`.
+pub(super) fn count(first: Seq, last: Seq) -> usize {
+    usize::try_from(last.0.saturating_sub(first.0).saturating_add(1)).unwrap_or(usize::MAX)
+}

@@ -1,0 +1,158 @@
+//! Who is in a room on this node: several connections may be one user.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{
+    domain::room::Presence,
+    ids::{ConnectionId, UserId},
+    registry::outbound::Outbound,
+};
+
+/// A session as the registry sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) connection: ConnectionId,
+    pub(super) user: UserId,
+    pub(super) outbound: Arc<Outbound>,
+}
+
+/// What an entry or an exit means for the user, not only for the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The user was not there before, or is not there any more.
+    User,
+    /// Only one connection more or less; how the user is shown may have changed.
+    Connection {
+        /// Before.
+        before: Presence,
+        /// After.
+        after: Presence,
+    },
+}
+
+/// Everybody in one room.
+#[derive(Debug, Default)]
+pub(super) struct Present {
+    /// In the order of arrival: what delivery walks over.
+    sessions: Vec<Session>,
+    /// The connections of each user, oldest first; never empty.
+    users: BTreeMap<UserId, Vec<(ConnectionId, Presence)>>,
+}
+
+impl Present {
+    pub(super) fn sessions(&self) -> &[Session] {
+        &self.sessions
+    }
+
+    pub(super) fn user_count(&self) -> usize {
+        self.users.len()
+    }
+
+    pub(super) fn users(&self) -> impl Iterator<Item = (&UserId, Presence)> {
+        self.users.iter().map(|(user, connections)| (user, best(connections)))
+    }
+
+    /// The oldest session of a user who has `max` or more.
+    pub(super) fn oldest_beyond(&self, user: &UserId, max: usize) -> Option<Arc<Outbound>> {
+        let connections = self.users.get(user).filter(|connections| connections.len() >= max)?;
+        let (oldest, _) = connections.first()?;
+        self.sessions.iter().find(|s| &s.connection == oldest).map(|s| Arc::clone(&s.outbound))
+    }
+
+    pub(super) fn enter(
+        &mut self,
+        connection: ConnectionId,
+        user: UserId,
+        outbound: Arc<Outbound>,
+    ) -> Change {
+        self.sessions.push(Session { connection, user: user.clone(), outbound });
+        let connections = self.users.entry(user).or_default();
+        let before = best(connections);
+        connections.push((connection, Presence::Online));
+        match connections.len() {
+            1 => Change::User,
+            _ => Change::Connection { before, after: best(connections) },
+        }
+    }
+
+    /// Removes a connection; `None`: it was not there.
+    pub(super) fn exit(&mut self, connection: ConnectionId) -> Option<(UserId, Change)> {
+        let index = self.sessions.iter().position(|s| s.connection == connection)?;
+        let user = self.sessions.remove(index).user;
+        let connections = self.users.get_mut(&user)?;
+        let before = best(connections);
+        connections.retain(|(id, _)| *id != connection);
+        let after = best(connections);
+        if connections.is_empty() {
+            self.users.remove(&user);
+            return Some((user, Change::User));
+        }
+        Some((user, Change::Connection { before, after }))
+    }
+
+    /// Sets how one connection is; returns the user's presence before and after.
+    pub(super) fn set(
+        &mut self,
+        connection: ConnectionId,
+        presence: Presence,
+    ) -> Option<(UserId, Presence, Presence)> {
+        let user = self.sessions.iter().find(|s| s.connection == connection)?.user.clone();
+        let connections = self.users.get_mut(&user)?;
+        let before = best(connections);
+        for (_, shown) in connections.iter_mut().filter(|(id, _)| *id == connection) {
+            *shown = presence;
+        }
+        let after = best(connections);
+        Some((user, before, after))
+    }
+
+    /// Whether both views agree. For tests.
+    #[cfg(test)]
+    pub(super) fn check_invariants(&self) {
+        let mut by_session: Vec<_> = self.sessions.iter().map(|s| (s.user.clone(), s.connection)).collect();
+        let mut by_user: Vec<_> =
+            self.users.iter().flat_map(|(user, all)| all.iter().map(|(id, _)| (user.clone(), *id))).collect();
+        by_session.sort();
+        by_user.sort();
+        assert_eq!(by_session, by_user);
+        assert!(self.users.values().all(|connections| !connections.is_empty()));
+    }
+}
+
+fn best(connections: &[(ConnectionId, Presence)]) -> Presence {
+    connections.iter().map(|(_, presence)| *presence).max().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::outbound::QueueLimits;
+
+    fn outbound() -> Arc<Outbound> {
+        Arc::new(Outbound::new(QueueLimits { events: 4, bytes: 1024, replies: 4 }))
+    }
+
+    #[test]
+    fn a_user_is_there_from_the_first_connection_to_the_last() {
+        let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
+        let (c1, c2, c3) = (ConnectionId::next(), ConnectionId::next(), ConnectionId::next());
+        let mut present = Present::default();
+        assert_eq!(present.enter(c1, ann.clone(), outbound()), Change::User);
+        let more = Change::Connection { before: Presence::Online, after: Presence::Online };
+        assert_eq!(present.enter(c2, ann.clone(), outbound()), more);
+        assert_eq!(present.enter(c3, bob.clone(), outbound()), Change::User);
+        present.check_invariants();
+
+        assert_eq!(present.set(c1, Presence::Away), Some((ann.clone(), Presence::Online, Presence::Online)));
+        assert_eq!(present.set(c2, Presence::Away), Some((ann.clone(), Presence::Online, Presence::Away)));
+        present.check_invariants();
+
+        let less = Change::Connection { before: Presence::Away, after: Presence::Away };
+        assert_eq!(present.exit(c1), Some((ann.clone(), less)));
+        assert_eq!(present.exit(c1), None);
+        assert_eq!(present.exit(c2), Some((ann, Change::User)));
+        assert_eq!(present.exit(c3), Some((bob, Change::User)));
+        present.check_invariants();
+        assert_eq!(present.user_count(), 0);
+    }
+}

@@ -1,0 +1,268 @@
+//! A lasting event as the bytes that are stored, carried and sent.
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{
+    domain::{
+        event::{Event, MemberChange, Recorded, Vote},
+        llm::{Run, RunEnd, RunReport},
+        message::Author,
+        poll::Poll,
+        room::{Presence, Room},
+    },
+    ids::{OptionId, PollId},
+    wire::{
+        frame,
+        model::{
+            Ballots, author_type, llm_to_pb, member_to_pb, message_to_pb, poll_to_pb, poll_with, room_info,
+            time, vote_to_pb,
+        },
+        pb::{
+            room::v1::{self as pb, server_event::Payload},
+            salon::log::v1 as log,
+        },
+    },
+};
+
+/// The two halves of an event: what is sent, and what stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    /// A `ServerEvent` without `seq`.
+    pub public: Bytes,
+    /// An `EventPrivate`; empty when there is nothing to keep.
+    pub private: Bytes,
+}
+
+/// Encodes an event; `after` is the room it leaves behind.
+pub fn event(after: &Room, recorded: &Recorded) -> Encoded {
+    let mut private = log::EventPrivate::default();
+    let payload = payload(after, &recorded.event, &mut private);
+    let public = pb::ServerEvent {
+        payload: Some(payload),
+        request_id: String::new(),
+        seq: 0,
+        event_id: recorded.event_id.to_string(),
+        at: time(recorded.at),
+    };
+    Encoded { public: frame::stored(&public), private: private.encode_to_vec().into() }
+}
+
+fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payload {
+    let room_id = after.id.as_str();
+    match event {
+        Event::RoomCreated(_) => room_updated(after, private, log::RoomChange::Created),
+        Event::RoomActivated => room_updated(after, private, log::RoomChange::Activated),
+        Event::RoomUpdated(_) => room_updated(after, private, log::RoomChange::Unspecified),
+        Event::RoomEnded { by, reason } => {
+            Payload::RoomEnded(pb::RoomEnded { ended_by_id: by.as_str().to_owned(), reason: reason.clone() })
+        }
+        Event::MemberChanged { member, change, by, reason } => Payload::MemberChanged(pb::MemberChanged {
+            // Presence is not part of the log: it would be wrong by the time it is read.
+            member: Some(pb::Participant { presence: 0, ..member_to_pb(member, Presence::Offline) }),
+            change: member_change(*change).into(),
+            by_id: by.as_ref().map(ToString::to_string).unwrap_or_default(),
+            reason: reason.clone(),
+        }),
+        Event::MessagePosted(message) => {
+            private.chain_depth = message.chain_depth;
+            private.from_run = message.from_run;
+            // The position is only known to the store, which puts it into the envelope.
+            let message = pb::Message { seq: 0, ..message_to_pb(message) };
+            Payload::MessageReceived(pb::MessageReceived { message: Some(message) })
+        }
+        Event::MessageEdited { message_id, content, mentions } => Payload::MessageEdited(pb::MessageEdited {
+            message_id: message_id.to_string(),
+            content: content.clone(),
+            mentions: mentions.iter().map(ToString::to_string).collect(),
+        }),
+        Event::MessageDeleted { message_id, by } => Payload::MessageDeleted(pb::MessageDeleted {
+            message_id: message_id.to_string(),
+            deleted_by_id: by.to_string(),
+        }),
+        Event::ReactionChanged { message_id, user, emoji, added } => {
+            Payload::ReactionChanged(pb::ReactionChanged {
+                message_id: message_id.to_string(),
+                user_id: user.to_string(),
+                emoji: emoji.clone(),
+                added: *added,
+            })
+        }
+        Event::LlmAdded(llm) => Payload::LlmAdded(pb::LlmAdded { llm: Some(llm_to_pb(llm)) }),
+        Event::LlmUpdated(llm) => Payload::LlmUpdated(pb::LlmUpdated { llm: Some(llm_to_pb(llm)) }),
+        Event::LlmRemoved(id) => Payload::LlmRemoved(pb::LlmRemoved { llm_id: id.to_string() }),
+        Event::PollCreated(poll) => {
+            Payload::PollCreated(pb::PollCreated { poll: Some(poll_to_pb(poll, room_id)) })
+        }
+        Event::PollVoted(vote) => {
+            private.vote = Some(private_vote(vote));
+            voted(vote, after.polls.get(&vote.poll_id))
+        }
+        Event::VoteRetracted { poll_id, voter, options } => {
+            private.vote = Some(private_retraction(voter, options));
+            retracted(*poll_id, voter, options, after.polls.get(poll_id))
+        }
+        Event::PollClosed { poll, by, by_name } => poll_closed(poll, by.as_ref(), by_name, room_id, private),
+        Event::RunStarted(run) => {
+            private.started_at_ms = run.started_at.0;
+            private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
+            Payload::LlmThinking(pb::LlmThinking {
+                llm_id: run.llm_id.to_string(),
+                reply_to: run.reply_to.to_string(),
+                message_id: run.message_id.to_string(),
+                chain_depth: run.chain_depth,
+                poll_id: run.poll_id.map(|id| id.to_string()).unwrap_or_default(),
+            })
+        }
+        Event::RunEnded { run, end, report } => run_ended(run, *end, report, private),
+    }
+}
+
+fn room_updated(after: &Room, private: &mut log::EventPrivate, change: log::RoomChange) -> Payload {
+    private.room_change = change.into();
+    Payload::RoomUpdated(pb::RoomUpdated { room: Some(room_info(after)) })
+}
+
+fn member_change(change: MemberChange) -> pb::MemberChange {
+    match change {
+        MemberChange::Joined => pb::MemberChange::Joined,
+        MemberChange::Updated => pb::MemberChange::Updated,
+        MemberChange::Left => pb::MemberChange::Left,
+        MemberChange::Removed => pb::MemberChange::Removed,
+        MemberChange::Banned => pb::MemberChange::Banned,
+        MemberChange::Unbanned => pb::MemberChange::Unbanned,
+    }
+}
+
+/// What of a poll may be shown while it is voted on.
+#[derive(Default)]
+struct Shown {
+    voters: bool,
+    votes: bool,
+    tallies: Vec<pb::OptionTally>,
+    ballot_count: u32,
+}
+
+impl Shown {
+    /// Nothing of a poll that is not there; that cannot be, since votes are only taken in polls of the state.
+    fn of(poll: Option<&Poll>) -> Self {
+        let Some(poll) = poll else {
+            return Self::default();
+        };
+        let votes = !poll.results_hidden();
+        let tally =
+            |(id, votes): (OptionId, u32)| pb::OptionTally { option_id: id.to_string(), vote_count: votes };
+        Self {
+            voters: !poll.anonymous,
+            votes,
+            tallies: if votes { poll.tallies().into_iter().map(tally).collect() } else { Vec::new() },
+            ballot_count: poll.ballot_count(),
+        }
+    }
+}
+
+/// What everybody may see of a vote: of an anonymous one no voter, of a hidden one only that somebody voted.
+fn voted(vote: &Vote, poll: Option<&Poll>) -> Payload {
+    let shown = Shown::of(poll);
+    let mut who = vote_to_pb(&vote.voter, &vote.ballot);
+    if !shown.voters {
+        // A reason can tell who wrote it.
+        who = pb::PollVote { voted_at: who.voted_at, ..Default::default() };
+    }
+    if !shown.votes {
+        who.reason.clear();
+    }
+    let all = shown.voters && shown.votes;
+    Payload::PollVoted(pb::PollVoted {
+        poll_id: vote.poll_id.to_string(),
+        option_id: if shown.votes { vote.option.to_string() } else { String::new() },
+        vote: Some(who),
+        option_ids: if all { texts(&vote.ballot.options) } else { Vec::new() },
+        retracted_option_ids: if shown.votes { texts(&vote.retracted) } else { Vec::new() },
+        tallies: shown.tallies,
+        ballot_count: shown.ballot_count,
+    })
+}
+
+fn retracted(poll_id: PollId, voter: &Author, options: &[OptionId], poll: Option<&Poll>) -> Payload {
+    let shown = Shown::of(poll);
+    Payload::VoteRetracted(pb::VoteRetracted {
+        poll_id: poll_id.to_string(),
+        voter_id: if shown.voters { voter.as_str().to_owned() } else { String::new() },
+        option_ids: if shown.votes { texts(options) } else { Vec::new() },
+        tallies: shown.tallies,
+        ballot_count: shown.ballot_count,
+    })
+}
+
+fn poll_closed(
+    poll: &Poll,
+    by: Option<&Author>,
+    by_name: &str,
+    room_id: &str,
+    private: &mut log::EventPrivate,
+) -> Payload {
+    if poll.anonymous {
+        private.poll = Some(poll_with(poll, room_id, Ballots::All));
+    }
+    Payload::PollClosed(pb::PollClosed {
+        poll_id: poll.id.to_string(),
+        closed_by_id: by.map(|by| by.as_str().to_owned()).unwrap_or_default(),
+        closed_by_name: by_name.to_owned(),
+        closed_by_type: by.map_or(0, author_type),
+        poll: Some(poll_to_pb(poll, room_id)),
+    })
+}
+
+fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::EventPrivate) -> Payload {
+    private.chain_depth = run.chain_depth;
+    private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
+    private.started_at_ms = run.started_at.0;
+    let reason = match end {
+        RunEnd::Completed => pb::LlmDoneReason::Completed,
+        RunEnd::OptedOut => pb::LlmDoneReason::OptedOut,
+        RunEnd::Interrupted => pb::LlmDoneReason::Interrupted,
+        RunEnd::Failed => pb::LlmDoneReason::Failed,
+        RunEnd::TimedOut => pb::LlmDoneReason::TimedOut,
+        RunEnd::OverBudget => pb::LlmDoneReason::OverBudget,
+    };
+    let usage =
+        pb::TokenUsage { prompt_tokens: report.prompt_tokens, completion_tokens: report.completion_tokens };
+    Payload::LlmDone(pb::LlmDone {
+        message_id: run.message_id.to_string(),
+        llm_id: run.llm_id.to_string(),
+        reason: reason.into(),
+        error_code: report.error_code.clone(),
+        error_message: report.error_message.clone(),
+        usage: Some(usage),
+        first_token_ms: report.first_token_ms,
+        duration_ms: report.duration_ms,
+        model: report.model.clone(),
+        provider: report.provider.clone(),
+        detail: report.detail.clone(),
+        reply_to: run.reply_to.to_string(),
+        poll_id: run.poll_id.map(|id| id.to_string()).unwrap_or_default(),
+    })
+}
+
+fn private_vote(vote: &Vote) -> log::Vote {
+    log::Vote {
+        voter: Some(vote_to_pb(&vote.voter, &vote.ballot)),
+        ballot: texts(&vote.ballot.options),
+        option_id: vote.option.to_string(),
+        retracted: texts(&vote.retracted),
+    }
+}
+
+fn private_retraction(voter: &Author, options: &[OptionId]) -> log::Vote {
+    let voter = pb::PollVote {
+        voter_id: voter.as_str().to_owned(),
+        voter_type: author_type(voter),
+        ..Default::default()
+    };
+    log::Vote { voter: Some(voter), ballot: texts(options), ..Default::default() }
+}
+
+fn texts(ids: &[OptionId]) -> Vec<String> {
+    ids.iter().map(ToString::to_string).collect()
+}

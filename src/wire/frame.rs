@@ -1,0 +1,91 @@
+//! The bytes of a message on a gRPC stream: one byte of flags, four of length, the message.
+//!
+//! Source: gRPC over HTTP/2, "Length-Prefixed-Message". The flags are always 0, "not compressed".
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::{
+    Message,
+    encoding::{encode_key, encode_varint, encoded_len_varint, key_len},
+};
+
+use crate::{ids::Seq, wire::pb::room::v1 as pb};
+
+/// Bytes before every message.
+pub const PREFIX: usize = 5;
+
+/// The number of `ServerEvent.seq`.
+const SEQ_TAG: u32 = 101;
+
+/// Frames a message that is sent to one or a few.
+pub fn frame(message: &impl Message) -> Bytes {
+    let len = message.encoded_len();
+    let mut out = BytesMut::with_capacity(PREFIX + len);
+    put_prefix(&mut out, len);
+    // A `BytesMut` grows: encoding into it cannot fail.
+    let _ = message.encode(&mut out);
+    out.freeze()
+}
+
+/// Encodes an event as the store keeps it: without `seq`, which only the store knows.
+pub fn stored(event: &pb::ServerEvent) -> Bytes {
+    event.encode_to_vec().into()
+}
+
+/// Appends the frame of a stored event at its position.
+///
+/// A field appended to an encoded message is still that message, so the event is neither decoded nor encoded again.
+pub fn put_stored(out: &mut BytesMut, stored: &[u8], seq: Seq) {
+    let len = stored.len() + seq_len(seq);
+    out.reserve(PREFIX + len);
+    put_prefix(out, len);
+    out.put_slice(stored);
+    put_seq(out, seq);
+}
+
+/// A stored event at its position, not framed: what a protobuf decoder reads.
+pub fn with_seq(stored: &[u8], seq: Seq) -> Bytes {
+    let mut out = BytesMut::with_capacity(stored.len() + seq_len(seq));
+    out.put_slice(stored);
+    put_seq(&mut out, seq);
+    out.freeze()
+}
+
+/// How many bytes [`put_stored`] appends.
+pub fn stored_len(stored: &[u8], seq: Seq) -> usize {
+    PREFIX + stored.len() + seq_len(seq)
+}
+
+fn seq_len(seq: Seq) -> usize {
+    key_len(SEQ_TAG) + encoded_len_varint(seq.0)
+}
+
+fn put_seq(out: &mut BytesMut, seq: Seq) {
+    encode_key(SEQ_TAG, prost::encoding::WireType::Varint, out);
+    encode_varint(seq.0, out);
+}
+
+fn put_prefix(out: &mut BytesMut, len: usize) {
+    out.put_u8(0);
+    // Events are bounded by the limits of their fields, far below 4 GiB.
+    out.put_u32(u32::try_from(len).unwrap_or(u32::MAX));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_event_with_its_position_is_that_event() {
+        let event = pb::ServerEvent { event_id: "e".into(), ..Default::default() };
+        for seq in [1, 127, 128, 300, u64::MAX] {
+            let mut framed = BytesMut::new();
+            put_stored(&mut framed, &stored(&event), Seq(seq));
+            assert_eq!(framed.len(), stored_len(&stored(&event), Seq(seq)));
+            assert_eq!(framed[0], 0);
+            let len = u32::from_be_bytes([framed[1], framed[2], framed[3], framed[4]]);
+            assert_eq!(len as usize, framed.len() - PREFIX);
+            let decoded = pb::ServerEvent::decode(&framed[PREFIX..]).unwrap();
+            assert_eq!(decoded, pb::ServerEvent { seq, ..event.clone() });
+        }
+    }
+}

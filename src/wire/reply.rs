@@ -1,0 +1,265 @@
+//! What one stream is told: its snapshot, acks, errors, and why it ends.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::{
+    domain::{
+        llm::LiveAnswer,
+        rejection::{Code, Rejection},
+        room::{Presence, Room},
+    },
+    ids::{EventId, RequestId, Seq, UserId},
+    wire::{
+        frame::frame,
+        model::{llm_participant, member_to_pb, message_to_pb, poll_to_pb, room_info, time},
+        pb::room::v1::{self as pb, server_event::Payload},
+    },
+};
+
+/// Under which name of the service a stream was opened: it decides how error codes are spelled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Dialect {
+    /// `room.v1.RoomService`.
+    #[default]
+    V1,
+    /// `api.room.Room`: codes in capitals, as its clients know them.
+    Original,
+}
+
+/// Why a stream ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ClosingReason {
+    /// The client asked for it.
+    Left,
+    /// The room is over.
+    RoomEnded,
+    /// An ADMIN removed the member.
+    Removed,
+    /// An ADMIN banned the member.
+    Banned,
+    /// The server is going away.
+    Draining,
+    /// No join came in time.
+    JoinTimeout,
+    /// The user has opened more streams than allowed.
+    TooManySessions,
+    /// Commands were sent while their answers were not read.
+    SlowConsumer,
+    /// What came was no message.
+    ProtocolError,
+    /// A fault of the server.
+    Internal,
+}
+
+impl ClosingReason {
+    /// Whether a client should come back by itself.
+    pub fn reconnect(self) -> bool {
+        match self {
+            Self::Draining | Self::SlowConsumer | Self::Internal => true,
+            Self::Left
+            | Self::RoomEnded
+            | Self::Removed
+            | Self::Banned
+            | Self::JoinTimeout
+            | Self::TooManySessions
+            | Self::ProtocolError => false,
+        }
+    }
+
+    fn to_pb(self) -> pb::ClosingReason {
+        match self {
+            Self::Left => pb::ClosingReason::Left,
+            Self::RoomEnded => pb::ClosingReason::RoomEnded,
+            Self::Removed => pb::ClosingReason::Removed,
+            Self::Banned => pb::ClosingReason::Banned,
+            Self::Draining => pb::ClosingReason::Draining,
+            Self::JoinTimeout => pb::ClosingReason::JoinTimeout,
+            Self::TooManySessions => pb::ClosingReason::TooManySessions,
+            Self::SlowConsumer => pb::ClosingReason::SlowConsumer,
+            Self::ProtocolError => pb::ClosingReason::ProtocolError,
+            Self::Internal => pb::ClosingReason::Internal,
+        }
+    }
+}
+
+/// The last event of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closing {
+    /// Why.
+    pub reason: ClosingReason,
+    /// For a person.
+    pub message: String,
+    /// When to come back.
+    pub reconnect_after: Duration,
+    /// From where.
+    pub resume: Seq,
+}
+
+/// What transient facts hold at a position, and what is particular to one user.
+#[derive(Debug, Clone)]
+pub struct View<'a> {
+    /// Who is online, at most as many as are shown.
+    pub online: &'a [(UserId, Presence)],
+    /// How many users are online.
+    pub online_count: usize,
+    /// Answers being written.
+    pub answers: &'a [LiveAnswer],
+    /// Whose stream it is.
+    pub you: &'a UserId,
+    /// Their read cursor.
+    pub read: Seq,
+    /// Messages of others behind it.
+    pub unread: u32,
+    /// How often a heartbeat comes.
+    pub heartbeat: Duration,
+    /// How many human participants to show.
+    pub participants_shown: usize,
+}
+
+/// The whole room at `room.seq`.
+pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) -> Bytes {
+    let you_presence = presence_of(view, view.you);
+    let state = pb::RoomState {
+        room: Some(room_info(room)),
+        participants: participants(room, view),
+        messages: room.recent.iter().map(message_to_pb).collect(),
+        polls: room.polls.values().map(|p| poll_to_pb(p, room.id.as_str())).collect(),
+        active_answers: answers(view),
+        you: room.members.get(view.you).map(|m| member_to_pb(m, you_presence)),
+        read_seq: view.read.0,
+        unread_count: view.unread,
+        online_count: count(view.online_count),
+        heartbeat_interval_ms: millis(view.heartbeat),
+    };
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::RoomState(state)),
+        request_id: request_id.map(ToString::to_string).unwrap_or_default(),
+        seq: room.seq.0,
+        ..Default::default()
+    })
+}
+
+/// The stream continues behind `after`; the log ends at `room.seq` now.
+pub fn resumed(room: &Room, after: Seq, view: &View<'_>, request_id: Option<&RequestId>) -> Bytes {
+    let online = view
+        .online
+        .iter()
+        .filter_map(|(user, presence)| room.members.get(user).map(|member| member_to_pb(member, *presence)));
+    let resumed = pb::Resumed {
+        after_seq: after.0,
+        online: online.collect(),
+        active_answers: answers(view),
+        online_count: count(view.online_count),
+        read_seq: view.read.0,
+        unread_count: view.unread,
+        heartbeat_interval_ms: millis(view.heartbeat),
+    };
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::Resumed(resumed)),
+        request_id: request_id.map(ToString::to_string).unwrap_or_default(),
+        seq: room.seq.0,
+        ..Default::default()
+    })
+}
+
+/// Those online first, then other members as long as there is space, then every LLM.
+fn participants(room: &Room, view: &View<'_>) -> Vec<pb::Participant> {
+    let online = view.online.iter().filter_map(|(user, presence)| Some((room.members.get(user)?, *presence)));
+    let offline = room
+        .members
+        .values()
+        .filter(|member| !view.online.iter().any(|(user, _)| user == &member.id))
+        .map(|member| (member, Presence::Offline));
+    online
+        .chain(offline)
+        .take(view.participants_shown)
+        .map(|(member, presence)| member_to_pb(member, presence))
+        .chain(room.llms.iter().map(llm_participant))
+        .collect()
+}
+
+fn presence_of(view: &View<'_>, user: &UserId) -> Presence {
+    view.online.iter().find(|(id, _)| id == user).map_or(Presence::Online, |(_, presence)| *presence)
+}
+
+fn answers(view: &View<'_>) -> Vec<pb::ActiveAnswer> {
+    let answer = |a: &LiveAnswer| pb::ActiveAnswer {
+        message_id: a.message_id.to_string(),
+        llm_id: a.llm_id.to_string(),
+        reply_to: a.reply_to.to_string(),
+        content: a.text.clone(),
+        started_at: time(a.started_at),
+    };
+    view.answers.iter().map(answer).collect()
+}
+
+/// A command was carried out.
+pub fn ack(request_id: &RequestId, done: Option<(Seq, Seq, EventId)>, duplicate: bool) -> Bytes {
+    let (seq, last_seq, event_id) = match done {
+        Some((first, last, id)) => (first.0, last.0, id.to_string()),
+        None => (0, 0, String::new()),
+    };
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::Ack(pb::Ack { seq, last_seq, event_id, duplicate })),
+        request_id: request_id.to_string(),
+        ..Default::default()
+    })
+}
+
+/// A command was refused.
+pub fn error(rejection: &Rejection, request_id: Option<&RequestId>, dialect: Dialect) -> Bytes {
+    let code = match dialect {
+        Dialect::V1 => rejection.code.as_str().to_owned(),
+        Dialect::Original => rejection.code.as_str().to_uppercase(),
+    };
+    let error = pb::Error {
+        code,
+        message: rejection.message.clone(),
+        retryable: rejection.code.retryable(),
+        retry_after_ms: rejection.retry_after.map(millis).unwrap_or_default(),
+        field: rejection.field.unwrap_or_default().to_owned(),
+    };
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::Error(error)),
+        request_id: request_id.map(ToString::to_string).unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+/// The answer to a ping.
+pub fn pong(request_id: Option<&RequestId>) -> Bytes {
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::Pong(pb::Pong {})),
+        request_id: request_id.map(ToString::to_string).unwrap_or_default(),
+        ..Default::default()
+    })
+}
+
+/// The last event of a stream.
+pub fn closing(closing: &Closing) -> Bytes {
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::Closing(pb::Closing {
+            reason: closing.reason.to_pb().into(),
+            message: closing.message.clone(),
+            reconnect: closing.reason.reconnect(),
+            reconnect_after_ms: millis(closing.reconnect_after),
+            resume_seq: closing.resume.0,
+        })),
+        ..Default::default()
+    })
+}
+
+/// A fault that is not the client's: it is told no more than that.
+pub fn unavailable() -> Rejection {
+    Rejection::new(Code::Unavailable, "the server could not store this; it was not carried out, try again")
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,123 @@
+//! The state of a room as the store keeps it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use prost::Message as _;
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        llm::Run,
+        message::Message,
+        poll::Poll,
+        room::{Presence, Profile, Room, Status, Visibility},
+    },
+    ids::Seq,
+    wire::{
+        model::{
+            Ballots, Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
+            poll_from_pb, poll_with, room_info, timestamp, visibility_from_pb,
+        },
+        pb::{room::v1 as pb, salon::log::v1 as log},
+    },
+};
+
+/// The form this server writes. Snapshots of any other form are ignored and the log is folded instead.
+pub const VERSION: u32 = 1;
+
+/// Encodes a room.
+pub fn encode(room: &Room) -> Bytes {
+    let recent = |message: &Message| log::RecentMessage {
+        message: Some(message_to_pb(message)),
+        chain_depth: message.chain_depth,
+        from_run: message.from_run,
+    };
+    let snapshot = log::RoomSnapshot {
+        room: Some(room_info(room)),
+        members: room.members.values().map(|m| member_to_pb(m, Presence::Offline)).collect(),
+        banned: room.banned.iter().map(ToString::to_string).collect(),
+        polls: room.polls.values().map(|p| poll_with(p, room.id.as_str(), Ballots::All)).collect(),
+        recent: room.recent.iter().map(recent).collect(),
+        runs: room.runs.values().map(run_to_pb).collect(),
+        seq: room.seq.0,
+        fence: room.fence.0,
+    };
+    snapshot.encode_to_vec().into()
+}
+
+/// Reads a room back.
+pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
+    let snapshot = log::RoomSnapshot::decode(bytes).map_err(|e| Corrupt::new("snapshot", e))?;
+    let info = snapshot.room.ok_or_else(|| Corrupt::new("snapshot", "it has no room"))?;
+    let status = match info.status() {
+        pb::RoomStatus::Waiting => Status::Waiting,
+        pb::RoomStatus::Active => Status::Active,
+        pb::RoomStatus::Ended => Status::Ended(timestamp(info.ended_at.as_ref())),
+        pb::RoomStatus::Unspecified => return Err(Corrupt::new("snapshot", "the room has no status")),
+    };
+    let mut members = BTreeMap::new();
+    for member in snapshot.members {
+        let member = member_from_pb(member)?;
+        members.insert(member.id.clone(), member);
+    }
+    let mut polls: BTreeMap<_, Poll> = BTreeMap::new();
+    for poll in snapshot.polls {
+        let poll = poll_from_pb(poll)?;
+        polls.insert(poll.id, poll);
+    }
+    let mut recent = VecDeque::with_capacity(snapshot.recent.len());
+    for entry in snapshot.recent {
+        let message = entry.message.ok_or_else(|| Corrupt::new("snapshot", "a message is empty"))?;
+        recent.push_back(message_from_pb(message, entry.chain_depth, entry.from_run)?);
+    }
+    let mut runs = BTreeMap::new();
+    for run in snapshot.runs {
+        let run = run_from_pb(&run)?;
+        runs.insert(run.message_id, run);
+    }
+    let created_at = timestamp(info.created_at.as_ref());
+    Ok(Room {
+        id: id("room id", &info.room_id)?,
+        profile: Profile {
+            name: info.name,
+            description: info.description,
+            visibility: visibility_from_pb(info.visibility).unwrap_or(Visibility::Private),
+        },
+        status,
+        created_at,
+        created_by: if info.created_by.is_empty() { None } else { Some(id("user id", &info.created_by)?) },
+        members,
+        banned: snapshot.banned.iter().map(|u| id("user id", u)).collect::<Result<BTreeSet<_>, _>>()?,
+        llms: llms_from_pb(info.llms)?,
+        polls,
+        recent,
+        runs,
+        seq: Seq(snapshot.seq),
+        fence: Seq(snapshot.fence),
+    })
+}
+
+fn run_to_pb(run: &Run) -> log::OpenRun {
+    log::OpenRun {
+        message_id: run.message_id.to_string(),
+        llm_id: run.llm_id.to_string(),
+        reply_to: run.reply_to.to_string(),
+        poll_id: run.poll_id.map(|id| id.to_string()).unwrap_or_default(),
+        chain_depth: run.chain_depth,
+        asked_by: run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default(),
+        started_at_ms: run.started_at.0,
+    }
+}
+
+fn run_from_pb(run: &log::OpenRun) -> Result<Run, Corrupt> {
+    Ok(Run {
+        message_id: id("message id", &run.message_id)?,
+        llm_id: id("LLM id", &run.llm_id)?,
+        reply_to: id("message id", &run.reply_to)?,
+        poll_id: if run.poll_id.is_empty() { None } else { Some(id("poll id", &run.poll_id)?) },
+        chain_depth: run.chain_depth,
+        asked_by: if run.asked_by.is_empty() { None } else { Some(id("user id", &run.asked_by)?) },
+        started_at: Timestamp(run.started_at_ms),
+    })
+}

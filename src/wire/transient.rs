@@ -1,0 +1,108 @@
+//! Events that are not stored: encoded and framed once, sent to whoever is there.
+
+use bytes::Bytes;
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        llm::LiveAnswer,
+        room::{Member, Presence},
+    },
+    ids::{EventId, MessageId, Seq, UserId},
+    wire::{
+        frame::frame,
+        model::{member_to_pb, presence_to_pb, time},
+        pb::room::v1::{self as pb, server_event::Payload},
+    },
+};
+
+/// When and under which id something happened.
+#[derive(Debug, Clone, Copy)]
+pub struct Stamp {
+    /// Unique.
+    pub event_id: EventId,
+    /// When.
+    pub at: Timestamp,
+}
+
+fn told(stamp: Stamp, payload: Payload) -> Bytes {
+    frame(&pb::ServerEvent {
+        payload: Some(payload),
+        event_id: stamp.event_id.to_string(),
+        at: time(stamp.at),
+        ..Default::default()
+    })
+}
+
+fn bare(payload: Payload) -> Bytes {
+    frame(&pb::ServerEvent { payload: Some(payload), ..Default::default() })
+}
+
+/// The first connection of a user.
+pub fn user_joined(stamp: Stamp, member: &Member, presence: Presence) -> Bytes {
+    told(stamp, Payload::UserJoined(pb::UserJoined { user: Some(member_to_pb(member, presence)) }))
+}
+
+/// The last connection of a user has gone.
+pub fn user_left(stamp: Stamp, user: &UserId) -> Bytes {
+    told(stamp, Payload::UserLeft(pb::UserLeft { user_id: user.to_string() }))
+}
+
+/// Somebody types or has stopped.
+pub fn typing(stamp: Stamp, user: &UserId, name: &str, is_typing: bool) -> Bytes {
+    let typing = pb::UserTyping { user_id: user.to_string(), user_name: name.to_owned(), is_typing };
+    told(stamp, Payload::UserTyping(typing))
+}
+
+/// Somebody is away, or back.
+pub fn presence(stamp: Stamp, user: &UserId, presence: Presence) -> Bytes {
+    let changed = pb::PresenceChanged { user_id: user.to_string(), status: presence_to_pb(presence) };
+    told(stamp, Payload::PresenceChanged(changed))
+}
+
+/// Somebody has read up to a position.
+pub fn receipt(stamp: Stamp, user: &UserId, seq: Seq, message: Option<MessageId>) -> Bytes {
+    let message_id = message.map(|id| id.to_string()).unwrap_or_default();
+    told(stamp, Payload::ReadReceipt(pb::ReadReceipt { user_id: user.to_string(), seq: seq.0, message_id }))
+}
+
+/// Something of the application's own.
+pub fn signal(stamp: Stamp, user: &UserId, kind: String, data: Bytes) -> Bytes {
+    told(stamp, Payload::Signal(pb::Signal { user_id: user.to_string(), r#type: kind, data }))
+}
+
+/// How many are online, in a room where they are not told one by one.
+pub fn occupancy(online: usize) -> Bytes {
+    let online_count = u32::try_from(online).unwrap_or(u32::MAX);
+    bare(Payload::Occupancy(pb::Occupancy { online_count }))
+}
+
+/// More text of an answer.
+pub fn chunk(answer: &LiveAnswer, offset: usize, text: &str) -> Bytes {
+    bare(Payload::LlmChunk(pb::LlmChunk {
+        message_id: answer.message_id.to_string(),
+        llm_id: answer.llm_id.to_string(),
+        content: text.to_owned(),
+        reply_to: answer.reply_to.to_string(),
+        offset: u64::try_from(offset).unwrap_or(u64::MAX),
+    }))
+}
+
+/// A sign of life.
+pub fn heartbeat(head: Seq) -> Bytes {
+    bare(Payload::Heartbeat(pb::Heartbeat { head_seq: head.0 }))
+}
+
+/// Membership events that stand behind one another, told as one: the event at `last` with those from `first` on.
+pub fn members_merged(first: Seq, last: Seq, joined: u32, left: u32, updated: u32) -> Bytes {
+    frame(&pb::ServerEvent {
+        payload: Some(Payload::MembersMerged(pb::MembersMerged {
+            first_seq: first.0,
+            joined,
+            left,
+            updated,
+        })),
+        seq: last.0,
+        ..Default::default()
+    })
+}
