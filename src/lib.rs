@@ -4,9 +4,12 @@
 
 pub mod bus;
 pub mod clock;
+pub mod dispatch;
 pub mod domain;
 pub mod ids;
 pub mod llm;
 pub mod registry;
+pub mod rooms;
+pub mod session;
 pub mod store;
 pub mod wire;

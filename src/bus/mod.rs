@@ -10,6 +10,7 @@ use crate::{
     domain::{
         event::{Event, MemberChange, Recorded},
         llm::LiveAnswer,
+        room::Role,
     },
     ids::{MessageId, RoomId, Seq, UserId},
 };
@@ -53,6 +54,8 @@ pub enum Note {
         user: UserId,
         /// How.
         change: MemberChange,
+        /// The role now.
+        role: Role,
     },
 }
 
@@ -70,7 +73,7 @@ impl Note {
             Event::RunEnded { run, .. } => Some(Self::RunEnded(run.message_id)),
             Event::RoomEnded { .. } => Some(Self::RoomEnded),
             Event::MemberChanged { member, change, .. } => {
-                Some(Self::Membership { user: member.id.clone(), change: *change })
+                Some(Self::Membership { user: member.id.clone(), change: *change, role: member.role })
             }
             Event::RoomCreated(_)
             | Event::RoomActivated

@@ -244,8 +244,13 @@ impl Event {
 /// What lists of rooms need to know, kept beside the log by the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectoryChange {
-    /// The room was created, changed or ended.
-    Room(Visibility),
+    /// The room was created or changed.
+    Room {
+        /// To whom it is listed.
+        visibility: Visibility,
+        /// Who is listed it even before joining.
+        created_by: Option<UserId>,
+    },
     /// A user became a member.
     Joined(UserId),
     /// A user is no member any more.

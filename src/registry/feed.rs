@@ -14,12 +14,16 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     bus::{Audience, LogBatch, Note, Transient, TransientContent},
-    domain::{event::MemberChange, llm::LiveAnswer, room::Presence},
+    domain::{
+        event::MemberChange,
+        llm::LiveAnswer,
+        room::{Member, Presence, Role},
+    },
     ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
         outbound::{Expelled, Outbound, count},
-        presence::{Change, Present},
+        presence::{Change, Present, Session},
     },
     store::{Page, Record, Store},
     wire::{decode, frame, transient},
@@ -150,25 +154,36 @@ impl Feed {
         self.lock().answers = answers;
     }
 
-    /// Lets a session listen: `start` is called with the present, and must call [`Outbound::start`]. Nothing is
-    /// delivered in between. The oldest session of a user who has too many is asked to end.
+    /// Lets a session listen: `start` is called with the present and the last position delivered, and must call
+    /// [`Outbound::start`]. Nothing is delivered in between. The oldest session of a user who has too many is asked
+    /// to end.
     pub fn enter(
         &self,
         connection: ConnectionId,
-        user: &UserId,
+        member: &Member,
         outbound: &Arc<Outbound>,
         start: impl FnOnce(Now<'_>, Seq),
     ) -> PresenceNews {
         let mut state = self.lock();
-        if let Some(oldest) = state.present.oldest_beyond(user, self.limits.sessions_per_user) {
+        if let Some(oldest) = state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
             oldest.expel(Expelled::TooManySessions);
         }
         state.flush_merged();
-        let change = state.present.enter(connection, user.clone(), Arc::clone(outbound));
+        let change = state.present.enter(Session {
+            connection,
+            user: member.id.clone(),
+            outbound: Arc::clone(outbound),
+            role: member.role,
+        });
         let online = state.online(self.limits.participants_shown);
         let now = Now { online: &online, online_count: state.present.user_count(), answers: &state.answers };
         start(now, state.delivered);
         state.news(change, self.limits)
+    }
+
+    /// What the user behind a connection may do now.
+    pub fn role(&self, connection: ConnectionId) -> Option<Role> {
+        self.lock().present.role(connection)
     }
 
     /// Tells a session that was behind what holds now.
@@ -382,11 +397,12 @@ impl State {
                 }
             }
             Note::RoomEnded => self.expel(Expelled::RoomEnded, None),
-            Note::Membership { user, change } => match change {
+            Note::Membership { user, change, role } => match change {
                 MemberChange::Left => self.expel(Expelled::Left, Some(user)),
                 MemberChange::Removed => self.expel(Expelled::Removed, Some(user)),
                 MemberChange::Banned => self.expel(Expelled::Banned, Some(user)),
-                MemberChange::Joined | MemberChange::Updated | MemberChange::Unbanned => {}
+                MemberChange::Joined | MemberChange::Updated => self.present.set_role(user, *role),
+                MemberChange::Unbanned => {}
             },
         }
     }

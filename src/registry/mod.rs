@@ -7,6 +7,7 @@
 pub mod feed;
 pub mod outbound;
 mod presence;
+pub mod seat;
 
 use std::{
     sync::{Arc, Weak},

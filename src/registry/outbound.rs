@@ -63,6 +63,8 @@ struct Queue {
     ended: bool,
     /// The connection has gone.
     closed: bool,
+    /// Something was sent since the last heartbeat was due.
+    busy: bool,
 }
 
 #[derive(Debug)]
@@ -229,6 +231,13 @@ impl Outbound {
         self.reader.wake();
     }
 
+    /// Takes a sign of life, unless something was sent since the last one was due.
+    pub fn push_heartbeat(&self, frame: &Bytes) {
+        if !std::mem::take(&mut self.lock().busy) {
+            self.push_transient(frame);
+        }
+    }
+
     /// The last position this session has taken.
     pub fn taken(&self) -> Seq {
         self.lock().taken
@@ -278,6 +287,7 @@ impl Outbound {
         self.reader.register(context.waker());
         let mut queue = self.lock();
         if let Some(bytes) = queue.pop() {
+            queue.busy = true;
             let waiting = queue.lagging || queue.known > queue.taken;
             drop(queue);
             if waiting {

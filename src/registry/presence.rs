@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    domain::room::Presence,
+    domain::room::{Presence, Role},
     ids::{ConnectionId, UserId},
     registry::outbound::Outbound,
 };
@@ -14,6 +14,8 @@ pub(super) struct Session {
     pub(super) connection: ConnectionId,
     pub(super) user: UserId,
     pub(super) outbound: Arc<Outbound>,
+    /// What the user may do now.
+    pub(super) role: Role,
 }
 
 /// What an entry or an exit means for the user, not only for the connection.
@@ -59,20 +61,28 @@ impl Present {
         self.sessions.iter().find(|s| &s.connection == oldest).map(|s| Arc::clone(&s.outbound))
     }
 
-    pub(super) fn enter(
-        &mut self,
-        connection: ConnectionId,
-        user: UserId,
-        outbound: Arc<Outbound>,
-    ) -> Change {
-        self.sessions.push(Session { connection, user: user.clone(), outbound });
-        let connections = self.users.entry(user).or_default();
+    pub(super) fn enter(&mut self, session: Session) -> Change {
+        let connection = session.connection;
+        let connections = self.users.entry(session.user.clone()).or_default();
+        self.sessions.push(session);
         let before = best(connections);
         connections.push((connection, Presence::Online));
         match connections.len() {
             1 => Change::User,
             _ => Change::Connection { before, after: best(connections) },
         }
+    }
+
+    /// Sets what a user may do.
+    pub(super) fn set_role(&mut self, user: &UserId, role: Role) {
+        for session in self.sessions.iter_mut().filter(|s| &s.user == user) {
+            session.role = role;
+        }
+    }
+
+    /// What the user behind a connection may do.
+    pub(super) fn role(&self, connection: ConnectionId) -> Option<Role> {
+        self.sessions.iter().find(|s| s.connection == connection).map(|s| s.role)
     }
 
     /// Removes a connection; `None`: it was not there.
@@ -128,8 +138,9 @@ mod tests {
     use super::*;
     use crate::registry::outbound::QueueLimits;
 
-    fn outbound() -> Arc<Outbound> {
-        Arc::new(Outbound::new(QueueLimits { events: 4, bytes: 1024, replies: 4 }))
+    fn session(connection: ConnectionId, user: &UserId) -> Session {
+        let outbound = Outbound::new(QueueLimits { events: 4, bytes: 1024, replies: 4 });
+        Session { connection, user: user.clone(), outbound: Arc::new(outbound), role: Role::Member }
     }
 
     #[test]
@@ -137,10 +148,10 @@ mod tests {
         let (ann, bob) = (UserId::parse("ann").unwrap(), UserId::parse("bob").unwrap());
         let (c1, c2, c3) = (ConnectionId::next(), ConnectionId::next(), ConnectionId::next());
         let mut present = Present::default();
-        assert_eq!(present.enter(c1, ann.clone(), outbound()), Change::User);
+        assert_eq!(present.enter(session(c1, &ann)), Change::User);
         let more = Change::Connection { before: Presence::Online, after: Presence::Online };
-        assert_eq!(present.enter(c2, ann.clone(), outbound()), more);
-        assert_eq!(present.enter(c3, bob.clone(), outbound()), Change::User);
+        assert_eq!(present.enter(session(c2, &ann)), more);
+        assert_eq!(present.enter(session(c3, &bob)), Change::User);
         present.check_invariants();
 
         assert_eq!(present.set(c1, Presence::Away), Some((ann.clone(), Presence::Online, Presence::Online)));

@@ -1,0 +1,395 @@
+//! One run, from `llm_thinking` to `llm_done`.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    bus::{Audience, BusMessage, Transient, TransientContent},
+    clock::Timestamp,
+    dispatch::{
+        Inner, Job, Stop,
+        answer::AnswerText,
+        context::{self, Scene},
+        tools::{self, Effects},
+    },
+    domain::{
+        command::{Actor, Command, RunOutcome},
+        llm::{LiveAnswer, Run, RunEnd, RunReport},
+        rejection::{Code, Rejection},
+    },
+    ids::UserId,
+    llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Tool, ToolCall, Turn},
+    wire::transient,
+};
+
+/// How long an answer that asks only for a vote may be, in tokens.
+const VOTE_TOKENS: u32 = 500;
+/// Between two tries to record the end of a run when the store fails.
+const FINISH_RETRY: Duration = Duration::from_millis(250);
+
+/// How a run ended, before it is recorded.
+struct Ended {
+    end: RunEnd,
+    error: Option<Error>,
+    detail: String,
+}
+
+impl Ended {
+    fn by_itself(end: RunEnd, detail: impl Into<String>) -> Self {
+        Self { end, error: None, detail: detail.into() }
+    }
+
+    fn failed(error: Error) -> Self {
+        let end = if error.kind == ErrorKind::Timeout { RunEnd::TimedOut } else { RunEnd::Failed };
+        Self { end, error: Some(error), detail: String::new() }
+    }
+}
+
+/// The state of a run between the parts of its answer.
+struct Progress {
+    answer: AnswerText,
+    live: LiveAnswer,
+    effects: Effects,
+    report: RunReport,
+    started: Instant,
+    /// When the next chunk may go out.
+    flush_at: Option<Instant>,
+    last_flush: Option<Instant>,
+    calls_left: usize,
+}
+
+/// Runs a job to its end. Never returns before the end is recorded, or cannot be.
+pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
+    // Whoever is stopped while waiting has not begun, and leaves no trace.
+    let Some(Ok(_permit)) = stop.token.run_until_cancelled(Arc::clone(&inner.node).acquire_owned()).await
+    else {
+        return;
+    };
+    let run = Run {
+        message_id: job.message_id,
+        llm_id: job.llm_id.clone(),
+        reply_to: job.reply_to,
+        poll_id: job.poll_id,
+        chain_depth: job.chain_depth,
+        asked_by: job.asked_by.clone(),
+        started_at: Timestamp::default(),
+    };
+    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
+        tracing::warn!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
+        return;
+    }
+    // A panic ends the run, not the process; the room is told like of any other failure.
+    let (task_inner, task_job, task_stop) = (Arc::clone(inner), job.clone(), stop);
+    let answering = inner.tasks.spawn(async move { answer(&task_inner, &task_job, &task_stop).await });
+    let outcome = answering.await.unwrap_or_else(|_| crashed(&job));
+    finish(inner, &job, outcome).await;
+}
+
+fn crashed(job: &Job) -> RunOutcome {
+    let report = RunReport {
+        error_code: Code::Internal.as_str().into(),
+        error_message: "the answer failed on the server".into(),
+        ..RunReport::default()
+    };
+    RunOutcome {
+        message_id: job.message_id,
+        end: RunEnd::Failed,
+        text: String::new(),
+        mentions: Vec::new(),
+        report,
+    }
+}
+
+/// Records the end, however long the store takes: an answer must not stay open.
+async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
+    loop {
+        let command = Command::FinishRun(outcome.clone());
+        match inner.rooms.submit(&job.room, Actor::Server, command).await {
+            Ok(_) => return,
+            Err(Rejection { code: Code::Unavailable, .. }) => tokio::time::sleep(FINISH_RETRY).await,
+            // The room has ended, and has ended the answer with itself.
+            Err(rejection) => {
+                tracing::debug!(room = %job.room, %rejection, "the end of an answer was not recorded");
+                return;
+            }
+        }
+    }
+}
+
+async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
+    let provider = Arc::clone(&inner.providers.default);
+    let started = Instant::now();
+    let scene = look(inner, job).await;
+    let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
+    let mut progress = Progress {
+        answer: AnswerText::new(name),
+        live: LiveAnswer {
+            message_id: job.message_id,
+            llm_id: job.llm_id.clone(),
+            reply_to: job.reply_to,
+            text: String::new(),
+            started_at: inner.rooms.clock().now(),
+        },
+        effects: Effects::default(),
+        report: RunReport { provider: provider.name().to_owned(), ..RunReport::default() },
+        started,
+        flush_at: None,
+        last_flush: None,
+        calls_left: inner.limits.tool_calls,
+    };
+    let ended = match scene {
+        Some(scene) => {
+            progress.report.model.clone_from(&scene.llm.model);
+            tokio::select! {
+                biased;
+                () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
+                ended = converse(inner, job, provider.as_ref(), &scene, &mut progress) => ended,
+            }
+        }
+        None => Ended::by_itself(RunEnd::Interrupted, "the LLM was removed from the room"),
+    };
+    outcome(inner, job, progress, ended)
+}
+
+async fn look(inner: &Inner, job: &Job) -> Option<Scene> {
+    let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
+    let shown = inner.rooms.limits().participants_shown;
+    inner
+        .rooms
+        .read(&job.room, move |room, feed| {
+            let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
+            context::scene(room, &online, &llm, history, poll)
+        })
+        .await
+        .ok()
+        .flatten()
+}
+
+fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> RunOutcome {
+    progress.answer.finish();
+    if progress.answer.text().trim().is_empty() && !progress.effects.mention_text.is_empty() {
+        // A call of another LLM without a text of its own is still something said.
+        progress.answer.push(&progress.effects.mention_text);
+        progress.answer.finish();
+    }
+    publish_chunk(inner, job, &mut progress);
+    if let Some(error) = &ended.error {
+        tracing::warn!(room = %job.room, llm = %job.llm_id, provider = %error.provider, kind = ?error.kind,
+            message = %error.message, "an answer failed");
+        progress.report.error_code = error.kind.as_str().to_owned();
+        progress.report.error_message = error.kind.public_message().to_owned();
+    }
+    progress.report.detail = ended.detail;
+    progress.report.duration_ms = millis(progress.started.elapsed());
+    RunOutcome {
+        message_id: job.message_id,
+        end: ended.end,
+        text: progress.answer.text().to_owned(),
+        mentions: progress.effects.mentions,
+        report: progress.report,
+    }
+}
+
+/// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
+async fn converse(
+    inner: &Inner,
+    job: &Job,
+    provider: &dyn Provider,
+    scene: &Scene,
+    progress: &mut Progress,
+) -> Ended {
+    let deadline = progress.started + inner.limits.total;
+    let offered = tools::offered(scene, job.poll_id);
+    let mut turns = scene.turns.clone();
+    for round in 0..=inner.limits.tool_rounds {
+        // In the last round there is nothing left to call: the model must say something.
+        let tools = if round == inner.limits.tool_rounds { &[][..] } else { offered.as_slice() };
+        let heard = match ask(inner, job, provider, scene, (&turns, tools), progress, deadline).await {
+            Ok(heard) => heard,
+            Err(error) => return Ended::failed(error),
+        };
+        if heard.calls.is_empty() {
+            return said(job, &progress.effects, &heard, progress.answer.text());
+        }
+        let calls: Vec<ToolCall> = heard.calls.into_iter().take(progress.calls_left).collect();
+        progress.calls_left -= calls.len();
+        turns.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
+        for call in calls {
+            let effects = &mut progress.effects;
+            let result = tools::carry_out(&inner.rooms, &job.room, scene, tools, &call, effects).await;
+            turns.push(Turn::ToolResult { call_id: call.id, result });
+        }
+        if job.poll_id.is_some() && progress.effects.voted {
+            return Ended::by_itself(RunEnd::Completed, "");
+        }
+        if let Some(reason) = progress.effects.opted_out.clone() {
+            let silent = progress.answer.text().trim().is_empty() && progress.effects.mentions.is_empty();
+            let end = if silent { RunEnd::OptedOut } else { RunEnd::Completed };
+            return Ended::by_itself(end, reason);
+        }
+        progress.answer.new_part();
+        if progress.calls_left == 0 {
+            return Ended::by_itself(RunEnd::Completed, "no more tool calls were allowed");
+        }
+    }
+    Ended::by_itself(RunEnd::Completed, "no more rounds were allowed")
+}
+
+/// How a run ends whose model has finished.
+fn said(job: &Job, effects: &Effects, heard: &Heard, text: &str) -> Ended {
+    if job.poll_id.is_some() && !effects.voted {
+        return Ended::by_itself(RunEnd::OptedOut, "did not vote");
+    }
+    if heard.finish == Finish::Filtered {
+        return Ended::failed(Error {
+            kind: ErrorKind::Refused,
+            provider: String::new(),
+            message: "the answer was filtered".into(),
+            retry_after: None,
+        });
+    }
+    let silent = text.trim().is_empty() && heard.text.trim().is_empty() && effects.mentions.is_empty();
+    if silent {
+        return Ended::by_itself(RunEnd::OptedOut, "the answer was empty");
+    }
+    Ended::by_itself(
+        RunEnd::Completed,
+        if heard.finish == Finish::Length { "the longest answer was reached" } else { "" },
+    )
+}
+
+/// What a model has said in one round.
+struct Heard {
+    text: String,
+    calls: Vec<ToolCall>,
+    finish: Finish,
+}
+
+async fn ask(
+    inner: &Inner,
+    job: &Job,
+    provider: &dyn Provider,
+    scene: &Scene,
+    (turns, tools): (&[Turn], &[Tool]),
+    progress: &mut Progress,
+    deadline: Instant,
+) -> Result<Heard, Error> {
+    let request = Request {
+        model: scene.llm.model.clone(),
+        turns: turns.to_vec(),
+        tools: tools.to_vec(),
+        max_tokens: if job.poll_id.is_some() { VOTE_TOKENS } else { inner.limits.max_tokens },
+        display_name: scene.llm.display_name.clone(),
+    };
+    let first = deadline.min(Instant::now() + inner.limits.first_token);
+    let mut deltas = timeout_at(first, provider.answer(request)).await.map_err(|_| late(provider))??;
+    let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
+    // Whatever a poll's voter writes is not said in the room.
+    let aloud = job.poll_id.is_none();
+    let mut next_by = first;
+    loop {
+        let delta = next_delta(inner, job, provider, &mut deltas, progress, next_by).await?;
+        next_by = deadline.min(Instant::now() + inner.limits.idle);
+        if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
+            progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
+        }
+        match delta {
+            Delta::Text(text) => {
+                heard.text.push_str(&text);
+                if aloud && !progress.answer.push(&text) {
+                    heard.finish = Finish::Length;
+                    return Ok(heard);
+                }
+                schedule_flush(inner, job, progress);
+            }
+            Delta::ToolCall(call) => heard.calls.push(call),
+            Delta::Usage { prompt_tokens, completion_tokens } => {
+                progress.report.prompt_tokens = progress.report.prompt_tokens.saturating_add(prompt_tokens);
+                progress.report.completion_tokens =
+                    progress.report.completion_tokens.saturating_add(completion_tokens);
+            }
+            Delta::Done(finish) => {
+                heard.finish = finish;
+                return Ok(heard);
+            }
+        }
+    }
+}
+
+/// Waits for the next part; chunks that are due go out meanwhile.
+async fn next_delta(
+    inner: &Inner,
+    job: &Job,
+    provider: &dyn Provider,
+    deltas: &mut Deltas,
+    progress: &mut Progress,
+    by: Instant,
+) -> Result<Delta, Error> {
+    loop {
+        let flush_at = progress.flush_at;
+        tokio::select! {
+            biased;
+            () = sleep_until(flush_at) => publish_chunk(inner, job, progress),
+            delta = timeout_at(by, deltas.next()) => {
+                return match delta {
+                    Ok(Some(delta)) => delta,
+                    Ok(None) => Err(Error {
+                        kind: ErrorKind::Network,
+                        provider: provider.name().to_owned(),
+                        message: "the answer ended without an end".into(),
+                        retry_after: None,
+                    }),
+                    Err(_) => Err(late(provider)),
+                };
+            }
+        }
+    }
+}
+
+fn late(provider: &dyn Provider) -> Error {
+    Error {
+        kind: ErrorKind::Timeout,
+        provider: provider.name().to_owned(),
+        message: "nothing came in time".into(),
+        retry_after: None,
+    }
+}
+
+/// The first text goes out at once, what follows once in a window.
+fn schedule_flush(inner: &Inner, job: &Job, progress: &mut Progress) {
+    if progress.flush_at.is_some() || !progress.answer.has_chunk() {
+        return;
+    }
+    let due = progress.last_flush.map(|last| last + inner.limits.chunk_window);
+    match due {
+        Some(due) if due > Instant::now() => progress.flush_at = Some(due),
+        Some(_) | None => publish_chunk(inner, job, progress),
+    }
+}
+
+fn publish_chunk(inner: &Inner, job: &Job, progress: &mut Progress) {
+    progress.flush_at = None;
+    let Some((offset, text)) = progress.answer.take_chunk() else {
+        return;
+    };
+    progress.last_flush = Some(Instant::now());
+    let transient = Transient {
+        frame: transient::chunk(&progress.live, offset, &text),
+        audience: Audience::Room,
+        content: TransientContent::Chunk { message_id: job.message_id, offset, text },
+    };
+    inner.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,168 @@
+//! Decisions as appends, and appends as what is published.
+
+use bytes::BytesMut;
+
+use crate::{
+    bus::{LogBatch, Note},
+    clock::Timestamp,
+    domain::{
+        apply,
+        decide::{Decision, NewEvent},
+        event::{DirectoryChange, Event, Kind, MemberChange, Recorded},
+        message::Author,
+        rejection::Rejection,
+        room::Room,
+    },
+    ids::{Seq, UserId},
+    rooms::NO_ROOM,
+    store::{Append, NewRecord},
+    wire::{encode, frame, reply},
+};
+
+/// The append that creates a room.
+pub(super) fn first_append(decision: Decision, at: Timestamp) -> Result<Append, Rejection> {
+    let mut events = decision.events.into_iter();
+    let created = events.next().ok_or_else(reply::unavailable)?;
+    let recorded = Recorded { seq: NO_ROOM.next(), event_id: created.event_id, at, event: created.event };
+    let room = apply::create(&recorded).ok_or_else(reply::unavailable)?;
+    Ok(Append {
+        records: vec![record(&room, &recorded)],
+        fence: Some(NO_ROOM),
+        idempotency: None,
+        directory: directory(&recorded.event),
+    })
+}
+
+/// Applies new events to a room and encodes them.
+pub(super) fn apply_and_encode(
+    room: &mut Room,
+    events: Vec<NewEvent>,
+    at: Timestamp,
+) -> (Vec<Recorded>, Vec<NewRecord>, Vec<DirectoryChange>) {
+    let (mut done, mut records, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+    for NewEvent { event_id, event } in events {
+        let recorded = Recorded { seq: room.seq.next(), event_id, at, event };
+        apply::apply(room, &recorded);
+        records.push(record(room, &recorded));
+        changes.extend(directory_after(room, &recorded.event));
+        done.push(recorded);
+    }
+    (done, records, changes)
+}
+
+fn record(after: &Room, recorded: &Recorded) -> NewRecord {
+    let encode::Encoded { public, private } = encode::event(after, recorded);
+    NewRecord {
+        event_id: recorded.event_id,
+        at: recorded.at,
+        kind: recorded.event.kind(),
+        sender: sender(&recorded.event),
+        subject: recorded.event.subject(),
+        moves_fence: recorded.event.moves_fence(),
+        public,
+        private,
+    }
+}
+
+/// The user who wrote a message: for whom it is never unread.
+fn sender(event: &Event) -> Option<UserId> {
+    match (event.kind(), event) {
+        (Kind::Message, Event::MessagePosted(message)) => match &message.author {
+            Author::User(id) => Some(id.clone()),
+            Author::Llm(_) => None,
+        },
+        _ => None,
+    }
+}
+
+fn directory(created: &Event) -> Vec<DirectoryChange> {
+    match created {
+        Event::RoomCreated(new) => vec![DirectoryChange::Room {
+            visibility: new.profile.visibility,
+            created_by: new.created_by.clone(),
+        }],
+        _ => Vec::new(),
+    }
+}
+
+fn directory_after(room: &Room, event: &Event) -> Option<DirectoryChange> {
+    match event {
+        Event::RoomUpdated(profile) => Some(DirectoryChange::Room {
+            visibility: profile.visibility,
+            created_by: room.created_by.clone(),
+        }),
+        Event::MemberChanged { member, change, .. } => match change {
+            MemberChange::Joined => Some(DirectoryChange::Joined(member.id.clone())),
+            MemberChange::Left | MemberChange::Removed | MemberChange::Banned => {
+                Some(DirectoryChange::Left(member.id.clone()))
+            }
+            MemberChange::Updated | MemberChange::Unbanned => None,
+        },
+        Event::RunStarted(run) => Some(DirectoryChange::RunStarted(run.message_id)),
+        Event::RunEnded { run, .. } => Some(DirectoryChange::RunEnded(run.message_id)),
+        Event::RoomCreated(_)
+        | Event::RoomActivated
+        | Event::RoomEnded { .. }
+        | Event::MessagePosted(_)
+        | Event::MessageEdited { .. }
+        | Event::MessageDeleted { .. }
+        | Event::ReactionChanged { .. }
+        | Event::LlmAdded(_)
+        | Event::LlmUpdated(_)
+        | Event::LlmRemoved(_)
+        | Event::PollCreated(_)
+        | Event::PollVoted(_)
+        | Event::VoteRetracted { .. }
+        | Event::PollClosed { .. } => None,
+    }
+}
+
+/// Committed events as batches for the bus. Membership events stand in batches of their own, so that large rooms can
+/// merge them.
+#[derive(Debug, Default)]
+pub(super) struct Batches {
+    done: Vec<LogBatch>,
+    open: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    first: Seq,
+    last: Seq,
+    membership: bool,
+    frames: BytesMut,
+    notes: Vec<Note>,
+}
+
+impl Batches {
+    /// Adds the next event.
+    pub(super) fn push(&mut self, seq: Seq, record: &NewRecord, recorded: &Recorded) {
+        let membership = record.kind == Kind::Membership;
+        if self.open.as_ref().is_some_and(|open| open.membership != membership || open.last.next() != seq) {
+            self.close();
+        }
+        let open = self.open.get_or_insert_with(|| Open {
+            first: seq,
+            last: seq,
+            membership,
+            frames: BytesMut::new(),
+            notes: Vec::new(),
+        });
+        open.last = seq;
+        open.notes.extend(Note::of(recorded));
+        frame::put_stored(&mut open.frames, &record.public, seq);
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            let Open { first, last, frames, notes, .. } = open;
+            self.done.push(LogBatch { first, last, frames: frames.freeze(), notes: notes.into() });
+        }
+    }
+
+    /// The batches, in order.
+    pub(super) fn finish(mut self) -> Vec<LogBatch> {
+        self.close();
+        self.done
+    }
+}

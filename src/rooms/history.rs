@@ -1,0 +1,224 @@
+//! Reading what has happened: messages and polls as they are now, pages of history, the log itself, lists of rooms.
+
+use std::collections::{BTreeMap, HashMap};
+
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        apply,
+        event::{Event, Recorded},
+        message::Message,
+        poll::Poll,
+        rejection::{Code, Rejection},
+        room::{Member, Presence, Room},
+    },
+    ids::{MessageId, PollId, RoomId, Seq, UserId},
+    rooms::{Rooms, load, refused},
+    store::{Direction, Error, Page, Record, RoomFilter, Store},
+};
+
+/// A message as it is now.
+pub(super) async fn message(
+    store: &dyn Store,
+    room: &RoomId,
+    id: MessageId,
+) -> Result<Option<Message>, Error> {
+    let events = events_about(store, room, &[id.0]).await?;
+    Ok(messages_of(&events).remove(&id))
+}
+
+/// A poll that has left the state: as it was closed.
+pub(super) async fn poll(store: &dyn Store, room: &RoomId, id: PollId) -> Result<Option<Poll>, Error> {
+    let events = events_about(store, room, &[id.0]).await?;
+    Ok(polls_of(events).remove(&id))
+}
+
+async fn events_about(store: &dyn Store, room: &RoomId, subjects: &[Uuid]) -> Result<Vec<Recorded>, Error> {
+    if subjects.is_empty() {
+        return Ok(Vec::new());
+    }
+    store.about(room, subjects).await?.iter().map(|record| load::recorded(store, record)).collect()
+}
+
+fn messages_of(events: &[Recorded]) -> HashMap<MessageId, Message> {
+    let mut messages: HashMap<MessageId, Message> = HashMap::new();
+    for recorded in events {
+        match &recorded.event {
+            Event::MessagePosted(message) => {
+                messages
+                    .insert(message.id, Message { seq: recorded.seq, at: recorded.at, ..message.clone() });
+            }
+            Event::MessageEdited { message_id, .. }
+            | Event::MessageDeleted { message_id, .. }
+            | Event::ReactionChanged { message_id, .. } => {
+                if let Some(message) = messages.get_mut(message_id) {
+                    apply::apply_to_message(message, recorded);
+                }
+            }
+            _ => {}
+        }
+    }
+    messages
+}
+
+fn polls_of(events: Vec<Recorded>) -> BTreeMap<PollId, Poll> {
+    let mut polls = BTreeMap::new();
+    for recorded in events {
+        match recorded.event {
+            Event::PollCreated(poll) | Event::PollClosed { poll, .. } => {
+                polls.insert(poll.id, poll);
+            }
+            _ => {}
+        }
+    }
+    polls
+}
+
+/// A page of a room's messages.
+#[derive(Debug, Default)]
+pub struct HistoryPage {
+    /// In chronological order.
+    pub messages: Vec<Message>,
+    /// Every poll that a message of the page announces.
+    pub polls: Vec<Poll>,
+    /// There are more messages in the direction that was read.
+    pub more: bool,
+}
+
+/// A page of a list.
+#[derive(Debug)]
+pub struct ListPage<T> {
+    /// What is listed.
+    pub items: Vec<T>,
+    /// Where the next page begins; `None`: this is the last one.
+    pub next: Option<u64>,
+}
+
+/// Members of a page, and the last of them if more follow.
+pub type MemberPage = (Vec<(Member, Presence)>, Option<UserId>);
+
+impl Rooms {
+    /// Refuses a reader who is named and is not a member.
+    pub async fn check_reader(&self, room: &RoomId, reader: Option<UserId>) -> Result<(), Rejection> {
+        let Some(reader) = reader else {
+            return self.read(room, |_, _| ()).await;
+        };
+        self.read(room, move |room, _| {
+            if room.members.contains_key(&reader) {
+                return Ok(());
+            }
+            Err(Rejection::denied(format!("{reader} is not a member of this room")))
+        })
+        .await?
+    }
+
+    /// Messages as they are now.
+    pub async fn history(
+        &self,
+        room: &RoomId,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<HistoryPage, Rejection> {
+        let failed = |error| refused(room, &error);
+        let store = self.store().as_ref();
+        // One more than asked for tells whether there is another page.
+        let mut records = store.messages(room, direction, limit + 1).await.map_err(failed)?;
+        let more = records.len() > limit;
+        if more {
+            match direction {
+                Direction::Before(_) => drop(records.remove(0)),
+                Direction::After(_) => drop(records.pop()),
+            }
+        }
+        let subjects: Vec<Uuid> = records.iter().map(|record| record.event_id.0).collect();
+        let events = events_about(store, room, &subjects).await.map_err(failed)?;
+        let mut found = messages_of(&events);
+        let ids = records.iter().map(|record| MessageId(record.event_id.0));
+        let messages: Vec<Message> = ids.filter_map(|id| found.remove(&id)).collect();
+        let polls = self.polls_for(room, &messages).await?;
+        Ok(HistoryPage { messages, polls, more })
+    }
+
+    async fn polls_for(&self, room: &RoomId, messages: &[Message]) -> Result<Vec<Poll>, Rejection> {
+        let ids: Vec<PollId> = messages.iter().filter_map(|message| message.poll_id).collect();
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted = ids.clone();
+        // An open poll has its votes only in the state.
+        let mut found: BTreeMap<PollId, Poll> = self
+            .read(room, move |room, _| {
+                wanted.iter().filter_map(|id| Some((*id, room.polls.get(id)?.clone()))).collect()
+            })
+            .await?;
+        let missing: Vec<Uuid> = ids.iter().filter(|id| !found.contains_key(id)).map(|id| id.0).collect();
+        let store = self.store().as_ref();
+        let events = events_about(store, room, &missing).await.map_err(|error| refused(room, &error))?;
+        found.extend(polls_of(events));
+        Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    }
+
+    /// The log itself.
+    pub async fn log(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Rejection> {
+        self.store().read(room, after, page).await.map_err(|error| refused(room, &error))
+    }
+
+    /// Rooms, newest first, each as `look` sees it.
+    pub async fn list<T: Send + 'static>(
+        &self,
+        filter: RoomFilter,
+        before: u64,
+        limit: usize,
+        look: impl Fn(&Room) -> T + Clone + Send + 'static,
+    ) -> Result<ListPage<T>, Rejection> {
+        let listed = self.store().list_rooms(filter, before, limit + 1).await.map_err(|error| {
+            tracing::error!(error = &error as &(dyn std::error::Error + 'static), "the store failed");
+            crate::wire::reply::unavailable()
+        })?;
+        let more = listed.len() > limit;
+        let mut items = Vec::with_capacity(limit);
+        let mut last = None;
+        for entry in listed.into_iter().take(limit) {
+            last = Some(entry.position);
+            let look = look.clone();
+            items.push(self.read(&entry.room, move |room, _| look(room)).await?);
+        }
+        Ok(ListPage { items, next: last.filter(|_| more) })
+    }
+
+    /// Members in the order of their ids, behind `after`.
+    pub async fn members(
+        &self,
+        room: &RoomId,
+        after: Option<UserId>,
+        limit: usize,
+    ) -> Result<MemberPage, Rejection> {
+        self.read(room, move |room, feed| {
+            let online: BTreeMap<UserId, Presence> = feed.online(usize::MAX).into_iter().collect();
+            let behind = match &after {
+                Some(after) => {
+                    room.members.range((std::ops::Bound::Excluded(after), std::ops::Bound::Unbounded))
+                }
+                None => room.members.range(..),
+            };
+            let mut page: Vec<(Member, Presence)> = behind
+                .take(limit + 1)
+                .map(|(id, member)| (member.clone(), online.get(id).copied().unwrap_or_default()))
+                .collect();
+            let more = page.len() > limit;
+            page.truncate(limit);
+            let last = page.last().filter(|_| more).map(|(member, _)| member.id.clone());
+            (page, last)
+        })
+        .await
+    }
+}
+
+/// A cursor that this server did not make, or not for this list.
+pub fn bad_cursor() -> Rejection {
+    Rejection {
+        field: Some("cursor"),
+        ..Rejection::new(Code::InvalidArgument, "cursor was not made by this server for this list")
+    }
+}

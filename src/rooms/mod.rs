@@ -1,0 +1,291 @@
+//! The use cases of rooms: decide, append, publish.
+//!
+//! Each loaded room has one task that decides its commands one after the other; [`Rooms`] finds or starts it. Never
+//! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
+
+mod commit;
+pub mod history;
+mod load;
+pub mod task;
+mod worker;
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use dashmap::{DashMap, Entry};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
+
+use crate::{
+    clock::Clock,
+    domain::{
+        command::{Actor, Command},
+        decide::{self, Context, Facts},
+        event::{NewRoom, Recorded},
+        limits::Limits,
+        rejection::{Code, Rejection},
+        room::Room,
+    },
+    ids::{ConnectionId, RoomId, Seq},
+    registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
+    rooms::task::{Done, JoinTask, Reply, Task},
+    store::{self, Append, Outcome, Store},
+    wire::{command::Join, reply},
+};
+
+/// How rooms behave.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomsLimits {
+    /// What the rules allow.
+    pub domain: Limits,
+    /// Commands that wait for one room; beyond it they are refused.
+    pub queue: usize,
+    /// A room's state is saved when so many events have come since the last time: the most that a cold room reads.
+    pub snapshot_every: u64,
+    /// A room without sessions is forgotten after this time.
+    pub idle_unload: Duration,
+    /// Human participants shown in `room_state`.
+    pub participants_shown: usize,
+    /// How often a session gets a heartbeat; it is told in `room_state`.
+    pub heartbeat: Duration,
+}
+
+/// Is told what this node has committed, in order, before the next command of that room is decided.
+///
+/// Must not wait: the room stands still meanwhile.
+pub trait AfterCommit: Send + Sync + fmt::Debug {
+    /// These events are in the log; `room` is what they leave behind.
+    fn committed(&self, room: &Room, events: &[Recorded]);
+}
+
+/// The rooms of this node.
+#[derive(Debug, Clone)]
+pub struct Rooms(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    store: Arc<dyn Store>,
+    registry: Arc<HandlerRegistry>,
+    clock: Arc<dyn Clock>,
+    limits: RoomsLimits,
+    loaded: DashMap<RoomId, mpsc::Sender<Task>>,
+    after_commit: OnceLock<Arc<dyn AfterCommit>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// A session that has joined.
+#[derive(Debug)]
+pub struct Joined {
+    /// Its place; dropping it leaves.
+    pub seat: Seat,
+    /// Where its commands go.
+    pub room: RoomHandle,
+}
+
+/// The way to one room's task.
+#[derive(Debug, Clone)]
+pub struct RoomHandle {
+    rooms: Rooms,
+    id: RoomId,
+}
+
+impl Rooms {
+    /// The rooms in `store`; their tasks end with `stop`.
+    pub fn new(
+        store: Arc<dyn Store>,
+        registry: Arc<HandlerRegistry>,
+        clock: Arc<dyn Clock>,
+        limits: RoomsLimits,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) -> Self {
+        let (loaded, after_commit) = (DashMap::new(), OnceLock::new());
+        Self(Arc::new(Inner { store, registry, clock, limits, loaded, after_commit, tasks, stop }))
+    }
+
+    /// Sets who is told of commits; once, before the first.
+    pub fn observe(&self, after_commit: Arc<dyn AfterCommit>) {
+        let _ = self.0.after_commit.set(after_commit);
+    }
+
+    /// The store of the logs, for readers.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.0.store
+    }
+
+    /// The registry of sessions.
+    pub fn registry(&self) -> &Arc<HandlerRegistry> {
+        &self.0.registry
+    }
+
+    /// The source of time.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// How rooms behave.
+    pub fn limits(&self) -> &RoomsLimits {
+        &self.0.limits
+    }
+
+    /// Creates a room.
+    pub async fn create(&self, new: NewRoom) -> Result<RoomId, Rejection> {
+        let id = new.id.clone();
+        let command = Command::CreateRoom(new);
+        let mut context = Context {
+            at: self.0.clock.now(),
+            limits: &self.0.limits.domain,
+            facts: &Facts::default(),
+            new_id: &mut Uuid::now_v7,
+        };
+        let decision = decide::create(command, &mut context)?;
+        let append = commit::first_append(decision, self.0.clock.now())?;
+        match self.append_one(&id, append).await? {
+            Outcome::Appended(_) => Ok(id),
+            Outcome::FenceMoved(_) | Outcome::Duplicate(_) | Outcome::Reused => {
+                Err(Rejection::new(Code::AlreadyExists, format!("the room {id} exists already")))
+            }
+        }
+    }
+
+    async fn append_one(&self, id: &RoomId, append: Append) -> Result<Outcome, Rejection> {
+        let outcomes = self.0.store.append(id, vec![append]).await.map_err(|error| refused(id, &error))?;
+        outcomes.into_iter().next().ok_or_else(reply::unavailable)
+    }
+
+    /// Carries out a command and waits for it.
+    pub async fn submit(&self, room: &RoomId, actor: Actor, command: Command) -> Result<Done, Rejection> {
+        let (reply, answer) = oneshot::channel();
+        let task = Task::Command { actor, command, idempotency: None, reply: Reply::Caller(reply) };
+        self.send(room, task).await?;
+        answer.await.map_err(|_| reply::unavailable())?
+    }
+
+    /// Looks at a room as it is between two commands.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        room: &RoomId,
+        look: impl FnOnce(&Room, &Arc<Feed>) -> T + Send + 'static,
+    ) -> Result<T, Rejection> {
+        let (reply, answer) = oneshot::channel();
+        let look = Box::new(move |found: Result<(&Room, &Arc<Feed>), Rejection>| {
+            // Who asked may have gone.
+            let _ = reply.send(found.map(|(room, feed)| look(room, feed)));
+        });
+        self.send(room, Task::Read(look)).await?;
+        answer.await.map_err(|_| reply::unavailable())?
+    }
+
+    /// Joins a session to a room: `outbound` starts with a `room_state` or a `resumed`.
+    pub async fn join(
+        &self,
+        join: Join,
+        request_id: Option<crate::ids::RequestId>,
+        connection: ConnectionId,
+        outbound: Arc<Outbound>,
+    ) -> Result<Joined, Rejection> {
+        let id = join.room_id.clone();
+        let store = &self.0.store;
+        let read = store.cursor(&id, &join.user_id).await.map_err(|error| refused(&id, &error))?;
+        let unread =
+            store.unread(&id, &join.user_id, read, UNREAD_CAP).await.map_err(|error| refused(&id, &error))?;
+        let (reply, answer) = oneshot::channel();
+        let task = JoinTask { join, request_id, connection, outbound, read, unread, reply };
+        self.send(&id, Task::Join(Box::new(task))).await?;
+        let seat = answer.await.map_err(|_| reply::unavailable())??;
+        Ok(Joined { seat, room: RoomHandle { rooms: self.clone(), id } })
+    }
+
+    /// Ends the answers that a crash has left open; returns how many. Called before anything is served.
+    pub async fn close_orphans(&self) -> Result<usize, Rejection> {
+        let open = self.0.store.open_runs().await.map_err(|error| {
+            tracing::error!(%error, "cannot read open answers");
+            reply::unavailable()
+        })?;
+        let mut closed = 0;
+        for (room, message_id) in open {
+            let outcome = task::orphaned(message_id);
+            match self.submit(&room, Actor::Server, Command::FinishRun(outcome)).await {
+                Ok(_) => closed += 1,
+                Err(rejection) if rejection.code == Code::NotFound => {}
+                Err(rejection) => return Err(rejection),
+            }
+        }
+        Ok(closed)
+    }
+
+    /// Waits for space in the room's queue.
+    async fn send(&self, room: &RoomId, task: Task) -> Result<(), Rejection> {
+        let mut task = task;
+        // A task that is just ending refuses; the next one is started, and cannot be ending already.
+        for _ in 0..3 {
+            match self.sender(room).send(task).await {
+                Ok(()) => return Ok(()),
+                Err(mpsc::error::SendError(back)) => task = back,
+            }
+        }
+        task.refuse(reply::unavailable());
+        Err(reply::unavailable())
+    }
+
+    /// The queue of a room's task, which is started if it is not running.
+    fn sender(&self, room: &RoomId) -> mpsc::Sender<Task> {
+        match self.0.loaded.entry(room.clone()) {
+            Entry::Occupied(mut entry) => {
+                if entry.get().is_closed() {
+                    entry.insert(self.start(room));
+                }
+                entry.get().clone()
+            }
+            Entry::Vacant(entry) => entry.insert(self.start(room)).clone(),
+        }
+    }
+
+    fn start(&self, room: &RoomId) -> mpsc::Sender<Task> {
+        let (sender, receiver) = mpsc::channel(self.0.limits.queue);
+        let worker = worker::Worker::new(self.clone(), room.clone(), receiver);
+        let stop = self.0.stop.clone();
+        self.0.tasks.spawn(worker.run(stop));
+        sender
+    }
+
+    fn forget(&self, room: &RoomId) {
+        self.0.loaded.remove_if(room, |_, sender| sender.is_closed());
+    }
+}
+
+/// Messages of others behind the cursor are counted up to here.
+pub const UNREAD_CAP: u32 = 1000;
+
+impl RoomHandle {
+    /// Which room.
+    pub fn id(&self) -> &RoomId {
+        &self.id
+    }
+
+    /// Hands a task to the room without waiting; it answers through its own reply.
+    pub fn try_send(&self, task: Task) {
+        match self.rooms.sender(&self.id).try_send(task) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(task)) => task.refuse(Rejection::new(
+                Code::Unavailable,
+                "the room has more commands waiting than it takes; try again",
+            )),
+            Err(mpsc::error::TrySendError::Closed(task)) => task.refuse(reply::unavailable()),
+        }
+    }
+}
+
+/// What a client is told when the store failed; the log gets the whole chain.
+fn refused(room: &RoomId, error: &store::Error) -> Rejection {
+    tracing::error!(%room, error = error as &(dyn std::error::Error + 'static), "the store failed");
+    reply::unavailable()
+}
+
+/// The newest position of a room that does not exist yet.
+const NO_ROOM: Seq = Seq::ZERO;

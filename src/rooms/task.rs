@@ -1,0 +1,178 @@
+//! What a room's task is asked, and how it answers.
+
+use std::{fmt, sync::Arc};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use crate::{
+    domain::{
+        command::{Actor, Command, RunOutcome},
+        llm::{RunEnd, RunReport},
+        rejection::Rejection,
+        room::Room,
+    },
+    ids::{ConnectionId, EventId, MessageId, RequestId, Seq, UserId},
+    registry::{feed::Feed, outbound::Outbound, seat::Seat},
+    store::Idempotency,
+    wire::{
+        command::{Join, ReadUpTo},
+        reply::{self, Dialect},
+    },
+};
+
+/// What came of a command that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// The first and the last event it made, and the id of the first; `None`: it changed nothing.
+    pub events: Option<(Seq, Seq, EventId)>,
+    /// It had been carried out before.
+    pub duplicate: bool,
+}
+
+/// Looks at the room, or is told why there is none.
+pub type Look = Box<dyn FnOnce(Result<(&Room, &Arc<Feed>), Rejection>) + Send>;
+
+/// Something for a room's task to do.
+pub enum Task {
+    /// Carry out a command.
+    Command {
+        /// On whose authority.
+        actor: Actor,
+        /// What.
+        command: Command,
+        /// Whether it is a repeat.
+        idempotency: Option<Idempotency>,
+        /// Whom to tell.
+        reply: Reply,
+    },
+    /// Let a session in.
+    Join(Box<JoinTask>),
+    /// Tell a session that was behind what holds now.
+    Resync {
+        /// Whose session.
+        user: UserId,
+        /// Its queue.
+        outbound: Arc<Outbound>,
+    },
+    /// Move a read cursor.
+    MarkRead {
+        /// How far.
+        up_to: ReadUpTo,
+        /// The session that read.
+        seat: Arc<Seat>,
+        /// Whom to tell.
+        reply: Reply,
+    },
+    /// Look at the room.
+    Read(Look),
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Command { .. } => "Command",
+            Self::Join(_) => "Join",
+            Self::Resync { .. } => "Resync",
+            Self::MarkRead { .. } => "MarkRead",
+            Self::Read(_) => "Read",
+        })
+    }
+}
+
+/// A session that wants in.
+#[derive(Debug)]
+pub struct JoinTask {
+    /// Who and where.
+    pub join: Join,
+    /// What to call it in the answer.
+    pub request_id: Option<RequestId>,
+    /// Which connection.
+    pub connection: ConnectionId,
+    /// Its queue.
+    pub outbound: Arc<Outbound>,
+    /// The user's read cursor.
+    pub read: Seq,
+    /// Messages of others behind it.
+    pub unread: u32,
+    /// Gets the seat.
+    pub reply: oneshot::Sender<Result<Seat, Rejection>>,
+}
+
+/// Whom to tell what came of a task.
+#[derive(Debug)]
+pub enum Reply {
+    /// A session: an ack if the command had a request id, an error in any case.
+    Session(SessionReply),
+    /// Somebody in this process who waits.
+    Caller(oneshot::Sender<Result<Done, Rejection>>),
+    /// Nobody; a refusal is only logged.
+    Nobody,
+}
+
+/// The way back to a session.
+#[derive(Debug)]
+pub struct SessionReply {
+    /// Its queue.
+    pub outbound: Arc<Outbound>,
+    /// What the client called the command.
+    pub request_id: Option<RequestId>,
+    /// How error codes are spelled.
+    pub dialect: Dialect,
+    /// Counts commands in flight; let go with the answer.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Reply {
+    /// Tells the result.
+    pub fn send(self, result: Result<Done, Rejection>) {
+        match (self, result) {
+            (Self::Session(session), result) => session.send(result),
+            (Self::Caller(caller), result) => {
+                // Who asked may have gone.
+                let _ = caller.send(result);
+            }
+            (Self::Nobody, Ok(_)) => {}
+            (Self::Nobody, Err(rejection)) => tracing::debug!(%rejection, "a task of the server was refused"),
+        }
+    }
+}
+
+impl SessionReply {
+    /// Tells the result.
+    pub fn send(self, result: Result<Done, Rejection>) {
+        match (result, &self.request_id) {
+            (Ok(done), Some(id)) => self.outbound.push_reply(reply::ack(id, done.events, done.duplicate)),
+            (Ok(_), None) => {}
+            (Err(rejection), id) => {
+                self.outbound.push_reply(reply::error(&rejection, id.as_ref(), self.dialect));
+            }
+        }
+    }
+}
+
+impl Task {
+    /// Answers that it will not be done.
+    pub fn refuse(self, rejection: Rejection) {
+        match self {
+            Self::Command { reply, .. } | Self::MarkRead { reply, .. } => reply.send(Err(rejection)),
+            Self::Join(task) => {
+                let _ = task.reply.send(Err(rejection));
+            }
+            // The session asks again when it has waited.
+            Self::Resync { .. } => {}
+            Self::Read(look) => look(Err(rejection)),
+        }
+    }
+}
+
+/// The end of an answer whose process is gone.
+pub fn orphaned(message_id: MessageId) -> RunOutcome {
+    let detail = "the server was restarted".to_owned();
+    RunOutcome {
+        message_id,
+        end: RunEnd::Interrupted,
+        text: String::new(),
+        mentions: Vec::new(),
+        report: RunReport { detail, ..RunReport::default() },
+    }
+}

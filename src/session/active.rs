@@ -1,0 +1,334 @@
+//! A session that has joined.
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, future::BoxFuture};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, MissedTickBehavior, interval_at},
+};
+
+use crate::{
+    domain::{
+        command::{Actor, Command},
+        permissions::Action,
+        rejection::{Code, Rejection},
+    },
+    ids::RequestId,
+    registry::{
+        feed::frames_of,
+        outbound::{Expelled, Work},
+        seat::Seat,
+    },
+    rooms::{
+        Joined, RoomHandle,
+        task::{Reply, SessionReply, Task},
+    },
+    session::{End, InboundError, Step, StreamHandler, draining},
+    store::{Idempotency, Record},
+    wire::{
+        command::{self, Inbound, Request},
+        reply::{self, ClosingReason},
+        transient,
+    },
+};
+
+/// What was missed, being read from the log.
+type Missed = BoxFuture<'static, Result<Vec<Record>, Rejection>>;
+
+/// How long to wait for a store that does not show yet what the bus has told of.
+const LATE_STORE: std::time::Duration = std::time::Duration::from_millis(50);
+
+pub(super) struct Active<'a> {
+    handler: &'a StreamHandler,
+    seat: Arc<Seat>,
+    room: RoomHandle,
+    in_flight: Arc<Semaphore>,
+    /// When typing ends by itself.
+    typing_until: Option<Instant>,
+    missed: Option<Missed>,
+    /// A `resumed` has been asked for and has not come.
+    resyncing: bool,
+}
+
+impl<'a> Active<'a> {
+    pub(super) fn new(handler: &'a StreamHandler, joined: Joined) -> Self {
+        Self {
+            handler,
+            seat: Arc::new(joined.seat),
+            room: joined.room,
+            in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
+            typing_until: None,
+            missed: None,
+            resyncing: false,
+        }
+    }
+
+    /// Leaves the room. A cursor that is still being moved may hold the seat a moment longer.
+    pub(super) fn leave(mut self) {
+        self.stop_typing();
+    }
+
+    pub(super) async fn serve<S>(&mut self, inbound: &mut Pin<&mut S>) -> Step
+    where
+        S: Stream<Item = Result<Bytes, InboundError>>,
+    {
+        let beat = self.handler.services.limits.heartbeat;
+        let mut heartbeat = interval_at(Instant::now() + beat, beat);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if let step @ (Step::End(_) | Step::Gone) = self.work() {
+                return step;
+            }
+            let typing_until = self.typing_until;
+            // Ends first, then what was missed, then the client: what it says is answered, never awaited.
+            let step = tokio::select! {
+                biased;
+                () = self.handler.services.draining.cancelled() => Step::End(draining()),
+                () = self.handler.outbound.changed() => Step::Continue,
+                missed = poll_missed(&mut self.missed) => self.take_missed(missed),
+                message = inbound.next() => self.receive(message),
+                () = sleep_until(typing_until) => {
+                    self.stop_typing();
+                    Step::Continue
+                }
+                _ = heartbeat.tick() => {
+                    let head = self.seat.feed().delivered();
+                    self.handler.outbound.push_heartbeat(&transient::heartbeat(head));
+                    Step::Continue
+                }
+            };
+            match step {
+                Step::Continue => {}
+                Step::End(_) | Step::Gone => return step,
+            }
+        }
+    }
+
+    /// Does what the queue asks for.
+    fn work(&mut self) -> Step {
+        match self.handler.outbound.work() {
+            Work::End(why) => return Step::End(why.into()),
+            Work::Gone => return Step::Gone,
+            Work::Read(after, page) if self.missed.is_none() => {
+                let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
+                self.missed = Some(Box::pin(async move {
+                    let records = rooms.log(&id, after, page).await?;
+                    if records.is_empty() {
+                        // A store may show an event a moment after the bus has told of it.
+                        tokio::time::sleep(LATE_STORE).await;
+                    }
+                    Ok(records)
+                }));
+                self.resyncing = false;
+            }
+            Work::Resync if !self.resyncing => {
+                self.resyncing = true;
+                let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
+                self.room.try_send(Task::Resync { user, outbound });
+            }
+            Work::Idle => self.resyncing = false,
+            Work::Read(..) | Work::Resync => {}
+        }
+        Step::Continue
+    }
+
+    fn take_missed(&mut self, missed: Result<Vec<Record>, Rejection>) -> Step {
+        self.missed = None;
+        match missed {
+            Ok(records) => {
+                if let (Some(first), Some(last)) = (records.first(), records.last()) {
+                    self.handler.outbound.push_missed(first.seq, last.seq, frames_of(&records));
+                }
+                Step::Continue
+            }
+            // The stream cannot go on without a hole: the client comes back and tries again.
+            Err(rejection) => {
+                tracing::warn!(%rejection, "cannot read what a session has missed");
+                Step::End(Expelled::Internal.into())
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Option<Result<Bytes, InboundError>>) -> Step {
+        let bytes = match self.handler.received(message) {
+            Ok(bytes) => bytes,
+            Err(step) => return step,
+        };
+        match command::read(&bytes) {
+            Ok(inbound) => self.handle(inbound),
+            Err(unreadable) => {
+                self.handler.refuse(&unreadable.rejection, unreadable.request_id.as_ref());
+                Step::Continue
+            }
+        }
+    }
+
+    fn handle(&mut self, inbound: Inbound) -> Step {
+        let Inbound { request_id, body_hash, request } = inbound;
+        let result = match request {
+            Request::Command(command) => return self.command(command, request_id, body_hash),
+            Request::Leave { keep_membership: false } => {
+                return self.command(Command::Leave, request_id, body_hash);
+            }
+            Request::Leave { keep_membership: true } => {
+                self.acknowledge(request_id.as_ref());
+                return Step::End(End::new(ClosingReason::Left, "you have left the room"));
+            }
+            Request::MarkRead(up_to) => {
+                return self.spend(request_id, |this, reply| {
+                    let seat = Arc::clone(&this.seat);
+                    this.room.try_send(Task::MarkRead { up_to, seat, reply });
+                });
+            }
+            Request::Join(_) => Err(Rejection::new(
+                Code::AlreadyJoined,
+                format!("this stream has joined {}; use another stream for another room", self.room.id()),
+            )),
+            Request::Ping => self.transient_rate().map(|()| {
+                self.handler.outbound.push_reply(reply::pong(request_id.as_ref()));
+                Answered::Yes
+            }),
+            Request::Typing(is_typing) => self.typing(is_typing),
+            Request::Interrupt { llm_id, message_id } => self.interrupt(llm_id.as_ref(), message_id),
+            Request::SetPresence(presence) => self.transient_rate().map(|()| {
+                self.seat.set_presence(presence);
+                Answered::No
+            }),
+            Request::Signal { kind, data, to } => self.signal(kind, data, to),
+        };
+        match result {
+            Ok(Answered::Yes) => {}
+            Ok(Answered::No) => self.acknowledge(request_id.as_ref()),
+            Err(rejection) => self.handler.refuse(&rejection, request_id.as_ref()),
+        }
+        Step::Continue
+    }
+
+    /// Hands a lasting command to the room, which answers.
+    fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
+        if let Err(rejection) = self.handler.services.rates.lasting(self.seat.user()) {
+            self.handler.refuse(&rejection, request_id.as_ref());
+            return Step::Continue;
+        }
+        if matches!(command, Command::SendMessage(_)) {
+            self.stop_typing();
+        }
+        let user = self.seat.user().clone();
+        let idempotency =
+            request_id.clone().map(|request_id| Idempotency { sender: user.clone(), request_id, body_hash });
+        self.spend_unlimited(request_id, |this, reply| {
+            this.room.try_send(Task::Command { actor: Actor::User(user), command, idempotency, reply });
+        })
+    }
+
+    /// Does something that is answered later, at the rate of transient events.
+    fn spend(&mut self, request_id: Option<RequestId>, act: impl FnOnce(&mut Self, Reply)) -> Step {
+        match self.transient_rate() {
+            Ok(()) => self.spend_unlimited(request_id, act),
+            Err(rejection) => {
+                self.handler.refuse(&rejection, request_id.as_ref());
+                Step::Continue
+            }
+        }
+    }
+
+    fn spend_unlimited(&mut self, request_id: Option<RequestId>, act: impl FnOnce(&mut Self, Reply)) -> Step {
+        let Ok(permit) = Arc::clone(&self.in_flight).try_acquire_owned() else {
+            let limit = self.handler.services.limits.in_flight;
+            let rejection = Rejection {
+                retry_after: Some(std::time::Duration::from_millis(100)),
+                ..Rejection::new(
+                    Code::RateLimited,
+                    format!("{limit} commands of this stream wait for their answer"),
+                )
+            };
+            self.handler.refuse(&rejection, request_id.as_ref());
+            return Step::Continue;
+        };
+        let reply = SessionReply {
+            outbound: Arc::clone(&self.handler.outbound),
+            request_id,
+            dialect: self.handler.dialect,
+            permit: Some(permit),
+        };
+        act(self, Reply::Session(reply));
+        Step::Continue
+    }
+
+    fn typing(&mut self, is_typing: bool) -> Result<Answered, Rejection> {
+        self.transient_rate()?;
+        self.seat.require(Action::Write)?;
+        if is_typing {
+            self.typing_until = Some(Instant::now() + self.handler.services.limits.typing_expiry);
+            self.seat.typing(true);
+        } else {
+            self.stop_typing();
+        }
+        Ok(Answered::No)
+    }
+
+    fn stop_typing(&mut self) {
+        if self.typing_until.take().is_some() {
+            self.seat.typing(false);
+        }
+    }
+
+    fn interrupt(
+        &mut self,
+        llm_id: Option<&crate::ids::LlmId>,
+        message_id: Option<crate::ids::MessageId>,
+    ) -> Result<Answered, Rejection> {
+        self.handler.services.rates.lasting(self.seat.user())?;
+        self.seat.require(Action::DirectLlms)?;
+        let stopped =
+            self.handler.services.dispatcher.interrupt(self.room.id(), llm_id, message_id, self.seat.user());
+        if stopped == 0 {
+            return Err(Rejection::new(Code::NotFound, "no such answer is running in this room"));
+        }
+        Ok(Answered::No)
+    }
+
+    fn signal(
+        &mut self,
+        kind: String,
+        data: Bytes,
+        to: Vec<crate::ids::UserId>,
+    ) -> Result<Answered, Rejection> {
+        self.transient_rate()?;
+        self.seat.require(Action::Write)?;
+        self.seat.signal(kind, data, to);
+        Ok(Answered::No)
+    }
+
+    fn transient_rate(&self) -> Result<(), Rejection> {
+        self.handler.services.rates.transient(self.seat.user())
+    }
+
+    fn acknowledge(&self, request_id: Option<&RequestId>) {
+        if let Some(id) = request_id {
+            self.handler.outbound.push_reply(reply::ack(id, None, false));
+        }
+    }
+}
+
+/// Whether a request has had its answer.
+enum Answered {
+    Yes,
+    No,
+}
+
+async fn poll_missed(missed: &mut Option<Missed>) -> Result<Vec<Record>, Rejection> {
+    match missed {
+        Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,308 @@
+//! `StreamHandler`: one task per stream, and the only state machine of a connection.
+//!
+//! Reads what the client says, promptly and always: a client that is too fast is told so, never made to wait, since
+//! unread messages would cost it the whole connection. What the room says does not pass through here: the registry
+//! puts it into the session's queue, which the connection empties. There is one way out, which leaves the room and
+//! says why.
+
+mod active;
+pub mod rates;
+
+use std::{pin::pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    dispatch::LlmDispatcher,
+    domain::rejection::{Code, Rejection},
+    ids::{ConnectionId, RequestId},
+    registry::outbound::{Expelled, Outbound, QueueLimits},
+    rooms::{Joined, Rooms},
+    session::{active::Active, rates::Rates},
+    wire::{
+        command::{self, Inbound, Join, Request},
+        reply::{self, Closing, ClosingReason, Dialect},
+    },
+};
+
+/// How sessions behave.
+#[derive(Debug, Clone, Copy)]
+pub struct SessionLimits {
+    /// What may wait to be sent.
+    pub queue: QueueLimits,
+    /// Commands whose answer is still to come.
+    pub in_flight: usize,
+    /// Until a join must have come.
+    pub join_timeout: Duration,
+    /// How long typing is shown without being said again.
+    pub typing_expiry: Duration,
+    /// How often a quiet stream gets a sign of life.
+    pub heartbeat: Duration,
+}
+
+/// What every session needs.
+#[derive(Debug)]
+pub struct Services {
+    /// The rooms.
+    pub rooms: Rooms,
+    /// The answers of LLMs.
+    pub dispatcher: LlmDispatcher,
+    /// How fast users may go.
+    pub rates: Rates,
+    /// How sessions behave.
+    pub limits: SessionLimits,
+    /// Cancelled: every session ends, and says that the server is going away.
+    pub draining: CancellationToken,
+}
+
+/// Why nothing more can be read from a client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InboundError {
+    /// A message beyond the limit.
+    TooLarge(String),
+    /// The stream was reset or is no gRPC.
+    Broken(String),
+}
+
+/// One stream of a client.
+#[derive(Debug)]
+pub struct StreamHandler {
+    services: Arc<Services>,
+    outbound: Arc<Outbound>,
+    connection: ConnectionId,
+    dialect: Dialect,
+}
+
+/// The end of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct End {
+    reason: ClosingReason,
+    message: String,
+}
+
+impl End {
+    fn new(reason: ClosingReason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+impl From<Expelled> for End {
+    fn from(why: Expelled) -> Self {
+        match why {
+            Expelled::Left => Self::new(ClosingReason::Left, "you have left the room"),
+            Expelled::Removed => Self::new(ClosingReason::Removed, "an ADMIN has removed you from the room"),
+            Expelled::Banned => Self::new(ClosingReason::Banned, "an ADMIN has banned you from the room"),
+            Expelled::RoomEnded => Self::new(ClosingReason::RoomEnded, "the room has ended"),
+            Expelled::TooManySessions => Self::new(
+                ClosingReason::TooManySessions,
+                "you have joined this room on too many streams; this is the oldest",
+            ),
+            Expelled::SlowConsumer => {
+                Self::new(ClosingReason::SlowConsumer, "too many answers to your commands were not read")
+            }
+            Expelled::Internal => {
+                Self::new(ClosingReason::Internal, "the room failed on the server; join again")
+            }
+        }
+    }
+}
+
+/// Where a session is between two messages.
+enum Step {
+    /// Go on reading.
+    Continue,
+    /// The session ends.
+    End(End),
+    /// The connection has gone: nobody is left to be told.
+    Gone,
+}
+
+/// Ends the stream even if the session's task panics.
+struct EndGuard(Arc<Outbound>);
+
+impl Drop for EndGuard {
+    fn drop(&mut self) {
+        // The first end wins: after a regular one this does nothing.
+        let reason = ClosingReason::Internal;
+        let closing = Closing {
+            reason,
+            message: "the session failed on the server; join again".into(),
+            reconnect_after: Duration::from_secs(1),
+            resume: self.0.taken(),
+        };
+        self.0.end(reply::closing(&closing), reason);
+    }
+}
+
+impl StreamHandler {
+    /// A session that sends through `outbound`.
+    pub fn new(services: Arc<Services>, outbound: Arc<Outbound>, dialect: Dialect) -> Self {
+        Self { services, outbound, connection: ConnectionId::next(), dialect }
+    }
+
+    /// Which connection this is, for logs.
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// Serves the stream until it ends.
+    pub async fn run(self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
+        let guard = EndGuard(Arc::clone(&self.outbound));
+        let end = self.run_inner(inbound).await;
+        if let Some(end) = end {
+            tracing::debug!(reason = ?end.reason, "session ended");
+            let closing = Closing {
+                reason: end.reason,
+                message: end.message,
+                reconnect_after: reconnect_after(end.reason),
+                resume: self.outbound.taken(),
+            };
+            self.outbound.end(reply::closing(&closing), end.reason);
+        }
+        drop(guard);
+    }
+
+    /// `None`: the connection has gone.
+    async fn run_inner(&self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) -> Option<End> {
+        let mut inbound = pin!(inbound);
+        let joined = match self.wait_for_join(&mut inbound).await {
+            Ok(joined) => joined,
+            Err(step) => return end_of(step),
+        };
+        let user = joined.seat.user().clone();
+        tracing::debug!(room = %joined.room.id(), %user, "joined");
+        let mut active = Active::new(self, joined);
+        let end = end_of(active.serve(&mut inbound).await);
+        active.leave();
+        end
+    }
+
+    /// Before the join: nothing but `join` and `ping` is taken.
+    async fn wait_for_join<S>(&self, inbound: &mut std::pin::Pin<&mut S>) -> Result<Joined, Step>
+    where
+        S: Stream<Item = Result<Bytes, InboundError>>,
+    {
+        let deadline = Instant::now() + self.services.limits.join_timeout;
+        let unknown = self.services.rates.unknown();
+        loop {
+            let message = tokio::select! {
+                biased;
+                () = self.services.draining.cancelled() => return Err(Step::End(draining())),
+                () = self.outbound.changed() => {
+                    self.check_work()?;
+                    continue;
+                }
+                () = tokio::time::sleep_until(deadline) => return Err(Step::End(join_timeout(self))),
+                message = inbound.next() => message,
+            };
+            let bytes = self.received(message)?;
+            if let Err(rejection) = self.services.rates.before_join(&unknown) {
+                self.refuse(&rejection, None);
+                continue;
+            }
+            let Inbound { request_id, request, .. } = match command::read(&bytes) {
+                Ok(inbound) => inbound,
+                Err(unreadable) => {
+                    self.refuse(&unreadable.rejection, unreadable.request_id.as_ref());
+                    continue;
+                }
+            };
+            match request {
+                Request::Join(join) => match self.join(join, request_id.clone(), deadline).await? {
+                    Ok(joined) => return Ok(joined),
+                    Err(rejection) => self.refuse(&rejection, request_id.as_ref()),
+                },
+                Request::Ping => self.outbound.push_reply(reply::pong(request_id.as_ref())),
+                Request::Command(_)
+                | Request::Leave { .. }
+                | Request::Typing(_)
+                | Request::Interrupt { .. }
+                | Request::MarkRead(_)
+                | Request::SetPresence(_)
+                | Request::Signal { .. } => {
+                    let rejection =
+                        Rejection::new(Code::NotJoined, "the first message of a stream must be join");
+                    self.refuse(&rejection, request_id.as_ref());
+                }
+            }
+        }
+    }
+
+    async fn join(
+        &self,
+        join: Join,
+        request_id: Option<RequestId>,
+        deadline: Instant,
+    ) -> Result<Result<Joined, Rejection>, Step> {
+        let outbound = Arc::clone(&self.outbound);
+        let joining = self.services.rooms.join(join, request_id, self.connection, outbound);
+        tokio::select! {
+            biased;
+            () = self.services.draining.cancelled() => Err(Step::End(draining())),
+            // A store that hangs must not hold a stream for ever.
+            joined = timeout(deadline.saturating_duration_since(Instant::now()), joining) => {
+                joined.map_err(|_| Step::End(join_timeout(self)))
+            }
+        }
+    }
+
+    /// One message, or why there are no more.
+    fn received(&self, message: Option<Result<Bytes, InboundError>>) -> Result<Bytes, Step> {
+        match message {
+            Some(Ok(bytes)) => Ok(bytes),
+            // A client that has finished speaking has finished the session.
+            None => Err(Step::End(End::new(ClosingReason::Left, "you have ended the stream"))),
+            Some(Err(InboundError::TooLarge(message))) => {
+                self.refuse(&Rejection::new(Code::ResourceExhausted, message.clone()), None);
+                Err(Step::End(End::new(ClosingReason::ProtocolError, message)))
+            }
+            Some(Err(InboundError::Broken(message))) => {
+                Err(Step::End(End::new(ClosingReason::ProtocolError, message)))
+            }
+        }
+    }
+
+    /// Whether the registry wants this session to end.
+    fn check_work(&self) -> Result<(), Step> {
+        use crate::registry::outbound::Work;
+        match self.outbound.work() {
+            Work::End(why) => Err(Step::End(why.into())),
+            Work::Gone => Err(Step::Gone),
+            Work::Read(..) | Work::Resync | Work::Idle => Ok(()),
+        }
+    }
+
+    fn refuse(&self, rejection: &Rejection, request_id: Option<&RequestId>) {
+        tracing::debug!(code = %rejection.code, "command refused");
+        self.outbound.push_reply(reply::error(rejection, request_id, self.dialect));
+    }
+}
+
+fn end_of(step: Step) -> Option<End> {
+    match step {
+        Step::End(end) => Some(end),
+        Step::Gone | Step::Continue => None,
+    }
+}
+
+fn draining() -> End {
+    End::new(ClosingReason::Draining, "the server is going away")
+}
+
+fn join_timeout(handler: &StreamHandler) -> End {
+    let limit = handler.services.limits.join_timeout;
+    End::new(ClosingReason::JoinTimeout, format!("no join has come within {limit:?}"))
+}
+
+/// When to come back: spread, so that not everybody comes at once.
+fn reconnect_after(reason: ClosingReason) -> Duration {
+    if !reason.reconnect() {
+        return Duration::ZERO;
+    }
+    let (_, low) = Uuid::new_v4().as_u64_pair();
+    Duration::from_millis(100 + low % 2900)
+}
