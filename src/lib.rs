@@ -2,9 +2,12 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point down its floors, which `tests/architecture.rs` checks.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod ids;
 pub mod llm;
 pub mod store;
+pub mod telemetry;
 pub mod wire;
