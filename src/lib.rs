@@ -3,7 +3,9 @@
 //! `ARCHITECTURE.md` is the map. Imports point down its floors, which `tests/architecture.rs` checks.
 
 pub mod bus;
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod dispatch;
 pub mod domain;
 pub mod ids;
@@ -12,4 +14,5 @@ pub mod registry;
 pub mod rooms;
 pub mod session;
 pub mod store;
+pub mod telemetry;
 pub mod wire;

@@ -1,0 +1,351 @@
+//! The bounds of every value, and what values have to do with one another.
+//!
+//! Finds every problem, not the first. Needs nothing but the configuration itself: whether a path is writable or a
+//! server answers shows when the start opens it.
+
+use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
+
+use crate::config::{
+    AuthMode, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms, StoreKind,
+    error::{Problem, Sources},
+    format_duration, format_size, keys,
+    providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
+};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+/// What a message may carry besides its content: ids, mentions, a content type.
+const AROUND_CONTENT: usize = 64 * KIB;
+
+/// Every problem of `config`.
+pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
+    let mut checks = Checks { sources, problems: Vec::new() };
+    checks.grpc(&config.grpc);
+    checks.store(config);
+    checks.llm(&config.llm);
+    checks.providers(config);
+    checks.auth(config);
+    checks.limits(&config.limits);
+    checks.rooms(&config.rooms);
+    checks.log(&config.log.level);
+    checks.problems
+}
+
+/// Whether `name` is written as variables are: in capitals, which keys of providers are not.
+pub(super) fn is_variable_name(name: &str) -> bool {
+    !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.is_empty()
+        && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
+}
+
+struct Checks<'a> {
+    sources: &'a Sources,
+    problems: Vec<Problem>,
+}
+
+impl Checks<'_> {
+    fn refuse(&mut self, key: &str, value: &str, rule: impl Into<String>, mend: impl Into<String>) {
+        self.problems.push(Problem {
+            key: key.into(),
+            value: Some(keys::shown(key, value)),
+            source: self.sources.of(key),
+            rule: rule.into(),
+            mend: mend.into(),
+        });
+    }
+
+    fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
+        if !holds {
+            self.refuse(key, value, rule, mend);
+        }
+    }
+
+    fn range<T: PartialOrd>(
+        &mut self,
+        key: &str,
+        value: &T,
+        range: RangeInclusive<T>,
+        show: impl Fn(&T) -> String,
+    ) {
+        if !range.contains(value) {
+            let rule = format!("must be from {} to {}", show(range.start()), show(range.end()));
+            self.refuse(key, &show(value), rule, keys::mend(key));
+        }
+    }
+
+    fn count<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, range: RangeInclusive<T>) {
+        self.range(key, &value, range, T::to_string);
+    }
+
+    fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+        self.range(key, &value, range, |value| format_duration(*value));
+    }
+
+    fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
+        self.range(key, &value, range, |value| format_size(*value));
+    }
+
+    fn grpc(&mut self, grpc: &Grpc) {
+        self.require(
+            is_host(&grpc.host),
+            "grpc.host",
+            &grpc.host,
+            "must be an IP address (IPv6 without brackets) or a host name, without a port",
+            "write for example `127.0.0.1` or `::1`",
+        );
+        self.count("grpc.max_streams_per_connection", grpc.max_streams_per_connection, 1..=100_000);
+        self.size("grpc.send_buffer", grpc.send_buffer, 16 * KIB..=4 * MIB);
+        self.time("grpc.handshake_timeout", grpc.handshake_timeout, 100 * MS..=5 * MINUTE);
+        self.time("grpc.keepalive_interval", grpc.keepalive_interval, SECOND..=HOUR);
+        self.time("grpc.keepalive_timeout", grpc.keepalive_timeout, SECOND..=10 * MINUTE);
+    }
+
+    fn store(&mut self, config: &Config) {
+        let path = config.store.path.to_string_lossy();
+        let usable = config.store.kind != StoreKind::Sqlite || !(path.is_empty() || path.contains('\0'));
+        self.require(
+            usable,
+            "store.path",
+            &path,
+            "must be the path of a file",
+            "write for example `./data/salon.db`",
+        );
+        if let Some(max) = config.store.max_bytes {
+            self.size("store.max_bytes", max, MIB..=1024 * 1024 * MIB);
+        }
+    }
+
+    fn llm(&mut self, llm: &Llm) {
+        self.time("llm.chunk_window", llm.chunk_window, 5 * MS..=SECOND);
+        self.time("llm.total_timeout", llm.total_timeout, SECOND..=HOUR);
+        let total = llm.total_timeout.clamp(SECOND, HOUR);
+        self.time("llm.first_token_timeout", llm.first_token_timeout, 100 * MS..=total);
+        self.time("llm.idle_timeout", llm.idle_timeout, 100 * MS..=total);
+        self.count("llm.runs_per_node", llm.runs_per_node, 1..=10_000);
+        self.count("llm.runs_per_room", llm.runs_per_room, 1..=llm.runs_per_node.clamp(1, 1000));
+        self.count("llm.queue_per_room", llm.queue_per_room, 0..=1000);
+        self.count("llm.history_messages", llm.history_messages, 1..=50);
+        self.count("llm.max_tokens", llm.max_tokens, 1..=1_000_000);
+        self.count("llm.chain_depth", llm.chain_depth, 1..=20);
+        self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
+        self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
+    }
+
+    fn providers(&mut self, config: &Config) {
+        if let Some(url) = &config.environment.openai_base_url {
+            self.url(OPENAI_BASE_URL, url);
+        }
+        if let Some(address) = &config.chat_service.address {
+            self.require(
+                is_host_and_port(address),
+                "chat_service.address",
+                address,
+                "must be host:port, without a scheme",
+                "write for example `chat-service:50051` or `[::1]:50051`",
+            );
+        }
+        for (name, entry) in &config.llm.providers {
+            self.provider(config, &format!("llm.providers.{name}"), entry);
+        }
+        let providers = config.providers();
+        if !providers.by_name.contains_key(&providers.default) {
+            let names: Vec<&str> = providers.by_name.keys().map(String::as_str).collect();
+            let mend = format!("name one of {}, or configure it below llm.providers", names.join(", "));
+            self.refuse(
+                "llm.default_provider",
+                &providers.default,
+                "is no provider that is configured",
+                mend,
+            );
+        }
+        if config.llm.default_provider.is_none() && config.llm.providers.len() > 1 {
+            let names: Vec<&str> = config.llm.providers.keys().map(String::as_str).collect();
+            let mend = format!("name one of {}", names.join(", "));
+            self.refuse(
+                "llm.default_provider",
+                "",
+                "must be set when several providers are configured",
+                mend,
+            );
+        }
+    }
+
+    fn provider(&mut self, config: &Config, key: &str, entry: &ProviderEntry) {
+        let (url, env) = (format!("{key}.base_url"), format!("{key}.api_key_env"));
+        if entry.kind != ProviderKind::OpenAi {
+            for (key, value) in [(&url, &entry.base_url), (&env, &entry.api_key_env)] {
+                if let Some(value) = value {
+                    let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
+                    self.refuse(key, value, rule, "leave it out, or write `kind: openai`");
+                }
+            }
+        }
+        if let Some(value) = &entry.base_url {
+            self.url(&url, value);
+        }
+        if let Some(value) = &entry.api_key_env {
+            let rule = "must be the name of a variable (A-Z, 0-9 and _), never the key itself";
+            self.require(is_variable_name(value), &env, value, rule, "write for example `OPENAI_API_KEY`");
+        }
+        match config.settings(entry) {
+            // A variable that is named and not set has been complained about already.
+            ProviderSettings::OpenAi { base_url, api_key: None, .. }
+                if base_url == OPENAI_OWN_URL && entry.api_key_env.is_none() =>
+            {
+                let mend =
+                    "set the variable OPENAI_API_KEY, name another in `api_key_env`, or set `base_url`";
+                self.refuse(key, entry.kind.as_str(), "has no key, and OpenAI asks for one", mend);
+            }
+            ProviderSettings::ChatService { address, .. } if address.is_empty() => {
+                let mend = "set chat_service.address (or CHAT_SERVICE_ADDRESS) to host:port";
+                self.refuse(key, entry.kind.as_str(), "has no address", mend);
+            }
+            ProviderSettings::Offline
+            | ProviderSettings::OpenAi { .. }
+            | ProviderSettings::ChatService { .. } => {}
+        }
+    }
+
+    fn url(&mut self, key: &str, url: &str) {
+        let rule = "must be an http:// or https:// URL with a host, without user, query or fragment";
+        // Keys are shown by their names, and the variable's name does not say that it is a URL.
+        let shown =
+            if key == OPENAI_BASE_URL { keys::shown("openai_base_url", url) } else { keys::shown(key, url) };
+        if !is_base_url(url) {
+            self.refuse(key, "", rule, "write for example `https://api.openai.com/v1`");
+            if let Some(problem) = self.problems.last_mut() {
+                problem.value = Some(shown);
+            }
+        }
+    }
+
+    fn auth(&mut self, config: &Config) {
+        if config.auth.mode == AuthMode::Required {
+            self.refuse(
+                "auth.mode",
+                "required",
+                "is not built yet",
+                "write `open`, and let only trusted clients reach the port",
+            );
+        }
+        if config.auth.mode == AuthMode::Open
+            && !config.grpc.is_loopback()
+            && !config.auth.allow_open_on_network
+        {
+            let rule = "must be this machine (127.0.0.1, ::1 or localhost) while auth.mode is `open`, because \
+                        whoever reaches the port may speak under any name";
+            let mend = "write `127.0.0.1`, or, where only trusted clients can reach the port, \
+                        `auth.allow_open_on_network: true` (SALON__AUTH__ALLOW_OPEN_ON_NETWORK=true)";
+            self.refuse("grpc.host", &config.grpc.host, rule, mend);
+        }
+    }
+
+    fn limits(&mut self, limits: &Limits) {
+        self.size("limits.grpc_message", limits.grpc_message, 128 * KIB..=64 * MIB);
+        let content = limits.grpc_message.clamp(128 * KIB, 64 * MIB) - AROUND_CONTENT;
+        self.size("limits.message_bytes", limits.message_bytes, 1..=content.min(MIB));
+        self.count("limits.messages_per_second", limits.messages_per_second, 1..=100_000);
+        self.count("limits.messages_burst", limits.messages_burst, 1..=1_000_000);
+        self.count("limits.transients_per_second", limits.transients_per_second, 1..=100_000);
+        self.count("limits.transients_burst", limits.transients_burst, 1..=1_000_000);
+        self.count("limits.llms_per_room", limits.llms_per_room, 0..=1000);
+        self.count("limits.members_per_room", limits.members_per_room, 2..=1_000_000);
+        self.count("limits.queue_events", limits.queue_events, 16..=65_536);
+        let event = limits.message_bytes.clamp(1, MIB) + AROUND_CONTENT;
+        self.size("limits.queue_bytes", limits.queue_bytes, event..=256 * MIB);
+        self.count("limits.sessions_per_user", limits.sessions_per_user, 1..=1000);
+        self.time("limits.typing_expiry", limits.typing_expiry, SECOND..=MINUTE);
+        self.time("limits.join_timeout", limits.join_timeout, 100 * MS..=5 * MINUTE);
+        self.count("limits.participants_shown", limits.participants_shown, 0..=10_000);
+        self.count("limits.commands_in_flight", limits.commands_in_flight, 1..=10_000);
+        self.time("limits.heartbeat_interval", limits.heartbeat_interval, SECOND..=HOUR);
+        self.count("limits.history_page", limits.history_page, 1..=10_000);
+        self.time("limits.drain", limits.drain, SECOND..=10 * MINUTE);
+    }
+
+    fn rooms(&mut self, rooms: &Rooms) {
+        self.count("rooms.snapshot_every", rooms.snapshot_every, 10..=100_000);
+        self.time("rooms.idle_unload", rooms.idle_unload, SECOND..=24 * HOUR);
+        self.time("rooms.request_ids_kept", rooms.request_ids_kept, MINUTE..=30 * 24 * HOUR);
+    }
+
+    fn log(&mut self, level: &str) {
+        // The filter reads a bare word as a module: `inof` would silence everything else without a word.
+        let words = ["off", "error", "warn", "info", "debug", "trace"];
+        let known =
+            |part: &str| part.contains(['=', '[']) || words.contains(&part.to_ascii_lowercase().as_str());
+        let valid = level.split(',').all(|part| known(part.trim()))
+            && tracing_subscriber::EnvFilter::try_new(level).is_ok();
+        let rule = "must be off, error, warn, info, debug or trace, and may go on with `,module=level`";
+        self.require(valid, "log.level", level, rule, "write for example `info` or `warn,salon=debug`");
+    }
+}
+
+fn is_host(host: &str) -> bool {
+    if host.parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // A name that ends in a number is an address with a typo: 127.0.0.256.
+    let ends_in_number = host.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    host.len() <= 253 && host.split('.').all(label) && !ends_in_number
+}
+
+fn is_host_and_port(address: &str) -> bool {
+    let Some((host, port)) = address.rsplit_once(':') else { return false };
+    let host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(inner) => inner.contains(':') && is_host(inner),
+        None => !host.contains(':') && is_host(host),
+    };
+    host && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn is_base_url(url: &str) -> bool {
+    let Ok(uri) = url.parse::<http::Uri>() else { return false };
+    let web = matches!(uri.scheme_str(), Some("http" | "https"));
+    web && uri.host().is_some_and(|host| !host.is_empty()) && !url.contains(['@', '?', '#'])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_addresses() {
+        for host in ["127.0.0.1", "::1", "0.0.0.0", "localhost", "chat-service", "a.example.com"] {
+            assert!(is_host(host), "{host}");
+        }
+        for host in ["", "127.0.0.256", "[::1]", "host:1", "a b", "-a", "a..b", "http://a"] {
+            assert!(!is_host(host), "{host}");
+        }
+        for address in ["chat-service:50051", "127.0.0.1:1", "[::1]:65535"] {
+            assert!(is_host_and_port(address), "{address}");
+        }
+        for address in
+            ["chat-service", "chat:0", "chat:65536", "chat:+1", ":1", "::1:50", "[a]:1", "http://chat:1"]
+        {
+            assert!(!is_host_and_port(address), "{address}");
+        }
+    }
+
+    #[test]
+    fn base_urls() {
+        for url in ["https://api.openai.com/v1", "http://127.0.0.1:11434/v1", "http://[::1]:8080"] {
+            assert!(is_base_url(url), "{url}");
+        }
+        for url in
+            ["", "api.openai.com", "ftp://a/b", "https://", "https://u:p@a", "https://a/?k=v", "https://a/#b"]
+        {
+            assert!(!is_base_url(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! What an operator can change: one typed [`Config`], read once at the start.
+//!
+//! Owns the keys, their defaults and their bounds, and is the only reader of the server's environment. Never opens
+//! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
+//! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
+
+mod check;
+mod error;
+mod keys;
+mod limits;
+mod load;
+mod providers;
+mod show;
+mod units;
+
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
+pub use limits::{Limits, Rooms};
+pub use load::{Loaded, load};
+pub use providers::{ProviderEntry, ProviderSettings, Providers};
+pub use show::show;
+pub use units::{format_duration, format_size, parse_duration, parse_size};
+
+/// Everything an operator can change. Built by [`load`]; the default is what the shipped `config.yaml` says.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// The gRPC door.
+    pub grpc: Grpc,
+    /// Where the rooms' logs are kept.
+    pub store: Store,
+    /// How nodes tell one another of new events.
+    pub bus: Bus,
+    /// The LLMs and how much they may do.
+    pub llm: Llm,
+    /// The external chat service.
+    pub chat_service: ChatService,
+    /// Who may connect.
+    pub auth: Auth,
+    /// How much a client may ask for.
+    pub limits: Limits,
+    /// The life of a room in memory.
+    pub rooms: Rooms,
+    /// What is logged, and how.
+    pub log: Log,
+    /// What the environment says about providers.
+    #[serde(skip)]
+    environment: providers::Environment,
+}
+
+/// The gRPC door.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Grpc {
+    /// The address or the host name to listen on.
+    pub host: String,
+    /// The port to listen on; 0 takes any free one.
+    #[serde(deserialize_with = "units::whole")]
+    pub port: u16,
+    /// Streams and calls open at the same time on one connection.
+    #[serde(deserialize_with = "units::whole")]
+    pub max_streams_per_connection: u32,
+    /// Bytes that wait in one stream for the network before the session is held back.
+    #[serde(with = "units::size")]
+    pub send_buffer: usize,
+    /// How long a new connection may take to say that it speaks HTTP/2.
+    #[serde(with = "units::duration")]
+    pub handshake_timeout: Duration,
+    /// How often a connection is asked whether it is alive.
+    #[serde(with = "units::duration")]
+    pub keepalive_interval: Duration,
+    /// How long the answer to that may take.
+    #[serde(with = "units::duration")]
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Grpc {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 50052,
+            max_streams_per_connection: 200,
+            send_buffer: 64 << 10,
+            handshake_timeout: Duration::from_secs(10),
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Grpc {
+    /// Whether only this machine can connect. A name other than `localhost` may resolve to anything: it counts as
+    /// the network.
+    pub fn is_loopback(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.host.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
+/// Makes an enum of words: the names are what the file says.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident: $($(#[$word_doc:meta])* $variant:ident = $word:literal,)+) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+        pub enum $name {
+            $($(#[$word_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $name {
+            /// The word in the file.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                match String::deserialize(from)?.as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => {
+                        let allowed = [$(concat!("`", $word, "`")),+].join(" or ");
+                        Err(serde::de::Error::custom(format_args!("must be {allowed}")))
+                    }
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Which store.
+    StoreKind:
+    /// One SQLite file.
+    Sqlite = "sqlite",
+    /// Nothing outlives the process: for tests and trials.
+    Memory = "memory",
+}
+
+words! {
+    /// What an acknowledged event survives.
+    Durability:
+    /// The loss of power: the disk has confirmed it.
+    Fsync = "fsync",
+    /// The death of the process, but not of the machine.
+    Os = "os",
+}
+
+words! {
+    /// Which bus.
+    BusKind:
+    /// Within this process.
+    Local = "local",
+}
+
+words! {
+    /// Which kind of provider.
+    ProviderKind:
+    /// Built in: answers without a network, and says that it is no model.
+    Offline = "offline",
+    /// Any server that speaks the API of OpenAI.
+    OpenAi = "openai",
+    /// The external chat service at `chat_service.address`.
+    ChatService = "chat_service",
+}
+
+words! {
+    /// Who may connect.
+    AuthMode:
+    /// Everybody who reaches the port, under the name they give.
+    Open = "open",
+    /// Only who proves an identity; not built yet.
+    Required = "required",
+}
+
+words! {
+    /// How a log line is written.
+    LogFormat:
+    /// For people.
+    Text = "text",
+    /// One JSON object a line, for machines.
+    Json = "json",
+}
+
+/// Where the rooms' logs are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// Which store.
+    pub kind: StoreKind,
+    /// The database file of `sqlite`.
+    pub path: PathBuf,
+    /// What an acknowledged event survives.
+    pub durability: Durability,
+    /// The largest the database may grow; then appends are refused. None: as large as the disk.
+    #[serde(with = "units::optional_size")]
+    pub max_bytes: Option<usize>,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Sqlite,
+            path: "./data/salon.db".into(),
+            durability: Durability::Fsync,
+            max_bytes: None,
+        }
+    }
+}
+
+/// How nodes tell one another of new events.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Bus {
+    /// Which bus.
+    pub kind: BusKind,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self { kind: BusKind::Local }
+    }
+}
+
+/// The LLMs and how much they may do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Llm {
+    /// The provider of an LLM that names none; see [`Config::providers`] for the rule when this is none.
+    pub default_provider: Option<String>,
+    /// The configured providers by name.
+    pub providers: BTreeMap<String, ProviderEntry>,
+    /// Tokens that arrive within this time are sent as one chunk.
+    #[serde(with = "units::duration")]
+    pub chunk_window: Duration,
+    /// How long the first token may take.
+    #[serde(with = "units::duration")]
+    pub first_token_timeout: Duration,
+    /// How long the next token may take.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
+    /// How long a whole answer may take.
+    #[serde(with = "units::duration")]
+    pub total_timeout: Duration,
+    /// Answers that run at the same time in one room.
+    #[serde(deserialize_with = "units::whole")]
+    pub runs_per_room: usize,
+    /// Answers that run at the same time in this process.
+    #[serde(deserialize_with = "units::whole")]
+    pub runs_per_node: usize,
+    /// Answers that wait for their turn in one room.
+    #[serde(deserialize_with = "units::whole")]
+    pub queue_per_room: usize,
+    /// Messages of the room that a model is given.
+    #[serde(deserialize_with = "units::whole")]
+    pub history_messages: usize,
+    /// The longest answer in tokens, for an LLM that sets none.
+    #[serde(deserialize_with = "units::whole")]
+    pub max_tokens: u32,
+    /// How many LLMs may ask one another in a chain that a human began.
+    #[serde(deserialize_with = "units::whole")]
+    pub chain_depth: u32,
+    /// How often a model may call tools and go on, within one answer.
+    #[serde(deserialize_with = "units::whole")]
+    pub tool_rounds: u32,
+    /// Tool calls within one answer.
+    #[serde(deserialize_with = "units::whole")]
+    pub tool_calls: u32,
+}
+
+impl Default for Llm {
+    fn default() -> Self {
+        Self {
+            default_provider: None,
+            providers: BTreeMap::new(),
+            chunk_window: Duration::from_millis(40),
+            first_token_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(20),
+            total_timeout: Duration::from_secs(300),
+            runs_per_room: 8,
+            runs_per_node: 256,
+            queue_per_room: 32,
+            history_messages: 50,
+            max_tokens: 1500,
+            chain_depth: 5,
+            tool_rounds: 8,
+            tool_calls: 32,
+        }
+    }
+}
+
+/// The external chat service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ChatService {
+    /// `host:port`; none: there is none.
+    pub address: Option<String>,
+}
+
+/// Who may connect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Auth {
+    /// Who may connect.
+    pub mode: AuthMode,
+    /// Whether the mode `open` may listen on more than this machine.
+    #[serde(deserialize_with = "units::flag")]
+    pub allow_open_on_network: bool,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { mode: AuthMode::Open, allow_open_on_network: false }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// How a line is written.
+    pub format: LogFormat,
+    /// A level, or levels by module: `info`, `warn,salon=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, level: "info".into() }
+    }
+}

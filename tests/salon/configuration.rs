@@ -1,0 +1,524 @@
+//! The configuration as an operator meets it: files, variables, and what is said about their mistakes.
+
+use std::{fs, path::Path};
+
+use salon::config::{
+    Config, Error, Loaded, Problem, ProviderSettings, Source, StoreKind, format_duration, load, show,
+};
+use secrecy::ExposeSecret as _;
+use tempfile::TempDir;
+
+const SECRET: &str = "sk-very-secret-4711";
+
+/// Reads `file` with the variables `environment`; a directory of its own stands for the working directory.
+fn read(file: &str, environment: &[(&str, &str)]) -> Result<Loaded, Error> {
+    let directory = TempDir::new().unwrap();
+    fs::write(directory.path().join("config.yaml"), file).unwrap();
+    load(None, directory.path(), environment.iter().copied())
+}
+
+fn good(file: &str, environment: &[(&str, &str)]) -> Config {
+    read(file, environment).unwrap_or_else(|error| panic!("{error}")).config
+}
+
+fn problems(file: &str, environment: &[(&str, &str)]) -> Vec<Problem> {
+    let error = read(file, environment).unwrap_err();
+    assert!(!error.problems().is_empty(), "{error}");
+    error.problems().to_vec()
+}
+
+/// The only problem, which must say all of `parts`.
+fn problem(file: &str, environment: &[(&str, &str)], parts: &[&str]) -> Problem {
+    let all = problems(file, environment);
+    assert_eq!(all.len(), 1, "{all:#?}");
+    let text = all[0].to_string();
+    for part in parts {
+        assert!(text.contains(part), "{part:?} is missing in: {text}");
+    }
+    all[0].clone()
+}
+
+fn tree(config: &Config) -> serde_json::Value {
+    serde_json::to_value(config).unwrap()
+}
+
+/// The leaves of a tree as `section.key`.
+fn leaves(prefix: &str, tree: &serde_json::Value, into: &mut Vec<(String, serde_json::Value)>) {
+    match tree.as_object() {
+        Some(section) if !section.is_empty() => {
+            for (name, value) in section {
+                leaves(&format!("{prefix}{}{name}", if prefix.is_empty() { "" } else { "." }), value, into);
+            }
+        }
+        _ => into.push((prefix.to_owned(), tree.clone())),
+    }
+}
+
+fn keys() -> Vec<(String, serde_json::Value)> {
+    let mut keys = Vec::new();
+    leaves("", &tree(&Config::default()), &mut keys);
+    keys
+}
+
+fn variable(key: &str) -> String {
+    format!("SALON__{}", key.replace('.', "__").to_uppercase())
+}
+
+fn shipped() -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("config.yaml")).unwrap()
+}
+
+#[test]
+fn without_a_file_the_defaults_are_in_force() {
+    let empty = TempDir::new().unwrap();
+    let loaded = load(None, empty.path(), [("PATH", "/bin"), ("SALON_SERVER", "x")]).unwrap();
+    assert_eq!(tree(&loaded.config), tree(&Config::default()));
+    assert_eq!(loaded.sources.file(), None);
+    assert_eq!(loaded.sources.of("grpc.port"), Source::Default);
+    assert_eq!((loaded.config.grpc.host.as_str(), loaded.config.grpc.port), ("127.0.0.1", 50052));
+}
+
+#[test]
+fn the_shipped_file_says_the_defaults_and_every_key() {
+    let shipped = shipped();
+    assert_eq!(tree(&good(&shipped, &[])), tree(&Config::default()));
+    let written: Vec<String> = written_keys(&shipped);
+    let known: Vec<String> = keys().into_iter().map(|(key, _)| key).collect();
+    for key in &known {
+        assert!(written.contains(key), "{key} is not in config.yaml");
+    }
+    assert_eq!(written.len(), known.len(), "{written:?}");
+    for key in ["kind:", "base_url:", "api_key_env:", "default_model:"] {
+        assert!(shipped.lines().any(|line| line.trim_start_matches(['#', ' ']).starts_with(key)), "{key}");
+    }
+}
+
+/// The keys that stand in a file of two levels; each must have a comment above it, or above the key it follows.
+fn written_keys(text: &str) -> Vec<String> {
+    let mut section = "";
+    let mut keys = Vec::new();
+    let mut explained = false;
+    for line in text.lines() {
+        let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
+            explained = explained || line.trim_start().starts_with('#');
+            continue;
+        };
+        if let Some(name) = name.strip_prefix("  ") {
+            assert!(explained, "{section}.{name} has no comment");
+            keys.push(format!("{section}.{name}"));
+        } else {
+            (section, explained) = (name, false);
+        }
+    }
+    keys
+}
+
+#[test]
+fn a_key_left_out_or_empty_keeps_its_default() {
+    let config = good("grpc:\nstore:\n  kind: memory\n  path:\nlog: {}\n", &[]);
+    assert_eq!(config.store.kind, StoreKind::Memory);
+    assert_eq!(config.store.path, Config::default().store.path);
+    assert_eq!(config.grpc, Config::default().grpc);
+    for empty in ["", "# nothing but a comment\n"] {
+        assert_eq!(tree(&good(empty, &[])), tree(&Config::default()));
+    }
+}
+
+#[test]
+fn a_named_file_is_read_and_must_be_there() {
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("other.yaml");
+    fs::write(directory.path().join("config.yaml"), "grpc: { port: 1 }").unwrap();
+    let missing = load(Some(&path), directory.path(), [("A", "b")]).unwrap_err();
+    assert!(matches!(missing, Error::Unreadable { .. }));
+    assert!(
+        missing.to_string().contains("other.yaml") && missing.to_string().contains("--config"),
+        "{missing}"
+    );
+    fs::write(&path, "grpc: { port: 2 }").unwrap();
+    let loaded = load(Some(&path), directory.path(), [("A", "b")]).unwrap();
+    assert_eq!(loaded.config.grpc.port, 2);
+    assert_eq!(loaded.sources.of("grpc.port"), Source::File(path));
+}
+
+#[test]
+fn typos_are_refused_with_what_was_meant() {
+    problem("grcp:\n  port: 1\n", &[], &["`grcp`", "is no key", "config.yaml", "did you mean `grpc`?"]);
+    problem("grpc:\n  prot: 1\n", &[], &["`grpc.prot`", "did you mean `grpc.port`?"]);
+    problem("message_bytes: 1KiB\n", &[], &["`message_bytes`", "did you mean `limits.message_bytes`?"]);
+    problem("grpc:\n  colour: red\n", &[], &["`grpc.colour`", "use one of: ", "keepalive_interval"]);
+    let provider = "llm:\n  providers:\n    local:\n      kind: offline\n      defualt_model: x\n";
+    problem(provider, &[], &["llm.providers.local.defualt_model", "did you mean", "default_model"]);
+    problem("", &[("SALON__GRPC__PROT", "1")], &["`grpc.prot`", "(from SALON__GRPC__PROT)", "`grpc.port`"]);
+    problem("", &[("SALON__PORT", "1")], &["`port`", "did you mean `grpc.port`?"]);
+    problem("", &[("SALON__", "1")], &["is no key"]);
+}
+
+#[test]
+fn every_problem_is_found_at_once() {
+    let file = "grpc: { port: many, hots: a }\nlimits: { drain: 25, message_bytes: 0B }\nstore: { kind: postgres }\n";
+    let found = problems(file, &[("SALON__LLM__CHAIN_DEPTH", "0"), ("SALON__NOPE", "1")]);
+    let mut keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
+    keys.sort_unstable();
+    let expected = [
+        "grpc.hots",
+        "grpc.port",
+        "limits.drain",
+        "limits.message_bytes",
+        "llm.chain_depth",
+        "nope",
+        "store.kind",
+    ];
+    assert_eq!(keys, expected);
+    let text = read(file, &[]).unwrap_err().to_string();
+    assert!(text.starts_with("the configuration has 5 problems:\n  - `"), "{text}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_named_with_its_mend() {
+    problem("grpc: { port: many }", &[], &["`grpc.port` = \"many\"", "whole number", "default is `50052`"]);
+    problem("grpc: { port: 70000 }", &[], &["`grpc.port` = \"70000\"", "from 0 to 65535"]);
+    for port in ["-1", "1.5", "true"] {
+        problem(&format!("grpc: {{ port: {port} }}"), &[], &["`grpc.port`", "whole number"]);
+    }
+    problem(
+        "store: { kind: postgres }",
+        &[],
+        &["\"postgres\"", "must be `sqlite` or `memory`", "default is `sqlite`"],
+    );
+    problem("auth: { allow_open_on_network: yes }", &[], &["\"yes\"", "must be `true` or `false`"]);
+    problem("grpc: 5", &[], &["`grpc`", "must be a section", "host, "]);
+    problem("grpc: [1]", &[], &["`grpc`", "must be a section"]);
+    problem("grpc: { port: [1, 2] }", &[], &["`grpc.port`", "single value", "`50052`"]);
+    problem("grpc: { port: { a: 1 } }", &[], &["`grpc.port`", "single value"]);
+    problem(
+        "",
+        &[("SALON__GRPC", "x"), ("SALON__GRPC__PORT", "1")],
+        &["`grpc`", "must be a section", "SALON__GRPC)"],
+    );
+}
+
+#[test]
+fn durations_and_sizes_need_their_unit() {
+    problem(
+        "limits: { drain: 25 }",
+        &[],
+        &["`limits.drain` = \"25\"", "no unit", "write `25s`", "default is `25s`"],
+    );
+    problem("limits: { drain: 25sec }", &[], &["\"25sec\"", "unknown unit", "ms, s, m, h"]);
+    problem("limits: { drain: soon }", &[], &["\"soon\"", "must be a duration"]);
+    problem("limits: { grpc_message: 1048576 }", &[], &["no unit", "B, KiB, MiB, GiB", "default is `1MiB`"]);
+    problem("limits: { grpc_message: 1MB }", &[], &["\"1MB\"", "unknown unit"]);
+    problem("store: { max_bytes: 5 }", &[], &["`store.max_bytes`", "no unit"]);
+    let config = good(
+        "limits: { drain: 1500ms }\nstore: { max_bytes: 2GiB }\n",
+        &[("SALON__LIMITS__GRPC_MESSAGE", "2MiB")],
+    );
+    assert_eq!(format_duration(config.limits.drain), "1500ms");
+    assert_eq!((config.store.max_bytes, config.limits.grpc_message), (Some(2 << 30), 2 << 20));
+}
+
+#[test]
+fn no_amount_is_without_bounds() {
+    // Zero means something for these: any port, no waiting, no LLMs, counts only.
+    let may_be_zero =
+        ["grpc.port", "llm.queue_per_room", "limits.llms_per_room", "limits.participants_shown"];
+    let words = [
+        "auth.allow_open_on_network",
+        "auth.mode",
+        "bus.kind",
+        "chat_service.address",
+        "grpc.host",
+        "llm.default_provider",
+        "llm.providers",
+        "log.format",
+        "log.level",
+        "store.durability",
+        "store.kind",
+        "store.path",
+    ];
+    for (key, default) in keys() {
+        let (zero, huge) = match default.as_str() {
+            None if default.is_number() => ("0", "4000000000"),
+            Some(text) if text.ends_with("iB") => ("0B", "1000000000GiB"),
+            Some(text)
+                if text.ends_with(['s', 'm', 'h']) && text.starts_with(|c: char| c.is_ascii_digit()) =>
+            {
+                ("0s", "1000000h")
+            }
+            _ if key == "store.max_bytes" => ("0B", "1000000000GiB"),
+            _ => {
+                assert!(words.contains(&key.as_str()), "{key} is neither an amount nor known as a word");
+                continue;
+            }
+        };
+        let name = variable(&key);
+        let refused = |value: &str| problems("", &[(&name, value)]).iter().any(|problem| problem.key == key);
+        assert!(refused(huge), "{key} = {huge}");
+        if may_be_zero.contains(&key.as_str()) {
+            good("", &[(&name, zero)]);
+        } else {
+            assert!(refused(zero), "{key} = {zero}");
+        }
+    }
+}
+
+#[test]
+fn bounds_are_exact() {
+    for (key, least, below, most, above) in [
+        ("llm.history_messages", "1", "0", "50", "51"),
+        ("llm.chain_depth", "1", "0", "20", "21"),
+        ("limits.queue_events", "16", "15", "65536", "65537"),
+        ("limits.drain", "1s", "999ms", "10m", "601s"),
+        ("llm.chunk_window", "5ms", "4ms", "1s", "1001ms"),
+        ("grpc.send_buffer", "16KiB", "16383B", "4MiB", "4097KiB"),
+    ] {
+        let name = variable(key);
+        good("", &[(&name, least)]);
+        good("", &[(&name, most)]);
+        problem("", &[(&name, below)], &[key, below, "must be from", least]);
+        problem("", &[(&name, above)], &[key, "must be from", most]);
+    }
+}
+
+#[test]
+fn amounts_must_fit_one_another() {
+    let file = "limits: { message_bytes: 512KiB, grpc_message: 512KiB }\n";
+    let found = problems(file, &[]);
+    assert!(found.iter().any(|problem| problem.key == "limits.message_bytes"), "{found:?}");
+    problem("limits: { queue_bytes: 64KiB }", &[], &["limits.queue_bytes", "from 80KiB"]);
+    problem("llm: { runs_per_node: 4 }", &[], &["llm.runs_per_room", "from 1 to 4"]);
+    problem("llm: { idle_timeout: 301s }", &[], &["llm.idle_timeout", "301s", "to 5m"]);
+}
+
+#[test]
+fn a_variable_beats_the_file_and_the_long_name_the_short() {
+    let file = "grpc: { port: 1, host: localhost }\n";
+    let config = good(file, &[("GRPC_PORT", "2"), ("SALON__GRPC__HOST", "::1")]);
+    assert_eq!((config.grpc.port, config.grpc.host.as_str()), (2, "::1"));
+    let loaded = read(file, &[("GRPC_PORT", "2"), ("SALON__GRPC__PORT", "3")]).unwrap();
+    assert_eq!(loaded.config.grpc.port, 3);
+    assert_eq!(loaded.sources.of("grpc.port"), Source::Variable("SALON__GRPC__PORT".into()));
+    assert!(matches!(loaded.sources.of("grpc.host"), Source::File(_)));
+    assert_eq!(good(file, &[("GRPC_PORT", ""), ("SALON__GRPC__HOST", " ")]).grpc.port, 1);
+}
+
+#[test]
+fn every_key_has_a_variable() {
+    for (key, default) in keys() {
+        let value = match (&default, key.as_str()) {
+            (_, "llm.providers") => continue,
+            (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
+            (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
+            (serde_json::Value::Null, _) => "offline".to_owned(),
+            (serde_json::Value::String(text), _) => text.clone(),
+            (other, _) => other.to_string(),
+        };
+        let loaded = read("", &[(&variable(&key), &value)]).unwrap();
+        assert_eq!(loaded.sources.of(&key), Source::Variable(variable(&key)));
+        let mut now = Vec::new();
+        leaves("", &tree(&loaded.config), &mut now);
+        let now = now.into_iter().find(|(name, _)| *name == key).unwrap().1;
+        assert_eq!(now.as_str().map_or(now.to_string(), str::to_owned), value, "{key}");
+    }
+}
+
+#[test]
+fn the_short_names_are_checked_like_keys() {
+    let config = good("", &[("GRPC_HOST", "localhost"), ("CHAT_SERVICE_ADDRESS", "chat-service:50051")]);
+    assert_eq!(config.grpc.host, "localhost");
+    assert_eq!(config.chat_service.address.as_deref(), Some("chat-service:50051"));
+    problem("", &[("GRPC_PORT", "x")], &["`grpc.port` = \"x\" (from GRPC_PORT)"]);
+    for address in ["chat-service", "http://chat-service:50051", "chat-service:0"] {
+        let parts = [address, "(from CHAT_SERVICE_ADDRESS)", "must be host:port", "chat-service:50051"];
+        problem("", &[("CHAT_SERVICE_ADDRESS", address)], &parts);
+    }
+    problem(
+        "",
+        &[("OPENAI_BASE_URL", "api.example.com")],
+        &["`OPENAI_BASE_URL` = \"api.example.com\"", "https://"],
+    );
+}
+
+#[test]
+fn an_open_server_stays_on_this_machine_unless_told_otherwise() {
+    for host in ["0.0.0.0", "::", "192.168.1.5", "example.com", "::ffff:10.0.0.1"] {
+        let parts = ["grpc.host", host, "127.0.0.1", "auth.allow_open_on_network: true"];
+        problem("", &[("GRPC_HOST", host)], &parts);
+        good("auth: { allow_open_on_network: true }", &[("GRPC_HOST", host)]);
+    }
+    for host in ["127.0.0.1", "127.8.8.8", "::1", "localhost", "::ffff:127.0.0.1"] {
+        good("", &[("GRPC_HOST", host)]);
+    }
+    problem("auth: { mode: required }", &[], &["auth.mode", "\"required\"", "not built yet", "write `open`"]);
+}
+
+#[test]
+fn the_default_provider_follows_what_there_is() {
+    let key = ("OPENAI_API_KEY", SECRET);
+    let url = ("OPENAI_BASE_URL", "http://127.0.0.1:8080/v1/");
+    let chat = ("CHAT_SERVICE_ADDRESS", "chat:1");
+    let one = "llm: { providers: { mine: { kind: openai, base_url: 'http://a/v1' } } }";
+    for (file, environment, default) in [
+        ("", vec![], "offline"),
+        ("", vec![key], "openai"),
+        ("", vec![url], "openai"),
+        ("", vec![key, url, chat], "chat_service"),
+        (one, vec![key, chat], "mine"),
+        ("llm: { default_provider: offline }", vec![key, chat], "offline"),
+    ] {
+        let providers = good(file, &environment).providers();
+        assert_eq!(providers.default, default);
+        assert!(providers.by_name.contains_key(default) && providers.by_name.contains_key("offline"));
+    }
+    let providers = good("", &[key, chat]).providers();
+    assert_eq!(providers.default_without_chat_service(), Some("openai"));
+    assert_eq!(good("", &[chat]).providers().default_without_chat_service(), Some("offline"));
+}
+
+#[test]
+fn providers_get_their_own_keys_and_no_others() {
+    let file = "llm:\n  default_provider: a\n  providers:\n    a: { kind: openai, base_url: 'http://a/v1' }\n    \
+                b: { kind: openai, base_url: 'http://b/v1/', api_key_env: B_KEY, default_model: m }\n    c: { kind: openai }\n";
+    let environment =
+        [("OPENAI_API_KEY", SECRET), ("B_KEY", " other-key\n"), ("OPENAI_BASE_URL", "http://o/v1")];
+    let providers = good(file, &environment).providers();
+    let settings = |name: &str| match &providers.by_name[name] {
+        ProviderSettings::OpenAi { base_url, api_key, default_model } => {
+            let key = api_key.as_ref().map(|key| key.expose_secret().to_owned());
+            (base_url.clone(), key, default_model.clone())
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(settings("a"), ("http://a/v1".into(), None, None));
+    assert_eq!(settings("b"), ("http://b/v1".into(), Some("other-key".into()), Some("m".into())));
+    assert_eq!(settings("c"), ("http://o/v1".into(), Some(SECRET.into()), None));
+    assert_eq!(settings("openai"), settings("c"));
+}
+
+#[test]
+fn providers_that_cannot_work_are_refused() {
+    let provider = |rest: &str| format!("llm: {{ providers: {{ mine: {{ {rest} }} }} }}");
+    problem(
+        &provider("base_url: 'http://a'"),
+        &[],
+        &["llm.providers.mine.kind", "is missing", "`kind: openai`"],
+    );
+    problem(
+        &provider("kind: llama"),
+        &[],
+        &["mine.kind` = \"llama\"", "`offline` or `openai` or `chat_service`"],
+    );
+    problem(&provider("kind: openai"), &[], &["`llm.providers.mine`", "has no key", "OPENAI_API_KEY"]);
+    problem(&provider("kind: chat_service"), &[], &["has no address", "CHAT_SERVICE_ADDRESS"]);
+    problem(
+        &provider("kind: offline, base_url: 'http://a'"),
+        &[],
+        &["mine.base_url", "means nothing", "`offline`"],
+    );
+    problem(&provider("kind: openai, base_url: a"), &[], &["mine.base_url` = \"a\"", "must be an http"]);
+    problem(
+        &provider("kind: openai, api_key_env: MISSING_KEY"),
+        &[],
+        &["mine.api_key_env", "not set", "set that variable"],
+    );
+    problem(
+        "llm: { providers: { 'My LLM': { kind: offline } } }",
+        &[],
+        &["My LLM", "no name of a provider", "a-z"],
+    );
+    problem("llm: { default_provider: nobody }", &[], &["\"nobody\"", "no provider", "name one of offline"]);
+    let two = "llm: { providers: { a: { kind: offline }, b: { kind: offline } } }";
+    problem(two, &[], &["llm.default_provider", "must be set", "name one of a, b"]);
+    let by_variable = [
+        ("SALON__LLM__PROVIDERS__MINE__KIND", "openai"),
+        ("SALON__LLM__PROVIDERS__MINE__BASE_URL", "http://a/v1"),
+    ];
+    assert_eq!(good("", &by_variable).providers().default, "mine");
+}
+
+#[test]
+fn a_file_that_is_no_yaml_is_named_with_its_line() {
+    for file in
+        ["grpc:\n  port: 1\n bad: [", "grpc: 1\n---\ngrpc: 2\n", "grpc: { port: 1, port: 2 }", "just words"]
+    {
+        let error = read(file, &[]).unwrap_err();
+        assert!(matches!(error, Error::Syntax { .. }), "{file:?}: {error}");
+        assert!(error.to_string().contains("config.yaml"), "{error}");
+        assert!(!error.to_string().contains("just words"), "a key file that was given by mistake: {error}");
+    }
+    assert!(read("a: 1\nb: [", &[]).unwrap_err().to_string().contains("line"));
+}
+
+#[test]
+fn a_secret_is_shown_nowhere() {
+    let file = "llm: { providers: { mine: { kind: openai, api_key_env: MY_KEY } } }";
+    let loaded = read(file, &[("MY_KEY", SECRET), ("OPENAI_API_KEY", SECRET)]).unwrap();
+    let shown = show(&loaded);
+    assert!(shown.contains("mine: https://api.openai.com/v1, key *** from MY_KEY"), "{shown}");
+    for text in [
+        shown,
+        format!("{loaded:?}"),
+        format!("{:?}", loaded.config.providers()),
+        tree(&loaded.config).to_string(),
+    ] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+
+    let provider = |rest: &str| format!("llm: {{ providers: {{ mine: {{ kind: openai, {rest} }} }} }}");
+    let with_password = format!("https://me:{SECRET}@host/v1");
+    let spaced = format!("{SECRET} x");
+    for (file, environment) in [
+        // The key itself where its variable is asked for, under a wrong name, in a URL, and with a typo.
+        (provider(&format!("api_key_env: {SECRET}")), vec![]),
+        (provider(&format!("api_key: {SECRET}")), vec![]),
+        (provider(&format!("base_url: '{with_password}'")), vec![]),
+        (provider(&format!("api_key_env: [{SECRET}]")), vec![]),
+        (String::new(), vec![("OPENAI_API_KEY", spaced.as_str())]),
+        (String::new(), vec![("OPENAI_BASE_URL", with_password.as_str())]),
+        (String::new(), vec![("SALON__OPENAI_API_KEY", SECRET)]),
+    ] {
+        let error = read(&file, &environment).unwrap_err();
+        assert!(!error.problems().is_empty());
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+    }
+}
+
+#[test]
+fn what_is_shown_names_its_origin_and_can_be_read_again() {
+    let file = "store: { kind: memory, path: '/tmp/a b: #c' }\nlog: { level: 'off' }\n\
+                llm: { providers: { mine: { kind: openai, base_url: 'http://a/v1' } } }\n";
+    let loaded =
+        read(file, &[("GRPC_PORT", "7"), ("SALON__LIMITS__DRAIN", "90s"), ("GRPC_HOST", "::1")]).unwrap();
+    let shown = show(&loaded);
+    let line =
+        |start: &str| shown.lines().find(|line| line.trim_start().starts_with(start)).unwrap().to_owned();
+    assert!(line("port: 7").ends_with("# GRPC_PORT"));
+    assert!(line("drain: 90s").ends_with("# SALON__LIMITS__DRAIN"));
+    assert!(line("kind: memory").ends_with("# file"));
+    assert!(line("queue_events: 256").ends_with("# default"));
+    assert!(line("# What is in force").contains("config.yaml"));
+    assert_eq!(tree(&good(&shown, &[])), tree(&loaded.config), "{shown}");
+}
+
+#[test]
+fn a_level_that_would_silence_everything_is_refused() {
+    for level in ["inof", "info,", "salon=loud", "info,debgu"] {
+        problem(&format!("log: {{ level: '{level}' }}"), &[], &["log.level", level, "must be off, error"]);
+    }
+    for level in ["off", "INFO", "warn,salon=debug", "salon::session=trace"] {
+        assert_eq!(good("", &[("SALON__LOG__LEVEL", level)]).log.level, level);
+    }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_refused_only_where_it_matters() {
+    use std::{ffi::OsString, os::unix::ffi::OsStringExt as _};
+    let bytes = || OsString::from_vec(vec![0xff, 0xfe]);
+    let empty = TempDir::new().unwrap();
+    load(None, empty.path(), [(OsString::from("EDITOR"), bytes())]).unwrap();
+    for name in ["SALON__GRPC__HOST", "OPENAI_API_KEY", "GRPC_PORT"] {
+        let error = load(None, empty.path(), [(OsString::from(name), bytes())]).unwrap_err();
+        assert!(error.to_string().contains(name) && error.to_string().contains("UTF-8"), "{error}");
+    }
+}
