@@ -8,3 +8,6 @@
     unreachable_pub,
     reason = "tests"
 )]
+
+mod fake_openai;
+mod providers;
