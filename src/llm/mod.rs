@@ -8,6 +8,11 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
+pub mod offline;
+pub mod open;
+pub mod openai;
+pub mod scripted;
+
 /// Who said something, as a model sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Speaker {
@@ -113,7 +118,7 @@ pub enum Delta {
     Done(Finish),
 }
 
-/// What a caller can do about an [`Error`].
+/// What a caller can do about an [`struct@Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// Too many requests.

@@ -10,3 +10,5 @@
 )]
 
 mod configuration;
+mod fake_openai;
+mod providers;

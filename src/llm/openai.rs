@@ -1,0 +1,231 @@
+//! Answers from any server that speaks OpenAI's chat completions, by async-openai.
+//!
+//! Owns the HTTP client and the key. Never retries a call on its own and never reads the environment. Whatever goes
+//! wrong, from a refused connection to broken JSON in the middle of an answer, becomes one classified error.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use async_openai::{Client, error::OpenAIError, types::stream::StreamResponse};
+use async_trait::async_trait;
+use futures_util::{StreamExt as _, stream};
+use secrecy::SecretString;
+use thiserror::Error as ThisError;
+use tokio::time::{Instant, timeout_at};
+
+use crate::llm::{Delta, Deltas, Error, ErrorKind, Provider, Request};
+
+mod assemble;
+mod body;
+mod chunk;
+mod classify;
+mod request;
+mod transport;
+
+use assemble::Assembler;
+use body::Fate;
+use chunk::Chunk;
+use classify::{Classifier, Problem};
+use request::{Dialect, Wanted};
+use transport::{Endpoint, Transport};
+
+/// The server of a key that names no other.
+pub const OPENAI_BASE_URL: &str = "https://api.openai.com/v1";
+/// The model of a configuration that names no other: cheap, and able to call tools.
+pub const OPENAI_DEFAULT_MODEL: &str = "gpt-4o-mini";
+
+/// How long the usage and the end mark are waited for once the model has stopped: a server that never closes the
+/// stream must not turn a whole answer into a timeout.
+const AFTER_FINISH: Duration = Duration::from_secs(1);
+
+/// What a provider is made from.
+#[derive(Debug, Clone)]
+pub struct OpenAiConfig {
+    /// Up to and with `/v1`, or wherever `/chat/completions` goes behind.
+    pub base_url: String,
+    /// Empty for servers that want none.
+    pub api_key: SecretString,
+    /// For requests that name no model.
+    pub default_model: String,
+}
+
+/// Why a provider cannot be made.
+#[derive(Debug, ThisError)]
+pub enum NewError {
+    /// The base URL is unusable. The URL itself is left out, since it may hold a password.
+    #[error("base_url {0}")]
+    BaseUrl(&'static str),
+    /// The key holds characters that no header may have.
+    #[error("the api key holds characters that cannot be sent, such as a line break")]
+    ApiKey,
+    /// The HTTP client did not start.
+    #[error("the http client cannot be made")]
+    HttpClient(#[source] reqwest::Error),
+}
+
+/// See the module.
+pub struct OpenAiProvider {
+    name: String,
+    default_model: String,
+    dialect: Dialect,
+    transport: Transport,
+    classifier: Arc<Classifier>,
+    /// Set once the server has refused to be asked for usage.
+    refuses_usage: AtomicBool,
+}
+
+impl OpenAiProvider {
+    /// A provider that calls `config.base_url`. Opens no connection.
+    pub fn new(name: &str, config: OpenAiConfig) -> Result<Self, NewError> {
+        let endpoint = Endpoint::new(&config.base_url, config.api_key.clone())?;
+        let classifier = Arc::new(Classifier::new(name, config.api_key));
+        let dialect = Dialect::of(endpoint.host());
+        let transport = Transport::new(endpoint, Arc::clone(&classifier))?;
+        Ok(Self {
+            name: name.to_owned(),
+            default_model: config.default_model,
+            dialect,
+            transport,
+            classifier,
+            refuses_usage: AtomicBool::new(false),
+        })
+    }
+
+    async fn open(&self, request: &Request, want_usage: bool) -> Result<Answer, Error> {
+        let model = if request.model.is_empty() { &self.default_model } else { &request.model };
+        let wanted = Wanted::new(request, model, self.dialect, want_usage);
+        let (client, fate) = self.transport.client();
+        let upstream = open_stream(&client, &wanted).await.map_err(|error| self.opening(error, &fate))?;
+        Ok(Answer {
+            upstream: Some(upstream),
+            fate,
+            assembler: Assembler::default(),
+            ready: VecDeque::new(),
+            finish_by: None,
+            classifier: Arc::clone(&self.classifier),
+        })
+    }
+
+    fn opening(&self, error: OpenAIError, fate: &Fate) -> Error {
+        match error {
+            // What the transport refused comes back as it was classified there.
+            OpenAIError::Boxed(inner) => match inner.downcast::<Error>() {
+                Ok(classified) => *classified,
+                Err(other) => self.classifier.error(&Problem::new(ErrorKind::Network, other.to_string())),
+            },
+            other => self.classifier.streamed(other, fate),
+        }
+    }
+}
+
+impl fmt::Debug for OpenAiProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenAiProvider")
+            .field("name", &self.name)
+            .field("default_model", &self.default_model)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Provider for OpenAiProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn answer(&self, request: Request) -> Result<Deltas, Error> {
+        let want_usage = !self.refuses_usage.load(Ordering::Relaxed);
+        let answer = match self.open(&request, want_usage).await {
+            // Some servers refuse a field that they do not know. Usage is worth less than an answer, so it is given
+            // up, for good and aloud; nothing of an answer exists yet.
+            Err(error)
+                if want_usage
+                    && error.kind == ErrorKind::BadRequest
+                    && error.message.contains("stream_options") =>
+            {
+                self.refuses_usage.store(true, Ordering::Relaxed);
+                tracing::warn!(provider = %self.name, "the server reports no usage; asking without from now on");
+                self.open(&request, false).await?
+            }
+            other => other?,
+        };
+        let deltas = stream::unfold(answer, |mut answer| async move {
+            let item = answer.next().await?;
+            Some((item, answer))
+        });
+        Ok(deltas.boxed())
+    }
+}
+
+async fn open_stream(
+    client: &Client<Endpoint>,
+    wanted: &Wanted<'_>,
+) -> Result<StreamResponse<Chunk>, OpenAIError> {
+    client.chat().create_stream_byot(wanted).await
+}
+
+/// An answer on its way. Dropping it drops `upstream`, on which async-openai gives up the connection.
+struct Answer {
+    /// `None` once ended.
+    upstream: Option<StreamResponse<Chunk>>,
+    fate: Fate,
+    assembler: Assembler,
+    /// What is known and not yet handed on.
+    ready: VecDeque<Delta>,
+    /// Set when the model has stopped.
+    finish_by: Option<Instant>,
+    classifier: Arc<Classifier>,
+}
+
+impl Answer {
+    async fn next(&mut self) -> Option<Result<Delta, Error>> {
+        loop {
+            if let Some(delta) = self.ready.pop_front() {
+                return Some(Ok(delta));
+            }
+            let upstream = self.upstream.as_mut()?;
+            let arrived = match self.finish_by {
+                None => upstream.next().await,
+                Some(deadline) => timeout_at(deadline, upstream.next()).await.unwrap_or(None),
+            };
+            let problem = match arrived {
+                Some(Ok(chunk)) => self.take(chunk).err(),
+                // The model had stopped: the answer is whole, whatever became of the connection.
+                Some(Err(_)) | None if self.assembler.has_finished() => self.end().err(),
+                Some(Err(error)) => Some(self.classifier.streamed(error, &self.fate)),
+                None if self.fate.is_cut() => Some(self.classifier.error(&Problem::new(
+                    ErrorKind::Network,
+                    "the stream ended in the middle of the answer",
+                ))),
+                None => self.end().err(),
+            };
+            if let Some(error) = problem {
+                self.upstream = None;
+                self.ready.clear();
+                return Some(Err(error));
+            }
+        }
+    }
+
+    fn take(&mut self, chunk: Chunk) -> Result<(), Error> {
+        let taken = self.assembler.take(chunk, &mut self.ready);
+        taken.map_err(|problem| self.classifier.error(&problem))?;
+        if self.finish_by.is_none() && self.assembler.has_finished() {
+            self.finish_by = Some(Instant::now() + AFTER_FINISH);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.upstream = None;
+        self.assembler.end(&mut self.ready).map_err(|problem| self.classifier.error(&problem))
+    }
+}

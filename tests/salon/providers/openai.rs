@@ -1,0 +1,369 @@
+//! What a real server can do to the provider that calls it.
+
+use std::{
+    io,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt as _;
+use salon::llm::{Delta, Error, ErrorKind, Finish, Request, ToolCall, Turn};
+use serde_json::json;
+use tokio::{net::TcpListener, task::JoinSet, time::timeout};
+
+use super::{PATIENCE, answer, openai, openai_at, read, request, text_of, text_request};
+use crate::fake_openai::{FakeOpenAi, Received, Reply};
+
+async fn ask(reply: Reply) -> Result<Vec<Delta>, Error> {
+    let server = FakeOpenAi::start(reply).await;
+    answer(&openai(&server), text_request()).await
+}
+
+// What it sends.
+
+#[tokio::test]
+async fn a_request_carries_the_key_the_model_and_asks_for_a_stream_with_usage() {
+    let server = FakeOpenAi::start(Reply::text("Hello, all.")).await;
+    let deltas = answer(&openai(&server), request()).await.unwrap();
+    let usage = Delta::Usage { prompt_tokens: 11, completion_tokens: 7 };
+    let texts = [Delta::Text("Hello, ".into()), Delta::Text("all.".into())];
+    assert_eq!(deltas[..2], texts);
+    assert_eq!(deltas[2..], [usage, Delta::Done(Finish::Stop)]);
+    let named = Request { model: "big-model".into(), ..text_request() };
+    answer(&openai_at(&format!("{}/", server.base_url()), ""), named).await.unwrap();
+
+    let requests = server.requests();
+    assert_eq!(requests[0].authorization.as_deref(), Some("Bearer sk-test"));
+    assert_eq!(requests[0].body["model"], "fake-model");
+    assert_eq!(requests[0].body["stream"], true);
+    assert_eq!(requests[0].body["stream_options"], json!({"include_usage": true}));
+    assert_eq!(requests[0].body["tools"][0]["function"]["name"], "vote_on_poll");
+    assert_eq!(requests[1].authorization, None);
+    assert_eq!(requests[1].body["model"], "big-model");
+    assert_eq!(requests[1].body.get("tools"), None);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_to_report_usage_is_asked_without() {
+    let server = FakeOpenAi::start(|request: &Received| {
+        if request.body.get("stream_options").is_some() {
+            Reply::status(400, "unknown field: stream_options")
+        } else {
+            Reply::stream().delta(&json!({"content": "Hi"})).finish("stop").event("[DONE]")
+        }
+    })
+    .await;
+    let provider = openai(&server);
+    for _ in 0..2 {
+        let deltas = answer(&provider, text_request()).await.unwrap();
+        assert_eq!(deltas, [Delta::Text("Hi".into()), Delta::Done(Finish::Stop)]);
+    }
+    assert_eq!(server.requests().len(), 3, "refused once, then remembered");
+}
+
+// What it understands.
+
+#[tokio::test]
+async fn bytes_may_be_cut_anywhere() {
+    for size in [1, 2, 3, 7, 64] {
+        let reply = Reply::text("Grüße 👋🏽 aus 東京 \u{1F1E9}\u{1F1EA}").in_pieces_of(size);
+        let deltas = ask(reply).await.unwrap();
+        assert_eq!(text_of(&deltas), "Grüße 👋🏽 aus 東京 \u{1F1E9}\u{1F1EA}", "pieces of {size}");
+    }
+}
+
+#[tokio::test]
+async fn a_tool_is_called_and_its_result_returned() {
+    let server = FakeOpenAi::start(|request: &Received| match request.number {
+        0 => Reply::tool_call("call_1", "vote_on_poll", &json!({"poll_id": "p1"})),
+        _ => Reply::text("I voted."),
+    })
+    .await;
+    let provider = openai(&server);
+    let mut request = request();
+    let deltas = answer(&provider, request.clone()).await.unwrap();
+    let Delta::ToolCall(call) = deltas[0].clone() else { panic!("{deltas:?}") };
+    request.turns.push(Turn::ToolCalls { text: String::new(), calls: vec![call.clone()] });
+    request.turns.push(Turn::ToolResult { call_id: call.id, result: "recorded".into() });
+    assert_eq!(text_of(&answer(&provider, request).await.unwrap()), "I voted.");
+    let messages = server.requests()[1].body["messages"].clone();
+    assert_eq!(messages[2]["tool_calls"][0]["function"]["arguments"], r#"{"poll_id":"p1"}"#);
+    assert_eq!(messages[3], json!({"role": "tool", "tool_call_id": "call_1", "content": "recorded"}));
+}
+
+#[tokio::test]
+async fn a_tool_call_may_come_in_many_pieces() {
+    let arguments = json!({"poll_id": "p1", "reason": "weil es schön ist 🎉"}).to_string();
+    let mut reply = Reply::stream().delta(&json!({"content": "Well."})).tool(
+        &json!({"index": 0, "id": "call_9", "type": "function", "function": {"name": "vote_on_poll", "arguments": ""}}),
+    );
+    for piece in arguments.chars() {
+        reply = reply.tool(&json!({"index": 0, "function": {"arguments": piece}}));
+    }
+    let deltas = ask(reply.end("tool_calls")).await.unwrap();
+    let call = ToolCall { id: "call_9".into(), name: "vote_on_poll".into(), arguments };
+    assert_eq!(deltas[..2], [Delta::Text("Well.".into()), Delta::ToolCall(call)]);
+    assert_eq!(*deltas.last().unwrap(), Delta::Done(Finish::ToolCalls));
+}
+
+#[tokio::test]
+async fn bare_events_comments_and_other_line_ends_are_understood() {
+    let reply = Reply::stream()
+        .bytes(b": OPENROUTER PROCESSING\n\n")
+        .bytes(b"event: message\r\ndata:{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n")
+        .event(r#"{"choices":[{"delta":{"content":"b","tool_calls":null}}],"usage":null,"more":[{}]}"#)
+        .event(r#"{"choices":[{"finish_reason":"eos"}]}"#)
+        .event("[DONE]");
+    assert_eq!(text_of(&ask(reply).await.unwrap()), "ab");
+}
+
+#[tokio::test]
+async fn an_end_is_told_from_a_cut() {
+    let hi = || Reply::stream().delta(&json!({"content": "Hi"}));
+    let whole = [Delta::Text("Hi".into()), Delta::Done(Finish::Stop)];
+    let ends = [
+        ("no end mark", hi().finish("stop")),
+        ("cut behind the reason", hi().finish("stop").cut()),
+        ("garbage behind the reason", hi().finish("stop").event("{")),
+        ("an end mark without a reason", hi().event("[DONE]")),
+        ("an end mark without a line end", hi().finish("stop").bytes(b"data: [DONE]")),
+        ("half an event behind the reason", hi().finish("stop").bytes(b"data: {\"cho")),
+    ];
+    for (name, reply) in ends {
+        assert_eq!(ask(reply).await.unwrap(), whole, "{name}");
+    }
+    for (name, reply) in [
+        ("no end at all", hi()),
+        ("cut", hi().cut()),
+        ("half an event", hi().bytes(b"data: {\"cho").cut()),
+        ("half an event, then the end", hi().bytes(b"data: {\"cho")),
+        ("nothing", Reply::stream()),
+    ] {
+        assert_eq!(ask(reply).await.unwrap_err().kind, ErrorKind::Network, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_never_closes_the_stream_does_not_hold_up_a_whole_answer() {
+    let server =
+        FakeOpenAi::start(Reply::stream().delta(&json!({"content": "Hi"})).finish("length").stall()).await;
+    let deltas = answer(&openai(&server), text_request()).await.unwrap();
+    assert_eq!(deltas, [Delta::Text("Hi".into()), Delta::Done(Finish::Length)]);
+    timeout(PATIENCE, server.disconnected(1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_garbled() {
+    let hi = || Reply::stream().delta(&json!({"content": "Hi"}));
+    let megabyte = json!({ "padding": "x".repeat(1024 * 1024) }).to_string();
+    let cases = [
+        ("broken json", hi().event("{\"choices\":[")),
+        ("another shape", hi().event("{\"choices\":7}")),
+        ("bytes that are no text", hi().bytes(b"data: \xff\xfe\n\n").finish("stop")),
+        ("an end mark only", Reply::stream().event("[DONE]")),
+        ("a page", Reply::raw(200, "text/html", "<html>log in</html>")),
+        ("not a stream", Reply::raw(200, "application/json", "{}")),
+        ("a line without an end", hi().bytes(b"data: ").bytes(&vec![b'x'; 5 * 1024 * 1024]).finish("stop")),
+        ("more lines than any answer", hi().bytes(&vec![b'\n'; 600_000]).finish("stop")),
+        ("more than any answer", (0..17).fold(hi(), |reply, _| reply.event(&megabyte)).finish("stop")),
+    ];
+    for (name, reply) in cases {
+        assert_eq!(ask(reply).await.unwrap_err().kind, ErrorKind::Garbled, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn large_answers_arrive_whole() {
+    let letters = "abcdefghij".repeat(1000);
+    let reply = letters.chars().fold(Reply::stream(), |reply, c| reply.delta(&json!({ "content": c })));
+    let deltas = ask(reply.end("stop")).await.unwrap();
+    assert_eq!(text_of(&deltas), letters);
+    assert_eq!(deltas.len(), 10_000 + 2, "each as it came");
+
+    let megabyte = "ä".repeat(512 * 1024);
+    let deltas = ask(Reply::stream().delta(&json!({ "content": megabyte })).end("stop")).await.unwrap();
+    assert_eq!(text_of(&deltas), megabyte);
+}
+
+// What goes wrong.
+
+#[tokio::test]
+async fn each_refusal_is_classified_and_nothing_is_repeated() {
+    let error =
+        |code: &str| json!({"error": {"message": "no", "type": "invalid_request_error", "code": code}});
+    let coded = |status, code| Reply::raw(status, "application/json", &error(code).to_string());
+    let cases = [
+        (Reply::status(401, "bad key"), ErrorKind::Auth),
+        (Reply::status(403, "not you"), ErrorKind::Auth),
+        (Reply::status(429, "slow down"), ErrorKind::RateLimited),
+        (coded(429, "insufficient_quota"), ErrorKind::RateLimited),
+        (coded(400, "context_length_exceeded"), ErrorKind::ContextTooLong),
+        (coded(400, "content_filter"), ErrorKind::Refused),
+        (Reply::status(400, "bad"), ErrorKind::BadRequest),
+        (coded(404, "model_not_found"), ErrorKind::BadRequest),
+        (Reply::status(422, "bad"), ErrorKind::BadRequest),
+        (Reply::status(500, "oops"), ErrorKind::Overloaded),
+        (Reply::raw(502, "text/html", "<html>Bad gateway</html>"), ErrorKind::Overloaded),
+        (Reply::raw(503, "text/plain", ""), ErrorKind::Overloaded),
+        (Reply::status(529, "overloaded"), ErrorKind::Overloaded),
+        (Reply::raw(400, "text/plain", "what?").cut(), ErrorKind::BadRequest),
+        (Reply::raw(302, "text/plain", "").header("location", "/elsewhere"), ErrorKind::BadRequest),
+    ];
+    for (reply, kind) in cases {
+        let name = format!("{reply:?}");
+        let server = FakeOpenAi::start(reply).await;
+        let refused = openai(&server).answer(text_request()).await.err().expect("refused before it begins");
+        assert_eq!(refused.kind, kind, "{name}: {refused}");
+        assert_eq!((refused.provider.as_str(), refused.retry_after), ("openai", None), "{name}");
+        assert_eq!(server.requests().len(), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_whose_words_never_end_keeps_its_kind() {
+    let server = FakeOpenAi::start(Reply::status(503, "wait").stall()).await;
+    let refused = timeout(PATIENCE, openai(&server).answer(text_request())).await.unwrap();
+    assert_eq!(refused.err().unwrap().kind, ErrorKind::Overloaded);
+    timeout(PATIENCE, server.disconnected(1)).await.unwrap();
+}
+
+/// What is logged while it is the thread's subscriber.
+#[derive(Debug, Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_server_says_is_not_logged_by_the_way() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    tracing::debug!("the log works");
+    let replies = [
+        Reply::stream().delta(&json!({"content": "hunter2"})).event("hunter2"),
+        Reply::stream().event(r#"{"choices":"hunter2"}"#),
+        Reply::status(500, "hunter2"),
+        Reply::raw(400, "text/plain", "hunter2"),
+        Reply::raw(429, "application/json", r#"{"hunter2":1}"#),
+    ];
+    for reply in replies {
+        ask(reply).await.unwrap_err();
+    }
+    let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(told.contains("the log works") && !told.contains("hunter2"), "{told}");
+}
+
+#[tokio::test]
+async fn retry_after_is_kept() {
+    for status in [429, 503] {
+        let server = FakeOpenAi::start(Reply::status(status, "later").header("retry-after", "7")).await;
+        let error = openai(&server).answer(text_request()).await.err().unwrap();
+        assert_eq!(error.retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(server.requests().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_error_within_the_stream_is_classified_too() {
+    let half = || Reply::stream().delta(&json!({"content": "Half"}));
+    let cases = [
+        (r#"{"error":{"message":"x","type":"server_error"}}"#, ErrorKind::Overloaded),
+        (r#"{"error":{"message":"x","code":"rate_limit_exceeded"}}"#, ErrorKind::RateLimited),
+        (r#"{"error":{"message":"x","code":429},"choices":[]}"#, ErrorKind::RateLimited),
+        (r#"{"error":{"message":"x","code":"context_length_exceeded"}}"#, ErrorKind::ContextTooLong),
+        (r#"{"error":"it broke"}"#, ErrorKind::Overloaded),
+    ];
+    for (event, kind) in cases {
+        let server = FakeOpenAi::start(half().event(event)).await;
+        let items = read(openai(&server).answer(text_request()).await.unwrap()).await;
+        assert_eq!(items.len(), 2, "{event}");
+        assert_eq!(items[1].as_ref().unwrap_err().kind, kind, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_a_network_error() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let error =
+        openai_at(&format!("http://{address}/v1"), "sk-test").answer(text_request()).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Network);
+    assert!(!error.message.contains(&address.to_string()) || !error.message.contains("http://"), "{error}");
+}
+
+#[tokio::test]
+async fn no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_the_start() {
+    // The variables are read when a provider is made, so the check runs in a process of its own.
+    const INNER: &str = "SALON_TEST_WITHOUT_CERTIFICATES";
+    if std::env::var_os(INNER).is_none() {
+        let name = "no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_the_start";
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", &format!("providers::openai::{name}")])
+            .envs([(INNER, "1"), ("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&status.stdout);
+        assert!(status.status.success() && told.contains("1 passed"), "{told}");
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(listener.accept().await.unwrap()) });
+    let error =
+        openai_at(&format!("https://{address}/v1"), "sk-test").answer(text_request()).await.err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Network, "{error}");
+
+    let server = FakeOpenAi::start(Reply::text("Hello.")).await;
+    assert!(answer(&openai(&server), text_request()).await.is_ok());
+}
+
+// Cancellation.
+
+#[tokio::test]
+async fn dropping_an_answer_closes_the_connection_within_100_ms() {
+    let server = FakeOpenAi::start(Reply::stream().delta(&json!({"content": "Hi"})).stall()).await;
+    let provider = openai(&server);
+    let mut slowest = Duration::ZERO;
+    for round in 1..=10 {
+        let mut deltas = provider.answer(text_request()).await.unwrap();
+        assert_eq!(deltas.next().await.unwrap().unwrap(), Delta::Text("Hi".into()));
+        assert_eq!(server.disconnects(), round - 1);
+        let start = Instant::now();
+        drop(deltas);
+        timeout(PATIENCE, server.disconnected(round)).await.expect("the server must see it");
+        slowest = slowest.max(start.elapsed());
+    }
+    assert!(slowest < Duration::from_millis(100), "{slowest:?}");
+}
+
+#[tokio::test]
+async fn dropping_the_request_before_it_is_accepted_closes_the_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let provider = openai_at(&format!("http://{}/v1", listener.local_addr().unwrap()), "sk-test");
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { provider.answer(text_request()).await.map(drop) });
+    let (mut connection, _) = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+    let mut byte = [0; 1];
+    tokio::io::AsyncReadExt::read_exact(&mut connection, &mut byte).await.unwrap();
+    tasks.abort_all();
+    // Reading to the end works only once the other side has closed.
+    let mut rest = Vec::new();
+    let closed = tokio::io::AsyncReadExt::read_to_end(&mut connection, &mut rest);
+    // A reset is an end as well.
+    let _ = timeout(PATIENCE, closed).await.expect("the connection must be closed");
+}
