@@ -9,6 +9,8 @@ mod messages;
 mod polls;
 mod rooms;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use uuid::Uuid;
 
