@@ -3,6 +3,7 @@
 //! Random actors send random commands with ids out of small pools, so that most of them hit something. After each
 //! of them the room is compared with a model that was written a second time, without looking at `apply`.
 
+mod generators;
 mod model;
 mod steps;
 mod world;
@@ -33,7 +34,7 @@ fn config() -> ProptestConfig {
 #[test]
 fn no_sequence_of_commands_breaks_a_room() {
     let reached = RefCell::new(BTreeMap::<String, usize>::new());
-    let strategy = (steps::opening(), prop::collection::vec(steps::step(), 1..300));
+    let strategy = (generators::opening(), prop::collection::vec(generators::step(), 1..350));
     TestRunner::new(config())
         .run(&strategy, |(opening, steps)| {
             let world = play(&opening, steps);

@@ -70,6 +70,32 @@ impl Model {
                 assert_ne!(before.contains(&one), *added, "a reaction that changes nothing");
                 *reactions = regroup(before, &one, *added);
             }
+            Event::PollCreated(_)
+            | Event::PollVoted { .. }
+            | Event::VoteRetracted { .. }
+            | Event::PollClosed { .. } => self.follow_poll(recorded),
+            Event::RunStarted(run) => {
+                assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
+                self.runs.push(RunTrace { id: run.message_id, ended: 0 });
+            }
+            Event::RunEnded { run, .. } => {
+                let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
+                trace.ended += 1;
+                assert_eq!(trace.ended, 1, "an answer ended twice");
+            }
+            Event::RoomCreated(_)
+            | Event::RoomActivated
+            | Event::RoomUpdated(_)
+            | Event::RoomEnded { .. }
+            | Event::MemberChanged { .. }
+            | Event::LlmAdded(_)
+            | Event::LlmUpdated(_)
+            | Event::LlmRemoved(_) => {}
+        }
+    }
+
+    fn follow_poll(&mut self, recorded: &Recorded) {
+        match &recorded.event {
             Event::PollCreated(poll) => {
                 assert!(poll.ballots.is_empty() && poll.is_open());
                 assert_eq!(self.message(poll.message_id).map(|m| m.poll_id), Some(Some(poll.id)));
@@ -100,23 +126,7 @@ impl Model {
                 self.recount(*poll_id, tallies, *ballot_count);
             }
             Event::PollClosed { poll, .. } => self.close(poll, recorded),
-            Event::RunStarted(run) => {
-                assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
-                self.runs.push(RunTrace { id: run.message_id, ended: 0 });
-            }
-            Event::RunEnded { run, .. } => {
-                let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
-                trace.ended += 1;
-                assert_eq!(trace.ended, 1, "an answer ended twice");
-            }
-            Event::RoomCreated(_)
-            | Event::RoomActivated
-            | Event::RoomUpdated(_)
-            | Event::RoomEnded { .. }
-            | Event::MemberChanged { .. }
-            | Event::LlmAdded(_)
-            | Event::LlmUpdated(_)
-            | Event::LlmRemoved(_) => {}
+            other => unreachable!("{other:?} is about no poll"),
         }
     }
 

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use proptest::prelude::*;
 use salon::{
     domain::{
         command::{Actor, Command, JoinProfile, MessageInput, OptionInput, PollInput, RunOutcome},
@@ -23,10 +22,6 @@ pub struct Opening {
     pub llms: u8,
 }
 
-pub fn opening() -> impl Strategy<Value = Opening> {
-    (prop::option::weighted(0.8, 0..2_u8), 0..3_u8).prop_map(|(creator, llms)| Opening { creator, llms })
-}
-
 impl Opening {
     pub fn room(&self) -> NewRoom {
         NewRoom {
@@ -43,20 +38,18 @@ impl Opening {
 }
 
 /// Below it a number means something that exists.
-const KNOWN: u8 = 90;
-/// One in ten ids is of something that does not exist.
-const IDS: std::ops::Range<u8> = 0..100;
+pub const KNOWN: u8 = 90;
 
 /// One command of one actor.
 #[derive(Debug, Clone)]
 pub struct Step {
-    actor: u8,
-    op: Op,
+    pub actor: u8,
+    pub op: Op,
 }
 
 /// Numbers named `target`, `poll` and `run` become ids by [`pick`].
 #[derive(Debug, Clone)]
-enum Op {
+pub enum Op {
     Create,
     Join {
         role: Option<Role>,
@@ -140,76 +133,6 @@ enum Op {
     },
 }
 
-pub fn step() -> impl Strategy<Value = Step> {
-    // Actors below 6 are users, below 10 LLMs, the rest the server.
-    let anybody = (0..13_u8, op()).prop_map(|(actor, op)| Step { actor, op });
-    let server = (10..13_u8, runs()).prop_map(|(actor, op)| Step { actor, op });
-    let people = (prop_oneof![5 => 0..2_u8, 1 => 2..4_u8], op()).prop_map(|(actor, op)| Step { actor, op });
-    let newcomer = (0..6_u8, join()).prop_map(|(actor, op)| Step { actor, op });
-    prop_oneof![3 => anybody, 4 => server, 25 => people, 1 => newcomer]
-}
-
-fn join() -> impl Strategy<Value = Op> {
-    (prop::option::of(role()), 0..4_u8).prop_map(|(role, name)| Op::Join { role, name })
-}
-
-fn role() -> impl Strategy<Value = Role> {
-    prop_oneof![1 => Just(Role::Viewer), 2 => Just(Role::Member), 3 => Just(Role::Admin)]
-}
-
-fn runs() -> impl Strategy<Value = Op> {
-    let ends = prop_oneof![
-        Just(RunEnd::Completed),
-        Just(RunEnd::OptedOut),
-        Just(RunEnd::Interrupted),
-        Just(RunEnd::Failed),
-        Just(RunEnd::TimedOut),
-        Just(RunEnd::OverBudget),
-    ];
-    prop_oneof![
-        3 => (0..4_u8, IDS, 0..7_u32, prop::bool::weighted(0.1))
-            .prop_map(|(llm, target, depth, again)| Op::StartRun { llm, target, depth, again }),
-        3 => (IDS, 0..8_u8, ends, prop::option::of(0..4_u8))
-            .prop_map(|(run, text, end, mention)| Op::FinishRun { run, text, end, mention }),
-    ]
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let small = || prop::option::weighted(0.3, 0..4_u8);
-    let message = prop_oneof![
-        12 => (0..8_u8, prop::option::weighted(0.3, IDS), small())
-            .prop_map(|(text, reply_to, mention)| Op::Send { text, reply_to, mention }),
-        3 => (IDS, 0..8_u8).prop_map(|(target, text)| Op::Edit { target, text }),
-        2 => IDS.prop_map(|target| Op::Delete { target }),
-        5 => (IDS, 0..4_u8, prop::bool::weighted(0.7))
-            .prop_map(|(target, emoji, add)| Op::React { target, emoji, add }),
-    ];
-    let poll = prop_oneof![
-        2 => (0..5_usize, 0..16_u8, prop::bool::weighted(0.2))
-            .prop_map(|(options, flags, closes)| Op::CreatePoll { options, flags, closes }),
-        16 => (IDS, prop::collection::vec(0..4_u8, 0..3), any::<bool>())
-            .prop_map(|(poll, options, reason)| Op::Vote { poll, options, reason }),
-        6 => IDS.prop_map(|poll| Op::Retract { poll }),
-        1 => IDS.prop_map(|poll| Op::ClosePoll { poll }),
-        1 => (0..40_u8).prop_map(|seconds| Op::Wait { seconds }),
-    ];
-    let llm = prop_oneof![
-        3 => (0..4_u8, 0..4_u8).prop_map(|(llm, name)| Op::AddLlm { llm, name }),
-        2 => (0..4_u8, small(), small()).prop_map(|(llm, name, model)| Op::UpdateLlm { llm, name, model }),
-        1 => (0..4_u8).prop_map(|llm| Op::RemoveLlm { llm }),
-        1 => runs(),
-    ];
-    let room = prop_oneof![
-        2 => (small(), small(), prop::option::of(any::<bool>()))
-            .prop_map(|(name, description, private)| Op::UpdateRoom { name, description, private }),
-        4 => (0..6_u8, role()).prop_map(|(user, role)| Op::UpdateMember { user, role }),
-        3 => (0..6_u8, any::<bool>()).prop_map(|(user, ban)| Op::RemoveMember { user, ban }),
-        1 => Just(Op::Leave),
-        1 => Just(Op::Create),
-    ];
-    prop_oneof![160 => message, 100 => poll, 40 => llm, 30 => room, 15 => join(), 1 => Just(Op::EndRoom)]
-}
-
 /// The first three who come; the third can only read.
 pub fn arrivals() -> Vec<Step> {
     let join = |actor, role| Step { actor, op: Op::Join { role, name: actor } };
@@ -229,7 +152,6 @@ impl Step {
 }
 
 impl Op {
-    #[allow(clippy::too_many_lines, reason = "one arm for each command")]
     fn command(&self, world: &World) -> Command {
         match self.clone() {
             Self::Create => Command::CreateRoom(Opening { creator: None, llms: 0 }.room()),
@@ -265,17 +187,7 @@ impl Op {
                 },
             },
             Self::RemoveLlm { llm: id } => Command::RemoveLlm(llm(id)),
-            Self::CreatePoll { options, flags, closes } => Command::CreatePoll(PollInput {
-                question: "Where to?".into(),
-                options: (0..options)
-                    .map(|n| OptionInput { text: format!("Option {n}"), description: String::new() })
-                    .collect(),
-                allow_multiple: flags & 1 != 0,
-                anonymous: flags & 2 != 0,
-                mandatory: flags & 4 != 0,
-                hide_results: flags & 8 != 0,
-                closes_in: closes.then_some(Duration::from_secs(20)),
-            }),
+            Self::CreatePoll { options, flags, closes } => Command::CreatePoll(input(options, flags, closes)),
             Self::Vote { poll: id, options, reason } => Command::CastVote {
                 poll_id: poll(world, id),
                 options: options.into_iter().map(|n| OptionId::at(usize::from(n))).collect(),
@@ -293,15 +205,10 @@ impl Op {
                 Command::RemoveMember { user_id: user(id), ban, reason: "spam".into() }
             }
             Self::EndRoom => Command::EndRoom { reason: "done".into() },
-            Self::StartRun { llm: id, target, depth, again } => Command::StartRun(Run {
-                message_id: if again { run(world, 0) } else { MessageId(world.fresh_id()) },
-                llm_id: llm(id),
-                reply_to: message(world, target),
-                poll_id: None,
-                chain_depth: depth,
-                asked_by: None,
-                started_at: Default::default(),
-            }),
+            Self::StartRun { llm: id, target, depth, again } => {
+                let message_id = if again { run(world, 0) } else { MessageId(world.fresh_id()) };
+                Command::StartRun(begun(message_id, llm(id), message(world, target), depth))
+            }
             Self::FinishRun { run: id, text: content, end, mention } => Command::FinishRun(RunOutcome {
                 message_id: run(world, id),
                 end,
@@ -315,6 +222,31 @@ impl Op {
                 Command::ClosePoll(poll(world, 0))
             }
         }
+    }
+}
+
+fn input(options: usize, flags: u8, closes: bool) -> PollInput {
+    let option = |n| OptionInput { text: format!("Option {n}"), description: String::new() };
+    PollInput {
+        question: "Where to?".into(),
+        options: (0..options).map(option).collect(),
+        allow_multiple: flags & 1 != 0,
+        anonymous: flags & 2 != 0,
+        mandatory: flags & 4 != 0,
+        hide_results: flags & 8 != 0,
+        closes_in: closes.then_some(Duration::from_secs(20)),
+    }
+}
+
+fn begun(message_id: MessageId, llm_id: LlmId, reply_to: MessageId, chain_depth: u32) -> Run {
+    Run {
+        message_id,
+        llm_id,
+        reply_to,
+        poll_id: None,
+        chain_depth,
+        asked_by: None,
+        started_at: Default::default(),
     }
 }
 
