@@ -109,7 +109,7 @@ text_id! {
 
 text_id! {
     /// An LLM, unique within its room.
-    LlmId, max 64, |c| !is_disturbing(c) && !c.is_whitespace() && c != '@'
+    LlmId, max 64, |c| !is_disturbing(c) && !c.is_whitespace() && !matches!(c, '@' | '＠')
 }
 
 text_id! {
@@ -164,7 +164,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id! {
-    /// One event of a log; ordered by time (UUIDv7).
+    /// One event of a log; ordered by time (`UUIDv7`).
     EventId
 }
 uuid_id! {

@@ -57,6 +57,10 @@ pub struct OptionInput {
 }
 
 /// A poll that is to be created.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent choices of whoever asks, each named by its field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PollInput {
     /// What is asked.

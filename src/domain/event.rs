@@ -167,15 +167,14 @@ pub enum Kind {
 impl Event {
     /// Whether a later command's decision may depend on this event.
     ///
-    /// Messages, edits, reactions and the start of an answer do not: a busy conversation never makes a vote or a
-    /// removal conflict.
+    /// Messages, edits and reactions do not: a busy conversation never makes a vote or a removal conflict. The start
+    /// of an answer does: ending the room closes every open answer, and must not miss one begun on another node.
     pub fn moves_fence(&self) -> bool {
         match self {
             Self::MessagePosted(_)
             | Self::MessageEdited { .. }
             | Self::MessageDeleted { .. }
-            | Self::ReactionChanged { .. }
-            | Self::RunStarted(_) => false,
+            | Self::ReactionChanged { .. } => false,
             Self::RoomCreated(_)
             | Self::RoomActivated
             | Self::RoomUpdated(_)
@@ -188,6 +187,7 @@ impl Event {
             | Self::PollVoted(_)
             | Self::VoteRetracted { .. }
             | Self::PollClosed { .. }
+            | Self::RunStarted(_)
             | Self::RunEnded { .. } => true,
         }
     }

@@ -108,7 +108,7 @@ impl Message {
             }
             (Some(reaction), false) => reaction.users.retain(|u| u != user),
             (None, true) => {
-                self.reactions.push(Reaction { emoji: emoji.to_owned(), users: vec![user.clone()] })
+                self.reactions.push(Reaction { emoji: emoji.to_owned(), users: vec![user.clone()] });
             }
             (None, false) => {}
         }

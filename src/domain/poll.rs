@@ -33,6 +33,10 @@ pub struct Ballot {
 }
 
 /// A poll of a room.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent choices of whoever asks, each named by its field"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Poll {
     /// Unique.

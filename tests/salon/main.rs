@@ -12,3 +12,4 @@
 mod configuration;
 mod fake_openai;
 mod providers;
+mod domain_properties;

@@ -9,7 +9,7 @@ use crate::{
             check_name, check_required,
         },
         llm::{LlmConfig, LlmPatch},
-        mention::is_everyone,
+        mention::{self, is_everyone},
         permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
@@ -95,7 +95,7 @@ fn check(llm: &LlmConfig) -> Result<(), Rejection> {
     check_name("llm.title", &llm.title, TITLE_CHARS)?;
     check_name("llm.avatar", &llm.avatar, AVATAR_CHARS)?;
     check_chars("llm.persona", &llm.persona, PERSONA_CHARS)?;
-    if llm.display_name.contains('@') {
+    if llm.display_name.contains(['@', '＠']) {
         return Err(Rejection::field("llm.display_name", "must not contain '@'"));
     }
     for (field, name) in [("llm.id", llm.id.as_str()), ("llm.display_name", llm.display_name.as_str())] {
@@ -106,16 +106,19 @@ fn check(llm: &LlmConfig) -> Result<(), Rejection> {
     Ok(())
 }
 
-/// A mention must mean one LLM: neither id nor name may be another's id or name, letter case and the choice of
-/// `_` for a space not counted.
+/// A mention must mean one LLM: neither id nor name may be another's id or name, as mentions compare them.
 fn check_unique(llm: &LlmConfig, others: &[LlmConfig]) -> Result<(), Rejection> {
-    let keys = |l: &LlmConfig| [fold(l.id.as_str()), fold(&l.display_name)];
+    let keys = |l: &LlmConfig| [mention::key(l.id.as_str()), mention::key(&l.display_name)];
     let mine = keys(llm);
     for other in others {
         let theirs = keys(other);
         if let Some(taken) = mine.iter().find(|key| theirs.contains(key)) {
             return Err(Rejection {
-                field: Some(if *taken == fold(llm.id.as_str()) { "llm.id" } else { "llm.display_name" }),
+                field: Some(if *taken == mention::key(llm.id.as_str()) {
+                    "llm.id"
+                } else {
+                    "llm.display_name"
+                }),
                 ..Rejection::new(
                     Code::AlreadyExists,
                     format!(
@@ -127,12 +130,4 @@ fn check_unique(llm: &LlmConfig, others: &[LlmConfig]) -> Result<(), Rejection> 
         }
     }
     Ok(())
-}
-
-fn fold(name: &str) -> String {
-    name.to_lowercase()
-        .split(|c: char| c.is_whitespace() || c == '_')
-        .filter(|w| !w.is_empty())
-        .collect::<Vec<_>>()
-        .join(" ")
 }

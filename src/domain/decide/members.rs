@@ -34,7 +34,7 @@ pub(super) fn join(
 /// Who is a member already keeps the role the room has for them, whatever the client says.
 fn rejoin(member: &Member, profile: JoinProfile, context: &mut Context<'_>) -> Decision {
     let now = Member {
-        name: if profile.name.is_empty() { member.name.clone() } else { profile.name },
+        name: if profile.name.trim().is_empty() { member.name.clone() } else { profile.name },
         title: profile.title,
         avatar: profile.avatar,
         ..member.clone()
@@ -57,7 +57,7 @@ fn first_join(
     }
     let member = Member {
         id: user.clone(),
-        name: if profile.name.is_empty() { user.to_string() } else { profile.name },
+        name: if profile.name.trim().is_empty() { user.to_string() } else { profile.name },
         role: first_role(room, user, profile.role),
         title: profile.title,
         avatar: profile.avatar,

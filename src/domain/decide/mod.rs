@@ -9,6 +9,8 @@ mod messages;
 mod polls;
 mod rooms;
 mod runs;
+#[cfg(test)]
+mod tests;
 
 use uuid::Uuid;
 
@@ -21,7 +23,7 @@ use crate::{
         message::Message,
         permissions::{self, Action},
         poll::Poll,
-        rejection::Rejection,
+        rejection::{Code, Rejection},
         room::{Member, Room},
     },
     ids::{EventId, MessageId, PollId, UserId},
@@ -133,10 +135,8 @@ impl Context<'_> {
 pub fn create(command: Command, context: &mut Context<'_>) -> Result<Decision, Rejection> {
     match command {
         Command::CreateRoom(room) => rooms::create(room, context),
-        other => Err(Rejection::new(
-            crate::domain::rejection::Code::RoomNotFound,
-            format!("{other:?} needs a room"),
-        )),
+        // The command is not named: it may hold what somebody wrote.
+        _ => Err(Rejection::new(Code::RoomNotFound, "there is no such room")),
     }
 }
 
@@ -151,10 +151,9 @@ pub fn decide(
         return Err(Rejection::room_ended());
     }
     match command {
-        Command::CreateRoom(new) => Err(Rejection::new(
-            crate::domain::rejection::Code::AlreadyExists,
-            format!("the room {} exists already", new.id),
-        )),
+        Command::CreateRoom(new) => {
+            Err(Rejection::new(Code::AlreadyExists, format!("the room {} exists already", new.id)))
+        }
         Command::Join(profile) => members::join(room, user(actor)?, profile, context),
         Command::Leave => members::leave(room, user(actor)?, context),
         Command::UpdateMember { user_id, role } => {
@@ -184,8 +183,8 @@ pub fn decide(
             rooms::update(room, user(actor)?, name, description, visibility, context)
         }
         Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
-        Command::StartRun(run) => runs::start(room, run, context),
-        Command::FinishRun(outcome) => runs::finish(room, outcome, context),
+        Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
+        Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
     }
 }
 
@@ -194,6 +193,14 @@ fn user(actor: &Actor) -> Result<&UserId, Rejection> {
     match actor {
         Actor::User(id) => Ok(id),
         Actor::Llm(_) | Actor::Server => Err(Rejection::denied("only people may do this")),
+    }
+}
+
+/// Answers are begun and ended by the server alone: a member asks by a mention.
+fn server(actor: &Actor) -> Result<(), Rejection> {
+    match actor {
+        Actor::Server => Ok(()),
+        Actor::User(_) | Actor::Llm(_) => Err(Rejection::denied("only the server may do this")),
     }
 }
 

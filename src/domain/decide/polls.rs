@@ -103,7 +103,7 @@ pub(super) fn vote(
 ) -> Result<Decision, Rejection> {
     let voter = voter(room, actor)?;
     check_chars("cast_vote.reason", &reason, REASON_CHARS)?;
-    let poll = open_poll(room, poll_id, context)?;
+    let poll = votable_poll(room, poll_id, context)?;
     check_ballot(poll, &options)?;
     // In the order of the poll, so that the same choice is always the same ballot.
     let options: Vec<OptionId> =
@@ -164,7 +164,7 @@ pub(super) fn retract(
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
     let voter = voter(room, actor)?;
-    let poll = open_poll(room, poll_id, context)?;
+    let poll = votable_poll(room, poll_id, context)?;
     let Some(ballot) = poll.ballots.get(&voter) else {
         return Err(Rejection::new(Code::NotFound, "there is no vote of yours in this poll"));
     };
@@ -218,4 +218,15 @@ fn open_poll<'a>(room: &'a Room, id: PollId, context: &'a Context<'_>) -> Result
         .or(context.facts.poll.as_ref().filter(|p| p.id == id))
         .ok_or_else(|| Rejection::not_found("poll", id))?;
     if poll.is_open() { Ok(poll) } else { Err(Rejection::new(Code::PollClosed, "the poll is closed")) }
+}
+
+/// An open poll whose deadline has not passed: the server may have been down when it should have closed it.
+fn votable_poll<'a>(room: &'a Room, id: PollId, context: &'a Context<'_>) -> Result<&'a Poll, Rejection> {
+    let poll = open_poll(room, id, context)?;
+    match poll.closes_at {
+        Some(deadline) if context.at >= deadline => {
+            Err(Rejection::new(Code::PollClosed, "the poll's deadline has passed"))
+        }
+        Some(_) | None => Ok(poll),
+    }
 }

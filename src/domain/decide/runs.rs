@@ -32,7 +32,8 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
             format!("at most {max} answers run or wait in a room"),
         ));
     }
-    if room.runs.contains_key(&run.message_id) {
+    // The id becomes the message's: one that a message has already would give two events the same id.
+    if room.runs.contains_key(&run.message_id) || room.recent_message(run.message_id).is_some() {
         return Err(Rejection::new(Code::AlreadyExists, format!("the answer {} has begun", run.message_id)));
     }
     let run = Run { started_at: context.at, ..run };

@@ -1,0 +1,122 @@
+//! Answers: begun once, ended once.
+
+use super::*;
+use crate::domain::{
+    command::RunOutcome,
+    llm::{Run, RunEnd, RunReport},
+};
+
+pub(super) fn start(reply_to: MessageId, llm: &str, n: u128) -> Command {
+    Command::StartRun(run(reply_to, llm, n, 0))
+}
+
+fn run(reply_to: MessageId, llm: &str, n: u128, chain_depth: u32) -> Run {
+    Run {
+        message_id: run_id(n),
+        llm_id: llm_id(llm),
+        reply_to,
+        poll_id: None,
+        chain_depth,
+        asked_by: Some(user_id("bob")),
+        started_at: Timestamp(0),
+    }
+}
+
+fn run_id(n: u128) -> MessageId {
+    MessageId(Uuid::from_u128(1_000_000 + n))
+}
+
+fn finish(n: u128, end: RunEnd, text: &str) -> Command {
+    Command::FinishRun(RunOutcome {
+        message_id: run_id(n),
+        end,
+        text: text.into(),
+        mentions: vec![llm_id("bot"), llm_id("ada"), llm_id("ghost"), llm_id("bot")],
+        report: RunReport::default(),
+    })
+}
+
+#[test]
+fn an_answer_is_begun_and_ended_exactly_once() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    let Event::RunStarted(begun) = table.one("server", start(asked, "ada", 1)) else { panic!() };
+    assert_eq!(begun.started_at, table.at, "the server's clock says when it began");
+    table.refused("server", start(asked, "ada", 1), Code::AlreadyExists, "has begun");
+
+    let events = table.ok("server", finish(1, RunEnd::Completed, "I ask @bot and myself, @ada."));
+    let [Event::MessagePosted(answer), Event::RunEnded { run, end: RunEnd::Completed, .. }] = &events[..]
+    else {
+        panic!("{events:?}")
+    };
+    assert_eq!((answer.id, run.message_id), (run_id(1), run_id(1)));
+    assert_eq!((answer.reply_to, answer.from_run, answer.partial), (Some(asked), true, false));
+    assert_eq!(answer.mentions, [llm_id("bot")], "others, each once, and only those of the room");
+    assert_eq!(answer.author_name, "Ada Lovelace");
+
+    table.refused("server", finish(1, RunEnd::Completed, "x"), Code::NotFound, "no running answer");
+    table.refused("server", start(asked, "ada", 1), Code::AlreadyExists, "has begun");
+}
+
+#[test]
+fn an_answer_without_text_says_nothing() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    for (n, end) in [(1, RunEnd::OptedOut), (2, RunEnd::Failed)] {
+        table.ok("server", start(asked, "ada", n));
+        let event = table.one("server", finish(n, end, " \n"));
+        assert!(matches!(event, Event::RunEnded { end: how, .. } if how == end));
+    }
+}
+
+#[test]
+fn an_answer_that_did_not_end_by_itself_is_partial() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    for (n, end) in
+        [(1, RunEnd::Interrupted), (2, RunEnd::Failed), (3, RunEnd::TimedOut), (4, RunEnd::OverBudget)]
+    {
+        table.ok("server", start(asked, "ada", n));
+        table.ok("server", finish(n, end, "so far"));
+        assert!(table.message(run_id(n)).partial, "{end:?}");
+    }
+}
+
+#[test]
+fn only_the_server_runs_answers() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    for who in ["ann", "bob", "vic", "eve", "ada"] {
+        table.refused(who, start(asked, "ada", 1), Code::PermissionDenied, "only the server");
+    }
+    table.ok("server", start(asked, "ada", 1));
+    for who in ["ann", "ada"] {
+        table.refused(who, finish(1, RunEnd::Completed, "x"), Code::PermissionDenied, "only the server");
+    }
+}
+
+#[test]
+fn answers_have_limits() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    table.refused("server", start(asked, "ghost", 1), Code::NotFound, "no LLM ghost");
+    let deep = |depth| Command::StartRun(run(asked, "ada", 2, depth));
+    table.refused("server", deep(6), Code::ResourceExhausted, "at most 5 times");
+    table.ok("server", deep(5));
+    table.limits.open_runs_per_room = 2;
+    table.ok("server", start(asked, "bot", 3));
+    table.refused("server", start(asked, "bot", 4), Code::ResourceExhausted, "at most 2 answers");
+    table.ok("server", finish(3, RunEnd::Completed, "x"));
+    table.ok("server", start(asked, "bot", 4));
+}
+
+#[test]
+fn an_answer_outlives_its_llm() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    table.ok("server", start(asked, "ada", 1));
+    table.ok("bob", Command::RemoveLlm(llm_id("ada")));
+    table.ok("server", finish(1, RunEnd::Completed, "x"));
+    assert_eq!(table.message(run_id(1)).author_name, "ada");
+    assert!(table.room.runs.is_empty());
+}

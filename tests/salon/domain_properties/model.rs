@@ -1,0 +1,193 @@
+//! What a room must be, kept as full lists and counted again each time.
+
+use std::collections::BTreeMap;
+
+use salon::{
+    domain::{
+        event::{Event, Recorded},
+        limits::RECENT_MESSAGES,
+        message::{Author, Message, Reaction},
+        poll::Poll,
+        room::Room,
+    },
+    ids::{MessageId, OptionId, PollId},
+};
+
+/// Every message, poll and answer there has been.
+#[derive(Debug, Default)]
+pub struct Model {
+    pub messages: Vec<Message>,
+    pub polls: Vec<Poll>,
+    pub votes: BTreeMap<PollId, Vec<(Author, Vec<OptionId>)>>,
+    pub runs: Vec<RunTrace>,
+}
+
+/// An answer that has begun.
+#[derive(Debug)]
+pub struct RunTrace {
+    pub id: MessageId,
+    pub ended: usize,
+}
+
+impl Model {
+    pub fn message(&self, id: MessageId) -> Option<&Message> {
+        self.messages.iter().find(|m| m.id == id)
+    }
+
+    /// A poll with its ballots as the log has them.
+    pub fn poll(&self, id: PollId) -> Option<&Poll> {
+        self.polls.iter().find(|p| p.id == id)
+    }
+
+    /// Follows one event, and checks what the event says of itself.
+    pub fn follow(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::MessagePosted(message) => {
+                assert_eq!(recorded.event_id.0, message.id.0, "a message and its event have one id");
+                assert!(self.messages.last().is_none_or(|last| last.seq < recorded.seq));
+                let at = recorded.at;
+                self.messages.push(Message { seq: recorded.seq, at, ..message.clone() });
+            }
+            Event::MessageEdited { message_id, content, mentions } => {
+                let message = self.message_mut(*message_id);
+                assert!(!message.deleted, "a deleted message was edited");
+                message.content.clone_from(content);
+                message.mentions.clone_from(mentions);
+                message.edited_at = Some(recorded.at);
+            }
+            Event::MessageDeleted { message_id, .. } => {
+                let message = self.message_mut(*message_id);
+                assert!(!message.deleted, "a message was deleted twice");
+                message.deleted = true;
+                message.content = String::new();
+                message.mentions = Vec::new();
+                message.reactions = Vec::new();
+            }
+            Event::ReactionChanged { message_id, user, emoji, added } => {
+                let reactions = &mut self.message_mut(*message_id).reactions;
+                let before: Vec<_> = given(reactions);
+                let one = (emoji.clone(), user.clone());
+                assert_ne!(before.contains(&one), *added, "a reaction that changes nothing");
+                *reactions = regroup(before, &one, *added);
+            }
+            Event::PollCreated(_)
+            | Event::PollVoted { .. }
+            | Event::VoteRetracted { .. }
+            | Event::PollClosed { .. } => self.follow_poll(recorded),
+            Event::RunStarted(run) => {
+                assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
+                self.runs.push(RunTrace { id: run.message_id, ended: 0 });
+            }
+            Event::RunEnded { run, .. } => {
+                let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
+                trace.ended += 1;
+                assert_eq!(trace.ended, 1, "an answer ended twice");
+            }
+            Event::RoomCreated(_)
+            | Event::RoomActivated
+            | Event::RoomUpdated(_)
+            | Event::RoomEnded { .. }
+            | Event::MemberChanged { .. }
+            | Event::LlmAdded(_)
+            | Event::LlmUpdated(_)
+            | Event::LlmRemoved(_) => {}
+        }
+    }
+
+    fn follow_poll(&mut self, recorded: &Recorded) {
+        match &recorded.event {
+            Event::PollCreated(poll) => {
+                assert!(poll.ballots.is_empty() && poll.is_open());
+                assert_eq!(self.message(poll.message_id).map(|m| m.poll_id), Some(Some(poll.id)));
+                self.polls.push(poll.clone());
+            }
+            Event::PollVoted { vote, tallies, ballot_count, anonymous, hidden } => {
+                let poll = self.poll_mut(vote.poll_id);
+                assert!(poll.is_open(), "a vote in a closed poll");
+                assert!(
+                    poll.allow_multiple || vote.ballot.options.len() == 1,
+                    "two options in a single choice"
+                );
+                assert!(vote.ballot.options.contains(&vote.option));
+                assert!(vote.retracted.iter().all(|option| !vote.ballot.options.contains(option)));
+                assert_eq!((*anonymous, *hidden), (poll.anonymous, poll.hide_results));
+                poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
+                let votes = self.votes.entry(vote.poll_id).or_default();
+                votes.retain(|(voter, _)| voter != &vote.voter);
+                votes.push((vote.voter.clone(), vote.ballot.options.clone()));
+                self.recount(vote.poll_id, tallies, *ballot_count);
+            }
+            Event::VoteRetracted { poll_id, voter, options, tallies, ballot_count, anonymous, hidden } => {
+                let poll = self.poll_mut(*poll_id);
+                assert!(poll.is_open(), "a retraction in a closed poll");
+                assert_eq!((*anonymous, *hidden), (poll.anonymous, poll.hide_results));
+                assert_eq!(poll.ballots.remove(voter).map(|b| b.options).as_ref(), Some(options));
+                self.votes.entry(*poll_id).or_default().retain(|(other, _)| other != voter);
+                self.recount(*poll_id, tallies, *ballot_count);
+            }
+            Event::PollClosed { poll, .. } => self.close(poll, recorded),
+            other => unreachable!("{other:?} is about no poll"),
+        }
+    }
+
+    /// What a room's state must have of all this.
+    pub fn check(&self, room: &Room) {
+        let start = self.messages.len().saturating_sub(RECENT_MESSAGES);
+        assert!(room.recent.iter().eq(&self.messages[start..]), "the last messages differ from the model's");
+        let open: Vec<_> = self.runs.iter().filter(|run| run.ended == 0).map(|run| run.id).collect();
+        assert_eq!(room.runs.keys().copied().collect::<Vec<_>>(), open, "the open answers differ");
+        let shown = |poll: &&Poll| {
+            poll.is_open() || self.messages[start..].iter().any(|m| m.poll_id == Some(poll.id))
+        };
+        let polls: Vec<_> = self.polls.iter().filter(shown).collect();
+        assert!(room.polls.values().eq(polls), "the polls differ from the model's");
+    }
+
+    fn close(&mut self, closed: &Poll, recorded: &Recorded) {
+        let poll = self.poll_mut(closed.id);
+        assert!(poll.is_open(), "a poll was closed twice");
+        poll.closed_at = Some(recorded.at);
+        assert_eq!(poll, closed, "a closed poll carries everything the log said of it");
+        self.recount(closed.id, &closed.tallies(), closed.ballot_count());
+    }
+
+    fn recount(&self, id: PollId, tallies: &[(OptionId, u32)], ballot_count: u32) {
+        let votes = self.votes.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let poll = self.poll(id).expect("the poll exists");
+        let count = |option: &OptionId| votes.iter().filter(|(_, options)| options.contains(option)).count();
+        let counted: Vec<_> =
+            poll.options.iter().map(|o| (o.id.clone(), u32::try_from(count(&o.id)).unwrap())).collect();
+        assert_eq!(tallies, counted, "the tallies differ from a recount");
+        assert_eq!(usize::try_from(ballot_count).unwrap(), votes.len());
+    }
+
+    fn message_mut(&mut self, id: MessageId) -> &mut Message {
+        self.messages.iter_mut().find(|m| m.id == id).expect("an event is about a message that exists")
+    }
+
+    fn poll_mut(&mut self, id: PollId) -> &mut Poll {
+        self.polls.iter_mut().find(|p| p.id == id).expect("an event is about a poll that exists")
+    }
+}
+
+type Given = (String, salon::ids::UserId);
+
+fn given(reactions: &[Reaction]) -> Vec<Given> {
+    reactions.iter().flat_map(|r| r.users.iter().map(|user| (r.emoji.clone(), user.clone()))).collect()
+}
+
+fn regroup(mut all: Vec<Given>, one: &Given, added: bool) -> Vec<Reaction> {
+    if added {
+        all.push(one.clone());
+    } else {
+        all.retain(|given| given != one);
+    }
+    let mut groups: Vec<Reaction> = Vec::new();
+    for (emoji, user) in all {
+        match groups.iter_mut().find(|group| group.emoji == emoji) {
+            Some(group) => group.users.push(user),
+            None => groups.push(Reaction { emoji, users: vec![user] }),
+        }
+    }
+    groups
+}
