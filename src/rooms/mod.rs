@@ -136,21 +136,24 @@ impl Rooms {
     /// Creates a room.
     pub async fn create(&self, new: NewRoom) -> Result<RoomId, Rejection> {
         let id = new.id.clone();
-        let command = Command::CreateRoom(new);
-        let mut context = Context {
-            at: self.0.clock.now(),
-            limits: &self.0.limits.domain,
-            facts: &Facts::default(),
-            new_id: &mut Uuid::now_v7,
-        };
-        let decision = decide::create(command, &mut context)?;
-        let append = commit::first_append(decision, self.0.clock.now())?;
+        let append = self.first_append(new)?;
         match self.append_one(&id, append).await? {
             Outcome::Appended(_) => Ok(id),
             Outcome::FenceMoved(_) | Outcome::Duplicate(_) | Outcome::Reused => {
                 Err(Rejection::new(Code::AlreadyExists, format!("the room {id} exists already")))
             }
         }
+    }
+
+    fn first_append(&self, new: NewRoom) -> Result<Append, Rejection> {
+        let at = self.0.clock.now();
+        let mut context = Context {
+            at,
+            limits: &self.0.limits.domain,
+            facts: &Facts::default(),
+            new_id: &mut Uuid::now_v7,
+        };
+        commit::first_append(decide::create(Command::CreateRoom(new), &mut context)?, at)
     }
 
     async fn append_one(&self, id: &RoomId, append: Append) -> Result<Outcome, Rejection> {

@@ -1,0 +1,260 @@
+//! The unary calls and the log's stream.
+
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
+
+use futures_util::{Stream, stream};
+use prost::Message as _;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    domain::{
+        rejection::Rejection,
+        room::{Member, Presence, Room},
+    },
+    grpc::{cursor, status},
+    ids::{RoomId, Seq, UserId},
+    registry::feed::Feed,
+    rooms::Rooms,
+    store::{Direction, Page, Record, RoomFilter},
+    wire::{
+        command, frame,
+        model::{member_to_pb, message_to_pb, poll_to_pb, room_info},
+        pb::room::v1::{self as pb, room_service_server::RoomService},
+    },
+};
+
+/// Rooms on a page of a list when none is asked for, and the most.
+const ROOMS_PAGE: (usize, usize) = (20, 100);
+/// Messages on a page of history when none is asked for.
+const HISTORY_PAGE: usize = 50;
+/// Members on a page when none is asked for, and the most.
+const MEMBERS_PAGE: (usize, usize) = (200, 1000);
+/// How much of a log is read at once.
+const LOG_PAGE: Page = Page { events: 256, bytes: 1024 * 1024 };
+
+/// How much calls give at most.
+#[derive(Debug, Clone, Copy)]
+pub struct ApiLimits {
+    /// Messages on a page of history.
+    pub history_page: usize,
+    /// Participants in an answer to `GetRoom`.
+    pub participants_shown: usize,
+}
+
+/// The calls of the contract but for the session.
+#[derive(Debug, Clone)]
+pub struct RoomApi {
+    rooms: Rooms,
+    limits: ApiLimits,
+}
+
+impl RoomApi {
+    /// Calls on these rooms.
+    pub fn new(rooms: Rooms, limits: ApiLimits) -> Self {
+        Self { rooms, limits }
+    }
+}
+
+/// The log as it is sent.
+type LogStream = Pin<Box<dyn Stream<Item = Result<pb::ReadLogResponse, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl RoomService for RoomApi {
+    async fn create_room(
+        &self,
+        request: Request<pb::CreateRoomRequest>,
+    ) -> Result<Response<pb::CreateRoomResponse>, Status> {
+        let new = command::new_room(request.into_inner()).map_err(refuse)?;
+        let room_id = self.rooms.create(new).await.map_err(refuse)?.to_string();
+        Ok(Response::new(pb::CreateRoomResponse { room_id }))
+    }
+
+    async fn get_room(
+        &self,
+        request: Request<pb::GetRoomRequest>,
+    ) -> Result<Response<pb::GetRoomResponse>, Status> {
+        let id = room_id(&request.get_ref().room_id)?;
+        let shown = self.limits.participants_shown;
+        let look = move |room: &Room, feed: &Arc<Feed>| pb::GetRoomResponse {
+            room: Some(room_info(room)),
+            participants: feed
+                .online(shown)
+                .iter()
+                .filter_map(|(user, presence)| Some(member_to_pb(room.members.get(user)?, *presence)))
+                .collect(),
+            seq: room.seq.0,
+        };
+        self.rooms.read(&id, look).await.map(Response::new).map_err(refuse)
+    }
+
+    async fn list_rooms(
+        &self,
+        request: Request<pb::ListRoomsRequest>,
+    ) -> Result<Response<pb::ListRoomsResponse>, Status> {
+        let request = request.into_inner();
+        let (filter, list) = match request.user_id.as_deref() {
+            None | Some("") => (RoomFilter::Public, "rooms".to_owned()),
+            Some(text) => (RoomFilter::Of(user_id("user_id", text)?), format!("rooms of {text}")),
+        };
+        let before = match request.cursor.as_deref() {
+            None | Some("") => u64::MAX,
+            Some(text) => cursor::decode_number(&list, text).map_err(refuse)?,
+        };
+        let limit = page(request.limit, ROOMS_PAGE);
+        let page = self.rooms.list(filter, before, limit, room_info).await.map_err(refuse)?;
+        let next_cursor = page.next.map(|position| cursor::encode(&list, &position.to_be_bytes()));
+        Ok(Response::new(pb::ListRoomsResponse { rooms: page.items, next_cursor }))
+    }
+
+    async fn load_history(
+        &self,
+        request: Request<pb::LoadHistoryRequest>,
+    ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
+        let request = request.into_inner();
+        let id = room_id(&request.room_id)?;
+        self.check_reader(&id, request.user_id.as_deref()).await?;
+        let (back, forth) = (format!("history {id} back"), format!("history {id} forth"));
+        let cursor = request.cursor.as_deref().filter(|text| !text.is_empty());
+        let direction = match (cursor, request.after_seq) {
+            (Some(_), Some(_)) => {
+                return Err(refuse(Rejection::field("cursor", "must not be given together with after_seq")));
+            }
+            (None, Some(after)) => Direction::After(Seq(after)),
+            (None, None) => Direction::Before(Seq(u64::MAX)),
+            (Some(text), None) => match cursor::decode_number(&forth, text) {
+                Ok(after) => Direction::After(Seq(after)),
+                Err(_) => Direction::Before(Seq(cursor::decode_number(&back, text).map_err(refuse)?)),
+            },
+        };
+        let limit = page(request.limit, (HISTORY_PAGE, self.limits.history_page));
+        let page = self.rooms.history(&id, direction, limit).await.map_err(refuse)?;
+        let next = match direction {
+            Direction::Before(_) => {
+                page.messages.first().map(|m| cursor::encode(&back, &m.seq.0.to_be_bytes()))
+            }
+            Direction::After(_) => {
+                page.messages.last().map(|m| cursor::encode(&forth, &m.seq.0.to_be_bytes()))
+            }
+        };
+        Ok(Response::new(pb::LoadHistoryResponse {
+            messages: page.messages.iter().map(message_to_pb).collect(),
+            next_cursor: next.filter(|_| page.more),
+            polls: page.polls.iter().map(|poll| poll_to_pb(poll, id.as_str())).collect(),
+        }))
+    }
+
+    async fn list_members(
+        &self,
+        request: Request<pb::ListMembersRequest>,
+    ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        let request = request.into_inner();
+        let id = room_id(&request.room_id)?;
+        let list = format!("members {id}");
+        let after = match request.cursor.as_deref() {
+            None | Some("") => None,
+            Some(text) => {
+                let bytes = cursor::decode(&list, text).map_err(refuse)?;
+                let user = String::from_utf8(bytes).ok().and_then(|text| UserId::parse(&text).ok());
+                Some(user.ok_or_else(|| refuse(crate::rooms::history::bad_cursor()))?)
+            }
+        };
+        let (members, last) =
+            self.rooms.members(&id, after, page(request.limit, MEMBERS_PAGE)).await.map_err(refuse)?;
+        let shown = |(member, presence): &(Member, Presence)| member_to_pb(member, *presence);
+        Ok(Response::new(pb::ListMembersResponse {
+            members: members.iter().map(shown).collect(),
+            next_cursor: last.map(|user| cursor::encode(&list, user.as_str().as_bytes())),
+        }))
+    }
+
+    type ReadLogStream = LogStream;
+
+    async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
+        let request = request.into_inner();
+        let id = room_id(&request.room_id)?;
+        self.check_reader(&id, request.user_id.as_deref()).await?;
+        let end = self.rooms.read(&id, |room, _| room.seq).await.map_err(refuse)?;
+        let after = Seq(request.after_seq);
+        let last = match request.limit {
+            0 => end,
+            limit => end.min(after.plus(limit)),
+        };
+        let reading = Reading { rooms: self.rooms.clone(), id, after, last, ready: VecDeque::new() };
+        let events = stream::unfold(reading, |mut reading| async move {
+            let event = reading.next().await.transpose()?;
+            Some((event, reading))
+        });
+        Ok(Response::new(Box::pin(events)))
+    }
+
+    type RoomSessionStream = Pin<Box<dyn Stream<Item = Result<pb::ServerEvent, Status>> + Send>>;
+
+    /// Never called: the door takes the session stream before the generated code sees it.
+    async fn room_session(
+        &self,
+        _: Request<tonic::Streaming<pb::ClientMessage>>,
+    ) -> Result<Response<Self::RoomSessionStream>, Status> {
+        Err(Status::unimplemented("RoomSession is served by the door"))
+    }
+}
+
+impl RoomApi {
+    /// A reader who is named must be a member; one who is not need only know the room's id.
+    async fn check_reader(&self, room: &RoomId, reader: Option<&str>) -> Result<(), Status> {
+        let reader = match reader {
+            None | Some("") => None,
+            Some(text) => Some(user_id("user_id", text)?),
+        };
+        self.rooms.check_reader(room, reader).await.map_err(refuse)
+    }
+}
+
+/// A log that is being read, page by page: a slow reader holds one page.
+struct Reading {
+    rooms: Rooms,
+    id: RoomId,
+    after: Seq,
+    last: Seq,
+    ready: VecDeque<Record>,
+}
+
+impl Reading {
+    async fn next(&mut self) -> Result<Option<pb::ReadLogResponse>, Status> {
+        if self.ready.is_empty() && self.after < self.last {
+            self.ready = self.rooms.log(&self.id, self.after, LOG_PAGE).await.map_err(refuse)?.into();
+        }
+        let Some(record) = self.ready.pop_front().filter(|record| record.seq <= self.last) else {
+            return Ok(None);
+        };
+        self.after = record.seq;
+        let event = pb::ServerEvent::decode(frame::with_seq(&record.public, record.seq))
+            .map_err(|_| Status::data_loss(format!("the event at {} cannot be read", record.seq)))?;
+        Ok(Some(pb::ReadLogResponse { event: Some(event) }))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn refuse(rejection: Rejection) -> Status {
+    status::of(&rejection)
+}
+
+/// What cannot be a room's id is no room.
+fn room_id(text: &str) -> Result<RoomId, Status> {
+    RoomId::parse(text).map_err(|error| {
+        let shown: String = text.chars().take(64).collect();
+        Status::not_found(format!("there is no room {shown:?}: room_id {error}"))
+    })
+}
+
+fn user_id(field: &'static str, text: &str) -> Result<UserId, Status> {
+    UserId::parse(text).map_err(|error| refuse(Rejection::id(field, &error)))
+}
+
+/// A page of the size that is asked for, within bounds.
+fn page(asked: u32, (default, max): (usize, usize)) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) => default.min(max),
+        Ok(asked) => asked.min(max),
+        Err(_) => max,
+    }
+}

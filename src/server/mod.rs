@@ -1,0 +1,298 @@
+//! The composition root: opens the backends, builds the graph, serves, and drains in order.
+//!
+//! A drain: not ready, accept no more, start no more answers and let those that run have half of the grace, end
+//! every session with its closing event, wait for the streams to be read, then leave. A client that has stopped
+//! reading cannot hold it up beyond the deadline.
+
+pub mod accept;
+pub mod graph;
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use thiserror::Error;
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+use tonic_health::server::HealthReporter;
+
+use crate::{
+    bus::{Bus, local::LocalBus},
+    clock::{Clock, SystemClock},
+    config::Config,
+    dispatch::Providers,
+    grpc::{
+        door::{Door, OriginalDoor},
+        service::RoomApi,
+    },
+    llm::open::OpenError,
+    server::{
+        accept::serve,
+        graph::{Graph, api_limits, connection_limits, providers, store_config},
+    },
+    session::rates::FORGET_INTERVAL,
+    store::{self, REQUESTS_KEPT, Store},
+    wire::pb,
+};
+
+/// Why the server could not start.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error("cannot open the store")]
+    Store(#[source] store::Error),
+    /// A provider cannot be opened.
+    #[error("cannot open a provider of answers")]
+    Provider(#[source] OpenError),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}; is another server running there? grpc.port (GRPC_PORT) chooses another port")]
+    Listen {
+        /// What was asked for.
+        address: String,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Reflection cannot be served: the build is broken.
+    #[error("cannot serve reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// Answers that a crash left open cannot be closed.
+    #[error("cannot close the answers that were open when the server ended: {0}")]
+    Recovery(String),
+}
+
+/// The names health is reported for.
+const HEALTH_SERVICES: [&str; 3] = ["", "room.v1.RoomService", "api.room.Room"];
+/// How often the store is asked whether it can be written to.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// How often old idempotency keys are forgotten.
+const FORGET_REQUESTS_INTERVAL: Duration = Duration::from_secs(10 * 60);
+
+/// The parts that tests put in place of the configured ones.
+#[derive(Debug)]
+pub struct Parts {
+    /// Where logs are kept.
+    pub store: Arc<dyn Store>,
+    /// How nodes hint to one another.
+    pub bus: Arc<dyn Bus>,
+    /// Where answers come from.
+    pub providers: Providers,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Parts {
+    /// The parts that the configuration asks for.
+    pub fn open(config: &Config) -> Result<Self, Error> {
+        Ok(Self {
+            store: store::open(&store_config(config)).map_err(Error::Store)?,
+            bus: match config.bus.kind {
+                crate::config::BusKind::Local => Arc::new(LocalBus::default()),
+            },
+            providers: providers(config).map_err(Error::Provider)?,
+            clock: Arc::new(SystemClock),
+        })
+    }
+}
+
+/// Binds the configured address.
+pub async fn bind(config: &Config) -> Result<TcpListener, Error> {
+    let address = (config.grpc.host.as_str(), config.grpc.port);
+    TcpListener::bind(address).await.map_err(|source| Error::Listen {
+        address: format!("{}:{}", config.grpc.host, config.grpc.port),
+        source,
+    })
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    graph: Graph,
+    store: Arc<dyn Store>,
+    health: HealthReporter,
+    /// Tasks of sessions.
+    sessions: TaskTracker,
+    /// Tasks of connections.
+    connections: TaskTracker,
+    /// The server's own few tasks.
+    tasks: TaskTracker,
+    stop_accepting: CancellationToken,
+    draining: CancellationToken,
+    stop: CancellationToken,
+    abort: CancellationToken,
+    address: Option<SocketAddr>,
+}
+
+impl Server {
+    /// Recovers what a crash has left, then serves on `listener`.
+    pub async fn start(config: &Config, parts: Parts, listener: TcpListener) -> Result<Self, Error> {
+        let (stop, draining) = (CancellationToken::new(), CancellationToken::new());
+        let Parts { store, bus, providers, clock } = parts;
+        let graph = graph::build(
+            config,
+            Arc::clone(&store),
+            bus,
+            providers,
+            Arc::clone(&clock),
+            &stop,
+            draining.clone(),
+        );
+        let orphans = graph.rooms.close_orphans().await.map_err(|rejection| Error::Recovery(rejection.message))?;
+        if orphans > 0 {
+            tracing::info!(orphans, "closed answers that were open when the server ended");
+        }
+        let sessions = TaskTracker::new();
+        let api = RoomApi::new(graph.rooms.clone(), api_limits(config));
+        let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
+        let (health, routes) = routes(door)?;
+        let server = Self {
+            address: listener.local_addr().ok(),
+            graph,
+            store,
+            health,
+            sessions,
+            connections: TaskTracker::new(),
+            tasks: TaskTracker::new(),
+            stop_accepting: CancellationToken::new(),
+            draining,
+            stop,
+            abort: CancellationToken::new(),
+        };
+        server.start_tasks(config, routes, listener, clock).await;
+        Ok(server)
+    }
+
+    async fn start_tasks(&self, config: &Config, routes: Routes, listener: TcpListener, clock: Arc<dyn Clock>) {
+        let serving = serve(
+            listener,
+            routes,
+            connection_limits(config),
+            self.connections.clone(),
+            self.stop_accepting.clone(),
+            self.abort.clone(),
+        );
+        self.tasks.spawn(serving);
+        report_health(&self.health, self.store.check().await.is_ok()).await;
+        let (store, health, stop) = (Arc::clone(&self.store), self.health.clone(), self.draining.clone());
+        self.tasks.spawn(async move {
+            stop.run_until_cancelled(watch_health(store.as_ref(), &health)).await;
+        });
+        let (services, stop) = (Arc::clone(&self.graph.services), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(FORGET_INTERVAL);
+            while stop.run_until_cancelled(tick.tick()).await.is_some() {
+                services.rates.forget_quiet();
+            }
+        });
+        let kept = config.rooms.request_ids_kept.min(REQUESTS_KEPT);
+        let (store, stop) = (Arc::clone(&self.store), self.stop.clone());
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(FORGET_REQUESTS_INTERVAL);
+            while stop.run_until_cancelled(tick.tick()).await.is_some() {
+                forget_requests(store.as_ref(), clock.as_ref(), kept).await;
+            }
+        });
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The rooms, for tests and for what runs in the same process.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Drains and ends, within about `grace`.
+    pub async fn shutdown(self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        tracing::info!(sessions = self.sessions.len(), ?grace, "draining");
+        report_health(&self.health, false).await;
+        self.stop_accepting.cancel();
+        self.graph.services.dispatcher.drain(grace / 2).await;
+        self.draining.cancel();
+        self.sessions.close();
+        self.connections.close();
+        // Streams end when their last bytes are read; whoever does not read is cut off at the deadline.
+        if tokio::time::timeout_at(deadline, self.sessions.wait()).await.is_err() {
+            tracing::warn!(sessions = self.sessions.len(), "sessions did not end in time");
+        }
+        if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
+            tracing::warn!(connections = self.connections.len(), "connections were cut: their clients did not read");
+        }
+        self.abort.cancel();
+        self.connections.wait().await;
+        self.stop.cancel();
+        for tracker in [&self.graph.tasks, &self.tasks] {
+            tracker.close();
+            tracker.wait().await;
+        }
+        if let Err(error) = self.store.close().await {
+            tracing::error!(error = &error as &(dyn std::error::Error + 'static), "the store did not close");
+        }
+        tracing::info!("ended");
+    }
+}
+
+fn routes(door: Door) -> Result<(HealthReporter, Routes), Error> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let v1 = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(Error::Reflection)?;
+    let v1alpha = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1alpha()
+        .map_err(Error::Reflection)?;
+    let routes = Routes::new(door.clone())
+        .add_service(OriginalDoor(door))
+        .add_service(health_service)
+        .add_service(v1)
+        .add_service(v1alpha);
+    Ok((health, routes))
+}
+
+async fn report_health(health: &HealthReporter, serving: bool) {
+    use tonic_health::ServingStatus;
+    let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
+    for service in HEALTH_SERVICES {
+        health.set_service_status(service, status).await;
+    }
+}
+
+async fn watch_health(store: &dyn Store, health: &HealthReporter) {
+    let mut tick = tokio::time::interval(HEALTH_INTERVAL);
+    let mut was_ready = true;
+    loop {
+        tick.tick().await;
+        let ready = match store.check().await {
+            Ok(()) => true,
+            Err(error) => {
+                if was_ready {
+                    tracing::error!(
+                        error = &error as &(dyn std::error::Error + 'static),
+                        "not ready: the store cannot be written to"
+                    );
+                }
+                false
+            }
+        };
+        if ready && !was_ready {
+            tracing::info!("ready again: the store can be written to");
+        }
+        was_ready = ready;
+        report_health(health, ready).await;
+    }
+}
+
+async fn forget_requests(store: &dyn Store, clock: &dyn Clock, kept: Duration) {
+    let kept_ms = i64::try_from(kept.as_millis()).unwrap_or(i64::MAX);
+    let before = crate::clock::Timestamp(clock.now().0.saturating_sub(kept_ms));
+    match store.forget_requests(before).await {
+        Ok(0) => {}
+        Ok(forgotten) => tracing::debug!(forgotten, "old request ids forgotten"),
+        Err(error) => tracing::warn!(%error, "cannot forget old request ids"),
+    }
+}
