@@ -36,7 +36,9 @@ pub enum Error {
         given: String,
     },
     /// The address asks for TLS.
-    #[error("{given:?} asks for TLS, which this client does not speak; use http:// behind a local proxy or tunnel")]
+    #[error(
+        "{given:?} asks for TLS, which this client does not speak; use http:// behind a local proxy or tunnel"
+    )]
     Tls {
         /// What was given.
         given: String,
@@ -52,7 +54,9 @@ pub enum Error {
         detail: String,
     },
     /// The room does not exist, and the command does not create rooms.
-    #[error("there is no room {room:?}; `salon rooms` lists rooms, `salon chat {room} --create` creates this one")]
+    #[error(
+        "there is no room {room:?}; `salon rooms` lists rooms, `salon chat {room} --create` creates this one"
+    )]
     NoRoom {
         /// The room that was asked for.
         room: String,

@@ -54,15 +54,22 @@ pub async fn run(options: RoomsOptions, out: &mut (impl Write + Send)) -> Result
 }
 
 /// Every page until `limit`.
-async fn load(client: &mut RoomServiceClient<Channel>, options: &RoomsOptions) -> Result<Vec<RoomInfo>, Error> {
-    let wanted = if options.limit == 0 { usize::MAX } else { usize::try_from(options.limit).unwrap_or(usize::MAX) };
+async fn load(
+    client: &mut RoomServiceClient<Channel>,
+    options: &RoomsOptions,
+) -> Result<Vec<RoomInfo>, Error> {
+    let wanted =
+        if options.limit == 0 { usize::MAX } else { usize::try_from(options.limit).unwrap_or(usize::MAX) };
     let mut rooms = Vec::new();
     let mut cursor = None;
     loop {
         let left = u32::try_from(wanted - rooms.len()).unwrap_or(u32::MAX);
         let request = ListRoomsRequest { user_id: options.user.clone(), limit: left.min(PAGE_MAX), cursor };
-        let page =
-            client.list_rooms(request).await.map_err(|status| Error::from_status(&status, None))?.into_inner();
+        let page = client
+            .list_rooms(request)
+            .await
+            .map_err(|status| Error::from_status(&status, None))?
+            .into_inner();
         let empty = page.rooms.is_empty();
         rooms.extend(page.rooms);
         rooms.truncate(wanted);

@@ -125,7 +125,8 @@ mod tests {
     #[test]
     fn a_sequence_cut_in_two_is_still_removed() {
         let mut cleaner = Cleaner::default();
-        let text: String = ["a\u{1b}", "[3", "1mb\u{1b}]0;ti", "tle\u{1b}", "\\c"].map(|p| cleaner.push(p)).concat();
+        let text: String =
+            ["a\u{1b}", "[3", "1mb\u{1b}]0;ti", "tle\u{1b}", "\\c"].map(|p| cleaner.push(p)).concat();
         assert_eq!(text, "abc");
     }
 

@@ -69,11 +69,15 @@ pub fn command(action: Action, view: &View) -> Result<Command, String> {
             anonymous,
             ..Default::default()
         }),
-        Action::Vote { poll: number, options, reason } => vote(poll(view, number)?, number, &options, reason)?,
+        Action::Vote { poll: number, options, reason } => {
+            vote(poll(view, number)?, number, &options, reason)?
+        }
         Action::Retract(number) => {
             Payload::RetractVote(RetractVote { poll_id: poll(view, number)?.poll_id.clone() })
         }
-        Action::Close(number) => Payload::ClosePoll(ClosePoll { poll_id: poll(view, number)?.poll_id.clone() }),
+        Action::Close(number) => {
+            Payload::ClosePoll(ClosePoll { poll_id: poll(view, number)?.poll_id.clone() })
+        }
         Action::Interrupt(called) => Payload::Interrupt(InterruptLlm {
             llm_id: called.map(|called| llm(view, &called)).transpose()?.unwrap_or_default(),
             message_id: None,
@@ -111,9 +115,9 @@ fn poll(view: &View, number: usize) -> Result<&Poll, String> {
 
 fn message(view: &View, number: Option<u64>) -> Result<&Known, String> {
     match number {
-        Some(number) => {
-            view.message_at(number).ok_or_else(|| format!("no message #{number} was seen here; its number stands before it"))
-        }
+        Some(number) => view
+            .message_at(number)
+            .ok_or_else(|| format!("no message #{number} was seen here; its number stands before it")),
         None => view.last_message().ok_or_else(|| "there is no message yet".to_owned()),
     }
 }
@@ -184,7 +188,8 @@ mod tests {
     fn numbers_and_names_become_ids() {
         let reply = SendMessage { content: "yes".into(), reply_to: Some("m3".into()), ..Default::default() };
         assert_eq!(sent("/reply 3 yes"), Ok(Payload::Message(reply)));
-        let react = |id: &str| Payload::React(React { message_id: id.into(), emoji: "👍".into(), remove: false });
+        let react =
+            |id: &str| Payload::React(React { message_id: id.into(), emoji: "👍".into(), remove: false });
         assert_eq!(sent("/react 👍"), Ok(react("m7")));
         assert_eq!(sent("/react #3 👍"), Ok(react("m3")));
         let edit = EditMessage { message_id: "m3".into(), content: "new".into() };

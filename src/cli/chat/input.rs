@@ -89,7 +89,9 @@ pub fn help() -> Vec<String> {
         .iter()
         .map(|(name, usage, what)| format!("{:<52} {what}", format!("{name} {usage}")))
         .collect();
-    lines.push("A line that begins with // is a message that begins with /. Mention an LLM with @name.".to_owned());
+    lines.push(
+        "A line that begins with // is a message that begins with /. Mention an LLM with @name.".to_owned(),
+    );
     lines
 }
 
@@ -113,7 +115,9 @@ fn command_of(name: &str, rest: &str) -> Result<Action, String> {
     let action = match name {
         "/reply" => {
             let (number, text) = split_word(rest);
-            message_number(number).filter(|_| !text.is_empty()).map(|number| Action::Reply(number, text.into()))
+            message_number(number)
+                .filter(|_| !text.is_empty())
+                .map(|number| Action::Reply(number, text.into()))
         }
         "/react" => match split_word(rest) {
             ("", _) => None,

@@ -217,8 +217,10 @@ mod tests {
         let (mut outbox, now) = (Outbox::default(), Instant::now());
         outbox.push(say("a"));
         outbox.next(now);
-        let interrupt =
-            ClientMessage { payload: Some(Payload::Interrupt(InterruptLlm::default())), request_id: "i".into() };
+        let interrupt = ClientMessage {
+            payload: Some(Payload::Interrupt(InterruptLlm::default())),
+            request_id: "i".into(),
+        };
         assert_eq!(outbox.push(interrupt.clone()), Some(interrupt));
         assert_eq!(outbox.connection_lost(), ["i"]);
         assert_eq!(sent(&mut outbox, now).as_deref(), Some("a"));

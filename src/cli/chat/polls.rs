@@ -94,7 +94,9 @@ fn tally(view: &View, poll_id: &str, tallies: &[OptionTally], ballots: u32) -> S
     let counts: Vec<String> = tallies
         .iter()
         .filter(|tally| tally.vote_count > 0)
-        .filter_map(|tally| Some(format!("{} {}", option_text(view, poll_id, &tally.option_id)?, tally.vote_count)))
+        .filter_map(|tally| {
+            Some(format!("{} {}", option_text(view, poll_id, &tally.option_id)?, tally.vote_count))
+        })
         .collect();
     match (counts.is_empty(), ballots) {
         (false, _) => format!(" · {}", counts.join(", ")),

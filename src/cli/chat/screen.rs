@@ -223,7 +223,14 @@ impl Screen {
         answers.iter().flat_map(|a| self.text(view, &a.llm_id, &a.message_id, 0, &a.content)).collect()
     }
 
-    fn text(&mut self, view: &View, llm_id: &str, message_id: &str, offset: u64, content: &str) -> Vec<Print> {
+    fn text(
+        &mut self,
+        view: &View,
+        llm_id: &str,
+        message_id: &str,
+        offset: u64,
+        content: &str,
+    ) -> Vec<Print> {
         let name = self.style.name(llm_id, &text::line(view.name(llm_id)));
         self.live.text(message_id, offset, content, |continued| {
             if continued { format!("… {name}: ") } else { format!("{name}: ") }
@@ -252,7 +259,8 @@ impl Screen {
         } else {
             message.sender_name.as_str()
         };
-        let head = format!("{}{} ", self.stamp(message.timestamp.as_ref()), self.style.dim(&format!("#{seq}")));
+        let head =
+            format!("{}{} ", self.stamp(message.timestamp.as_ref()), self.style.dim(&format!("#{seq}")));
         let to = match message.reply_to.as_deref().map(|id| view.message_by_id(id)) {
             Some(Some(known)) => format!(" (to #{})", known.seq),
             Some(None) => " (reply)".to_owned(),
@@ -297,7 +305,8 @@ impl Screen {
 
     fn told(&self, view: &View, payload: &Payload) -> Option<String> {
         let name = |id: &str| text::line(view.name(id));
-        let number = |id: &str| view.message_by_id(id).map_or("a message".into(), |known| format!("#{}", known.seq));
+        let number =
+            |id: &str| view.message_by_id(id).map_or("a message".into(), |known| format!("#{}", known.seq));
         Some(match payload {
             Payload::UserJoined(joined) => {
                 let user = joined.user.as_ref().filter(|user| user.id != view.me)?;
@@ -319,9 +328,15 @@ impl Screen {
             }
             Payload::LlmAdded(added) => {
                 let llm = added.llm.as_ref()?;
-                format!("the LLM {} was added; call it with @{}", text::line(&llm.display_name), text::line(&llm.id))
+                format!(
+                    "the LLM {} was added; call it with @{}",
+                    text::line(&llm.display_name),
+                    text::line(&llm.id)
+                )
             }
-            Payload::LlmUpdated(updated) => format!("the LLM {} was changed", name(&updated.llm.as_ref()?.id)),
+            Payload::LlmUpdated(updated) => {
+                format!("the LLM {} was changed", name(&updated.llm.as_ref()?.id))
+            }
             Payload::LlmRemoved(removed) => format!("the LLM {} was removed", text::line(&removed.llm_id)),
             Payload::RoomUpdated(updated) => {
                 let room = updated.room.as_ref()?;

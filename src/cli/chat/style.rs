@@ -64,7 +64,8 @@ impl Style {
 
 /// FNV-1a, folded to one byte: stable over versions and machines, unlike the standard library's hasher.
 fn hash(id: &str) -> u8 {
-    let hash = id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    let hash =
+        id.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
     hash.to_le_bytes().into_iter().fold(0, |folded, byte| folded ^ byte)
 }
 
@@ -92,7 +93,9 @@ mod tests {
         let style = Style { color: true };
         let color = |id: &str, name: &str| style.name(id, name).replace(name, "");
         assert_eq!(color("ann", "Ann"), color("ann", "Anna"));
-        assert_ne!(color("ann", "x"), color("bob", "x"));
+        let colors: std::collections::HashSet<String> =
+            (0..100).map(|user| color(&format!("user-{user}"), "x")).collect();
+        assert_eq!(colors.len(), PALETTE.len(), "every colour is used");
         assert_eq!(Style { color: false }.name("ann", "Ann"), "Ann");
     }
 }
