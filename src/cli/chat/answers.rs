@@ -88,6 +88,13 @@ impl Answers {
         self.awaited.retain(|_, until| until.is_none_or(|until| until > now));
     }
 
+    /// Everything typed so far is answered and nothing is awaited: what it was need not be kept.
+    pub fn settle(&mut self) {
+        if self.awaited.is_empty() {
+            self.caused.clear();
+        }
+    }
+
     /// The LLMs that are awaited, each once.
     pub fn awaited(&self) -> Vec<&str> {
         let mut llms: Vec<&str> = self.awaited.keys().map(|(_, llm)| llm.as_str()).collect();

@@ -122,17 +122,24 @@ impl Flow {
     fn wrapped(&mut self, text: &str, columns: usize) -> Vec<String> {
         let mut pieces = Vec::new();
         let mut piece = String::new();
-        for c in text.chars() {
-            let width = c.width().unwrap_or(0);
-            // One column stays free: a full row leaves the cursor where terminals disagree.
-            if c == '\n' || self.column + width >= columns {
-                piece.push('\n');
-                pieces.push(std::mem::take(&mut piece));
-                self.column = 0;
-            }
-            if c != '\n' {
-                self.column += width;
-                piece.push(c);
+        for word in text.split_inclusive([' ', '\n']) {
+            let width = word.trim_end().chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
+            // A word that has a row of its own moves there; the part of it that was shown before cannot.
+            let moves = self.column > 0 && self.column + width >= columns && width + 1 < columns;
+            let row_ends = |column: usize, width: usize| column + width >= columns;
+            for (at, c) in word.chars().enumerate() {
+                let width = c.width().unwrap_or(0);
+                // One column stays free: a full row leaves the cursor where terminals disagree.
+                if c == '\n' || (moves && at == 0) || row_ends(self.column, width) {
+                    piece.push('\n');
+                    pieces.push(std::mem::take(&mut piece));
+                    self.column = 0;
+                }
+                let swallowed = c == '\n' || (c == ' ' && self.column == 0 && at > 0);
+                if !swallowed {
+                    self.column += width;
+                    piece.push(c);
+                }
             }
         }
         pieces.extend(Some(piece).filter(|piece| !piece.is_empty()));
@@ -151,7 +158,8 @@ mod tests {
         assert_eq!(pieces(Print::LiveStart("\u{1b}[1mada\u{1b}[0m: ".into())), ["\u{1b}[1mada\u{1b}[0m: "]);
         assert_eq!(pieces(Print::Live("1234".into())), ["1234"]);
         assert_eq!(pieces(Print::Live("5678".into())), ["\n", "5678"]);
-        assert_eq!(pieces(Print::Live("茶茶茶".into())), ["茶茶\n", "茶"]);
+        assert_eq!(pieces(Print::Live("茶茶茶".into())), ["\n", "茶茶茶"]);
+        assert_eq!(pieces(Print::Live("0123456789".into())), ["012\n", "3456789"]);
         assert_eq!(pieces(Print::Live("\n  x".into())), ["\n", "  x"]);
         assert_eq!(pieces(Print::LiveEnd), ["\n"]);
         assert_eq!(pieces(Print::Line("whole".into())), ["whole\n"]);
@@ -167,7 +175,7 @@ mod tests {
         }
         let width = |row: &str| row.chars().filter_map(UnicodeWidthChar::width).sum::<usize>();
         assert!(shown.lines().all(|row| width(row) < 24), "{shown}");
-        assert_eq!(shown.replace('\n', ""), text);
+        assert_eq!(shown.replace(['\n', ' '], ""), text.replace(' ', ""));
     }
 
     #[test]

@@ -297,6 +297,9 @@ impl Conversation {
             self.seen_seq = self.seen_seq.max(event.seq);
         }
         self.answers.event(event, self.view.llm_ids(), Instant::now());
+        if self.open.is_empty() && self.seen_seq >= self.made_seq {
+            self.answers.settle();
+        }
         let prints = self.screen.event(&self.view, event);
         Ok(self.io.console.show(prints).await?)
     }

@@ -90,7 +90,7 @@ pub fn help() -> Vec<String> {
         .map(|(name, usage, what)| format!("{:<52} {what}", format!("{name} {usage}")))
         .collect();
     lines.push(
-        "A line that begins with // is a message that begins with /. Mention an LLM with @name.".to_owned(),
+        "A line that begins with // is a message that begins with /. Mention an LLM with @name. Times are UTC.".to_owned(),
     );
     lines
 }

@@ -7,9 +7,11 @@ pub mod answers;
 pub mod command;
 pub mod console;
 pub mod conversation;
+pub mod dial;
 pub mod input;
 pub mod io;
 pub mod live;
+pub mod news;
 pub mod outbox;
 pub mod polls;
 pub mod screen;
@@ -29,8 +31,9 @@ use crate::{
     cli::{
         chat::{
             conversation::Conversation,
+            dial::{DialError, Link, dial},
             io::Io,
-            session::{DialError, Link, Session},
+            session::Session,
             style::{ColorChoice, Style},
         },
         client::{self, Error},
@@ -113,16 +116,17 @@ async fn open(options: &ChatOptions) -> Result<Opened, Error> {
         after_seq: options.resume_after,
         ..Default::default()
     };
-    let mut joined = session::dial(&mut client, &join).await;
+    let mut joined = dial(&mut client, &join).await;
     if options.create && matches!(&joined, Err(DialError::Refused(error)) if is_no_room(&error.code)) {
         create(&mut client, options).await?;
-        joined = session::dial(&mut client, &join).await;
+        joined = dial(&mut client, &join).await;
     }
     match joined {
         Ok((link, first)) => Ok(Opened { client, join, link, first }),
         Err(DialError::Refused(error)) if is_no_room(&error.code) => {
             Err(Error::NoRoom { room: text::line(&options.room) })
         }
+        Err(DialError::Refused(error)) if error.code == "unsupported" => Err(Error::Unimplemented),
         Err(DialError::Refused(error)) => {
             Err(Error::Refused { code: text::line(&error.code), message: text::line(&error.message) })
         }

@@ -9,16 +9,13 @@ use crate::{
     cli::{
         chat::{
             live::{Live, Print, Shown},
-            polls,
+            news, polls,
             style::Style,
             view::View,
         },
         text,
     },
-    wire::pb::room::v1::{
-        ActiveAnswer, LlmDone, LlmDoneReason, MemberChange, MemberChanged, Message, Role, RoomState,
-        ServerEvent, server_event::Payload,
-    },
+    wire::pb::room::v1::{ActiveAnswer, Message, Role, RoomState, ServerEvent, server_event::Payload},
 };
 
 /// How much of what was said before is shown on joining.
@@ -71,12 +68,12 @@ impl Screen {
             },
             Payload::LlmDone(done) => {
                 self.live.ended(&done.message_id);
-                let line = self.done(view, done);
+                let line = news::done(view, done).map(|news| self.news(&stamp, &news));
                 self.lines(line)
             }
             payload => {
-                let told = self.told(view, payload).or_else(|| polls::told(self.style, view, payload));
-                let line = told.map(|told| format!("{stamp}{}", self.style.dim(&format!("* {told}"))));
+                let told = news::told(view, payload).or_else(|| polls::told(self.style, view, payload));
+                let line = told.map(|told| self.news(&stamp, &told));
                 self.lines(line)
             }
         }
@@ -108,7 +105,10 @@ impl Screen {
     pub fn who(&mut self, view: &View) -> Vec<Print> {
         let describe = |id: &str, name: &str, role: Role| {
             let known_as = if name == id { String::new() } else { format!(" ({})", text::line(id)) };
-            let role = if role == Role::Member { "" } else { role_name(role) };
+            let role = match role {
+                Role::Member | Role::Unspecified => "",
+                role => news::role_name(role),
+            };
             format!("{}{known_as} {role}", self.style.name(id, &text::line(name))).trim_end().to_owned()
         };
         let of = |llm: bool| -> Vec<String> {
@@ -167,6 +167,10 @@ impl Screen {
         self.writing = answers.iter().map(|a| (a.message_id.clone(), a.llm_id.clone())).collect();
     }
 
+    fn news(&self, stamp: &str, news: &str) -> String {
+        format!("{stamp}{}", self.style.dim(&format!("* {news}")))
+    }
+
     fn lines(&mut self, lines: impl IntoIterator<Item = String>) -> Vec<Print> {
         let lines: Vec<Print> = lines.into_iter().map(Print::Line).collect();
         let room = if lines.is_empty() { None } else { self.live.make_room() };
@@ -202,7 +206,8 @@ impl Screen {
 
     fn header(&self, view: &View, state: &RoomState) -> String {
         let llms: Vec<String> = view.llm_ids().map(|id| format!("@{}", text::line(view.name(id)))).collect();
-        let mut parts = vec![text::line(&view.room_name)];
+        let mut parts: Vec<String> =
+            Some(text::line(&view.room_name)).filter(|name| !name.is_empty()).into_iter().collect();
         if !view.topic.is_empty() {
             parts.push(text::excerpt(&view.topic, 80));
         }
@@ -284,75 +289,6 @@ impl Screen {
         format!("{head}{name}{}: {content}{}", self.style.dim(&to), self.style.dim(&tail))
     }
 
-    fn done(&self, view: &View, done: &LlmDone) -> Option<String> {
-        let name = text::line(view.name(&done.llm_id));
-        let detail = |prefix: &str, detail: &str| {
-            let detail = text::line(detail);
-            if detail.is_empty() { String::new() } else { format!("{prefix}{detail}") }
-        };
-        let what = match done.reason() {
-            LlmDoneReason::Completed | LlmDoneReason::Unspecified => return None,
-            LlmDoneReason::OptedOut => format!("says nothing{}", detail(": ", &done.detail)),
-            LlmDoneReason::Interrupted => {
-                format!("was interrupted{}", detail(" by ", view.name(&done.detail)))
-            }
-            LlmDoneReason::Failed => format!("could not answer{}", detail(": ", &done.error_message)),
-            LlmDoneReason::TimedOut => format!("took too long{}", detail(": ", &done.error_message)),
-            LlmDoneReason::OverBudget => "reached the end of its budget".to_owned(),
-        };
-        Some(self.style.dim(&format!("* {name} {what}")))
-    }
-
-    fn told(&self, view: &View, payload: &Payload) -> Option<String> {
-        let name = |id: &str| text::line(view.name(id));
-        let number =
-            |id: &str| view.message_by_id(id).map_or("a message".into(), |known| format!("#{}", known.seq));
-        Some(match payload {
-            Payload::UserJoined(joined) => {
-                let user = joined.user.as_ref().filter(|user| user.id != view.me)?;
-                format!("{} joined", name(&user.id))
-            }
-            Payload::UserLeft(left) => format!("{} left", name(&left.user_id)),
-            Payload::MemberChanged(changed) => member(view, changed)?,
-            Payload::MessageEdited(edited) => {
-                let content = text::lines(&edited.content).trim_end().replace('\n', "\n  ");
-                format!("{} now says: {content}", number(&edited.message_id))
-            }
-            Payload::MessageDeleted(deleted) => {
-                format!("{} deleted a message", name(&deleted.deleted_by_id))
-            }
-            Payload::ReactionChanged(changed) => {
-                let (who, emoji) = (name(&changed.user_id), text::line(&changed.emoji));
-                let verb = if changed.added { "reacts" } else { "takes back" };
-                format!("{who} {verb} {emoji} to {}", number(&changed.message_id))
-            }
-            Payload::LlmAdded(added) => {
-                let llm = added.llm.as_ref()?;
-                format!(
-                    "the LLM {} was added; call it with @{}",
-                    text::line(&llm.display_name),
-                    text::line(&llm.id)
-                )
-            }
-            Payload::LlmUpdated(updated) => {
-                format!("the LLM {} was changed", name(&updated.llm.as_ref()?.id))
-            }
-            Payload::LlmRemoved(removed) => format!("the LLM {} was removed", text::line(&removed.llm_id)),
-            Payload::RoomUpdated(updated) => {
-                let room = updated.room.as_ref()?;
-                let topic = text::line(&room.description);
-                let topic = if topic.is_empty() { String::new() } else { format!(" · {topic}") };
-                format!("the room is now: {}{topic}", text::line(&room.name))
-            }
-            Payload::RoomEnded(ended) => match text::line(&ended.reason).as_str() {
-                "" => format!("{} ended the room", name(&ended.ended_by_id)),
-                reason => format!("{} ended the room: {reason}", name(&ended.ended_by_id)),
-            },
-            Payload::Occupancy(occupancy) if self.lively => format!("{} are here", occupancy.online_count),
-            _ => return None,
-        })
-    }
-
     /// Hours and minutes, in UTC.
     fn stamp(&self, at: Option<&prost_types::Timestamp>) -> String {
         let Some(at) = at else { return String::new() };
@@ -361,33 +297,221 @@ impl Screen {
     }
 }
 
-fn member(view: &View, changed: &MemberChanged) -> Option<String> {
-    let member = changed.member.as_ref()?;
-    let name = text::line(if member.name.is_empty() { &member.id } else { &member.name });
-    let what = match changed.change() {
-        // Whoever joins for the first time is announced by `user_joined` as well.
-        MemberChange::Joined | MemberChange::Unspecified => return None,
-        MemberChange::Updated => format!("is now {}", role_name(member.role())),
-        MemberChange::Left => "is no longer a member".to_owned(),
-        MemberChange::Removed => "was removed".to_owned(),
-        MemberChange::Banned => "was banned".to_owned(),
-        MemberChange::Unbanned => "may come back".to_owned(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pb::room::v1::{
+        LlmChunk, LlmDone, LlmDoneReason, LlmThinking, MessageReceived, OptionTally, Participant,
+        ParticipantType, Poll, PollClosed, PollCreated, PollOption, PollStatus, PollVote, PollVoted,
+        Reaction, UserJoined, UserTyping,
     };
-    let by = match changed.by_id.as_str() {
-        "" => String::new(),
-        by => format!(" by {}", text::line(view.name(by))),
-    };
-    let reason = match text::line(&changed.reason).as_str() {
-        "" => String::new(),
-        reason => format!(": {reason}"),
-    };
-    Some(format!("{name} {what}{by}{reason}"))
-}
 
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Admin => "admin",
-        Role::Viewer => "viewer",
-        Role::Member | Role::Unspecified => "member",
+    /// A room with ann (this user), bob, and the LLMs ada and bot.
+    fn room(style: Style, lively: bool) -> impl FnMut(u64, Payload) -> Vec<Print> {
+        let (mut view, mut screen) = (View::new("ann"), Screen::new(style, lively));
+        let person = |id: &str, name: &str, kind: ParticipantType| Participant {
+            id: id.into(),
+            name: name.into(),
+            r#type: kind.into(),
+            is_online: true,
+            ..Default::default()
+        };
+        let state = RoomState {
+            participants: vec![
+                person("ann", "Ann", ParticipantType::Human),
+                person("bob", "Bob", ParticipantType::Human),
+                person("ada", "Ada", ParticipantType::Llm),
+                person("bot", "Bot", ParticipantType::Llm),
+            ],
+            ..Default::default()
+        };
+        let mut tell = move |seq, payload| {
+            let at = Some(prost_types::Timestamp { seconds: 14 * 3600 + 3 * 60, nanos: 0 });
+            let event = ServerEvent { seq, payload: Some(payload), at, ..Default::default() };
+            view.apply(&event);
+            screen.event(&view, &event)
+        };
+        tell(1, Payload::RoomState(state));
+        tell
+    }
+
+    const PLAIN: Style = Style { color: false };
+
+    fn message(id: &str, sender: &str, content: &str) -> Message {
+        let (message_id, sender_id, content) = (id.into(), sender.into(), content.into());
+        Message { message_id, sender_id, content, ..Default::default() }
+    }
+
+    fn said(message: Message) -> Payload {
+        Payload::MessageReceived(MessageReceived { message: Some(message) })
+    }
+
+    fn chunk(llm: &str, offset: u64, content: &str) -> Payload {
+        let (message_id, llm_id, content) = (format!("of-{llm}"), llm.into(), content.into());
+        Payload::LlmChunk(LlmChunk { message_id, llm_id, content, offset, ..Default::default() })
+    }
+
+    fn line(text: &str) -> Vec<Print> {
+        vec![Print::Line(text.to_owned())]
+    }
+
+    #[test]
+    fn a_message_has_its_number_its_sender_and_what_it_answers() {
+        let mut tell = room(PLAIN, false);
+        assert_eq!(tell(2, said(message("m2", "bob", "one\ntwo "))), line("#2 Bob: one\n  two"));
+        let reply = Message { reply_to: Some("m2".into()), partial: true, ..message("m3", "ada", "well") };
+        assert_eq!(tell(3, said(reply)), line("#3 Ada (to #2): well (cut off)"));
+        let at = Some(prost_types::Timestamp { seconds: 86_399, nanos: 0 });
+        let late = Message { timestamp: at, reply_to: Some("gone".into()), ..message("m4", "eve", "late") };
+        assert_eq!(tell(4, said(late)), line("23:59 #4 eve (reply): late"));
+    }
+
+    #[test]
+    fn of_several_answers_one_is_live_and_the_others_come_whole() {
+        let mut tell = room(PLAIN, true);
+        let start = vec![Print::LiveStart("Ada: ".into()), Print::Live("Hel".into())];
+        assert_eq!(tell(0, chunk("ada", 0, "Hel")), start);
+        assert_eq!(tell(0, chunk("bot", 0, "Me too")), []);
+        assert_eq!(tell(0, chunk("ada", 3, "lo")), [Print::Live("lo".into())]);
+        let whole = [Print::LiveEnd, Print::Line("#5 Bot: Me too".into())];
+        assert_eq!(tell(5, said(message("of-bot", "bot", "Me too"))), whole);
+        let on = vec![Print::LiveStart("… Ada: ".into()), Print::Live("!".into())];
+        assert_eq!(tell(0, chunk("ada", 5, "!")), on);
+        let end = [Print::Live("  #6".into()), Print::LiveEnd];
+        assert_eq!(tell(6, said(message("of-ada", "ada", "Hello!"))), end);
+    }
+
+    #[test]
+    fn an_answer_that_lost_a_piece_is_shown_whole_at_its_end() {
+        let mut tell = room(PLAIN, true);
+        tell(0, chunk("ada", 0, "One "));
+        assert_eq!(tell(0, chunk("ada", 9, "three")), []);
+        let whole = [Print::LiveEnd, Print::Line("#5 Ada: One two three".into())];
+        assert_eq!(tell(5, said(message("of-ada", "ada", "One two three"))), whole);
+    }
+
+    #[test]
+    fn a_pipe_gets_answers_whole_and_nothing_from_before() {
+        let mut tell = room(PLAIN, false);
+        assert_eq!(tell(0, chunk("ada", 0, "Hel")), []);
+        assert_eq!(tell(5, said(message("of-ada", "ada", "Hello"))), line("#5 Ada: Hello"));
+        let typing = UserTyping { user_id: "bob".into(), user_name: "Bob".into(), is_typing: true };
+        assert_eq!(tell(0, Payload::UserTyping(typing)), []);
+    }
+
+    #[test]
+    fn history_is_shown_to_people_and_what_was_missed_to_everybody() {
+        let old = |seq, content: &str| Message { seq, ..message(&format!("m{seq}"), "bob", content) };
+        let reaction = Reaction { emoji: "👍".into(), user_ids: vec!["ann".into(), "ada".into()] };
+        let first = RoomState {
+            messages: vec![Message { reactions: vec![reaction], ..old(2, "old") }],
+            unread_count: 1,
+            online_count: 3,
+            ..Default::default()
+        };
+        let event =
+            |seq, state| ServerEvent { seq, payload: Some(Payload::RoomState(state)), ..Default::default() };
+        for (lively, expected) in [(true, 3), (false, 0)] {
+            let (mut view, mut screen) = (View::new("ann"), Screen::new(PLAIN, lively));
+            let joined = event(3, first.clone());
+            view.apply(&joined);
+            let prints = screen.event(&view, &joined);
+            assert_eq!(prints.len(), expected, "{prints:?}");
+            assert_eq!(prints.contains(&Print::Line("#2 bob: old 👍2".into())), lively);
+            let again = RoomState { messages: vec![old(2, "old"), old(9, "new")], ..Default::default() };
+            let again = event(9, again);
+            view.apply(&again);
+            assert_eq!(screen.event(&view, &again), line("#9 bob: new"));
+        }
+    }
+
+    #[test]
+    fn a_poll_is_told_from_its_question_to_its_result() {
+        let mut tell = room(PLAIN, false);
+        let option = |id: &str, text: &str, vote_count| PollOption {
+            id: id.into(),
+            text: text.into(),
+            vote_count,
+            ..Default::default()
+        };
+        let poll = Poll {
+            poll_id: "p".into(),
+            creator_id: "bob".into(),
+            question: "Tea?".into(),
+            options: vec![option("1", "yes", 0), option("2", "no", 0)],
+            anonymous: true,
+            ..Default::default()
+        };
+        let asked = said(Message { poll_id: Some("p".into()), ..message("m2", "bob", "Tea?") });
+        assert_eq!(tell(2, asked), [], "the poll itself follows");
+        let created = Payload::PollCreated(PollCreated { poll: Some(poll.clone()) });
+        let expected =
+            "14:03 * Bob asks, poll 1: Tea? (anonymous)\n  1. yes\n  2. no\n  vote with: /vote 1 OPTION";
+        assert_eq!(tell(3, created), line(expected));
+        let voted = PollVoted {
+            poll_id: "p".into(),
+            option_id: "2".into(),
+            vote: Some(PollVote { reason: "coffee".into(), ..Default::default() }),
+            tallies: vec![OptionTally { option_id: "2".into(), vote_count: 1 }],
+            ..Default::default()
+        };
+        let expected = "14:03 * somebody voted in poll 1 for no (coffee) · no 1";
+        assert_eq!(tell(4, Payload::PollVoted(voted)), line(expected));
+        let closed = Poll {
+            options: vec![option("1", "yes", 0), option("2", "no", 2)],
+            status: PollStatus::PollClosed.into(),
+            ..poll
+        };
+        let closed = PollClosed { poll_id: "p".into(), poll: Some(closed), ..Default::default() };
+        let expected = "14:03 * poll 1 was closed at its deadline\n  1. yes\n  2. no · 2 votes";
+        assert_eq!(tell(5, Payload::PollClosed(closed)), line(expected));
+    }
+
+    #[test]
+    fn an_answer_that_did_not_end_by_itself_says_why() {
+        let mut tell = room(PLAIN, false);
+        let mut done = |reason: LlmDoneReason, detail: &str, error: &str| {
+            let done = LlmDone { llm_id: "ada".into(), reason: reason.into(), ..Default::default() };
+            tell(0, Payload::LlmDone(LlmDone { detail: detail.into(), error_message: error.into(), ..done }))
+        };
+        assert_eq!(done(LlmDoneReason::Completed, "", ""), []);
+        assert_eq!(done(LlmDoneReason::Interrupted, "bob", ""), line("14:03 * Ada was interrupted by Bob"));
+        assert_eq!(done(LlmDoneReason::Failed, "", "no key"), line("14:03 * Ada could not answer: no key"));
+        assert_eq!(done(LlmDoneReason::OptedOut, "", ""), line("14:03 * Ada says nothing"));
+    }
+
+    #[test]
+    fn the_prompt_tells_who_writes_and_types() {
+        let view = View::new("ann");
+        let mut screen = Screen::new(PLAIN, true);
+        let mut tell = |payload| {
+            screen.event(&view, &ServerEvent { payload: Some(payload), ..Default::default() });
+            screen.status(&view)
+        };
+        let typing = |id: &str, is_typing| {
+            Payload::UserTyping(UserTyping { user_id: id.into(), user_name: id.to_uppercase(), is_typing })
+        };
+        assert_eq!(tell(typing("ann", true)), "", "one knows what oneself does");
+        assert_eq!(tell(typing("bob", true)), "BOB is typing");
+        let thinking = LlmThinking { llm_id: "ada".into(), message_id: "a".into(), ..Default::default() };
+        assert_eq!(tell(Payload::LlmThinking(thinking)), "ada is writing, BOB is typing");
+        assert_eq!(tell(typing("cat", true)), "ada is writing, BOB is typing and 1 more");
+        tell(typing("cat", false));
+        let done = LlmDone { llm_id: "ada".into(), message_id: "a".into(), ..Default::default() };
+        assert_eq!(tell(Payload::LlmDone(done)), "BOB is typing");
+        assert_eq!(tell(said(message("m", "bob", "there"))), "");
+    }
+
+    #[test]
+    fn colours_are_in_the_line_only_when_wanted() {
+        let joined = || {
+            let user = Participant { id: "cat".into(), name: "Cat".into(), ..Default::default() };
+            Payload::UserJoined(UserJoined { user: Some(user) })
+        };
+        assert_eq!(room(PLAIN, true)(0, joined()), line("14:03 * Cat joined"));
+        let painted = room(Style { color: true }, true)(0, joined());
+        let Some(Print::Line(painted)) = painted.first() else { panic!("{painted:?}") };
+        assert_eq!(text::line(painted), "14:03 * Cat joined");
+        assert!(painted.contains("\u{1b}[2m"), "{painted:?}");
     }
 }

@@ -76,6 +76,7 @@ impl View {
                 if let Some(you) = &state.you {
                     self.me.clone_from(&you.id);
                     self.person(you);
+                    self.set_online(&you.id, true);
                 }
                 self.online_count = state.online_count;
                 state.polls.iter().for_each(|poll| self.poll_told(poll));
