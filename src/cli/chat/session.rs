@@ -30,9 +30,6 @@ use crate::{
 /// How long to wait for a heartbeat when the server does not say how often they come.
 const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
 
-/// How much later than announced a heartbeat may be before a ping asks, and how long the ping has.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// From this wait on, a person is told why nothing happens.
 const TELLING_WAIT: Duration = Duration::from_secs(1);
 
@@ -151,7 +148,8 @@ impl Session {
             {
                 return stop;
             }
-            let patience = self.heartbeat + if pinged { PATIENCE * 2 } else { PATIENCE };
+            // Half an interval late: a ping asks. A whole one more without an answer: nobody is there.
+            let patience = self.heartbeat / 2 * if pinged { 5 } else { 3 };
             let wait = self.outbox.wait_until();
             tokio::select! {
                 message = link.stream.message() => {

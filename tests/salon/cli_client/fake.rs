@@ -131,6 +131,12 @@ impl Peer {
         assert!(said.is_err(), "{said:?}");
     }
 
+    /// The client gives this stream up without a word.
+    pub async fn is_left(&mut self) {
+        let said = tokio::time::timeout(LONG, self.said.next()).await.expect("the stream is still open");
+        assert!(!matches!(said, Some(Ok(_))), "{said:?}");
+    }
+
     /// The client leaves and stays a member, and the stream ends as the contract says.
     pub async fn lets_go(&mut self) {
         let (_, Said::Leave(leave)) = self.hears().await else { panic!("no leave") };

@@ -188,6 +188,33 @@ async fn a_closing_says_why_and_whether_to_come_back() {
 }
 
 #[tokio::test]
+async fn a_silent_server_is_pinged_and_then_given_up_for_another_stream() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        let (_, Said::Join(_)) = peer.hears().await else { panic!("no join") };
+        let state = pb::RoomState { heartbeat_interval_ms: 200, ..Default::default() };
+        peer.tells(5, Payload::RoomState(state)).await;
+        let (_, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        let (_, Said::Ping(_)) = peer.hears().await else { panic!("no ping") };
+        // A pong is enough to stay.
+        peer.answers(String::new(), Payload::Pong(pb::Pong {})).await;
+        let (_, Said::Ping(_)) = peer.hears().await else { panic!("no second ping") };
+        // Silence: the client comes back on another stream and this one is never read again.
+        peer.is_left().await;
+    });
+    fake.on_stream(|mut peer| async move {
+        assert_eq!(peer.lets_in().await.after_seq, Some(5));
+        let (request_id, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        peer.accepts(request_id, 6, message("m6", "Ann", "hello")).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "hello\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), out.as_str()), (Exit::Success, "#6 Ann: hello\n"));
+    assert!(errors.contains("silent"), "{errors}");
+}
+
+#[tokio::test]
 async fn a_pipe_does_not_wait_for_ever() {
     let fake = Fake::default();
     fake.on_stream(|mut peer| async move {
