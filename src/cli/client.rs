@@ -1,0 +1,186 @@
+//! The way to a server: one channel, and errors that say what a person can do about them.
+//!
+//! Never retries by itself: a command that should survive a lost connection does so with what it knows of its
+//! own state. A server that cannot be reached is an error within [`CONNECT_TIMEOUT`].
+
+use std::{io, time::Duration};
+
+use thiserror::Error;
+use tonic::{
+    Code, Status,
+    transport::{Channel, Endpoint},
+};
+
+use crate::{cli::text, wire::pb::room::v1::room_service_client::RoomServiceClient};
+
+/// How long to wait for a TCP connection: a server nearby answers in milliseconds, one across the world in less
+/// than a second, and a person does not want to stare at nothing.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What may be under way on the whole connection; a burst of history must not wait for window updates.
+const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// What may be under way on one stream.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// A `room_state` with long messages may be larger than the 4 MiB a client accepts by default.
+const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Why a command could not do its work.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The address cannot be read.
+    #[error("{given:?} is no server address; write host:port, for example 127.0.0.1:50052")]
+    Address {
+        /// What was given.
+        given: String,
+    },
+    /// The address asks for TLS.
+    #[error(
+        "{given:?} asks for TLS, which this client does not speak; use http:// behind a local proxy or tunnel"
+    )]
+    Tls {
+        /// What was given.
+        given: String,
+    },
+    /// Nobody answers at the address.
+    #[error(
+        "no server answers at {server} ({detail}); is it running? `salon serve` starts one, --server names another"
+    )]
+    Unreachable {
+        /// The address that was tried.
+        server: String,
+        /// The innermost cause.
+        detail: String,
+    },
+    /// The room does not exist, and the command does not create rooms.
+    #[error(
+        "there is no room {room:?}; `salon rooms` lists rooms, `salon chat {room} --create` creates this one"
+    )]
+    NoRoom {
+        /// The room that was asked for.
+        room: String,
+    },
+    /// The server speaks another contract.
+    #[error("the server at this address does not know this call; is it a Salon server of this version?")]
+    Unimplemented,
+    /// The server said no.
+    #[error("the server refused: {message} ({code})")]
+    Refused {
+        /// The contract's code, or the status' name.
+        code: String,
+        /// The server's words, safe to print.
+        message: String,
+    },
+    /// The connection broke while an answer was awaited.
+    #[error("the connection to the server was lost: {0}")]
+    Lost(String),
+    /// What the server sent does not fit the contract.
+    #[error("the server's answer could not be read: {0}")]
+    Answer(String),
+    /// Writing to the output failed.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+    /// The terminal cannot be used for a conversation.
+    #[error("this terminal cannot be used: {0}; try with a pipe, for example: echo hello | salon chat ROOM")]
+    Terminal(String),
+}
+
+impl Error {
+    /// Whether the reader of the output went away, which ends a command without being its fault.
+    pub fn is_broken_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
+    /// A refused call about `room`.
+    pub fn from_status(status: &Status, room: Option<&str>) -> Self {
+        let message = text::line(status.message());
+        match (status.code(), room) {
+            (Code::NotFound, Some(room)) => Self::NoRoom { room: text::line(room) },
+            (Code::Unimplemented, _) => Self::Unimplemented,
+            (Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded, _) => {
+                Self::Lost(if message.is_empty() { status.code().to_string() } else { message })
+            }
+            (code, _) => Self::Refused { code: format!("{code:?}"), message },
+        }
+    }
+}
+
+/// The address as a URI that tonic can dial: a bare `host:port` speaks plain HTTP/2.
+fn endpoint(server: &str) -> Result<Endpoint, Error> {
+    let given = || text::line(server);
+    if server.starts_with("https://") {
+        return Err(Error::Tls { given: given() });
+    }
+    let uri = match server.strip_prefix("http://") {
+        Some(_) => server.to_owned(),
+        None => format!("http://{server}"),
+    };
+    let parsed: http::Uri = uri.parse().map_err(|_| Error::Address { given: given() })?;
+    if parsed.port_u16().is_none() || !matches!(parsed.path(), "" | "/") {
+        return Err(Error::Address { given: given() });
+    }
+    Ok(Endpoint::from(parsed)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .http2_adaptive_window(false))
+}
+
+/// Connects to `server`, written as `host:port` or `http://host:port`. The channel connects anew by itself with the
+/// next call after it was lost.
+pub async fn connect(server: &str) -> Result<Channel, Error> {
+    endpoint(server)?
+        .connect()
+        .await
+        .map_err(|error| Error::Unreachable { server: text::line(server), detail: innermost(&error) })
+}
+
+/// A client of the room service at `server`.
+pub async fn rooms(server: &str) -> Result<RoomServiceClient<Channel>, Error> {
+    Ok(RoomServiceClient::new(connect(server).await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// What went wrong at the very bottom: "transport error" alone helps nobody.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    text::line(&cause.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        for good in ["127.0.0.1:50052", "http://[::1]:50052", "room.example:443", "http://a:1/"] {
+            assert!(endpoint(good).is_ok(), "{good}");
+        }
+        for bad in ["", "localhost", "http://", "a b:1", "host:port", "http://a:1/path"] {
+            assert!(matches!(endpoint(bad), Err(Error::Address { .. })), "{bad}");
+        }
+        assert!(matches!(endpoint("https://a:1"), Err(Error::Tls { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_not_there_is_named_with_what_to_do() {
+        // A port that was just free: bound once, so that nobody else listens on it.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = connect(&format!("127.0.0.1:{port}")).await.unwrap_err().to_string();
+        assert!(error.contains(&port.to_string()), "{error}");
+        assert!(error.contains("salon serve"), "{error}");
+        assert!(error.to_lowercase().contains("refused"), "{error}");
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_servers_words_and_none_of_its_escapes() {
+        let error = Error::from_status(&Status::not_found("gone"), Some("tea")).to_string();
+        assert!(error.contains("salon chat tea --create"), "{error}");
+        let error = Error::from_status(&Status::permission_denied("no\u{1b}[2J way"), None).to_string();
+        assert_eq!(error, "the server refused: no way (PermissionDenied)");
+    }
+}

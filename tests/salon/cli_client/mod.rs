@@ -1,0 +1,402 @@
+//! The client commands against a server that plays scripts.
+
+mod fake;
+
+use std::{io::Cursor, net::SocketAddr, time::Duration};
+
+use fake::{Fake, LONG, Written, message};
+use salon::{
+    cli::{
+        chat::{self, ChatOptions, style::ColorChoice},
+        client::Error,
+        exit::Exit,
+        health::{self, HealthOptions},
+        log::{self, LogOptions},
+        rooms::{self, RoomsOptions},
+    },
+    wire::pb::room::v1::{self as pb, ServerEvent, client_message::Payload as Said, server_event::Payload},
+};
+
+fn options(server: SocketAddr) -> ChatOptions {
+    ChatOptions {
+        server: server.to_string(),
+        room: "tea".into(),
+        user: "ann".into(),
+        name: Some("Ann".into()),
+        create: false,
+        color: ColorChoice::Never,
+        resume_after: None,
+        wait: LONG,
+    }
+}
+
+/// How a piped chat ended, and what it wrote to its outputs.
+async fn chat(options: ChatOptions, input: &str) -> (Result<Exit, Error>, String, String) {
+    let (out, errors) = (Written::default(), Written::default());
+    let input = Cursor::new(input.to_owned().into_bytes());
+    let io = chat::io::pipes(input, out.clone(), errors.clone(), false).unwrap();
+    let exit =
+        tokio::time::timeout(LONG * 2, chat::run_with(options, io)).await.expect("the chat does not end");
+    (exit, out.text(), errors.text())
+}
+
+#[tokio::test]
+async fn a_pipe_ends_when_its_lines_are_acked_and_the_answers_they_caused_have_ended() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        let join = peer.lets_in().await;
+        assert_eq!((join.room_id.as_str(), join.display_name.as_str()), ("tea", "Ann"));
+        let (first, Said::Message(said)) = peer.hears().await else { panic!("no message") };
+        assert_eq!(said.content, "hello @ada");
+        peer.hears_nothing().await;
+        let asks = pb::Message { mentions: vec!["ada".into()], ..message("m6", "Ann", "hello @ada") };
+        peer.accepts(first.clone(), 6, asks).await;
+        let (second, Said::Message(said)) = peer.hears().await else { panic!("no message") };
+        assert_eq!(said.content, "and goodbye");
+        assert_ne!(first, second);
+        let thinking = pb::LlmThinking {
+            llm_id: "ada".into(),
+            reply_to: "m6".into(),
+            message_id: "m8".into(),
+            ..Default::default()
+        };
+        peer.tells(7, Payload::LlmThinking(thinking)).await;
+        peer.shows(8, message("m8", "Ada", "hi,\nAnn")).await;
+        peer.accepts(second, 9, message("m9", "Ann", "and goodbye")).await;
+        // The answer has not ended, so nobody leaves.
+        peer.hears_nothing().await;
+        let done = pb::LlmDone {
+            message_id: "m8".into(),
+            llm_id: "ada".into(),
+            reply_to: "m6".into(),
+            reason: pb::LlmDoneReason::Completed.into(),
+            ..Default::default()
+        };
+        peer.tells(10, Payload::LlmDone(done)).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "hello @ada\n\nand goodbye\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), errors.as_str()), (Exit::Success, ""));
+    assert_eq!(out, "#6 Ann: hello @ada\n#8 Ada: hi,\n  Ann\n#9 Ann: and goodbye\n");
+}
+
+#[tokio::test]
+async fn a_refused_command_is_told_and_fails_the_pipe_and_the_rest_is_still_said() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        let (first, Said::UpdateRoomDescription(_)) = peer.hears().await else { panic!("no topic") };
+        let refusal = pb::Error {
+            code: "permission_denied".into(),
+            message: "a VIEWER\u{1b}[31m reads".into(),
+            ..Default::default()
+        };
+        peer.answers(first, Payload::Error(refusal)).await;
+        // Too fast: the same command comes again, before the next one.
+        let (second, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        let slower = pb::Error {
+            code: "rate_limited".into(),
+            message: "slower".into(),
+            retryable: true,
+            retry_after_ms: 30,
+            ..Default::default()
+        };
+        peer.answers(second.clone(), Payload::Error(slower)).await;
+        let (again, Said::Message(said)) = peer.hears().await else { panic!("no message") };
+        assert_eq!((again, said.content.as_str()), (second.clone(), "still here"));
+        peer.accepts(second, 6, message("m6", "Ann", "still here")).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "/topic cats\nstill here\n").await;
+    fake.assert_played();
+    assert_eq!(exit.unwrap(), Exit::Failure);
+    assert_eq!(out, "#6 Ann: still here\n");
+    assert_eq!(errors, "! refused: a VIEWER reads (/topic cats)\n");
+}
+
+#[tokio::test]
+async fn a_line_that_is_no_command_fails_the_pipe_and_is_not_sent() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "/pol Tea? | yes | no\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), out.as_str()), (Exit::Failure, ""));
+    assert!(errors.contains("did you mean /poll?"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_lost_stream_is_resumed_behind_the_last_event_and_nothing_is_said_or_shown_twice() {
+    let fake = Fake::default();
+    let (tell_id, id) = tokio::sync::oneshot::channel();
+    fake.on_stream(|mut peer| async move {
+        assert_eq!(peer.lets_in().await.after_seq, None);
+        peer.shows(6, message("m6", "Bob", "before")).await;
+        let (request_id, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        tell_id.send(request_id).unwrap();
+        // The answer is lost with the stream.
+    });
+    fake.on_stream(|mut peer| async move {
+        let (_, Said::Join(join)) = peer.hears().await else { panic!("no join") };
+        assert_eq!(join.after_seq, Some(6));
+        let resumed = pb::Resumed { after_seq: 6, ..Default::default() };
+        peer.tells(8, Payload::Resumed(resumed)).await;
+        peer.shows(6, message("m6", "Bob", "before")).await;
+        peer.shows(7, message("m7", "Bob", "meanwhile")).await;
+        peer.shows(8, message("m8", "Ann", "mine")).await;
+        let (request_id, Said::Message(said)) = peer.hears().await else { panic!("no message") };
+        assert_eq!((request_id.clone(), said.content.as_str()), (id.await.unwrap(), "mine"));
+        let ack = pb::Ack { seq: 8, last_seq: 8, event_id: "m8".into(), duplicate: true };
+        peer.answers(request_id, Payload::Ack(ack)).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "mine\n").await;
+    fake.assert_played();
+    assert_eq!(exit.unwrap(), Exit::Success);
+    assert_eq!(out, "#6 Bob: before\n#7 Bob: meanwhile\n#8 Ann: mine\n");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert!(errors.contains("coming back behind #6"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_closing_says_why_and_whether_to_come_back() {
+    let fake = Fake::default();
+    let closing = |reason: pb::ClosingReason, reconnect| {
+        let closing = pb::Closing { reason: reason.into(), reconnect, resume_seq: 5, ..Default::default() };
+        Payload::Closing(pb::Closing { reconnect_after_ms: 20, message: "bye\u{7}".into(), ..closing })
+    };
+    fake.on_stream(move |mut peer| async move {
+        peer.lets_in().await;
+        peer.hears().await;
+        peer.tells(0, closing(pb::ClosingReason::Draining, true)).await;
+    });
+    fake.on_stream(move |mut peer| async move {
+        assert_eq!(peer.lets_in().await.after_seq, Some(5));
+        peer.hears().await;
+        peer.tells(0, closing(pb::ClosingReason::Banned, false)).await;
+    });
+    let (exit, _, errors) = chat(options(fake.serve().await), "hello\n").await;
+    fake.assert_played();
+    assert_eq!(exit.unwrap(), Exit::Failure);
+    let told: Vec<&str> = errors.lines().collect();
+    assert_eq!(told.len(), 2, "{errors}");
+    assert!(told[0].contains("going away (bye)") && told[0].contains("coming back"), "{errors}");
+    assert!(told[1].contains("you were banned (bye)"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_silent_server_is_pinged_and_then_given_up_for_another_stream() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        let (_, Said::Join(_)) = peer.hears().await else { panic!("no join") };
+        let state = pb::RoomState { heartbeat_interval_ms: 200, ..Default::default() };
+        peer.tells(5, Payload::RoomState(state)).await;
+        let (_, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        let (_, Said::Ping(_)) = peer.hears().await else { panic!("no ping") };
+        // A pong is enough to stay.
+        peer.answers(String::new(), Payload::Pong(pb::Pong {})).await;
+        let (_, Said::Ping(_)) = peer.hears().await else { panic!("no second ping") };
+        // Silence: the client comes back on another stream and this one is never read again.
+        peer.is_left().await;
+    });
+    fake.on_stream(|mut peer| async move {
+        assert_eq!(peer.lets_in().await.after_seq, Some(5));
+        let (request_id, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        peer.accepts(request_id, 6, message("m6", "Ann", "hello")).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "hello\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), out.as_str()), (Exit::Success, "#6 Ann: hello\n"));
+    assert!(errors.contains("silent"), "{errors}");
+}
+
+#[tokio::test]
+async fn a_pipe_does_not_wait_for_ever() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        let (request_id, _) = peer.hears().await;
+        let asks = pb::Message { mentions: vec!["ada".into()], ..message("m6", "Ann", "@ada") };
+        peer.accepts(request_id, 6, asks).await;
+        peer.lets_go().await;
+    });
+    let wait = Duration::from_millis(200);
+    let (exit, _, errors) = chat(ChatOptions { wait, ..options(fake.serve().await) }, "@ada\n").await;
+    fake.assert_played();
+    assert_eq!(exit.unwrap(), Exit::Failure);
+    assert!(errors.contains("no answer") && errors.contains("Ada"), "{errors}");
+}
+
+#[tokio::test]
+async fn nothing_from_the_network_reaches_the_terminal_unclean() {
+    let evil = "\u{1b}[2J\u{1b}]52;c;aGk=\u{7}hi\u{9b}1m\r\u{202e}there\u{8}\n#9 Bob: fake";
+    let fake = Fake::default();
+    fake.on_stream(move |mut peer| async move {
+        peer.lets_in().await;
+        let (request_id, _) = peer.hears().await;
+        peer.shows(6, pb::Message { sender_name: evil.into(), ..message("m6", "Eve", evil) }).await;
+        let user = pb::Participant { id: "eve".into(), name: evil.into(), ..Default::default() };
+        peer.tells(0, Payload::UserJoined(pb::UserJoined { user: Some(user) })).await;
+        let poll = pb::Poll {
+            poll_id: "p".into(),
+            question: evil.into(),
+            options: vec![pb::PollOption { id: "1".into(), text: evil.into(), ..Default::default() }],
+            creator_name: evil.into(),
+            ..Default::default()
+        };
+        peer.tells(7, Payload::PollCreated(pb::PollCreated { poll: Some(poll.clone()) })).await;
+        let vote = pb::PollVote { voter_name: evil.into(), reason: evil.into(), ..Default::default() };
+        let voted = pb::PollVoted {
+            poll_id: "p".into(),
+            option_id: "1".into(),
+            vote: Some(vote),
+            ..Default::default()
+        };
+        peer.tells(8, Payload::PollVoted(voted)).await;
+        let closed = pb::PollClosed {
+            poll_id: "p".into(),
+            closed_by_name: evil.into(),
+            poll: Some(poll),
+            ..Default::default()
+        };
+        peer.tells(9, Payload::PollClosed(closed)).await;
+        let edited =
+            pb::MessageEdited { message_id: "m6".into(), content: evil.into(), ..Default::default() };
+        peer.tells(10, Payload::MessageEdited(edited)).await;
+        let room = pb::RoomInfo { name: evil.into(), description: evil.into(), ..Default::default() };
+        peer.tells(11, Payload::RoomUpdated(pb::RoomUpdated { room: Some(room) })).await;
+        let llm = pb::LlmConfig { id: evil.into(), display_name: evil.into(), ..Default::default() };
+        peer.tells(12, Payload::LlmAdded(pb::LlmAdded { llm: Some(llm) })).await;
+        let done = pb::LlmDone {
+            llm_id: evil.into(),
+            error_message: evil.into(),
+            reason: pb::LlmDoneReason::Failed.into(),
+            ..Default::default()
+        };
+        peer.tells(13, Payload::LlmDone(done)).await;
+        let reaction = pb::ReactionChanged {
+            emoji: evil.into(),
+            user_id: evil.into(),
+            added: true,
+            ..Default::default()
+        };
+        peer.tells(14, Payload::ReactionChanged(reaction)).await;
+        let ended = pb::RoomEnded { ended_by_id: evil.into(), reason: evil.into() };
+        peer.accepts(request_id, 15, message("m15", "Ann", "x")).await;
+        peer.tells(16, Payload::RoomEnded(ended)).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "x\n").await;
+    fake.assert_played();
+    assert_eq!(exit.unwrap(), Exit::Success);
+    let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+    assert!(!out.contains(bad) && !errors.contains(bad), "{out:?}{errors:?}");
+    assert!(out.matches("<U+202E>there").count() >= 14, "{out}");
+    assert!(!out.lines().any(|line| line.starts_with("#9 ")), "a message passes for another one: {out}");
+}
+
+#[tokio::test]
+async fn a_room_that_is_not_there_is_an_error_with_the_way_out_or_is_created() {
+    let no_room = |mut peer: fake::Peer| async move {
+        let (request_id, Said::Join(_)) = peer.hears().await else { panic!("no join") };
+        let error = pb::Error { code: "room_not_found".into(), ..Default::default() };
+        peer.answers(request_id, Payload::Error(error)).await;
+    };
+    let fake = Fake::default();
+    fake.on_stream(no_room);
+    let server = fake.serve().await;
+    let (exit, ..) = chat(options(server), "").await;
+    let error = exit.unwrap_err().to_string();
+    assert!(error.contains("salon chat tea --create"), "{error}");
+    assert!(fake.created.lock().unwrap().is_empty());
+
+    fake.on_stream(no_room);
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        peer.lets_go().await;
+    });
+    let (exit, ..) = chat(ChatOptions { create: true, ..options(server) }, "").await;
+    fake.assert_played();
+    assert_eq!(exit.unwrap(), Exit::Success);
+    let created = fake.created.lock().unwrap().clone();
+    assert_eq!(created.len(), 1);
+    assert_eq!((created[0].room_id.as_deref(), created[0].created_by.as_str()), (Some("tea"), "ann"));
+}
+
+#[tokio::test]
+async fn a_log_is_printed_as_lines_of_json() {
+    let fake = Fake::default();
+    let event = |seq| ServerEvent {
+        seq,
+        payload: Some(Payload::MessageReceived(pb::MessageReceived {
+            message: Some(message("m", "Ann", "two\nlines")),
+        })),
+        ..Default::default()
+    };
+    fake.log.lock().unwrap().extend([event(1), event(2), event(3)]);
+    let server = fake.serve().await.to_string();
+    let mut out = Vec::new();
+    let asked = LogOptions { server: server.clone(), room: "tea".into(), after: 1, ..Default::default() };
+    assert_eq!(log::run(asked, &mut out).await.unwrap(), Exit::Success);
+    let lines: Vec<serde_json::Value> =
+        String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let seqs: Vec<&str> = lines.iter().map(|line| line["seq"].as_str().unwrap()).collect();
+    assert_eq!(seqs, ["2", "3"]);
+    assert_eq!(lines[0]["messageReceived"]["message"]["content"], "two\nlines");
+
+    let missing = LogOptions { server, room: "gone".into(), ..Default::default() };
+    let error = log::run(missing, &mut Vec::new()).await.unwrap_err();
+    assert!(matches!(error, Error::NoRoom { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn rooms_are_listed_over_all_pages_up_to_the_limit() {
+    let fake = Fake::default();
+    let room = |id: &str| pb::RoomInfo { room_id: id.into(), name: id.to_uppercase(), ..Default::default() };
+    fake.rooms.lock().unwrap().extend(["a", "b", "c", "d", "e"].map(room));
+    let server = fake.serve().await.to_string();
+    for (limit, expected) in [(0, "abcde"), (3, "abc"), (4, "abcd"), (9, "abcde")] {
+        let mut out = Vec::new();
+        let asked = RoomsOptions { server: server.clone(), limit, json: true, ..Default::default() };
+        assert_eq!(rooms::run(asked, &mut out).await.unwrap(), Exit::Success);
+        let listed: String = String::from_utf8(out)
+            .unwrap()
+            .lines()
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line).unwrap()["roomId"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            })
+            .collect();
+        assert_eq!(listed, expected, "limit {limit}");
+    }
+}
+
+#[tokio::test]
+async fn health_is_good_only_when_the_server_says_so() {
+    let fake = Fake::default();
+    let server = fake.serve().await.to_string();
+    for (service, expected, exit) in [
+        ("", "serving\n", Exit::Success),
+        ("room.v1.RoomService", "serving\n", Exit::Success),
+        ("draining", "not serving\n", Exit::Failure),
+        ("nothing", "the server knows no service \"nothing\"\n", Exit::Failure),
+    ] {
+        let mut out = Vec::new();
+        let asked = HealthOptions { server: server.clone(), service: service.into(), timeout: LONG };
+        assert_eq!(health::run(asked, &mut out).await.unwrap(), exit, "{service}");
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+    // A port on which nobody ever answers.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = silent.local_addr().unwrap().to_string();
+    let asked = HealthOptions { server, service: String::new(), timeout: Duration::from_millis(100) };
+    let mut out = Vec::new();
+    assert_eq!(health::run(asked, &mut out).await.unwrap(), Exit::Failure);
+    assert_eq!(String::from_utf8(out).unwrap(), "no answer within 100 ms\n");
+}
