@@ -264,7 +264,12 @@ impl Event {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DirectoryChange {
     /// The room was created, changed or ended.
-    Room(Visibility),
+    Room {
+        /// To whom it is listed from now on.
+        visibility: Visibility,
+        /// Who created it; `None` leaves what is known of that as it is.
+        created_by: Option<UserId>,
+    },
     /// A user became a member.
     Joined(UserId),
     /// A user is no member any more.

@@ -8,3 +8,5 @@
     unreachable_pub,
     reason = "tests"
 )]
+
+mod store_conformance;
