@@ -187,6 +187,7 @@ fn raw(criterion: &mut Criterion) {
             runtime.block_on(async { with_rooms(&config).await.close().await }).unwrap();
             let mut connection = Connection::open(&config.path).unwrap();
             connection.pragma_update(None, "synchronous", synchronous).unwrap();
+            connection.pragma_update(None, "cache_size", -65_536).unwrap();
             connection.query_row("PRAGMA wal_autocheckpoint = 16384", [], |_| Ok(())).unwrap();
             let mut next = 0;
             group.bench_function(BenchmarkId::new(name, batch), |bencher| {
