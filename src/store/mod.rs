@@ -14,7 +14,27 @@ use crate::{
     clock::Timestamp,
     domain::event::{DirectoryChange, Kind},
     ids::{EventId, MessageId, RequestId, RoomId, Seq, UserId},
+    store::{
+        config::{StoreConfig, StoreKind},
+        memory::MemoryStore,
+        sqlite::SqliteStore,
+    },
 };
+
+pub mod config;
+pub mod memory;
+mod rules;
+pub mod sqlite;
+
+/// Opens the store that the configuration asks for: the only place that names the backends.
+///
+/// It reads and writes files before it returns, so it is for the start of a process and not for a task.
+pub fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    Ok(match config.kind {
+        StoreKind::Memory => Arc::new(MemoryStore::new()),
+        StoreKind::Sqlite => Arc::new(SqliteStore::open(config)?),
+    })
+}
 
 /// An event that is to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,8 +232,10 @@ impl Error {
 /// * **Fence.** The fence of a room is the `seq` of its last record with `moves_fence`. An append with a fence is
 ///   refused unless it is the one given; one without is never refused for it. Idempotency is looked at first.
 /// * **Rooms.** A room begins with an append whose fence is `Seq::ZERO`, and whose directory says
-///   [`DirectoryChange::Room`]. An append without a fence to a room that does not exist is
-///   [`Outcome::FenceMoved`] to `Seq::ZERO`. Reading a room that does not exist gives nothing, not an error.
+///   [`DirectoryChange::Room`]; its first record moves the fence whatever it says, so that a fence of `Seq::ZERO`
+///   is never that of a room. An append with another fence or without one to a room that does not exist is
+///   [`Outcome::FenceMoved`] to `Seq::ZERO`. Reading a room that does not exist gives nothing, not an error;
+///   neither a snapshot nor a cursor of it is kept.
 /// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it.
 /// * **Clone.** Backends are shared by `Arc`; no call needs `&mut`.
 #[async_trait]
@@ -257,7 +279,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// The newest saved state of a room.
     async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error>;
 
-    /// Saves a state, unless a newer one is saved already.
+    /// Saves a state, unless one of a later position is saved already.
     async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error>;
 
     /// Moves a read cursor forward; returns where it is now. It never moves back.
@@ -276,7 +298,7 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     async fn check(&self) -> Result<(), Error>;
 
     /// Finishes what was accepted and lets go of files and connections. Later calls fail with
-    /// [`ErrorKind::Closed`].
+    /// [`ErrorKind::Closed`], but for a repeat of this one.
     async fn close(&self) -> Result<(), Error>;
 }
 

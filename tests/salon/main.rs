@@ -14,3 +14,4 @@ mod domain_properties;
 mod fake_openai;
 mod providers;
 mod cli_client;
+mod store_conformance;

@@ -1,0 +1,68 @@
+//! What an operator says about the store; what it means is the backends' business.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// The settings under `store`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// Which backend.
+    pub kind: StoreKind,
+    /// The file of the `sqlite` store; its directory is created.
+    pub path: PathBuf,
+    /// What an acknowledged event survives.
+    pub durability: Durability,
+    /// How large the file of the `sqlite` store may become; appends beyond are refused until there is room again.
+    /// Its write-ahead log, of which 64 MiB are usual, is not counted.
+    pub max_bytes: Option<u64>,
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Sqlite,
+            path: PathBuf::from("data/salon.db"),
+            durability: Durability::Fsync,
+            max_bytes: None,
+        }
+    }
+}
+
+/// The backends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// One file, one server.
+    Sqlite,
+    /// Gone when the server ends.
+    Memory,
+}
+
+/// What an acknowledged event survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Loss of power: the disk has confirmed it.
+    Fsync,
+    /// The death of the server: the operating system has it. Loss of power may take the last commits.
+    Os,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_lowercase_have_defaults_and_refuse_what_they_do_not_know() {
+        let read = |text: &str| serde_json::from_str::<StoreConfig>(text);
+        assert_eq!(read("{}").unwrap(), StoreConfig::default());
+        let config = read(r#"{"kind":"memory","durability":"os","max_bytes":4096}"#).unwrap();
+        assert_eq!(config.kind, StoreKind::Memory);
+        assert_eq!(config.durability, Durability::Os);
+        assert_eq!(config.max_bytes, Some(4096));
+        assert!(read(r#"{"kind":"Sqlite"}"#).is_err());
+        assert!(read(r#"{"file":"x"}"#).is_err());
+    }
+}

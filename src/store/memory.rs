@@ -1,0 +1,367 @@
+//! The store that is gone when the server ends: for tests, for trying things out, and for rooms nobody must keep.
+//!
+//! It behaves as the others do in everything but durability. It never waits and never fails, except after
+//! [`Store::close`]; its size is bounded by the machine's memory alone.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ops::Bound,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        event::{DirectoryChange, Kind},
+        room::Visibility,
+    },
+    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    store::{
+        Append, Direction, Error, ErrorKind, Head, Idempotency, Listed, NewRecord, Outcome, Page, Receipt,
+        Record, RoomFilter, Snapshot, Store,
+        rules::{self, PageFill, Placement},
+    },
+};
+
+const NAME: &str = "memory";
+
+/// Keeps everything in one map under one lock, which is never held across a wait.
+#[derive(Debug)]
+pub struct MemoryStore {
+    /// `None` once it is closed.
+    state: Mutex<Option<State>>,
+}
+
+/// All rooms, and their order.
+#[derive(Debug, Default)]
+struct State {
+    rooms: HashMap<RoomId, Room>,
+    /// By position in lists.
+    order: BTreeMap<u64, RoomId>,
+}
+
+/// A record with what only the store's own questions need.
+#[derive(Debug)]
+struct Entry {
+    record: Record,
+    sender: Option<UserId>,
+}
+
+#[derive(Debug)]
+struct Room {
+    visibility: Visibility,
+    created_by: Option<UserId>,
+    members: HashSet<UserId>,
+    runs: HashSet<MessageId>,
+    head: Head,
+    log: BTreeMap<Seq, Entry>,
+    messages: BTreeSet<Seq>,
+    subjects: HashMap<Uuid, Vec<Seq>>,
+    requests: HashMap<(UserId, RequestId), Request>,
+    snapshot: Option<Snapshot>,
+    cursors: HashMap<UserId, Seq>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Request {
+    receipt: Receipt,
+    body_hash: u64,
+    at: Timestamp,
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self { state: Mutex::new(Some(State::default())) }
+    }
+
+    /// Runs `work` on the state, which is whole even if an earlier `work` has panicked: nothing in here can stop
+    /// half way but for lack of memory, which ends the process.
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> Result<T, Error> {
+        match self.lock().as_mut() {
+            Some(state) => Ok(work(state)),
+            None => Err(Error {
+                kind: ErrorKind::Closed,
+                store: NAME,
+                what: "has been closed".to_owned(),
+                source: None,
+            }),
+        }
+    }
+
+    /// As [`MemoryStore::with`], for one room; what a room that does not exist gives is the default.
+    fn with_room<T: Default>(&self, room: &RoomId, work: impl FnOnce(&mut Room) -> T) -> Result<T, Error> {
+        self.with(|state| state.rooms.get_mut(room).map(work).unwrap_or_default())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<State>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn append(&mut self, id: &RoomId, append: Append) -> Outcome {
+        let room = self.rooms.get(id);
+        if let Some(outcome) = room.and_then(|room| room.repeat(append.idempotency.as_ref())) {
+            return outcome;
+        }
+        match rules::place(room.map(|room| room.head), append.fence, &append.records) {
+            Err(outcome) => outcome,
+            Ok(placement) => {
+                if room.is_none() {
+                    self.order.insert(u64::try_from(self.order.len()).unwrap_or(u64::MAX) + 1, id.clone());
+                }
+                let room = self.rooms.entry(id.clone()).or_insert_with(|| Room::new(placement.head));
+                Outcome::Appended(room.append(placement, append))
+            }
+        }
+    }
+}
+
+impl Room {
+    fn new(head: Head) -> Self {
+        Self {
+            visibility: Visibility::Private,
+            created_by: None,
+            members: HashSet::new(),
+            runs: HashSet::new(),
+            head,
+            log: BTreeMap::new(),
+            messages: BTreeSet::new(),
+            subjects: HashMap::new(),
+            requests: HashMap::new(),
+            snapshot: None,
+            cursors: HashMap::new(),
+        }
+    }
+
+    /// What to answer if the append was carried out before.
+    fn repeat(&self, key: Option<&Idempotency>) -> Option<Outcome> {
+        let key = key?;
+        let request = self.requests.get(&(key.sender.clone(), key.request_id.clone()))?;
+        Some(if request.body_hash == key.body_hash {
+            Outcome::Duplicate(request.receipt)
+        } else {
+            Outcome::Reused
+        })
+    }
+
+    fn append(&mut self, placement: Placement, append: Append) -> Receipt {
+        let first = append.records.first();
+        let at = first.map_or(Timestamp::default(), |record| record.at);
+        let event_id = rules::first_id(&append.records);
+        let receipt = Receipt { first: placement.first, last: placement.head.seq, event_id };
+        let mut seq = placement.first;
+        for record in append.records {
+            self.push(seq, record);
+            seq = seq.next();
+        }
+        self.head = placement.head;
+        if let Some(Idempotency { sender, request_id, body_hash }) = append.idempotency {
+            self.requests.insert((sender, request_id), Request { receipt, body_hash, at });
+        }
+        for change in append.directory {
+            self.list(change);
+        }
+        receipt
+    }
+
+    fn push(&mut self, seq: Seq, new: NewRecord) {
+        if new.kind == Kind::Message {
+            self.messages.insert(seq);
+        }
+        if let Some(subject) = new.subject {
+            self.subjects.entry(subject).or_default().push(seq);
+        }
+        let NewRecord { event_id, at, kind, sender, public, private, .. } = new;
+        let record = Record { seq, event_id, at, kind, public, private };
+        self.log.insert(seq, Entry { record, sender });
+    }
+
+    fn list(&mut self, change: DirectoryChange) {
+        match change {
+            DirectoryChange::Room { visibility, created_by } => {
+                self.visibility = visibility;
+                self.created_by = created_by.or(self.created_by.take());
+            }
+            DirectoryChange::Joined(user) => {
+                self.members.insert(user);
+            }
+            DirectoryChange::Left(user) => {
+                self.members.remove(&user);
+            }
+            DirectoryChange::RunStarted(message) => {
+                self.runs.insert(message);
+            }
+            DirectoryChange::RunEnded(message) => {
+                self.runs.remove(&message);
+            }
+        }
+    }
+
+    /// The records at these positions.
+    fn at<'a>(&'a self, seqs: impl Iterator<Item = &'a Seq>) -> Vec<Record> {
+        seqs.filter_map(|seq| self.log.get(seq)).map(|entry| entry.record.clone()).collect()
+    }
+
+    fn is_listed(&self, filter: &RoomFilter) -> bool {
+        match filter {
+            RoomFilter::Public => self.visibility == Visibility::Public,
+            RoomFilter::Of(user) => self.members.contains(user) || self.created_by.as_ref() == Some(user),
+        }
+    }
+}
+
+/// The positions behind `after`.
+fn behind(after: Seq) -> (Bound<Seq>, Bound<Seq>) {
+    (Bound::Excluded(after), Bound::Unbounded)
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
+        rules::check(NAME, &appends)?;
+        self.with(|state| appends.into_iter().map(|append| state.append(room, append)).collect())
+    }
+
+    async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {
+        self.with_room(room, |room| Some(room.head))
+    }
+
+    async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
+        self.with_room(room, |room| {
+            let mut fill = PageFill::new(page);
+            room.log
+                .range(behind(after))
+                .map(|(_, entry)| &entry.record)
+                .take_while(|record| fill.takes(record.public.len()))
+                .cloned()
+                .collect()
+        })
+    }
+
+    async fn messages(
+        &self,
+        room: &RoomId,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Record>, Error> {
+        self.with_room(room, |room| match direction {
+            Direction::After(after) => room.at(room.messages.range(behind(after)).take(limit)),
+            Direction::Before(before) => {
+                let mut records = room.at(room.messages.range(..before).rev().take(limit));
+                records.reverse();
+                records
+            }
+        })
+    }
+
+    async fn about(&self, room: &RoomId, subjects: &[Uuid]) -> Result<Vec<Record>, Error> {
+        self.with_room(room, |room| {
+            let mut seqs: Vec<Seq> =
+                subjects.iter().filter_map(|subject| room.subjects.get(subject)).flatten().copied().collect();
+            seqs.sort_unstable();
+            seqs.dedup();
+            room.at(seqs.iter())
+        })
+    }
+
+    async fn unread(&self, room: &RoomId, reader: &UserId, after: Seq, cap: u32) -> Result<u32, Error> {
+        self.with_room(room, |room| {
+            let entries = room.messages.range(behind(after)).filter_map(|seq| room.log.get(seq));
+            let others = entries.filter(|entry| entry.sender.as_ref() != Some(reader));
+            let counted = others.take(usize::try_from(cap).unwrap_or(usize::MAX)).count();
+            u32::try_from(counted).unwrap_or(cap)
+        })
+    }
+
+    async fn request(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        request_id: &RequestId,
+    ) -> Result<Option<(Receipt, u64)>, Error> {
+        self.with_room(room, |room| {
+            let request = room.requests.get(&(sender.clone(), request_id.clone()))?;
+            Some((request.receipt, request.body_hash))
+        })
+    }
+
+    async fn forget_requests(&self, before: Timestamp) -> Result<u64, Error> {
+        self.with(|state| {
+            let mut forgotten = 0;
+            for room in state.rooms.values_mut() {
+                let had = room.requests.len();
+                room.requests.retain(|_, request| request.at >= before);
+                forgotten += had - room.requests.len();
+            }
+            u64::try_from(forgotten).unwrap_or(u64::MAX)
+        })
+    }
+
+    async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error> {
+        self.with_room(room, |room| room.snapshot.clone())
+    }
+
+    async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error> {
+        self.with_room(room, |room| {
+            if room.snapshot.as_ref().is_none_or(|saved| saved.seq <= snapshot.seq) {
+                room.snapshot = Some(snapshot);
+            }
+        })
+    }
+
+    async fn advance_cursor(&self, room: &RoomId, user: &UserId, to: Seq) -> Result<Seq, Error> {
+        self.with_room(room, |room| {
+            let cursor = room.cursors.entry(user.clone()).or_default();
+            *cursor = to.max(*cursor);
+            *cursor
+        })
+    }
+
+    async fn cursor(&self, room: &RoomId, user: &UserId) -> Result<Seq, Error> {
+        self.with_room(room, |room| room.cursors.get(user).copied().unwrap_or_default())
+    }
+
+    async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
+        self.with(|state| {
+            let older = state.order.range(..before).rev();
+            let listed =
+                older.filter(|(_, id)| state.rooms.get(id).is_some_and(|room| room.is_listed(&filter)));
+            listed.take(limit).map(|(&position, room)| Listed { room: room.clone(), position }).collect()
+        })
+    }
+
+    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+        self.with(|state| {
+            let rooms = state.rooms.iter();
+            rooms.flat_map(|(id, room)| room.runs.iter().map(|run| (id.clone(), *run))).collect()
+        })
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.with(|_| ())
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        *self.lock() = None;
+        Ok(())
+    }
+}

@@ -1,0 +1,81 @@
+//! What every backend decides in the same way: whether an append is admitted, which positions it gets, when a page
+//! is full. Pure; what is kept where is the backend's.
+
+use uuid::Uuid;
+
+use crate::{
+    ids::{EventId, Seq},
+    store::{Append, Error, ErrorKind, Head, NewRecord, Outcome, Page},
+};
+
+/// Where an admitted append goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Placement {
+    /// Position of its first record.
+    pub(super) first: Seq,
+    /// Where the log ends afterwards.
+    pub(super) head: Head,
+}
+
+/// Refuses a call that no backend can give a receipt for.
+pub(super) fn check(store: &'static str, appends: &[Append]) -> Result<(), Error> {
+    if appends.iter().any(|append| append.records.is_empty()) {
+        let what = "was asked to append nothing".to_owned();
+        return Err(Error { kind: ErrorKind::Unusable, store, what, source: None });
+    }
+    Ok(())
+}
+
+/// Compares fences and hands out positions. `head`: where the log ends; `None`: there is no such room.
+pub(super) fn place(
+    head: Option<Head>,
+    fence: Option<Seq>,
+    records: &[NewRecord],
+) -> Result<Placement, Outcome> {
+    let start = match (head, fence) {
+        (None, Some(Seq::ZERO)) => Head { seq: Seq::ZERO, fence: Seq::ZERO.next() },
+        (None, _) => return Err(Outcome::FenceMoved(Seq::ZERO)),
+        (Some(head), Some(fence)) if fence != head.fence => return Err(Outcome::FenceMoved(head.fence)),
+        (Some(head), _) => head,
+    };
+    let mut end = start;
+    for record in records {
+        end.seq = end.seq.next();
+        if record.moves_fence {
+            end.fence = end.seq;
+        }
+    }
+    Ok(Placement { first: start.seq.next(), head: end })
+}
+
+/// Decides which event is the last of a page.
+#[derive(Debug)]
+pub(super) struct PageFill {
+    page: Page,
+    events: usize,
+    bytes: usize,
+}
+
+impl PageFill {
+    /// An empty page.
+    pub(super) fn new(page: Page) -> Self {
+        Self { page, events: 0, bytes: 0 }
+    }
+
+    /// Whether an event of `public` bytes still belongs to the page; the first always does, or a reader could
+    /// never get past it.
+    pub(super) fn takes(&mut self, public: usize) -> bool {
+        let bytes = self.bytes.saturating_add(public);
+        if self.events > 0 && (self.events >= self.page.events || bytes > self.page.bytes) {
+            return false;
+        }
+        self.events += 1;
+        self.bytes = bytes;
+        true
+    }
+}
+
+/// The id of the first of these records; [`check`] has seen to it that there is one.
+pub(super) fn first_id(records: &[NewRecord]) -> EventId {
+    records.first().map_or(EventId(Uuid::nil()), |record| record.event_id)
+}

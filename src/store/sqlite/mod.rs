@@ -1,0 +1,214 @@
+//! The default store: one SQLite file with a write-ahead log, used by one server.
+//!
+//! Writes go through one thread that commits whatever waits in one transaction ([`writer`]); reads go through a few
+//! connections of their own ([`reader`]). An acknowledged event is on disk, or with `durability: os` in the hands of
+//! the operating system. When the disk is full or fails, calls fail with [`ErrorKind::Unavailable`], nothing is
+//! acknowledged, and later calls work again as soon as the disk does. The file may be read, but not written, by other
+//! programs beside the running server.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+};
+
+use async_trait::async_trait;
+use tokio::{sync::mpsc, task};
+use uuid::Uuid;
+
+use crate::{
+    clock::Timestamp,
+    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    store::{
+        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
+        Snapshot, Store,
+        config::StoreConfig,
+        rules,
+        sqlite::{
+            failure::{NAME, closed, error},
+            job::{Job, Waiting},
+            reader::Readers,
+        },
+    },
+};
+
+mod failure;
+mod file;
+mod group;
+mod job;
+mod known;
+mod queries;
+mod reader;
+mod rows;
+mod schema;
+mod writer;
+
+/// How many idempotency keys one transaction forgets, so that appends need not wait long behind it.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
+
+/// A store in one file. To be closed with [`Store::close`]; a store that is only dropped finishes its writing and lets
+/// go of the file a little later.
+#[derive(Debug)]
+pub struct SqliteStore {
+    jobs: mpsc::Sender<Job>,
+    readers: Readers,
+    closed: AtomicBool,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteStore {
+    /// Opens the file of `config`, or creates it with its directory. Blocks.
+    ///
+    /// Every refusal is [`ErrorKind::Unusable`] or [`ErrorKind::Corrupt`] and says what an operator can do: a file
+    /// that is another server's, no database, another program's, of a newer build, read-only or damaged. Only a full
+    /// or failing disk is [`ErrorKind::Unavailable`].
+    pub fn open(config: &StoreConfig) -> Result<Self, Error> {
+        let file::Opened { path, connection, lock } = file::open(config)?;
+        let readers = Readers::open(path)?;
+        let (jobs, thread) = writer::start(connection, lock)?;
+        Ok(Self { jobs, readers, closed: AtomicBool::new(false), writer: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a job to the writer and waits until it is committed. Waits to be let in while the queue is full: the
+    /// caller is a room, and its members are the ones to slow down.
+    async fn write<T>(&self, job: impl FnOnce(Waiting<T>) -> Job) -> Result<T, Error> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(closed());
+        }
+        self.hand_over(job).await
+    }
+
+    async fn hand_over<T>(&self, job: impl FnOnce(Waiting<T>) -> Job) -> Result<T, Error> {
+        let (waiting, answered) = Waiting::new();
+        self.jobs.send(job(waiting)).await.map_err(|_| self.gone())?;
+        answered.await.unwrap_or_else(|_| Err(self.gone()))
+    }
+
+    /// Why there is no writer any more.
+    fn gone(&self) -> Error {
+        if self.closed.load(Ordering::SeqCst) {
+            closed()
+        } else {
+            error(ErrorKind::Unavailable, "has lost its writer: restart the server")
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
+        rules::check(NAME, &appends)?;
+        let room = room.clone();
+        self.write(|waiting| Job::Append { room, appends, waiting }).await
+    }
+
+    async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {
+        let room = room.clone();
+        self.readers.ask(move |connection| queries::head(connection, &room)).await
+    }
+
+    async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
+        let room = room.clone();
+        self.readers.ask(move |connection| queries::read(connection, &room, after, page)).await
+    }
+
+    async fn messages(
+        &self,
+        room: &RoomId,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Record>, Error> {
+        let room = room.clone();
+        self.readers.ask(move |connection| queries::messages(connection, &room, direction, limit)).await
+    }
+
+    async fn about(&self, room: &RoomId, subjects: &[Uuid]) -> Result<Vec<Record>, Error> {
+        let (room, subjects) = (room.clone(), subjects.to_vec());
+        self.readers.ask(move |connection| queries::about(connection, &room, subjects)).await
+    }
+
+    async fn unread(&self, room: &RoomId, reader: &UserId, after: Seq, cap: u32) -> Result<u32, Error> {
+        let (room, reader) = (room.clone(), reader.clone());
+        self.readers.ask(move |connection| queries::unread(connection, &room, &reader, after, cap)).await
+    }
+
+    async fn request(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        request_id: &RequestId,
+    ) -> Result<Option<(Receipt, u64)>, Error> {
+        let (room, sender, request_id) = (room.clone(), sender.clone(), request_id.clone());
+        self.readers.ask(move |connection| queries::request(connection, &room, &sender, &request_id)).await
+    }
+
+    async fn forget_requests(&self, before: Timestamp) -> Result<u64, Error> {
+        let limit = FORGOTTEN_AT_ONCE;
+        let mut forgotten = 0;
+        loop {
+            let portion = self.write(|waiting| Job::Forget { before, limit, waiting }).await?;
+            forgotten += portion;
+            if portion < u64::from(limit) {
+                return Ok(forgotten);
+            }
+        }
+    }
+
+    async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error> {
+        let room = room.clone();
+        self.readers.ask(move |connection| queries::snapshot(connection, &room)).await
+    }
+
+    async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error> {
+        let room = room.clone();
+        self.write(|waiting| Job::Snapshot { room, snapshot, waiting }).await
+    }
+
+    async fn advance_cursor(&self, room: &RoomId, user: &UserId, to: Seq) -> Result<Seq, Error> {
+        let (room, user) = (room.clone(), user.clone());
+        self.write(|waiting| Job::Cursor { room, user, to, waiting }).await
+    }
+
+    async fn cursor(&self, room: &RoomId, user: &UserId) -> Result<Seq, Error> {
+        let (room, user) = (room.clone(), user.clone());
+        self.readers.ask(move |connection| queries::cursor(connection, &room, &user)).await
+    }
+
+    async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
+        self.readers.ask(move |connection| queries::list_rooms(connection, &filter, before, limit)).await
+    }
+
+    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+        self.readers.ask(|connection| queries::open_runs(connection)).await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.write(|waiting| Job::Check { waiting }).await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.closed.store(true, Ordering::SeqCst);
+        self.readers.close().await;
+        // Refused if it is closed already; then only the thread's end is waited for.
+        let _ = self.hand_over(|waiting| Job::Close { waiting }).await;
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            // A writer that panicked outside of a transaction has told everybody by going away.
+            let _ = task::spawn_blocking(move || writer.join()).await;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

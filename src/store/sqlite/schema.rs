@@ -1,0 +1,180 @@
+//! The tables, and how a file of an earlier version becomes one of this version.
+//!
+//! `user_version` counts the steps a file has had. A step is never changed once it was released: a new one is
+//! added. A file with more steps than this build knows is refused and left as it is.
+//!
+//! Why the tables are as they are: events go into a rowid table in the order they come, so that only the index is
+//! written at random places; rooms are small integers in every index; each question of [`crate::store::Store`] has
+//! one index that answers it.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::store::{
+    Error, ErrorKind,
+    sqlite::failure::{error, failed},
+};
+
+/// "SALO": tells a file of this store from another program's database.
+const APPLICATION_ID: i64 = 0x5341_4C4F;
+
+/// The steps, oldest first.
+const STEPS: [&str; 1] = [FIRST];
+
+const FIRST: &str = "
+CREATE TABLE rooms (
+    rid        INTEGER PRIMARY KEY,
+    id         TEXT    NOT NULL UNIQUE,
+    head       INTEGER NOT NULL,
+    fence      INTEGER NOT NULL,
+    visibility INTEGER NOT NULL,
+    created_by TEXT
+) STRICT;
+CREATE INDEX rooms_listed ON rooms (visibility);
+CREATE INDEX rooms_created ON rooms (created_by) WHERE created_by IS NOT NULL;
+
+CREATE TABLE events (
+    gid      INTEGER PRIMARY KEY,
+    room     INTEGER NOT NULL,
+    seq      INTEGER NOT NULL,
+    kind     INTEGER NOT NULL,
+    at       INTEGER NOT NULL,
+    event_id BLOB    NOT NULL,
+    sender   TEXT,
+    subject  BLOB,
+    public   BLOB    NOT NULL,
+    private  BLOB    NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX events_place ON events (room, seq);
+CREATE INDEX events_messages ON events (room, seq, sender) WHERE kind = 1;
+CREATE INDEX events_subject ON events (subject) WHERE subject IS NOT NULL;
+
+CREATE TABLE requests (
+    room       INTEGER NOT NULL,
+    sender     TEXT    NOT NULL,
+    request_id TEXT    NOT NULL,
+    first      INTEGER NOT NULL,
+    last       INTEGER NOT NULL,
+    event_id   BLOB    NOT NULL,
+    body_hash  INTEGER NOT NULL,
+    at         INTEGER NOT NULL,
+    PRIMARY KEY (room, sender, request_id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX requests_at ON requests (at);
+
+CREATE TABLE members (
+    user TEXT    NOT NULL,
+    room INTEGER NOT NULL,
+    PRIMARY KEY (user, room)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE runs (
+    room    INTEGER NOT NULL,
+    message BLOB    NOT NULL,
+    PRIMARY KEY (room, message)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE cursors (
+    room INTEGER NOT NULL,
+    user TEXT    NOT NULL,
+    seq  INTEGER NOT NULL,
+    PRIMARY KEY (room, user)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE snapshots (
+    room    INTEGER PRIMARY KEY,
+    seq     INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    state   BLOB    NOT NULL
+) STRICT;
+
+CREATE TABLE probe (
+    filler BLOB NOT NULL
+) STRICT;
+";
+
+/// Refuses a file that this build must not touch. Nothing is written.
+pub(super) fn inspect(connection: &Connection) -> Result<(), Error> {
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let read = || -> rusqlite::Result<_> {
+        Ok((
+            number("PRAGMA application_id")?,
+            number("PRAGMA user_version")?,
+            number("SELECT count(*) FROM sqlite_schema")?,
+        ))
+    };
+    let (application, version, tables) = read().map_err(|source| failed("read its file", source))?;
+    if tables == 0 && application == 0 && version == 0 {
+        return Ok(());
+    }
+    if application != APPLICATION_ID {
+        let what = "found a database of another program: set store.path to another file";
+        return Err(error(ErrorKind::Unusable, what));
+    }
+    if version > newest() {
+        let what = format!(
+            "found a file of schema version {version}, but this build knows versions up to {}: use the newer \
+             build that wrote the file, or set store.path to another file",
+            newest()
+        );
+        return Err(error(ErrorKind::Unusable, what));
+    }
+    Ok(())
+}
+
+/// Brings the file to this build's version, one step and one transaction after the other.
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
+    let apply = |connection: &mut Connection| -> rusqlite::Result<()> {
+        let had: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let missing = (1..).zip(STEPS).filter(|(version, _)| *version > had);
+        for (version, step) in missing {
+            let step_taken = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            step_taken.execute_batch(step)?;
+            step_taken.pragma_update(None, "application_id", APPLICATION_ID)?;
+            step_taken.pragma_update(None, "user_version", version)?;
+            step_taken.commit()?;
+        }
+        Ok(())
+    };
+    apply(connection).map_err(|source| failed("bring its file to this build's version", source))
+}
+
+/// Reads the beginning of each table, so that gross damage is found at the start and not by a user.
+pub(super) fn touch(connection: &Connection) -> Result<(), Error> {
+    let walk = || -> rusqlite::Result<()> {
+        let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+        for name in names.query_map([], |row| row.get::<_, String>(0))? {
+            let any = format!("SELECT EXISTS (SELECT 1 FROM \"{}\" NOT INDEXED)", name?);
+            connection.query_row(&any, [], |_| Ok(()))?;
+        }
+        Ok(())
+    };
+    walk().map_err(|source| failed("read its file", source))
+}
+
+fn newest() -> i64 {
+    i64::try_from(STEPS.len()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_file_gets_every_step_once() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        inspect(&connection).unwrap();
+        migrate(&mut connection).unwrap();
+        migrate(&mut connection).unwrap();
+        inspect(&connection).unwrap();
+        touch(&connection).unwrap();
+    }
+
+    #[test]
+    fn another_programs_database_is_refused() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
+        let refused = inspect(&connection).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Unusable);
+        assert!(refused.what.contains("another program"), "{refused}");
+    }
+}

@@ -1,0 +1,105 @@
+//! What every store must do: each promise of the trait's contract is one case, and each case is run against every
+//! backend. What only one backend promises is beside it.
+
+mod appends;
+mod cancel;
+mod listing;
+mod reads;
+mod repeats;
+mod sqlite;
+mod state;
+mod support;
+
+use std::sync::Arc;
+
+use salon::store::{Store, config::Durability};
+
+/// Runs `case` against a new, empty store, and closes it.
+async fn run<Case, Running>(fresh: support::Fresh, case: Case)
+where
+    Case: FnOnce(Arc<dyn Store>) -> Running,
+    Running: Future<Output = ()>,
+{
+    case(Arc::clone(&fresh.store)).await;
+    fresh.store.close().await.unwrap();
+}
+
+macro_rules! every_backend {
+    ($($part:ident { $($case:ident)+ })+) => {
+        every_backend!(@one memory, support::Fresh::memory(), $($part { $($case)+ })+);
+        every_backend!(@one sqlite_fsync, support::Fresh::sqlite(Durability::Fsync), $($part { $($case)+ })+);
+        every_backend!(@one sqlite_os, support::Fresh::sqlite(Durability::Os), $($part { $($case)+ })+);
+    };
+    (@one $backend:ident, $fresh:expr, $($part:ident { $($case:ident)+ })+) => {
+        mod $backend {
+            use super::*;
+            $(mod $part {
+                use super::*;
+                $(
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                    async fn $case() {
+                        run($fresh, super::super::$part::$case).await;
+                    }
+                )+
+            })+
+        }
+    };
+}
+
+every_backend! {
+    appends {
+        a_refused_append_leaves_nothing
+        an_append_brings_all_of_its_parts
+        appends_of_one_call_are_carried_out_each_for_itself
+        positions_have_no_holes_with_64_appenders_to_one_room
+        positions_have_no_holes_over_many_rooms
+        the_fence_moves_with_the_records_that_move_it
+        an_append_with_a_fence_needs_that_fence
+        of_many_appends_with_one_fence_one_wins
+        a_room_is_created_once
+        a_creation_moves_the_fence_whatever_it_says
+        an_unknown_room_takes_no_append
+        an_append_of_nothing_is_refused
+    }
+    repeats {
+        a_repeat_gets_the_first_receipt
+        a_repeat_is_known_before_the_fence_is_looked_at
+        a_hundred_repeats_at_once_append_once
+        a_repeat_within_one_call_appends_once
+        a_request_id_for_another_body_is_reused
+        a_request_id_belongs_to_one_sender_in_one_room
+        a_refused_append_does_not_use_up_its_request_id
+        old_requests_are_forgotten_and_young_ones_kept
+        many_requests_are_forgotten_at_once
+    }
+    reads {
+        a_record_comes_back_as_it_was
+        an_unknown_room_reads_as_nothing
+        a_page_ends_at_its_number_of_events
+        a_page_ends_at_its_bytes_but_has_one_event
+        messages_are_paged_both_ways_in_ascending_order
+        subjects_are_read_in_order_and_never_from_another_room
+        unread_counts_others_messages_up_to_the_cap
+        what_was_appended_is_seen_by_the_next_read
+    }
+    state {
+        a_cursor_only_moves_forward
+        a_cursor_moved_by_many_ends_at_the_furthest
+        a_later_snapshot_wins
+        an_unknown_room_keeps_neither_cursor_nor_snapshot
+        a_store_that_works_says_so
+        a_closed_store_answers_nothing
+    }
+    listing {
+        public_rooms_are_listed_newest_first
+        private_rooms_are_listed_to_members_and_creators
+        a_member_who_left_is_not_listed_the_room
+        a_room_changes_its_list_with_its_visibility
+        lists_are_paged_without_a_page_too_many
+        runs_are_open_from_start_to_end
+    }
+    cancel {
+        a_dropped_append_is_whole_or_absent
+        a_dropped_read_harms_nobody
+    }
+}
