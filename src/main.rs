@@ -1,1 +1,178 @@
-fn main() {}
+//! The binary: arguments, configuration, telemetry, then the server or a client command.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use clap::{CommandFactory as _, Parser as _};
+use salon::{
+    cli::{
+        args::{self, Args, Command},
+        chat::{self, ChatOptions},
+        completions,
+        exit::Exit,
+        health::{self, HealthOptions},
+        log::{self, LogOptions},
+        rooms::{self, RoomsOptions},
+    },
+    config::{self, AuthMode, Config, Loaded},
+    server::{self, Parts, Server},
+    telemetry,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How long `salon chat` waits for answers after its input has ended.
+const CHAT_WAIT: Duration = Duration::from_secs(60);
+/// Rooms that `salon rooms` prints; 0: all.
+const ALL: u32 = 0;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let file = args.config.clone();
+    let result = match args.into_command() {
+        Command::Serve => serve_command(file.as_deref()),
+        Command::Config => config_command(file.as_deref()),
+        Command::Completions { shell } => {
+            completions::write(shell, &mut io::stdout()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
+        }
+        command => client_command(command),
+    };
+    result.unwrap_or_else(|error| {
+        let _ = writeln!(io::stderr(), "salon: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// The configuration, or its problems on standard error and the code that says so.
+fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
+    config::load(file, Path::new("."), env::vars_os()).map_err(|error| {
+        let error = anyhow::Error::new(error);
+        let _ = writeln!(io::stderr(), "salon: {error:#}");
+        ExitCode::from(config::EXIT_CODE)
+    })
+}
+
+fn config_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    match load(file) {
+        Ok(loaded) => {
+            io::stdout().write_all(config::show(&loaded).as_bytes())?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(code) => Ok(code),
+    }
+}
+
+fn serve_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = match load(file) {
+        Ok(loaded) => loaded.config,
+        Err(code) => return Ok(code),
+    };
+    telemetry::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(serve(config))?;
+    // A provider that hangs in a blocking call must not hold up the end.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
+    // The port is taken before any work is done, so that a second server fails at once.
+    let listener = server::bind(&config).await?;
+    let parts = Parts::open(&config)?;
+    let provider = parts.providers.default.name().to_owned();
+    let server = Server::start(&config, parts, listener).await?;
+    greet(&config, &server, &provider);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::select! {
+        () = server.shutdown(config.limits.drain) => {}
+        // A second signal means now.
+        _ = terminate.recv() => tracing::warn!("ended at once, by a second signal"),
+        _ = interrupt.recv() => tracing::warn!("ended at once, by a second signal"),
+    }
+    Ok(())
+}
+
+/// Says where it listens, and how to join.
+fn greet(config: &Config, server: &Server, provider: &str) {
+    let Some(address) = server.address() else {
+        return;
+    };
+    tracing::info!(%address, store = ?config.store.kind, llm = provider, "listening");
+    if config.auth.mode == AuthMode::Open {
+        tracing::info!("auth.mode is open: users are who they say they are, and nothing is encrypted");
+    }
+    let here = format!("http://{address}");
+    let option = if here == args::DEFAULT_SERVER { String::new() } else { format!(" --server {here}") };
+    let _ = writeln!(
+        io::stdout(),
+        "listening on {here}\n\nJoin a room from another terminal:\n\n    salon chat lobby --create{option}\n"
+    );
+}
+
+fn client_command(command: Command) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut out = io::stdout();
+    let result = runtime.block_on(async {
+        Ok::<Exit, anyhow::Error>(match command {
+            Command::Chat(chat) => chat::run(chat_options(chat)).await?,
+            Command::Rooms(args) => {
+                let options =
+                    RoomsOptions { server: args.server.url, user: args.user.id, json: args.json, limit: ALL };
+                rooms::run(options, &mut out).await?
+            }
+            Command::Log(args) => {
+                let limit = args.limit.unwrap_or_default();
+                let options = LogOptions {
+                    server: args.server.url,
+                    room: args.room,
+                    after: args.after,
+                    limit,
+                    user: args.user.id,
+                };
+                log::run(options, &mut out).await?
+            }
+            Command::Health(args) => {
+                let options =
+                    HealthOptions { server: args.server.url, service: args.service, timeout: args.timeout };
+                health::run(options, &mut out).await?
+            }
+            Command::Serve | Command::Config | Command::Completions { .. } => {
+                Args::command().print_help()?;
+                Exit::Failure
+            }
+        })
+    });
+    runtime.shutdown_background();
+    Ok(result?.into())
+}
+
+fn chat_options(chat: args::Chat) -> ChatOptions {
+    ChatOptions {
+        server: chat.server.url,
+        room: chat.room,
+        user: chat.user.id.unwrap_or_else(machine_user),
+        name: chat.name,
+        create: chat.create,
+        color: chat::style::ColorChoice::Auto,
+        resume_after: None,
+        wait: CHAT_WAIT,
+    }
+}
+
+/// Who somebody is on this machine.
+fn machine_user() -> String {
+    ["USER", "LOGNAME", "USERNAME"]
+        .iter()
+        .find_map(|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        .unwrap_or_else(|| "guest".to_owned())
+}

@@ -97,6 +97,7 @@ impl Checks<'_> {
             "must be an IP address (IPv6 without brackets) or a host name, without a port",
             "write for example `127.0.0.1` or `::1`",
         );
+        self.count("grpc.max_connections", grpc.max_connections, 1..=10_000_000);
         self.count("grpc.max_streams_per_connection", grpc.max_streams_per_connection, 1..=100_000);
         self.size("grpc.send_buffer", grpc.send_buffer, 16 * KIB..=4 * MIB);
         self.time("grpc.handshake_timeout", grpc.handshake_timeout, 100 * MS..=5 * MINUTE);

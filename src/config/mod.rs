@@ -60,6 +60,9 @@ pub struct Grpc {
     /// The port to listen on; 0 takes any free one.
     #[serde(deserialize_with = "units::whole")]
     pub port: u16,
+    /// Connections open at the same time; more wait in the system's backlog.
+    #[serde(deserialize_with = "units::whole")]
+    pub max_connections: usize,
     /// Streams and calls open at the same time on one connection.
     #[serde(deserialize_with = "units::whole")]
     pub max_streams_per_connection: u32,
@@ -82,6 +85,7 @@ impl Default for Grpc {
         Self {
             host: "127.0.0.1".into(),
             port: 50052,
+            max_connections: 65_536,
             max_streams_per_connection: 200,
             send_buffer: 64 << 10,
             handshake_timeout: Duration::from_secs(10),

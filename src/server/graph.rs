@@ -22,7 +22,10 @@ use crate::{
         Services, SessionLimits,
         rates::{Rate, Rates},
     },
-    store::{Durability, Store, StoreConfig, StoreKind},
+    store::{
+        Store,
+        config::{Durability, StoreConfig, StoreKind},
+    },
 };
 
 /// Commands that wait for one room.
@@ -54,13 +57,8 @@ pub fn build(
     draining: CancellationToken,
 ) -> Graph {
     let tasks = TaskTracker::new();
-    let registry = HandlerRegistry::start(
-        Arc::clone(&store),
-        bus,
-        registry_limits(config),
-        tasks.clone(),
-        stop.clone(),
-    );
+    let registry =
+        HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let dispatcher = LlmDispatcher::start(&rooms, providers, dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
@@ -70,6 +68,10 @@ pub fn build(
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
     Graph { rooms, services: Arc::new(services), tasks }
+}
+
+fn count(n: u32) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// Zero is refused by the configuration.
@@ -131,8 +133,8 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         history_messages: config.llm.history_messages,
         max_tokens: config.llm.max_tokens,
         chain_depth: config.llm.chain_depth,
-        tool_rounds: config.llm.tool_rounds,
-        tool_calls: config.llm.tool_calls,
+        tool_rounds: count(config.llm.tool_rounds),
+        tool_calls: count(config.llm.tool_calls),
     }
 }
 
@@ -151,7 +153,7 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
 /// How much unary calls give at most.
 pub fn api_limits(config: &Config) -> ApiLimits {
     ApiLimits {
-        history_page: config.limits.history_page,
+        history_page: count(config.limits.history_page),
         participants_shown: config.limits.participants_shown,
     }
 }
@@ -168,7 +170,7 @@ pub fn store_config(config: &Config) -> StoreConfig {
             crate::config::Durability::Fsync => Durability::Fsync,
             crate::config::Durability::Os => Durability::Os,
         },
-        max_bytes: config.store.max_bytes,
+        max_bytes: config.store.max_bytes.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)),
     }
 }
 
@@ -182,7 +184,9 @@ pub fn providers(config: &Config) -> Result<Providers, OpenError> {
             Some(config) => {
                 by_name.insert(name.clone(), open(name, &config)?);
             }
-            None => tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out"),
+            None => {
+                tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out")
+            }
         }
     }
     let wanted = if by_name.contains_key(&settings.default) {

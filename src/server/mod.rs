@@ -44,7 +44,9 @@ pub enum Error {
     #[error("cannot open a provider of answers")]
     Provider(#[source] OpenError),
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}; is another server running there? grpc.port (GRPC_PORT) chooses another port")]
+    #[error(
+        "cannot listen on {address}; is another server running there? grpc.port (GRPC_PORT) chooses another port"
+    )]
     Listen {
         /// What was asked for.
         address: String,
@@ -136,7 +138,8 @@ impl Server {
             &stop,
             draining.clone(),
         );
-        let orphans = graph.rooms.close_orphans().await.map_err(|rejection| Error::Recovery(rejection.message))?;
+        let orphans =
+            graph.rooms.close_orphans().await.map_err(|rejection| Error::Recovery(rejection.message))?;
         if orphans > 0 {
             tracing::info!(orphans, "closed answers that were open when the server ended");
         }
@@ -161,7 +164,13 @@ impl Server {
         Ok(server)
     }
 
-    async fn start_tasks(&self, config: &Config, routes: Routes, listener: TcpListener, clock: Arc<dyn Clock>) {
+    async fn start_tasks(
+        &self,
+        config: &Config,
+        routes: Routes,
+        listener: TcpListener,
+        clock: Arc<dyn Clock>,
+    ) {
         let serving = serve(
             listener,
             routes,
@@ -218,7 +227,10 @@ impl Server {
             tracing::warn!(sessions = self.sessions.len(), "sessions did not end in time");
         }
         if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
-            tracing::warn!(connections = self.connections.len(), "connections were cut: their clients did not read");
+            tracing::warn!(
+                connections = self.connections.len(),
+                "connections were cut: their clients did not read"
+            );
         }
         self.abort.cancel();
         self.connections.wait().await;

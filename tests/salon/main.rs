@@ -9,9 +9,9 @@
     reason = "tests"
 )]
 
+mod cli_client;
 mod configuration;
 mod domain_properties;
 mod fake_openai;
 mod providers;
-mod cli_client;
 mod store_conformance;
