@@ -14,8 +14,8 @@ import {
 
 // The server's grace for a drain is 25 seconds; leaving takes longer only when it hangs.
 const DRAIN_TIMEOUT_MS = 30_000;
-// At the offline provider's pace this takes half a minute to repeat or to answer: long enough to be interrupted.
-const LONG_TEXT = Array.from({ length: 1500 }, (_, number) => `word-${number}`).join(" ");
+// An answer of the offline provider takes most of a second: an interrupt may come late, but not every time.
+const INTERRUPTS = 5;
 
 const address = process.env.SALON_ADDRESS;
 const insecure = grpc.credentials.createInsecure();
@@ -297,24 +297,32 @@ step("a mention is answered: thinking, chunks without a gap, the same text as a 
   await at.bob.expect("message_received", (e) => e.body.message.message_id === thinking.message_id);
 });
 
-step("interrupt: a running answer ends at once and what had come is kept", async () => {
-  const ack = await at.ann.done({ message: { content: `@ada ${LONG_TEXT}` } });
+// Has an answer begun, interrupts it, and gives its `llm_done` and how long that took to come.
+async function interruptOne() {
+  const ack = await at.ann.done({ message: { content: "@ada tell me all that you know" } });
   await both("message_received", (e) => e.seq === ack.seq);
   const ofIt = (e) => e.body.reply_to === ack.event_id;
-  await Promise.all([at.ann.expect("llm_chunk", ofIt), at.bob.expect("llm_chunk", ofIt)]);
+  await at.bob.expect("llm_chunk", ofIt);
   const began = performance.now();
   await at.bob.done({ interrupt: { llm_id: "ada" } });
-  const done = (await at.bob.expect("llm_done", ofIt)).body;
-  const took = performance.now() - began;
+  const done = (await both("llm_done", ofIt)).body;
+  return { done, took: performance.now() - began };
+}
+
+step("interrupt: a running answer ends at once and what had come is kept", async () => {
+  let [done, took] = [null, 0];
+  for (let attempt = 0; attempt < INTERRUPTS; attempt += 1) {
+    ({ done, took } = await interruptOne());
+    if (done.reason !== "LLM_DONE_REASON_COMPLETED") break;
+  }
   equal(done.reason, "LLM_DONE_REASON_INTERRUPTED", "how it ended");
   check(took < 2000, "the answer went on for milliseconds:", took);
   const isKept = (e) => e.body.message.message_id === done.message_id;
-  const kept = (await at.bob.expect("message_received", isKept)).body.message;
+  const kept = (await both("message_received", isKept)).body.message;
   check(kept.partial && kept.content, "the partial text was not kept");
   const chunks = at.bob.all.filter((e) => e.kind === "llm_chunk" && e.body.message_id === done.message_id);
   const streamed = chunks.map((e) => e.body.content).join("");
   check(kept.content.startsWith(streamed), "the kept text is not what was streamed");
-  await at.ann.expect("llm_done", (e) => e.body.message_id === done.message_id);
 });
 
 // Creates a poll, waits until the LLM has voted by itself, and gives the poll and the LLM's vote.

@@ -141,14 +141,15 @@ def _():
     equal(page.messages[0].content, "".join(c.content for c in chunks), "its text")
 
 
-@step("interrupt by llm_id alone")
+@step("interrupt by llm_id alone: the answer ends with what had come")
 def _():
-    text = "@ada " + " ".join(f"word-{number}" for number in range(1500))
-    asked = say(at.ann, text)
+    asked = say(at.ann, "@ada tell me all that you know")
     at.ann.expect("llm_chunk", lambda e: e.body.reply_to == asked.message_id)
     at.bob.send(interrupt=pb.InterruptLLM(llm_id="ada"))
-    at.ann.drop("llm_done")
-    both("llm_done", lambda e: e.body.llm_id == "ada")
+    done = both("llm_done", lambda e: e.body.llm_id == "ada")
+    check(done.message_id, "llm_done does not say which answer")
+    page = rooms.LoadHistory(pb.LoadHistoryRequest(room_id=at.room_id, limit=1), timeout=TIMEOUT)
+    equal(page.messages[0].message_id, done.message_id, "the newest message")
 
 
 @step("polls: INVALID_POLL for one option; created, voted by option, closed")
