@@ -1,0 +1,34 @@
+# The steps of .ci/run by name: what passes here passes there. `just` alone runs everything.
+
+all:
+    .ci/run
+
+fmt:
+    .ci/run fmt
+
+proto:
+    .ci/run proto
+
+deny:
+    .ci/run deny
+
+clippy:
+    .ci/run clippy
+
+doc:
+    .ci/run doc
+
+test:
+    .ci/run test
+
+python:
+    .ci/run python
+
+original:
+    .ci/run original
+
+node:
+    .ci/run node
+
+grpcurl:
+    .ci/run grpcurl
