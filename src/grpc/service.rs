@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     rooms::Rooms,
     store::{Direction, Page, Record, RoomFilter},
     wire::{
-        command, frame,
+        command, decode,
         model::{member_to_pb, message_to_pb, poll_to_pb, room_info},
         pb::room::v1::{self as pb, room_service_server::RoomService},
     },
@@ -227,7 +226,7 @@ impl Reading {
             return Ok(None);
         };
         self.after = record.seq;
-        let event = pb::ServerEvent::decode(frame::with_seq(&record.public, record.seq))
+        let event = decode::public(record.seq, &record.public)
             .map_err(|_| Status::data_loss(format!("the event at {} cannot be read", record.seq)))?;
         Ok(Some(pb::ReadLogResponse { event: Some(event) }))
     }

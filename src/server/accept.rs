@@ -13,6 +13,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
 };
@@ -96,6 +97,16 @@ async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits,
             return;
         }
     }
+    serve_io(stream, routes, limits, stop).await;
+}
+
+/// Serves one connection until it ends; with `stop` it is asked to.
+pub async fn serve_io(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    routes: Routes,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
     let service = routes.map_request(|request: Request<Incoming>| request.map(Body::new));
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -103,7 +114,7 @@ async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits,
         .max_send_buf_size(limits.send_buffer)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

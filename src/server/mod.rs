@@ -10,7 +10,11 @@ pub mod graph;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
@@ -26,7 +30,7 @@ use crate::{
     },
     llm::open::OpenError,
     server::{
-        accept::serve,
+        accept::{ConnectionLimits, serve, serve_io},
         graph::{Graph, api_limits, connection_limits, providers, store_config},
     },
     session::rates::FORGET_INTERVAL,
@@ -122,11 +126,19 @@ pub struct Server {
     stop: CancellationToken,
     abort: CancellationToken,
     address: Option<SocketAddr>,
+    routes: Routes,
+    limits: ConnectionLimits,
 }
 
 impl Server {
-    /// Recovers what a crash has left, then serves on `listener`.
-    pub async fn start(config: &Config, parts: Parts, listener: TcpListener) -> Result<Self, Error> {
+    /// Recovers what a crash has left, then serves on `listener`; without one, only what
+    /// [`Server::serve_connection`] is given.
+    pub async fn start(
+        config: &Config,
+        parts: Parts,
+        listener: impl Into<Option<TcpListener>>,
+    ) -> Result<Self, Error> {
+        let listener: Option<TcpListener> = listener.into();
         let (stop, draining) = (CancellationToken::new(), CancellationToken::new());
         let Parts { store, bus, providers, clock } = parts;
         let graph = graph::build(
@@ -148,7 +160,7 @@ impl Server {
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(door)?;
         let server = Self {
-            address: listener.local_addr().ok(),
+            address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
             store,
             health,
@@ -159,27 +171,33 @@ impl Server {
             draining,
             stop,
             abort: CancellationToken::new(),
+            routes,
+            limits: connection_limits(config),
         };
-        server.start_tasks(config, routes, listener, clock).await;
+        if let Some(listener) = listener {
+            server.listen(listener);
+        }
+        server.start_tasks(config, clock).await;
         Ok(server)
     }
 
-    async fn start_tasks(
-        &self,
-        config: &Config,
-        routes: Routes,
-        listener: TcpListener,
-        clock: Arc<dyn Clock>,
-    ) {
-        let serving = serve(
-            listener,
-            routes,
-            connection_limits(config),
-            self.connections.clone(),
-            self.stop_accepting.clone(),
-            self.abort.clone(),
-        );
+    fn listen(&self, listener: TcpListener) {
+        let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
+        let serving =
+            serve(listener, self.routes.clone(), self.limits, self.connections.clone(), stop, abort);
         self.tasks.spawn(serving);
+    }
+
+    /// Serves one connection that somebody else has accepted.
+    pub fn serve_connection(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let (routes, limits) = (self.routes.clone().prepare(), self.limits);
+        let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
+        self.connections.spawn(async move {
+            abort.run_until_cancelled(serve_io(io, routes, limits, stop)).await;
+        });
+    }
+
+    async fn start_tasks(&self, config: &Config, clock: Arc<dyn Clock>) {
         report_health(&self.health, self.store.check().await.is_ok()).await;
         let (store, health, stop) = (Arc::clone(&self.store), self.health.clone(), self.draining.clone());
         self.tasks.spawn(async move {

@@ -33,6 +33,12 @@ pub fn event(seq: Seq, public: &[u8], private: &[u8]) -> Result<Recorded, Corrup
     Ok(Recorded { seq, event_id, at, event: payload_to_event(payload, private)? })
 }
 
+/// What everybody may see of a stored event, at its position.
+pub fn public(seq: Seq, public: &[u8]) -> Result<pb::ServerEvent, Corrupt> {
+    let event = pb::ServerEvent::decode(public).map_err(|e| Corrupt::new("event", e))?;
+    Ok(pb::ServerEvent { seq: seq.0, ..event })
+}
+
 fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Event, Corrupt> {
     Ok(match payload {
         Payload::RoomUpdated(updated) => room_updated(updated, &private)?,

@@ -42,14 +42,6 @@ pub fn put_stored(out: &mut BytesMut, stored: &[u8], seq: Seq) {
     put_seq(out, seq);
 }
 
-/// A stored event at its position, not framed: what a protobuf decoder reads.
-pub fn with_seq(stored: &[u8], seq: Seq) -> Bytes {
-    let mut out = BytesMut::with_capacity(stored.len() + seq_len(seq));
-    out.put_slice(stored);
-    put_seq(&mut out, seq);
-    out.freeze()
-}
-
 /// How many bytes [`put_stored`] appends.
 pub fn stored_len(stored: &[u8], seq: Seq) -> usize {
     PREFIX + stored.len() + seq_len(seq)

@@ -13,5 +13,7 @@ mod cli_client;
 mod configuration;
 mod domain_properties;
 mod fake_openai;
+mod harness;
 mod providers;
 mod store_conformance;
+mod sessions;

@@ -198,7 +198,7 @@ step("reply_to: a message of the room, and nothing else", async () => {
   const event = await both("message_received", (e) => e.seq === ack.seq);
   equal(event.body.message.reply_to, at.first.event_id, "reply_to");
   await at.bob.denied("not_found", { message: { content: "?", reply_to: randomUUID() } });
-  await at.bob.denied("invalid_argument", { message: { content: "?", reply_to: "not an id" } });
+  await at.bob.denied("not_found", { message: { content: "?", reply_to: "not an id" } });
 });
 
 step("edit: by the author only", async () => {

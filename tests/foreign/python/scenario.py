@@ -235,7 +235,7 @@ def _():
     event = both("message_received", lambda e: e.seq == ack.seq)
     equal(event.body.message.reply_to, at.first.event_id, "reply_to")
     at.bob.denied("not_found", message=pb.SendMessage(content="?", reply_to=str(uuid.uuid4())))
-    at.bob.denied("invalid_argument", message=pb.SendMessage(content="?", reply_to="not an id"))
+    at.bob.denied("not_found", message=pb.SendMessage(content="?", reply_to="not an id"))
 
 
 @step("edit: by the author only")

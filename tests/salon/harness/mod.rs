@@ -1,0 +1,180 @@
+//! A whole server in this process, and clients that talk to it over real gRPC.
+//!
+//! Nothing here sleeps until something works: every wait is for an event, with a deadline that only a fault reaches.
+#![allow(dead_code, reason = "not every test uses every helper")]
+
+pub mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use salon::{
+    bus::{Bus, local::LocalBus},
+    clock::{Clock, SystemClock},
+    config::Config,
+    dispatch::Providers,
+    llm::{Provider, offline::OfflineProvider},
+    server::{Parts, Server},
+    store::{Store, memory::MemoryStore},
+    wire::pb::room::v1::{self as pb, room_service_client::RoomServiceClient},
+};
+use tokio::net::TcpListener;
+use tonic::transport::{Channel, Endpoint};
+
+pub use session::Session;
+
+/// What only a fault reaches.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// How a test's server is built; the defaults are the shipped ones with a store in memory.
+pub struct Setup {
+    pub config: Config,
+    pub store: Arc<dyn Store>,
+    pub bus: Arc<dyn Bus>,
+    pub provider: Arc<dyn Provider>,
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let mut config = Config::default();
+        // Tests talk faster than people; what is limited is tested where the limit is.
+        config.limits.messages_per_second = 1_000_000;
+        config.limits.messages_burst = 1_000_000;
+        config.limits.transients_per_second = 1_000_000;
+        config.limits.transients_burst = 1_000_000;
+        config.limits.drain = Duration::from_secs(5);
+        Self {
+            config,
+            store: Arc::new(MemoryStore::new()),
+            bus: Arc::new(LocalBus::default()),
+            provider: Arc::new(OfflineProvider::with_pause("offline", Duration::ZERO)),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl Setup {
+    /// Changes the configuration.
+    pub fn config(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Answers come from here.
+    pub fn provider(mut self, provider: impl Provider) -> Self {
+        self.provider = Arc::new(provider);
+        self
+    }
+
+    /// Logs are kept here.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = store;
+        self
+    }
+
+    /// Nodes hint to one another like this.
+    pub fn bus(mut self, bus: impl Bus) -> Self {
+        self.bus = Arc::new(bus);
+        self
+    }
+
+    fn parts(&self) -> Parts {
+        let by_name = [(self.provider.name().to_owned(), Arc::clone(&self.provider))].into();
+        Parts {
+            store: Arc::clone(&self.store),
+            bus: Arc::clone(&self.bus),
+            providers: Providers { by_name, default: Arc::clone(&self.provider) },
+            clock: Arc::clone(&self.clock),
+        }
+    }
+
+    /// Starts on a free port.
+    pub async fn start(self) -> TestServer {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::start(&self.config, self.parts(), listener).await.unwrap();
+        let url = format!("http://{}", server.address().unwrap());
+        TestServer { server, url, config: self.config }
+    }
+
+    /// Starts without a port: for paused time, which lies over real sockets. See [`TestServer::duplex`].
+    pub async fn start_without_port(self) -> TestServer {
+        let server = Server::start(&self.config, self.parts(), None).await.unwrap();
+        TestServer { server, url: String::new(), config: self.config }
+    }
+}
+
+/// A running server.
+pub struct TestServer {
+    pub server: Server,
+    pub url: String,
+    pub config: Config,
+}
+
+impl TestServer {
+    /// The default server.
+    pub async fn start() -> Self {
+        Setup::default().start().await
+    }
+
+    /// A connection of its own.
+    pub async fn client(&self) -> RoomServiceClient<Channel> {
+        let channel = Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap();
+        RoomServiceClient::new(channel).max_decoding_message_size(64 << 20)
+    }
+
+    /// A connection through memory.
+    pub async fn duplex(&self) -> RoomServiceClient<Channel> {
+        let (ours, theirs) = tokio::io::duplex(1 << 20);
+        self.server.serve_connection(theirs);
+        let mut ours = Some(hyper_util::rt::TokioIo::new(ours));
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let io = ours.take().ok_or_else(|| std::io::Error::other("connected once"));
+            async move { io }
+        });
+        let channel = Endpoint::from_static("http://duplex").connect_with_connector(connector).await.unwrap();
+        RoomServiceClient::new(channel)
+    }
+
+    /// Creates a room whose creator is `admin`, with these LLMs; returns its id.
+    pub async fn room(&self, llms: &[&str]) -> String {
+        self.create(pb::CreateRoomRequest {
+            name: "Test".into(),
+            created_by: "admin".into(),
+            llms: llms.iter().map(|id| llm(id)).collect(),
+            ..Default::default()
+        })
+        .await
+    }
+
+    /// Creates a room.
+    pub async fn create(&self, request: pb::CreateRoomRequest) -> String {
+        self.client().await.create_room(request).await.unwrap().into_inner().room_id
+    }
+
+    /// Joins on a connection of its own, and takes the `room_state`.
+    pub async fn join(&self, room: &str, user: &str) -> Session {
+        Session::join(self.client().await, room, user).await
+    }
+
+    /// The whole log of a room.
+    pub async fn log(&self, room: &str) -> Vec<pb::ServerEvent> {
+        let request = pb::ReadLogRequest { room_id: room.into(), ..Default::default() };
+        let mut stream = self.client().await.read_log(request).await.unwrap().into_inner();
+        let mut events = Vec::new();
+        while let Some(response) = stream.message().await.unwrap() {
+            events.push(response.event.unwrap());
+        }
+        events
+    }
+
+    /// Drains and ends.
+    pub async fn shutdown(self) {
+        let grace = self.config.limits.drain;
+        self.server.shutdown(grace).await;
+    }
+}
+
+/// An LLM whose name is its id.
+pub fn llm(id: &str) -> pb::LlmConfig {
+    pb::LlmConfig { id: id.into(), display_name: id.into(), ..Default::default() }
+}
