@@ -1,7 +1,7 @@
 //! The default store: one SQLite file with a write-ahead log, used by one server.
 //!
-//! Writes go through one thread that commits whatever waits in one transaction ([`writer`]); reads go through a few
-//! connections of their own ([`reader`]). An acknowledged event is on disk, or with `durability: os` in the hands of
+//! Writes go through one thread that commits whatever waits in one transaction (`writer.rs`); reads go through a few
+//! connections of their own (`reader.rs`). An acknowledged event is on disk, or with `durability: os` in the hands of
 //! the operating system. When the disk is full or fails, calls fail with [`ErrorKind::Unavailable`], nothing is
 //! acknowledged, and later calls work again as soon as the disk does. The file may be read, but not written, by other
 //! programs beside the running server.
