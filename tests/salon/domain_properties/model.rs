@@ -71,7 +71,7 @@ impl Model {
                 *reactions = regroup(before, &one, *added);
             }
             Event::PollCreated(_)
-            | Event::PollVoted { .. }
+            | Event::PollVoted(_)
             | Event::VoteRetracted { .. }
             | Event::PollClosed { .. } => self.follow_poll(recorded),
             Event::RunStarted(run) => {
@@ -101,7 +101,7 @@ impl Model {
                 assert_eq!(self.message(poll.message_id).map(|m| m.poll_id), Some(Some(poll.id)));
                 self.polls.push(poll.clone());
             }
-            Event::PollVoted { vote, tallies, ballot_count, anonymous, hidden } => {
+            Event::PollVoted(vote) => {
                 let poll = self.poll_mut(vote.poll_id);
                 assert!(poll.is_open(), "a vote in a closed poll");
                 assert!(
@@ -110,20 +110,16 @@ impl Model {
                 );
                 assert!(vote.ballot.options.contains(&vote.option));
                 assert!(vote.retracted.iter().all(|option| !vote.ballot.options.contains(option)));
-                assert_eq!((*anonymous, *hidden), (poll.anonymous, poll.hide_results));
                 poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
                 let votes = self.votes.entry(vote.poll_id).or_default();
                 votes.retain(|(voter, _)| voter != &vote.voter);
                 votes.push((vote.voter.clone(), vote.ballot.options.clone()));
-                self.recount(vote.poll_id, tallies, *ballot_count);
             }
-            Event::VoteRetracted { poll_id, voter, options, tallies, ballot_count, anonymous, hidden } => {
+            Event::VoteRetracted { poll_id, voter, options } => {
                 let poll = self.poll_mut(*poll_id);
                 assert!(poll.is_open(), "a retraction in a closed poll");
-                assert_eq!((*anonymous, *hidden), (poll.anonymous, poll.hide_results));
                 assert_eq!(poll.ballots.remove(voter).map(|b| b.options).as_ref(), Some(options));
                 self.votes.entry(*poll_id).or_default().retain(|(other, _)| other != voter);
-                self.recount(*poll_id, tallies, *ballot_count);
             }
             Event::PollClosed { poll, .. } => self.close(poll, recorded),
             other => unreachable!("{other:?} is about no poll"),
@@ -141,6 +137,9 @@ impl Model {
         };
         let polls: Vec<_> = self.polls.iter().filter(shown).collect();
         assert!(room.polls.values().eq(polls), "the polls differ from the model's");
+        for poll in room.polls.values() {
+            self.recount(poll);
+        }
     }
 
     fn close(&mut self, closed: &Poll, recorded: &Recorded) {
@@ -148,17 +147,17 @@ impl Model {
         assert!(poll.is_open(), "a poll was closed twice");
         poll.closed_at = Some(recorded.at);
         assert_eq!(poll, closed, "a closed poll carries everything the log said of it");
-        self.recount(closed.id, &closed.tallies(), closed.ballot_count());
+        self.recount(closed);
     }
 
-    fn recount(&self, id: PollId, tallies: &[(OptionId, u32)], ballot_count: u32) {
-        let votes = self.votes.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let poll = self.poll(id).expect("the poll exists");
+    /// What a poll says of its votes, against the votes counted one by one.
+    fn recount(&self, poll: &Poll) {
+        let votes = self.votes.get(&poll.id).map(Vec::as_slice).unwrap_or_default();
         let count = |option: &OptionId| votes.iter().filter(|(_, options)| options.contains(option)).count();
         let counted: Vec<_> =
             poll.options.iter().map(|o| (o.id.clone(), u32::try_from(count(&o.id)).unwrap())).collect();
-        assert_eq!(tallies, counted, "the tallies differ from a recount");
-        assert_eq!(usize::try_from(ballot_count).unwrap(), votes.len());
+        assert_eq!(poll.tallies(), counted, "the tallies differ from a recount");
+        assert_eq!(usize::try_from(poll.ballot_count()).unwrap(), votes.len());
     }
 
     fn message_mut(&mut self, id: MessageId) -> &mut Message {

@@ -202,7 +202,7 @@ fn is_about_polls(event: &Event) -> bool {
     match event {
         Event::MessagePosted(message) => message.poll_id.is_some(),
         Event::PollCreated(_)
-        | Event::PollVoted { .. }
+        | Event::PollVoted(_)
         | Event::VoteRetracted { .. }
         | Event::PollClosed { .. } => true,
         _ => false,
