@@ -10,6 +10,6 @@
 )]
 
 mod configuration;
+mod domain_properties;
 mod fake_openai;
 mod providers;
-mod domain_properties;

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use salon::{
     domain::{
-        event::{Event, Recorded},
+        event::{Event, MemberChange, Recorded},
         limits::RECENT_MESSAGES,
         message::{Author, Message, Reaction},
         poll::Poll,
-        room::Room,
+        room::{Member, Role, Room},
     },
-    ids::{MessageId, OptionId, PollId},
+    ids::{LlmId, MessageId, OptionId, PollId, UserId},
 };
 
 /// Every message, poll and answer there has been.
@@ -20,12 +20,17 @@ pub struct Model {
     pub polls: Vec<Poll>,
     pub votes: BTreeMap<PollId, Vec<(Author, Vec<OptionId>)>>,
     pub runs: Vec<RunTrace>,
+    /// What everybody who has ever been here or been banned may be, whether they are here or not.
+    pub roles: BTreeMap<UserId, Role>,
+    pub creator: Option<UserId>,
+    pub names: BTreeMap<LlmId, String>,
 }
 
 /// An answer that has begun.
 #[derive(Debug)]
 pub struct RunTrace {
     pub id: MessageId,
+    pub name: String,
     pub ended: usize,
 }
 
@@ -43,6 +48,10 @@ impl Model {
     pub fn follow(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::MessagePosted(message) => {
+                if message.from_run {
+                    let run = self.runs.iter().find(|run| run.id == message.id).expect("the answer began");
+                    assert_eq!(message.author_name, run.name, "the name with which the answer began");
+                }
                 assert_eq!(recorded.event_id.0, message.id.0, "a message and its event have one id");
                 assert!(self.messages.last().is_none_or(|last| last.seq < recorded.seq));
                 let at = recorded.at;
@@ -76,21 +85,45 @@ impl Model {
             | Event::PollClosed { .. } => self.follow_poll(recorded),
             Event::RunStarted(run) => {
                 assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
-                self.runs.push(RunTrace { id: run.message_id, ended: 0 });
+                assert_eq!(Some(&run.llm_name), self.names.get(&run.llm_id));
+                self.runs.push(RunTrace { id: run.message_id, name: run.llm_name.clone(), ended: 0 });
             }
             Event::RunEnded { run, .. } => {
                 let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
                 trace.ended += 1;
                 assert_eq!(trace.ended, 1, "an answer ended twice");
             }
-            Event::RoomCreated(_)
-            | Event::RoomActivated
-            | Event::RoomUpdated(_)
-            | Event::RoomEnded { .. }
-            | Event::MemberChanged { .. }
-            | Event::LlmAdded(_)
-            | Event::LlmUpdated(_)
-            | Event::LlmRemoved(_) => {}
+            Event::RoomCreated(new) => {
+                self.creator.clone_from(&new.created_by);
+                self.names = new.llms.iter().map(|l| (l.id.clone(), l.display_name.clone())).collect();
+            }
+            Event::MemberChanged { member, change, .. } => self.follow_member(member, *change),
+            Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
+                self.names.insert(llm.id.clone(), llm.display_name.clone());
+            }
+            // Answers of it may still be open.
+            Event::LlmRemoved(_) | Event::RoomActivated | Event::RoomUpdated(_) | Event::RoomEnded { .. } => {
+            }
+        }
+    }
+
+    fn follow_member(&mut self, member: &Member, change: MemberChange) {
+        let first = self.roles.is_empty();
+        let known = self.roles.entry(member.id.clone());
+        match change {
+            MemberChange::Joined => {
+                let founder = self.creator.as_ref().map_or(first, |creator| creator == &member.id);
+                let most = *known.or_insert(if founder { Role::Admin } else { Role::Member });
+                assert!(member.role <= most, "{} came back as more than they were", member.id);
+                self.roles.insert(member.id.clone(), member.role);
+            }
+            MemberChange::Updated => {
+                self.roles.insert(member.id.clone(), member.role);
+            }
+            MemberChange::Removed | MemberChange::Banned => {
+                known.and_modify(|role| *role = (*role).min(Role::Member)).or_insert(Role::Member);
+            }
+            MemberChange::Left | MemberChange::Unbanned => {}
         }
     }
 
@@ -128,6 +161,12 @@ impl Model {
 
     /// What a room's state must have of all this.
     pub fn check(&self, room: &Room) {
+        for (user, role) in &self.roles {
+            let kept = room.members.get(user).map(|m| m.role).or(room.former_roles.get(user).copied());
+            assert_eq!(kept.unwrap_or_else(|| room.fresh_role(user)), *role, "the role of {user}");
+        }
+        let usual = room.former_roles.iter().find(|(user, role)| room.fresh_role(user) == **role);
+        assert_eq!(usual, None, "kept although anybody gets it");
         let start = self.messages.len().saturating_sub(RECENT_MESSAGES);
         assert!(room.recent.iter().eq(&self.messages[start..]), "the last messages differ from the model's");
         let open: Vec<_> = self.runs.iter().filter(|run| run.ended == 0).map(|run| run.id).collect();

@@ -242,6 +242,7 @@ fn begun(message_id: MessageId, llm_id: LlmId, reply_to: MessageId, chain_depth:
     Run {
         message_id,
         llm_id,
+        llm_name: String::new(),
         reply_to,
         poll_id: None,
         chain_depth,
