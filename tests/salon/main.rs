@@ -13,3 +13,4 @@ mod configuration;
 mod domain_properties;
 mod fake_openai;
 mod providers;
+mod wire_properties;

@@ -69,6 +69,11 @@ impl World {
         id
     }
 
+    /// Everything that has happened.
+    pub fn log(&self) -> &[Recorded] {
+        &self.log
+    }
+
     pub fn wait(&self, time: Duration) {
         self.now.set(self.now.get().plus(time));
     }
