@@ -13,4 +13,5 @@ mod configuration;
 mod domain_properties;
 mod fake_openai;
 mod providers;
+mod wire_commands;
 mod wire_properties;

@@ -136,6 +136,13 @@ fn a_ballot_with_several_options_is_set_as_a_whole() {
 }
 
 #[test]
+fn a_hidden_ballot_is_one_event_whatever_it_holds() {
+    let (mut table, id) = with_poll(|input| (input.allow_multiple, input.hide_results) = (true, true));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[1, 2, 3])), (vec![(1, vec![])], vec![1, 1, 1], 1));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[2])), (vec![(2, vec![1, 3])], vec![0, 1, 0], 1));
+}
+
+#[test]
 fn a_ballot_that_cannot_be_is_refused() {
     let (mut table, id) = with_poll(|_| {});
     table.refused("bob", vote(id, &[]), Code::InvalidArgument, "must name an option");
