@@ -70,6 +70,8 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
     let run = Run {
         message_id: job.message_id,
         llm_id: job.llm_id.clone(),
+        // The decision knows it.
+        llm_name: String::new(),
         reply_to: job.reply_to,
         poll_id: job.poll_id,
         chain_depth: job.chain_depth,

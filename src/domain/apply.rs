@@ -5,11 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::domain::{
-    event::{Event, MemberChange, NewRoom, Recorded, Vote},
-    llm::LlmConfig,
-    message::Message,
-    room::{Member, Room, Status},
+use crate::{
+    domain::{
+        event::{Event, MemberChange, NewRoom, Recorded, Vote},
+        llm::LlmConfig,
+        message::Message,
+        room::{Member, Role, Room, Status},
+    },
+    ids::UserId,
 };
 
 /// The room after its first event, which creates it.
@@ -25,6 +28,7 @@ pub fn create(first: &Recorded) -> Option<Room> {
         created_by: created_by.clone(),
         members: BTreeMap::new(),
         banned: BTreeSet::new(),
+        former_roles: BTreeMap::new(),
         llms: llms.clone(),
         polls: BTreeMap::new(),
         recent: VecDeque::new(),
@@ -121,18 +125,35 @@ pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
 fn member_changed(room: &mut Room, member: &Member, change: MemberChange) {
     match change {
         MemberChange::Joined | MemberChange::Updated => {
+            room.former_roles.remove(&member.id);
             room.members.insert(member.id.clone(), member.clone());
         }
-        MemberChange::Left | MemberChange::Removed => {
-            room.members.remove(&member.id);
-        }
+        // Who goes by themselves may come back as what they were; who is sent away not as an ADMIN.
+        MemberChange::Left => member_went(room, &member.id, Role::Admin),
+        MemberChange::Removed => member_went(room, &member.id, Role::Member),
         MemberChange::Banned => {
-            room.members.remove(&member.id);
+            member_went(room, &member.id, Role::Member);
             room.banned.insert(member.id.clone());
         }
         MemberChange::Unbanned => {
             room.banned.remove(&member.id);
         }
+    }
+}
+
+/// Keeps the role a user may come back with, but not when it is what anybody gets: the map stays small.
+fn member_went(room: &mut Room, user: &UserId, most: Role) {
+    let fresh = room.fresh_role(user);
+    let had = match room.members.remove(user) {
+        Some(member) => member.role,
+        // Who is not here can be banned; a role of an earlier time counts.
+        None => room.former_roles.get(user).copied().unwrap_or(fresh),
+    };
+    let role = had.min(most);
+    if role == fresh {
+        room.former_roles.remove(user);
+    } else {
+        room.former_roles.insert(user.clone(), role);
     }
 }
 

@@ -62,6 +62,8 @@ pub struct Run {
     pub message_id: MessageId,
     /// Who answers.
     pub llm_id: LlmId,
+    /// Its name when it began: under it the answer is posted, even when the LLM has been removed meanwhile.
+    pub llm_name: String,
     /// The message that asked.
     pub reply_to: MessageId,
     /// Set: the LLM was asked to vote in this poll.

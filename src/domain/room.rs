@@ -86,7 +86,7 @@ pub struct Profile {
 
 /// A room at one position of its log.
 ///
-/// Bounded but for members and the ballots of open polls: messages and closed polls that have left
+/// Bounded but for members, those who have been, and the ballots of open polls: messages and closed polls that have left
 /// [`Room::recent`] are read from the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Room {
@@ -104,6 +104,9 @@ pub struct Room {
     pub members: BTreeMap<UserId, Member>,
     /// Who may not join.
     pub banned: BTreeSet<UserId>,
+    /// The role with which somebody who has gone may come back, where it is not [`Room::fresh_role`]: nobody gets a
+    /// better role by leaving and joining again.
+    pub former_roles: BTreeMap<UserId, Role>,
     /// In the order they were added.
     pub llms: Vec<LlmConfig>,
     /// Open polls, and closed ones that a message in `recent` announces.
@@ -142,6 +145,16 @@ impl Room {
             Author::Llm(id) => self.llm(id).map(|l| l.display_name.as_str()),
         };
         name.unwrap_or(author.as_str())
+    }
+
+    /// The most a user who has never been here may become: ADMIN is the creator, or in a room without one whoever
+    /// comes first.
+    pub fn fresh_role(&self, user: &UserId) -> Role {
+        let founder = match &self.created_by {
+            Some(creator) => creator == user,
+            None => self.status == Status::Waiting,
+        };
+        if founder { Role::Admin } else { Role::Member }
     }
 
     /// How many polls take votes.
@@ -193,6 +206,9 @@ impl Room {
         }
         if let Some(user) = self.banned.iter().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is banned and a member"));
+        }
+        if let Some(user) = self.former_roles.keys().find(|u| self.members.contains_key(*u)) {
+            return Some(format!("{user} is a former member and a member"));
         }
         None
     }

@@ -238,7 +238,7 @@ fn command(payload: Payload) -> Result<Command, Rejection> {
             reason: remove.reason,
         },
         Payload::UpdateRoom(update) => Command::UpdateRoom {
-            name: update.name,
+            name: update.name.map(|name| name.trim().to_owned()),
             description: update.description,
             visibility: visibility_from_pb(update.visibility),
         },

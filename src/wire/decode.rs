@@ -192,6 +192,7 @@ fn run_started(thinking: &pb::LlmThinking, private: &log::EventPrivate) -> Resul
     Ok(Event::RunStarted(Run {
         message_id: id("message id", &thinking.message_id)?,
         llm_id: id("LLM id", &thinking.llm_id)?,
+        llm_name: private.llm_name.clone(),
         reply_to: id("message id", &thinking.reply_to)?,
         poll_id: optional(&thinking.poll_id, "poll id")?,
         chain_depth: thinking.chain_depth,
@@ -213,6 +214,7 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
     let run = Run {
         message_id: id("message id", &done.message_id)?,
         llm_id: id("LLM id", &done.llm_id)?,
+        llm_name: private.llm_name.clone(),
         reply_to: id("message id", &done.reply_to)?,
         poll_id: optional(&done.poll_id, "poll id")?,
         chain_depth: private.chain_depth,

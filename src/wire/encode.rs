@@ -105,6 +105,7 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
         Event::PollClosed { poll, by, by_name } => poll_closed(poll, by.as_ref(), by_name, room_id, private),
         Event::RunStarted(run) => {
             private.started_at_ms = run.started_at.0;
+            private.llm_name.clone_from(&run.llm_name);
             private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
             Payload::LlmThinking(pb::LlmThinking {
                 llm_id: run.llm_id.to_string(),
@@ -218,6 +219,7 @@ fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::Even
     private.chain_depth = run.chain_depth;
     private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
     private.started_at_ms = run.started_at.0;
+    private.llm_name.clone_from(&run.llm_name);
     let reason = match end {
         RunEnd::Completed => pb::LlmDoneReason::Completed,
         RunEnd::OptedOut => pb::LlmDoneReason::OptedOut,

@@ -17,7 +17,7 @@ use crate::{
     wire::{
         model::{
             Ballots, Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
-            poll_from_pb, poll_with, room_info, timestamp, visibility_from_pb,
+            poll_from_pb, poll_with, role_from_pb, role_to_pb, room_info, timestamp, visibility_from_pb,
         },
         pb::{room::v1 as pb, salon::log::v1 as log},
     },
@@ -37,6 +37,7 @@ pub fn encode(room: &Room) -> Bytes {
         room: Some(room_info(room)),
         members: room.members.values().map(|m| member_to_pb(m, Presence::Offline)).collect(),
         banned: room.banned.iter().map(ToString::to_string).collect(),
+        former_roles: room.former_roles.iter().map(|(u, role)| (u.to_string(), role_to_pb(*role))).collect(),
         polls: room.polls.values().map(|p| poll_with(p, room.id.as_str(), Ballots::All)).collect(),
         recent: room.recent.iter().map(recent).collect(),
         runs: room.runs.values().map(run_to_pb).collect(),
@@ -60,6 +61,12 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
     for member in snapshot.members {
         let member = member_from_pb(member)?;
         members.insert(member.id.clone(), member);
+    }
+    let mut former_roles = BTreeMap::new();
+    for (user, role) in &snapshot.former_roles {
+        let role =
+            role_from_pb(*role).ok_or_else(|| Corrupt::new("snapshot", "a former member has no role"))?;
+        former_roles.insert(id("user id", user)?, role);
     }
     let mut polls: BTreeMap<_, Poll> = BTreeMap::new();
     for poll in snapshot.polls {
@@ -89,6 +96,7 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         created_by: if info.created_by.is_empty() { None } else { Some(id("user id", &info.created_by)?) },
         members,
         banned: snapshot.banned.iter().map(|u| id("user id", u)).collect::<Result<BTreeSet<_>, _>>()?,
+        former_roles,
         llms: llms_from_pb(info.llms)?,
         polls,
         recent,
@@ -107,6 +115,7 @@ fn run_to_pb(run: &Run) -> log::OpenRun {
         chain_depth: run.chain_depth,
         asked_by: run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default(),
         started_at_ms: run.started_at.0,
+        llm_name: run.llm_name.clone(),
     }
 }
 
@@ -114,6 +123,7 @@ fn run_from_pb(run: &log::OpenRun) -> Result<Run, Corrupt> {
     Ok(Run {
         message_id: id("message id", &run.message_id)?,
         llm_id: id("LLM id", &run.llm_id)?,
+        llm_name: run.llm_name.clone(),
         reply_to: id("message id", &run.reply_to)?,
         poll_id: if run.poll_id.is_empty() { None } else { Some(id("poll id", &run.poll_id)?) },
         chain_depth: run.chain_depth,

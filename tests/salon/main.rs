@@ -15,5 +15,7 @@ mod domain_properties;
 mod fake_openai;
 mod harness;
 mod providers;
-mod store_conformance;
 mod sessions;
+mod store_conformance;
+mod wire_commands;
+mod wire_properties;

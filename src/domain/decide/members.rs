@@ -52,7 +52,9 @@ fn first_join(
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
     let max = context.limits.members_per_room;
-    if room.members.len() >= max {
+    // Roles of those who have gone are kept, so they count: joining and leaving under ever new names has an end.
+    let kept = room.former_roles.len() - usize::from(room.former_roles.contains_key(user));
+    if room.members.len() + kept >= max {
         return Err(Rejection::new(Code::ResourceExhausted, format!("a room has at most {max} members")));
     }
     let member = Member {
@@ -71,23 +73,29 @@ fn first_join(
     Ok(Decision::fenced(events))
 }
 
-/// A client may ask for less than MEMBER, never for more: ADMIN is the creator, or in a room without one whoever
-/// comes first.
+/// A client may ask for less than MEMBER, never for more; who has been here gets at most what they had.
 fn first_role(room: &Room, user: &UserId, asked: Option<Role>) -> Role {
-    let creator = match &room.created_by {
-        Some(creator) => creator == user,
-        None => room.status == Status::Waiting,
-    };
-    match asked {
-        _ if creator => Role::Admin,
-        Some(Role::Viewer) => Role::Viewer,
-        Some(Role::Member | Role::Admin) | None => Role::Member,
+    let most = room.former_roles.get(user).copied().unwrap_or_else(|| room.fresh_role(user));
+    match (most, asked) {
+        (Role::Member, Some(Role::Viewer)) => Role::Viewer,
+        // An ADMIN is wanted as one: without it nobody could change members or end the room.
+        (role, _) => role,
     }
 }
 
 pub(super) fn leave(room: &Room, user: &UserId, context: &mut Context<'_>) -> Result<Decision, Rejection> {
     let member = require(room, user, Action::Read)?.clone();
+    if is_only_admin(room, &member) && room.members.len() > 1 {
+        return Err(Rejection::denied(format!(
+            "{user} is the only ADMIN: make somebody else ADMIN or end the room first"
+        )));
+    }
     Ok(Decision::fenced(vec![context.event(changed(member, MemberChange::Left, None))]))
+}
+
+fn is_only_admin(room: &Room, member: &Member) -> bool {
+    let admins = room.members.values().filter(|m| m.role == Role::Admin).count();
+    member.role == Role::Admin && admins == 1
 }
 
 pub(super) fn update(
@@ -104,8 +112,7 @@ pub(super) fn update(
     if member.role == role {
         return Ok(Decision::nothing());
     }
-    let admins = room.members.values().filter(|m| m.role == Role::Admin).count();
-    if member.role == Role::Admin && admins == 1 {
+    if is_only_admin(room, member) {
         return Err(Rejection::denied(format!("{user} is the only ADMIN of the room")));
     }
     let now = Member { role, ..member.clone() };

@@ -118,6 +118,10 @@ pub(super) fn vote(
         }
         chosen.extend(options.first().cloned());
     }
+    if poll.results_hidden() {
+        // The number of events would tell how many options were chosen; each carries the whole ballot anyway.
+        chosen.truncate(1);
+    }
     let ballot = Ballot { voter_name: room.name_of(&voter).to_owned(), options, reason, at: context.at };
     let vote = |option| Vote {
         poll_id,

@@ -15,9 +15,9 @@ use crate::{
 };
 
 pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<Decision, Rejection> {
-    if room.llm(&run.llm_id).is_none() {
+    let Some(llm) = room.llm(&run.llm_id) else {
         return Err(Rejection::not_found("LLM", run.llm_id));
-    }
+    };
     let max = context.limits.chain_depth;
     if run.chain_depth > max {
         return Err(Rejection::new(
@@ -36,7 +36,7 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     if room.runs.contains_key(&run.message_id) || room.recent_message(run.message_id).is_some() {
         return Err(Rejection::new(Code::AlreadyExists, format!("the answer {} has begun", run.message_id)));
     }
-    let run = Run { started_at: context.at, ..run };
+    let run = Run { llm_name: llm.display_name.clone(), started_at: context.at, ..run };
     Ok(Decision::fenced(vec![context.event(Event::RunStarted(run))]))
 }
 
@@ -54,7 +54,7 @@ pub(super) fn finish(
         mentions.extend(outcome.mentions.into_iter().filter(|id| room.llm(id).is_some()));
         let mentions = distinct_others(mentions, &run.llm_id);
         let author = Author::Llm(run.llm_id.clone());
-        let name = room.name_of(&author).to_owned();
+        let name = run.llm_name.clone();
         events.push(messages::posted(Message {
             reply_to: Some(run.reply_to),
             mentions,

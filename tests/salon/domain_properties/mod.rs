@@ -3,10 +3,10 @@
 //! Random actors send random commands with ids out of small pools, so that most of them hit something. After each
 //! of them the room is compared with a model that was written a second time, without looking at `apply`.
 
-mod generators;
+pub mod generators;
 mod model;
 mod steps;
-mod world;
+pub mod world;
 
 use std::{cell::RefCell, collections::BTreeMap};
 
@@ -15,13 +15,11 @@ use proptest::{
     test_runner::{RngSeed, TestRunner},
 };
 
-use self::{
-    steps::{Opening, Step},
-    world::World,
-};
+pub use self::steps::{Opening, Step};
+use self::world::World;
 
 /// The same cases on every machine: a failure is a fault and never a matter of luck.
-fn config() -> ProptestConfig {
+pub fn config() -> ProptestConfig {
     ProptestConfig {
         cases: 256,
         failure_persistence: None,
@@ -47,7 +45,7 @@ fn no_sequence_of_commands_breaks_a_room() {
     check_reached(&reached.into_inner());
 }
 
-fn play(opening: &Opening, steps: Vec<Step>) -> World {
+pub fn play(opening: &Opening, steps: Vec<Step>) -> World {
     let mut world = World::new(opening);
     for step in steps::arrivals().into_iter().chain(steps) {
         let (actor, command) = step.command(&world);

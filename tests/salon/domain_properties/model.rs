@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use salon::{
     domain::{
-        event::{Event, Recorded},
+        event::{Event, MemberChange, Recorded},
         limits::RECENT_MESSAGES,
         message::{Author, Message, Reaction},
         poll::Poll,
-        room::Room,
+        room::{Member, Role, Room},
     },
-    ids::{MessageId, OptionId, PollId},
+    ids::{LlmId, MessageId, OptionId, PollId, UserId},
 };
 
 /// Every message, poll and answer there has been.
@@ -20,12 +20,17 @@ pub struct Model {
     pub polls: Vec<Poll>,
     pub votes: BTreeMap<PollId, Vec<(Author, Vec<OptionId>)>>,
     pub runs: Vec<RunTrace>,
+    /// What everybody who has ever been here or been banned may be, whether they are here or not.
+    pub roles: BTreeMap<UserId, Role>,
+    pub creator: Option<UserId>,
+    pub names: BTreeMap<LlmId, String>,
 }
 
 /// An answer that has begun.
 #[derive(Debug)]
 pub struct RunTrace {
     pub id: MessageId,
+    pub name: String,
     pub ended: usize,
 }
 
@@ -43,6 +48,10 @@ impl Model {
     pub fn follow(&mut self, recorded: &Recorded) {
         match &recorded.event {
             Event::MessagePosted(message) => {
+                if message.from_run {
+                    let run = self.runs.iter().find(|run| run.id == message.id).expect("the answer began");
+                    assert_eq!(message.author_name, run.name, "the name with which the answer began");
+                }
                 assert_eq!(recorded.event_id.0, message.id.0, "a message and its event have one id");
                 assert!(self.messages.last().is_none_or(|last| last.seq < recorded.seq));
                 let at = recorded.at;
@@ -71,26 +80,50 @@ impl Model {
                 *reactions = regroup(before, &one, *added);
             }
             Event::PollCreated(_)
-            | Event::PollVoted { .. }
+            | Event::PollVoted(_)
             | Event::VoteRetracted { .. }
             | Event::PollClosed { .. } => self.follow_poll(recorded),
             Event::RunStarted(run) => {
                 assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
-                self.runs.push(RunTrace { id: run.message_id, ended: 0 });
+                assert_eq!(Some(&run.llm_name), self.names.get(&run.llm_id));
+                self.runs.push(RunTrace { id: run.message_id, name: run.llm_name.clone(), ended: 0 });
             }
             Event::RunEnded { run, .. } => {
                 let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
                 trace.ended += 1;
                 assert_eq!(trace.ended, 1, "an answer ended twice");
             }
-            Event::RoomCreated(_)
-            | Event::RoomActivated
-            | Event::RoomUpdated(_)
-            | Event::RoomEnded { .. }
-            | Event::MemberChanged { .. }
-            | Event::LlmAdded(_)
-            | Event::LlmUpdated(_)
-            | Event::LlmRemoved(_) => {}
+            Event::RoomCreated(new) => {
+                self.creator.clone_from(&new.created_by);
+                self.names = new.llms.iter().map(|l| (l.id.clone(), l.display_name.clone())).collect();
+            }
+            Event::MemberChanged { member, change, .. } => self.follow_member(member, *change),
+            Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
+                self.names.insert(llm.id.clone(), llm.display_name.clone());
+            }
+            // Answers of it may still be open.
+            Event::LlmRemoved(_) | Event::RoomActivated | Event::RoomUpdated(_) | Event::RoomEnded { .. } => {
+            }
+        }
+    }
+
+    fn follow_member(&mut self, member: &Member, change: MemberChange) {
+        let first = self.roles.is_empty();
+        let known = self.roles.entry(member.id.clone());
+        match change {
+            MemberChange::Joined => {
+                let founder = self.creator.as_ref().map_or(first, |creator| creator == &member.id);
+                let most = *known.or_insert(if founder { Role::Admin } else { Role::Member });
+                assert!(member.role <= most, "{} came back as more than they were", member.id);
+                self.roles.insert(member.id.clone(), member.role);
+            }
+            MemberChange::Updated => {
+                self.roles.insert(member.id.clone(), member.role);
+            }
+            MemberChange::Removed | MemberChange::Banned => {
+                known.and_modify(|role| *role = (*role).min(Role::Member)).or_insert(Role::Member);
+            }
+            MemberChange::Left | MemberChange::Unbanned => {}
         }
     }
 
@@ -101,7 +134,7 @@ impl Model {
                 assert_eq!(self.message(poll.message_id).map(|m| m.poll_id), Some(Some(poll.id)));
                 self.polls.push(poll.clone());
             }
-            Event::PollVoted { vote, tallies, ballot_count, anonymous, hidden } => {
+            Event::PollVoted(vote) => {
                 let poll = self.poll_mut(vote.poll_id);
                 assert!(poll.is_open(), "a vote in a closed poll");
                 assert!(
@@ -110,20 +143,16 @@ impl Model {
                 );
                 assert!(vote.ballot.options.contains(&vote.option));
                 assert!(vote.retracted.iter().all(|option| !vote.ballot.options.contains(option)));
-                assert_eq!((*anonymous, *hidden), (poll.anonymous, poll.hide_results));
                 poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
                 let votes = self.votes.entry(vote.poll_id).or_default();
                 votes.retain(|(voter, _)| voter != &vote.voter);
                 votes.push((vote.voter.clone(), vote.ballot.options.clone()));
-                self.recount(vote.poll_id, tallies, *ballot_count);
             }
-            Event::VoteRetracted { poll_id, voter, options, tallies, ballot_count, anonymous, hidden } => {
+            Event::VoteRetracted { poll_id, voter, options } => {
                 let poll = self.poll_mut(*poll_id);
                 assert!(poll.is_open(), "a retraction in a closed poll");
-                assert_eq!((*anonymous, *hidden), (poll.anonymous, poll.hide_results));
                 assert_eq!(poll.ballots.remove(voter).map(|b| b.options).as_ref(), Some(options));
                 self.votes.entry(*poll_id).or_default().retain(|(other, _)| other != voter);
-                self.recount(*poll_id, tallies, *ballot_count);
             }
             Event::PollClosed { poll, .. } => self.close(poll, recorded),
             other => unreachable!("{other:?} is about no poll"),
@@ -132,6 +161,12 @@ impl Model {
 
     /// What a room's state must have of all this.
     pub fn check(&self, room: &Room) {
+        for (user, role) in &self.roles {
+            let kept = room.members.get(user).map(|m| m.role).or(room.former_roles.get(user).copied());
+            assert_eq!(kept.unwrap_or_else(|| room.fresh_role(user)), *role, "the role of {user}");
+        }
+        let usual = room.former_roles.iter().find(|(user, role)| room.fresh_role(user) == **role);
+        assert_eq!(usual, None, "kept although anybody gets it");
         let start = self.messages.len().saturating_sub(RECENT_MESSAGES);
         assert!(room.recent.iter().eq(&self.messages[start..]), "the last messages differ from the model's");
         let open: Vec<_> = self.runs.iter().filter(|run| run.ended == 0).map(|run| run.id).collect();
@@ -141,6 +176,9 @@ impl Model {
         };
         let polls: Vec<_> = self.polls.iter().filter(shown).collect();
         assert!(room.polls.values().eq(polls), "the polls differ from the model's");
+        for poll in room.polls.values() {
+            self.recount(poll);
+        }
     }
 
     fn close(&mut self, closed: &Poll, recorded: &Recorded) {
@@ -148,17 +186,17 @@ impl Model {
         assert!(poll.is_open(), "a poll was closed twice");
         poll.closed_at = Some(recorded.at);
         assert_eq!(poll, closed, "a closed poll carries everything the log said of it");
-        self.recount(closed.id, &closed.tallies(), closed.ballot_count());
+        self.recount(closed);
     }
 
-    fn recount(&self, id: PollId, tallies: &[(OptionId, u32)], ballot_count: u32) {
-        let votes = self.votes.get(&id).map(Vec::as_slice).unwrap_or_default();
-        let poll = self.poll(id).expect("the poll exists");
+    /// What a poll says of its votes, against the votes counted one by one.
+    fn recount(&self, poll: &Poll) {
+        let votes = self.votes.get(&poll.id).map(Vec::as_slice).unwrap_or_default();
         let count = |option: &OptionId| votes.iter().filter(|(_, options)| options.contains(option)).count();
         let counted: Vec<_> =
             poll.options.iter().map(|o| (o.id.clone(), u32::try_from(count(&o.id)).unwrap())).collect();
-        assert_eq!(tallies, counted, "the tallies differ from a recount");
-        assert_eq!(usize::try_from(ballot_count).unwrap(), votes.len());
+        assert_eq!(poll.tallies(), counted, "the tallies differ from a recount");
+        assert_eq!(usize::try_from(poll.ballot_count()).unwrap(), votes.len());
     }
 
     fn message_mut(&mut self, id: MessageId) -> &mut Message {

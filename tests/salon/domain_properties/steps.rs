@@ -158,8 +158,8 @@ impl Op {
             Self::Join { role, name } => Command::Join(JoinProfile {
                 name: if name == 0 { String::new() } else { format!("Name {name}") },
                 role,
-                title: String::new(),
-                avatar: String::new(),
+                title: format!("Title {name}"),
+                avatar: "🦊".repeat(name.into()),
             }),
             Self::Leave => Command::Leave,
             Self::Send { text: content, reply_to, mention } => Command::SendMessage(MessageInput {
@@ -207,14 +207,17 @@ impl Op {
             Self::EndRoom => Command::EndRoom { reason: "done".into() },
             Self::StartRun { llm: id, target, depth, again } => {
                 let message_id = if again { run(world, 0) } else { MessageId(world.fresh_id()) };
-                Command::StartRun(begun(message_id, llm(id), message(world, target), depth))
+                let poll_id = (depth % 2 == 1).then(|| poll(world, target));
+                let asked_by = (depth % 3 > 0).then(|| user(id));
+                let reply_to = message(world, target);
+                Command::StartRun(Run { poll_id, asked_by, ..begun(message_id, llm(id), reply_to, depth) })
             }
             Self::FinishRun { run: id, text: content, end, mention } => Command::FinishRun(RunOutcome {
                 message_id: run(world, id),
                 end,
                 text: text(content),
                 mentions: mention.map(llm).into_iter().collect(),
-                report: RunReport::default(),
+                report: report(u32::from(content) + 1),
             }),
             // Nothing to do but to let time pass: the server closes the poll whose time has come, if any.
             Self::Wait { seconds } => {
@@ -226,7 +229,7 @@ impl Op {
 }
 
 fn input(options: usize, flags: u8, closes: bool) -> PollInput {
-    let option = |n| OptionInput { text: format!("Option {n}"), description: String::new() };
+    let option = |n| OptionInput { text: format!("Option {n}"), description: format!("As {n} says") };
     PollInput {
         question: "Where to?".into(),
         options: (0..options).map(option).collect(),
@@ -242,11 +245,27 @@ fn begun(message_id: MessageId, llm_id: LlmId, reply_to: MessageId, chain_depth:
     Run {
         message_id,
         llm_id,
+        llm_name: String::new(),
         reply_to,
         poll_id: None,
         chain_depth,
         asked_by: None,
         started_at: Default::default(),
+    }
+}
+
+/// Every field differs from every other.
+fn report(n: u32) -> RunReport {
+    RunReport {
+        prompt_tokens: n * 10,
+        completion_tokens: n * 10 + 1,
+        first_token_ms: n * 10 + 2,
+        duration_ms: n * 10 + 3,
+        model: format!("model {n}"),
+        provider: format!("provider {n}"),
+        error_code: format!("code {n}"),
+        error_message: format!("message {n}"),
+        detail: format!("detail {n}"),
     }
 }
 
@@ -261,12 +280,17 @@ fn llm(n: u8) -> LlmId {
 fn config(id: u8, name: u8) -> LlmConfig {
     LlmConfig {
         id: llm(id),
-        model: String::new(),
-        persona: String::new(),
+        model: format!("model {id}"),
+        persona: format!("You are {name}.\nSpeak."),
         display_name: format!("Bot {name}"),
-        title: String::new(),
-        chat_style: ChatStyle::default(),
-        avatar: String::new(),
+        title: format!("Title {name}"),
+        chat_style: [
+            ChatStyle::Unspecified,
+            ChatStyle::Conversational,
+            ChatStyle::Detailed,
+            ChatStyle::Bullet,
+        ][usize::from(id) % 4],
+        avatar: "🦉".repeat(name.into()),
     }
 }
 

@@ -47,6 +47,8 @@ impl World {
         .unwrap();
         let [created] = <[_; 1]>::try_from(decision.events).unwrap();
         let first = Recorded { seq: Seq(1), event_id: created.event_id, at, event: created.event };
+        let mut model = Model::default();
+        model.follow(&first);
         Self {
             room: apply::create(&first).unwrap(),
             event_ids: [first.event_id].into(),
@@ -54,7 +56,7 @@ impl World {
             now: Cell::new(at),
             ids: Cell::new(ids),
             limits,
-            model: Model::default(),
+            model,
             reached: [("RoomCreated".to_owned(), 1)].into(),
         }
     }
@@ -65,6 +67,11 @@ impl World {
         let id = count(&mut ids);
         self.ids.set(ids);
         id
+    }
+
+    /// Everything that has happened.
+    pub fn log(&self) -> &[Recorded] {
+        &self.log
     }
 
     pub fn wait(&self, time: Duration) {
@@ -182,6 +189,14 @@ fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str)
     if matches!(role, None | Some(Role::Viewer)) {
         assert!(events().all(|event| is_own_membership(event, actor)), "{what} by {role:?}");
     }
+    let others_can_moderate = before
+        .members
+        .iter()
+        .any(|(id, member)| *actor != Actor::User(id.clone()) && member.role == Role::Admin);
+    if role == Some(Role::Admin) && !others_can_moderate && before.members.len() > 1 {
+        let gone = |e: &Event| matches!(e, Event::MemberChanged { change: MemberChange::Left, .. });
+        assert!(!events().any(gone), "{what}: the only ADMIN left the others alone");
+    }
     if role != Some(Role::Admin) {
         assert!(!events().any(|event| matches!(event, Event::RoomEnded { .. })), "{what} by {role:?}");
     }
@@ -202,7 +217,7 @@ fn is_about_polls(event: &Event) -> bool {
     match event {
         Event::MessagePosted(message) => message.poll_id.is_some(),
         Event::PollCreated(_)
-        | Event::PollVoted { .. }
+        | Event::PollVoted(_)
         | Event::VoteRetracted { .. }
         | Event::PollClosed { .. } => true,
         _ => false,

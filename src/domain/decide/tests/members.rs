@@ -88,6 +88,12 @@ fn a_room_has_a_limit_of_members() {
     table.ok("cy", join(None));
     table.refused("di", join(None), Code::ResourceExhausted, "at most 4 members");
     table.nothing("bob", join(None));
+    // A VIEWER who has gone is remembered and keeps the place, one who was a MEMBER does not.
+    table.ok("vic", Command::Leave);
+    table.refused("di", join(None), Code::ResourceExhausted, "at most 4 members");
+    table.ok("vic", join(None));
+    table.ok("cy", Command::Leave);
+    table.ok("di", join(None));
 }
 
 #[test]
@@ -95,6 +101,74 @@ fn leaving_is_for_members() {
     let mut table = Table::new();
     check_change(&table.one("vic", Command::Leave), "vic", MemberChange::Left, None);
     table.refused("vic", Command::Leave, Code::PermissionDenied, "not a member");
+}
+
+#[test]
+fn the_only_admin_leaves_last() {
+    let mut table = Table::new();
+    table.refused("ann", Command::Leave, Code::PermissionDenied, "ann is the only ADMIN: make somebody else");
+    table.ok("ann", update("bob", Role::Admin));
+    table.ok("ann", Command::Leave);
+    table.refused("bob", Command::Leave, Code::PermissionDenied, "only ADMIN");
+    table.ok("vic", Command::Leave);
+    table.ok("bob", Command::Leave);
+    assert!(table.room.members.is_empty());
+    // The room is not lost: who was its ADMIN can still be.
+    table.ok("cy", join(None));
+    table.ok("bob", join(None));
+    assert_eq!((table.role("cy"), table.role("bob")), (Role::Member, Role::Admin));
+}
+
+#[test]
+fn nobody_gets_a_better_role_by_coming_back() {
+    let mut table = Table::new();
+    let coming_back = |table: &mut Table, user: &str, asked: Option<Role>| {
+        table.ok(user, join(asked));
+        assert!(!table.room.former_roles.contains_key(&user_id(user)), "{user} is here again");
+        table.role(user)
+    };
+    // What anybody gets is not remembered.
+    for (user, role) in [("bob", Role::Member), ("vic", Role::Viewer)] {
+        table.ok(user, Command::Leave);
+        assert_eq!(table.room.former_roles.len(), usize::from(user == "vic"));
+        assert_eq!(coming_back(&mut table, user, Some(Role::Admin)), role);
+    }
+    table.ok("ann", update("bob", Role::Viewer));
+    table.ok("bob", Command::Leave);
+    assert_eq!(coming_back(&mut table, "bob", None), Role::Viewer);
+
+    // The creator comes back as ADMIN after leaving as one, but not once that was taken away.
+    table.ok("ann", update("bob", Role::Admin));
+    table.ok("ann", Command::Leave);
+    assert_eq!(coming_back(&mut table, "ann", None), Role::Admin);
+    table.ok("bob", update("ann", Role::Member));
+    table.ok("ann", Command::Leave);
+    assert_eq!(coming_back(&mut table, "ann", None), Role::Member);
+    table.ok("ann", Command::Leave);
+    assert_eq!(coming_back(&mut table, "ann", Some(Role::Viewer)), Role::Viewer);
+}
+
+#[test]
+fn who_was_sent_away_comes_back_as_member_at_most() {
+    let mut table = Table::new();
+    table.ok("ann", update("bob", Role::Admin));
+    table.ok("bob", remove("ann", false, ""));
+    table.ok("ann", join(Some(Role::Admin)));
+    assert_eq!(table.role("ann"), Role::Member);
+
+    table.ok("bob", update("ann", Role::Admin));
+    table.ok("ann", Command::Leave);
+    // Banned while away, and let in again.
+    table.ok("bob", remove("ann", true, ""));
+    table.ok("bob", remove("ann", false, ""));
+    table.ok("ann", join(None));
+    assert_eq!(table.role("ann"), Role::Member);
+
+    for ban in [true, false] {
+        table.ok("bob", remove("vic", ban, ""));
+    }
+    table.ok("vic", join(Some(Role::Member)));
+    assert_eq!(table.role("vic"), Role::Viewer);
 }
 
 #[test]

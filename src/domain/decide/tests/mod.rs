@@ -112,6 +112,10 @@ impl Table {
         self.room.recent.back().unwrap().id
     }
 
+    fn role(&self, who: &str) -> Role {
+        self.room.members[&user_id(who)].role
+    }
+
     fn message(&self, id: MessageId) -> &Message {
         self.room.recent_message(id).unwrap()
     }

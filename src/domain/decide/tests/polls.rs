@@ -20,15 +20,20 @@ fn vote(poll_id: PollId, options: &[usize]) -> Command {
     Command::CastVote { poll_id, options, reason: String::new() }
 }
 
-/// The option, what was taken back, the tallies and the number of voters of each vote.
+/// The option of each event of a vote and what it took back; then the tallies and the number of voters.
+type Voted = (Vec<(usize, Vec<usize>)>, Vec<u32>, u32);
+
+/// Votes in the only poll.
 #[track_caller]
-fn votes(events: &[Event]) -> Vec<(OptionId, Vec<OptionId>, Vec<u32>, u32)> {
-    let of = |event: &Event| {
-        let Event::PollVoted { vote, tallies, ballot_count, .. } = event else { panic!("{event:?}") };
-        let tallies = tallies.iter().map(|(_, count)| *count).collect();
-        (vote.option.clone(), vote.retracted.clone(), tallies, *ballot_count)
+fn votes(table: &mut Table, who: &str, command: Command) -> Voted {
+    let number = |id: &OptionId| id.as_str().parse().unwrap();
+    let of = |event: Event| {
+        let Event::PollVoted(vote) = event else { panic!("{event:?}") };
+        (number(&vote.option), vote.retracted.iter().map(number).collect())
     };
-    events.iter().map(of).collect()
+    let events = table.ok(who, command).into_iter().map(of).collect();
+    let poll = table.room.polls.values().next().unwrap();
+    (events, poll.tallies().iter().map(|(_, count)| *count).collect(), poll.ballot_count())
 }
 
 #[test]
@@ -109,12 +114,12 @@ fn a_room_has_at_most_32_open_polls() {
 #[test]
 fn a_vote_in_a_single_choice_moves() {
     let (mut table, id) = with_poll(|_| {});
-    assert_eq!(votes(&table.ok("bob", vote(id, &[1]))), [(option(1), vec![], vec![1, 0, 0], 1)]);
-    assert_eq!(votes(&table.ok("ada", vote(id, &[1]))), [(option(1), vec![], vec![2, 0, 0], 2)]);
-    assert_eq!(votes(&table.ok("bob", vote(id, &[3]))), [(option(3), vec![option(1)], vec![1, 0, 1], 2)]);
+    assert_eq!(votes(&mut table, "bob", vote(id, &[1])), (vec![(1, vec![])], vec![1, 0, 0], 1));
+    assert_eq!(votes(&mut table, "ada", vote(id, &[1])), (vec![(1, vec![])], vec![2, 0, 0], 2));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[3])), (vec![(3, vec![1])], vec![1, 0, 1], 2));
     table.nothing("bob", vote(id, &[3]));
     let reasoned = |reason: String| Command::CastVote { poll_id: id, options: vec![option(3)], reason };
-    assert_eq!(votes(&table.ok("bob", reasoned("why".into()))), [(option(3), vec![], vec![1, 0, 1], 2)]);
+    assert_eq!(votes(&mut table, "bob", reasoned("why".into())), (vec![(3, vec![])], vec![1, 0, 1], 2));
     table.nothing("bob", reasoned("why".into()));
     table.ok("bob", reasoned("é".repeat(1000)));
     table.refused("bob", reasoned("é".repeat(1001)), Code::InvalidArgument, "cast_vote.reason");
@@ -123,14 +128,18 @@ fn a_vote_in_a_single_choice_moves() {
 #[test]
 fn a_ballot_with_several_options_is_set_as_a_whole() {
     let (mut table, id) = with_poll(|input| input.allow_multiple = true);
-    let events = table.ok("bob", vote(id, &[1, 2]));
-    assert_eq!(
-        votes(&events),
-        [(option(1), vec![], vec![1, 1, 0], 1), (option(2), vec![], vec![1, 1, 0], 1)]
-    );
-    assert_eq!(votes(&table.ok("bob", vote(id, &[2, 3]))), [(option(3), vec![option(1)], vec![0, 1, 1], 1)]);
-    assert_eq!(votes(&table.ok("bob", vote(id, &[3]))), [(option(3), vec![option(2)], vec![0, 0, 1], 1)]);
+    let both = vec![(1, vec![]), (2, vec![])];
+    assert_eq!(votes(&mut table, "bob", vote(id, &[1, 2])), (both, vec![1, 1, 0], 1));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[2, 3])), (vec![(3, vec![1])], vec![0, 1, 1], 1));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[3])), (vec![(3, vec![2])], vec![0, 0, 1], 1));
     table.nothing("bob", vote(id, &[3]));
+}
+
+#[test]
+fn a_hidden_ballot_is_one_event_whatever_it_holds() {
+    let (mut table, id) = with_poll(|input| (input.allow_multiple, input.hide_results) = (true, true));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[1, 2, 3])), (vec![(1, vec![])], vec![1, 1, 1], 1));
+    assert_eq!(votes(&mut table, "bob", vote(id, &[2])), (vec![(2, vec![1, 3])], vec![0, 1, 0], 1));
 }
 
 #[test]
@@ -153,11 +162,10 @@ fn a_vote_is_taken_back_once() {
     table.refused("bob", Command::RetractVote(id), Code::NotFound, "no vote of yours");
     table.ok("bob", vote(id, &[2]));
     let event = table.one("bob", Command::RetractVote(id));
-    let Event::VoteRetracted { options, tallies, ballot_count, hidden, .. } = event else {
-        panic!("{event:?}")
-    };
-    assert_eq!((options, ballot_count, hidden), (vec![option(2)], 0, true));
-    assert!(tallies.iter().all(|(_, count)| *count == 0));
+    let Event::VoteRetracted { options, .. } = event else { panic!("{event:?}") };
+    assert_eq!(options, [option(2)]);
+    let poll = &table.room.polls[&id];
+    assert_eq!((poll.ballot_count(), poll.votes_for(&option(2))), (0, 0));
     table.refused("bob", Command::RetractVote(id), Code::NotFound, "no vote of yours");
     table.refused("bob", Command::RetractVote(PollId(unknown())), Code::NotFound, "no poll");
 }

@@ -14,6 +14,7 @@ fn run(reply_to: MessageId, llm: &str, n: u128, chain_depth: u32) -> Run {
     Run {
         message_id: run_id(n),
         llm_id: llm_id(llm),
+        llm_name: "whatever the caller says".into(),
         reply_to,
         poll_id: None,
         chain_depth,
@@ -116,7 +117,7 @@ fn an_answer_outlives_its_llm() {
     let asked = table.say("bob", "@ada");
     table.ok("server", start(asked, "ada", 1));
     table.ok("bob", Command::RemoveLlm(llm_id("ada")));
-    table.ok("server", finish(1, RunEnd::Completed, "x"));
-    assert_eq!(table.message(run_id(1)).author_name, "ada");
+    table.ok("server", finish(1, RunEnd::Interrupted, "x"));
+    assert_eq!(table.message(run_id(1)).author_name, "Ada Lovelace", "the name with which it began");
     assert!(table.room.runs.is_empty());
 }
