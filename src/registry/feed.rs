@@ -233,7 +233,7 @@ impl Feed {
             }
             return Delivery::Hole;
         }
-        state.hand_out(batch, self.limits);
+        state.hand_out(&batch, self.limits);
         state.hand_out_early(self.limits);
         if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
     }
@@ -340,15 +340,15 @@ impl State {
                 self.early.insert(first, batch);
                 return;
             }
-            self.hand_out(batch, limits);
+            self.hand_out(&batch, limits);
         }
     }
 
-    fn hand_out(&mut self, batch: LogBatch, limits: RegistryLimits) {
+    fn hand_out(&mut self, batch: &LogBatch, limits: RegistryLimits) {
         self.delivered = batch.last;
         let large = self.present.user_count() > limits.participants_shown;
         if large && batch.is_membership() {
-            self.merge(&batch);
+            self.merge(batch);
         } else {
             self.flush_merged();
             let events = count(batch.first, batch.last);

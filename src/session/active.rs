@@ -23,7 +23,7 @@ use crate::{
     },
     rooms::{
         Joined, RoomHandle,
-        task::{Reply, SessionReply, Task},
+        task::{CommandTask, Reply, SessionReply, Task},
     },
     session::{End, InboundError, Step, StreamHandler, draining},
     store::{Idempotency, Record},
@@ -219,7 +219,8 @@ impl<'a> Active<'a> {
         let idempotency =
             request_id.clone().map(|request_id| Idempotency { sender: user.clone(), request_id, body_hash });
         self.spend_unlimited(request_id, |this, reply| {
-            this.room.try_send(Task::Command { actor: Actor::User(user), command, idempotency, reply });
+            let task = CommandTask { actor: Actor::User(user), command, idempotency, reply };
+            this.room.try_send(Task::Command(Box::new(task)));
         })
     }
 
