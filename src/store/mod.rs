@@ -173,7 +173,7 @@ pub struct Error {
     pub source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What a caller can do about an [`Error`].
+/// What a caller can do about an [`struct@Error`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
     /// It may work later, and nothing was acknowledged: full disk, locked file, lost connection.

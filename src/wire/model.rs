@@ -26,6 +26,7 @@ pub struct Corrupt {
 
 impl Corrupt {
     /// A part that is missing or makes no sense.
+    #[expect(clippy::needless_pass_by_value, reason = "errors and texts come as they are")]
     pub fn new(what: &'static str, problem: impl ToString) -> Self {
         Self { what, problem: problem.to_string() }
     }
