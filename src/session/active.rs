@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::BoxFuture};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
@@ -25,7 +25,7 @@ use crate::{
         Joined, RoomHandle,
         task::{CommandTask, Reply, SessionReply, Task},
     },
-    session::{End, InboundError, Step, StreamHandler, draining},
+    session::{End, InboundError, Step, StreamHandler, draining, finished},
     store::{Idempotency, Record},
     wire::{
         command::{self, Inbound, Request},
@@ -40,6 +40,11 @@ type Missed = BoxFuture<'static, Result<Vec<Record>, Rejection>>;
 /// How long to wait for a store that does not show yet what the bus has told of.
 const LATE_STORE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// How long to wait for a `resumed` before asking again.
+const RESYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long the answers to a finished client's last commands may take.
+const FINISH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 pub(super) struct Active<'a> {
     handler: &'a StreamHandler,
     seat: Arc<Seat>,
@@ -48,8 +53,10 @@ pub(super) struct Active<'a> {
     /// When typing ends by itself.
     typing_until: Option<Instant>,
     missed: Option<Missed>,
-    /// A `resumed` has been asked for and has not come.
-    resyncing: bool,
+    /// A `resumed` has been asked for; if it has not come by then (the room was too busy), it is asked for again.
+    resync_by: Option<Instant>,
+    /// The client has finished speaking: resolves when the room has answered everything it had said.
+    finishing: Option<BoxFuture<'static, ()>>,
 }
 
 impl<'a> Active<'a> {
@@ -61,7 +68,8 @@ impl<'a> Active<'a> {
             in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
             typing_until: None,
             missed: None,
-            resyncing: false,
+            resync_by: None,
+            finishing: None,
         }
     }
 
@@ -88,7 +96,12 @@ impl<'a> Active<'a> {
                 () = self.handler.services.draining.cancelled() => Step::End(draining()),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
-                message = inbound.next() => self.receive(message),
+                () = poll_finishing(&mut self.finishing) => Step::End(finished()),
+                message = inbound.next(), if self.finishing.is_none() => self.receive(message),
+                () = sleep_until(self.resync_by) => {
+                    self.resync_by = None;
+                    Step::Continue
+                }
                 () = sleep_until(typing_until) => {
                     self.stop_typing();
                     Step::Continue
@@ -121,14 +134,14 @@ impl<'a> Active<'a> {
                     }
                     Ok(records)
                 }));
-                self.resyncing = false;
+                self.resync_by = None;
             }
-            Work::Resync if !self.resyncing => {
-                self.resyncing = true;
+            Work::Resync if self.resync_by.is_none() => {
+                self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
                 let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
                 self.room.try_send(Task::Resync { user, outbound });
             }
-            Work::Idle => self.resyncing = false,
+            Work::Idle => self.resync_by = None,
             Work::Read(..) | Work::Resync => {}
         }
         Step::Continue
@@ -152,6 +165,10 @@ impl<'a> Active<'a> {
     }
 
     fn receive(&mut self, message: Option<Result<Bytes, InboundError>>) -> Step {
+        if message.is_none() {
+            self.finish();
+            return Step::Continue;
+        }
         let bytes = match self.handler.received(message) {
             Ok(bytes) => bytes,
             Err(step) => return step,
@@ -163,6 +180,17 @@ impl<'a> Active<'a> {
                 Step::Continue
             }
         }
+    }
+
+    /// The client will say nothing more. What it has said is still answered: a look at the room comes behind it.
+    fn finish(&mut self) {
+        let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
+        self.finishing = Some(Box::pin(async move {
+            let look = rooms.read(&id, |_, _| ());
+            if timeout(FINISH_PATIENCE, look).await.is_err() {
+                tracing::debug!("a finished stream was ended before the room had answered");
+            }
+        }));
     }
 
     fn handle(&mut self, inbound: Inbound) -> Step {
@@ -323,6 +351,13 @@ enum Answered {
 async fn poll_missed(missed: &mut Option<Missed>) -> Result<Vec<Record>, Rejection> {
     match missed {
         Some(reading) => reading.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn poll_finishing(finishing: &mut Option<BoxFuture<'static, ()>>) {
+    match finishing {
+        Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }
 }

@@ -118,3 +118,21 @@ async fn a_drain_tells_everybody_where_to_resume() {
     );
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
 }
+
+#[tokio::test]
+async fn a_client_that_has_finished_speaking_still_gets_every_answer() {
+    let server = TestServer::start().await;
+    let room = server.room(&[]).await;
+    let mut ann = Session::open(server.client().await).await;
+    ann.say(Say::Join(crate::harness::session::join(&room, "ann"))).await;
+    for n in 0..20 {
+        ann.say(message(&format!("{n}"))).await;
+    }
+    ann.finish();
+    let mut heard = 0;
+    while let Some(event) = ann.try_next().await.unwrap() {
+        heard += usize::from(matches!(event.payload, Some(Payload::MessageReceived(_))));
+    }
+    assert_eq!(heard, 20);
+    server.shutdown().await;
+}
