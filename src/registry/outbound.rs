@@ -291,6 +291,11 @@ impl Outbound {
         }
     }
 
+    /// Has the session's task look at [`Outbound::work`] once more.
+    pub fn look_again(&self) {
+        self.session.notify_one();
+    }
+
     /// Waits until [`Outbound::work`] may have changed.
     pub async fn changed(&self) {
         self.session.notified().await;

@@ -125,6 +125,15 @@ impl<'a> Active<'a> {
             Work::End(why) => return Step::End(why.into()),
             Work::Gone => return Step::Gone,
             Work::Read(after, page) if self.missed.is_none() => {
+                self.resync_by = None;
+                if let Some(stretches) = self.seat.feed().recent(after, page) {
+                    for stretch in stretches {
+                        self.handler.outbound.push_missed(stretch.first, stretch.last, stretch.frames);
+                    }
+                    // There may be more, or a `resumed` to ask for.
+                    self.handler.outbound.look_again();
+                    return Step::Continue;
+                }
                 let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
                 self.missed = Some(Box::pin(async move {
                     let records = rooms.log(&id, after, page).await?;
@@ -134,7 +143,6 @@ impl<'a> Active<'a> {
                     }
                     Ok(records)
                 }));
-                self.resync_by = None;
             }
             Work::Resync if self.resync_by.is_none() => {
                 self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
