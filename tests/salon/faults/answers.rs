@@ -9,7 +9,7 @@ use salon::llm::{
 use serde_json::json;
 
 use super::{
-    any_done, begun, chunk, conversation, create_poll, done, driven, ended, messages, poll, received, shared,
+    any_done, begun, chunk, conversation, create_poll, done, driven, ended, messages, poll, quiet, received, shared,
     thinking,
 };
 use crate::harness::{Session, Setup, session::is_lasting};
@@ -155,7 +155,7 @@ async fn fault_07_every_thinking_is_closed_by_exactly_one_done() {
     for _ in WAYS {
         any_done(&mut ann).await;
     }
-    ann.settle().await;
+    quiet(&server, &room).await;
 
     let log = server.log(&room).await;
     let (begun, ended) = (begun(&log), ended(&log));

@@ -10,7 +10,7 @@ use salon::{
 };
 use tokio::time::timeout;
 
-use super::{any_done, chunk, done, driven, driven_with, ended, interrupt, question, received, thinking};
+use super::{any_done, begun, chunk, done, driven, driven_with, ended, interrupt, question, quiet, received, thinking};
 use crate::harness::DEADLINE;
 
 #[tokio::test]
@@ -43,6 +43,7 @@ async fn fault_04_anybody_may_interrupt_one_of_two_answers_of_the_same_llm() {
     assert_eq!(done(&mut ann, &answers[1].message_id).await.reason(), Reason::Completed);
     assert_eq!(received(&mut ann, &answers[1].message_id).await.content, "done");
 
+    quiet(&server, &room).await;
     let error = bob.command(interrupt("bot", None)).await.unwrap_err();
     assert_eq!(error.code, "not_found", "nothing is running any more");
     server.shutdown().await;
@@ -186,7 +187,14 @@ async fn fault_08_whatever_ends_an_answer_ends_the_call_upstream() {
         }
         timeout(DEADLINE, call.cancelled()).await.unwrap_or_else(|_| panic!("{stopper:?}"));
         assert!(!call.text("nobody listens").await);
-        drop(admin);
+        match stopper {
+            Stopper::EndOfRoom => assert_eq!(admin.end().await.0.unwrap().reason(), pb::ClosingReason::RoomEnded),
+            _ => drop(any_done(&mut admin).await),
+        }
+        let log = server.log(&room).await;
+        let (begun, ended) = (begun(&log), ended(&log));
+        let ids = (begun.iter().map(|b| &b.message_id), ended.iter().map(|e| &e.message_id));
+        assert!(begun.len() == 1 && ids.0.eq(ids.1), "{stopper:?}: {ended:?}");
         server.shutdown().await;
     }
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use salon::{
     config::Config,
+    ids::RoomId,
     llm::{
         Request, Speaker, Turn,
         scripted::{Call, Script, ScriptedProvider},
@@ -80,6 +81,24 @@ fn shared(provider: ScriptedProvider) -> (Setup, Arc<ScriptedProvider>) {
     let mut setup = Setup::default();
     setup.provider = Arc::<ScriptedProvider>::clone(&provider);
     (setup, provider)
+}
+
+/// Waits until no LLM of the room is asked or about to be: what was committed has been looked at, and what came of it
+/// has ended.
+async fn quiet(server: &TestServer, room: &str) {
+    let graph = server.server.graph();
+    let room = RoomId::parse(room).unwrap();
+    let ended = async {
+        loop {
+            // Between two commands of the room the dispatcher knows what was committed.
+            let looked = graph.rooms.read(&room, |_, _| ()).await;
+            if looked.is_ok() && graph.services.dispatcher.run_count() == 0 {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(DEADLINE, ended).await.expect("answers go on");
 }
 
 /// Waits for an `llm_thinking` of this LLM.
