@@ -9,8 +9,8 @@ use salon::llm::{
 use serde_json::json;
 
 use super::{
-    any_done, begun, chunk, conversation, create_poll, done, driven, ended, messages, poll, quiet, received, shared,
-    thinking,
+    any_done, begun, chunk, conversation, create_poll, done, driven, ended, messages, poll, quiet, received,
+    shared, thinking,
 };
 use crate::harness::{Session, Setup, session::is_lasting};
 use salon::wire::pb::room::v1::{self as pb, LlmDoneReason as Reason, server_event::Payload};
@@ -282,7 +282,10 @@ async fn fault_10_calling_another_llm_without_a_text_is_not_lost() {
     let first = any_done(&mut ann).await;
     assert_eq!(first.reason(), Reason::Completed);
     let said = received(&mut ann, &first.message_id).await;
-    assert_eq!((said.content.as_str(), said.mentions.as_slice()), ("@two the weather", &["two".to_owned()][..]));
+    assert_eq!(
+        (said.content.as_str(), said.mentions.as_slice()),
+        ("@two the weather", &["two".to_owned()][..])
+    );
 
     let call = model.call().await;
     assert_eq!(call.request.display_name, "two");

@@ -59,7 +59,9 @@ async fn all_pages(
         let page = client.load_history(request.clone()).await.unwrap().into_inner();
         pages.push(page.messages.into_iter().map(|message| message.content).collect::<Vec<_>>());
         match page.next_cursor {
-            Some(cursor) => request = pb::LoadHistoryRequest { cursor: Some(cursor), after_seq: None, ..request },
+            Some(cursor) => {
+                request = pb::LoadHistoryRequest { cursor: Some(cursor), after_seq: None, ..request }
+            }
             None => return (pages.iter().map(Vec::len).collect(), pages),
         }
     }
@@ -121,8 +123,7 @@ async fn fault_28_history_is_checked_capped_and_whole() {
 
 async fn rooms_of(server: &TestServer, user: Option<&str>, limit: u32) -> Vec<Vec<String>> {
     let mut client = server.client().await;
-    let mut request =
-        pb::ListRoomsRequest { user_id: user.map(str::to_owned), limit, ..Default::default() };
+    let mut request = pb::ListRoomsRequest { user_id: user.map(str::to_owned), limit, ..Default::default() };
     let mut pages = Vec::new();
     loop {
         let page = client.list_rooms(request.clone()).await.unwrap().into_inner();
@@ -160,7 +161,8 @@ async fn fault_29_rooms_are_listed_by_membership_and_the_last_page_says_so() {
     assert_eq!(rooms_of(&server, Some("carl"), 0).await, [Vec::<String>::new()]);
     assert_eq!(rooms_of(&server, None, 0).await, [[open]]);
     // Pages that end where the list does.
-    for (limit, pages) in [(2, vec![&rooms[..2], &rooms[2..]]), (3, vec![&rooms[..3], &rooms[3..]]), (4, vec![&rooms[..]])]
+    for (limit, pages) in
+        [(2, vec![&rooms[..2], &rooms[2..]]), (3, vec![&rooms[..3], &rooms[3..]]), (4, vec![&rooms[..]])]
     {
         assert_eq!(rooms_of(&server, Some("ann"), limit).await, pages, "{limit}");
     }

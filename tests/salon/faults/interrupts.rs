@@ -10,7 +10,9 @@ use salon::{
 };
 use tokio::time::timeout;
 
-use super::{any_done, begun, chunk, done, driven, driven_with, ended, interrupt, question, quiet, received, thinking};
+use super::{
+    any_done, begun, chunk, done, driven, driven_with, ended, interrupt, question, quiet, received, thinking,
+};
 use crate::harness::DEADLINE;
 
 #[tokio::test]
@@ -188,7 +190,9 @@ async fn fault_08_whatever_ends_an_answer_ends_the_call_upstream() {
         timeout(DEADLINE, call.cancelled()).await.unwrap_or_else(|_| panic!("{stopper:?}"));
         assert!(!call.text("nobody listens").await);
         match stopper {
-            Stopper::EndOfRoom => assert_eq!(admin.end().await.0.unwrap().reason(), pb::ClosingReason::RoomEnded),
+            Stopper::EndOfRoom => {
+                assert_eq!(admin.end().await.0.unwrap().reason(), pb::ClosingReason::RoomEnded)
+            }
             _ => drop(any_done(&mut admin).await),
         }
         let log = server.log(&room).await;

@@ -14,9 +14,8 @@ use salon::{
 use serde_json::json;
 
 use super::{
-    add_llm, any_done, begun, conversation, create_poll, driven, driven_with, messages, poll, quiet, received,
-    shared,
-    vote,
+    add_llm, any_done, begun, conversation, create_poll, driven, driven_with, messages, poll, quiet,
+    received, shared, vote,
 };
 use crate::harness::{TestServer, llm};
 
@@ -31,11 +30,8 @@ const NAMES: [(&str, &str); 5] = [
 
 async fn room_of_names(server: &TestServer) -> String {
     let named = |(id, name): (&str, &str)| pb::LlmConfig { display_name: name.into(), ..llm(id) };
-    let request = pb::CreateRoomRequest {
-        name: "Names".into(),
-        llms: NAMES.map(named).into(),
-        ..Default::default()
-    };
+    let request =
+        pb::CreateRoomRequest { name: "Names".into(), llms: NAMES.map(named).into(), ..Default::default() };
     server.create(request).await
 }
 
@@ -184,17 +180,25 @@ async fn fault_14_a_name_that_would_be_ambiguous_is_refused() {
     let server = TestServer::start().await;
     let room = room_of_names(&server).await;
     let mut ann = server.join(&room, "ann").await;
-    for (id, name) in [("new", "Claude"), ("new", "CLAUDE_OPUS"), ("new", "opus"), ("claude", "New"), ("claude_opus", "New")]
-    {
-        let add = Say::AddLlm(pb::AddLlm { llm: Some(pb::LlmConfig { display_name: name.into(), ..llm(id) }) });
+    for (id, name) in [
+        ("new", "Claude"),
+        ("new", "CLAUDE_OPUS"),
+        ("new", "opus"),
+        ("claude", "New"),
+        ("claude_opus", "New"),
+    ] {
+        let add =
+            Say::AddLlm(pb::AddLlm { llm: Some(pb::LlmConfig { display_name: name.into(), ..llm(id) }) });
         assert_eq!(ann.command(add).await.unwrap_err().code, "already_exists", "{id} {name}");
     }
     for name in ["all", "Everyone"] {
         assert_eq!(ann.command(add_llm(name)).await.unwrap_err().code, "invalid_argument", "{name}");
     }
-    let rename = pb::UpdateLlm { llm_id: "opus".into(), display_name: Some("gpt-4".into()), ..Default::default() };
+    let rename =
+        pb::UpdateLlm { llm_id: "opus".into(), display_name: Some("gpt-4".into()), ..Default::default() };
     assert_eq!(ann.command(Say::UpdateLlm(rename)).await.unwrap_err().code, "already_exists");
-    let twins = pb::CreateRoomRequest { name: "Twins".into(), llms: vec![llm("x"), llm("X")], ..Default::default() };
+    let twins =
+        pb::CreateRoomRequest { name: "Twins".into(), llms: vec![llm("x"), llm("X")], ..Default::default() };
     let status = server.client().await.create_room(twins).await.unwrap_err();
     assert!(matches!(status.code(), tonic::Code::AlreadyExists | tonic::Code::InvalidArgument), "{status:?}");
     server.shutdown().await;
@@ -231,8 +235,13 @@ async fn fault_15_with_one_run_at_a_time_each_reads_the_answers_before() {
         let mut call = model.call().await;
         assert_eq!(call.request.display_name, name);
         let told = conversation(&call.request);
-        for (known, other) in [("one", "uno"), ("two", "dos"), ("three", "tres")].iter().take_while(|(n, _)| *n != name) {
-            assert!(told.contains(&format!("[{known}, answering ann: \"@all count\"] {other}")), "{name}: {told}");
+        for (known, other) in
+            [("one", "uno"), ("two", "dos"), ("three", "tres")].iter().take_while(|(n, _)| *n != name)
+        {
+            assert!(
+                told.contains(&format!("[{known}, answering ann: \"@all count\"] {other}")),
+                "{name}: {told}"
+            );
         }
         assert!(call.text(text).await && call.done(Finish::Stop).await);
         any_done(&mut ann).await;
@@ -247,7 +256,8 @@ async fn fault_16_an_llm_is_told_what_is_answered_and_how_polls_stand_when_it_be
     let mut ann = server.join(&room, "ann").await;
     let mut bob = server.join(&room, "bob").await;
     let open = create_poll(&mut ann, poll("Lunch?", &["pizza", "sushi"])).await;
-    let secret = create_poll(&mut ann, pb::CreatePoll { anonymous: true, ..poll("Pay?", &["me", "you"]) }).await;
+    let secret =
+        create_poll(&mut ann, pb::CreatePoll { anonymous: true, ..poll("Pay?", &["me", "you"]) }).await;
     let hidden = pb::CreatePoll { hide_results_until_closed: true, ..poll("Where?", &["in", "out"]) };
     let hidden = create_poll(&mut ann, hidden).await;
     ann.command(vote(&open.poll_id, &["1"])).await.unwrap();

@@ -93,7 +93,10 @@ async fn fault_17_a_moved_vote_is_told_in_one_event_with_the_whole_ballot() {
     let seq = bob.command(vote(&many.poll_id, &["2", "3"])).await.unwrap().last_seq;
     let event = ann.find(|event| event.seq == seq).await;
     let Some(Payload::PollVoted(voted)) = event.payload else { panic!("{event:?}") };
-    assert_eq!((voted.option_ids, voted.retracted_option_ids), (vec!["2".to_owned(), "3".into()], vec!["1".to_owned()]));
+    assert_eq!(
+        (voted.option_ids, voted.retracted_option_ids),
+        (vec!["2".to_owned(), "3".into()], vec!["1".to_owned()])
+    );
     assert_eq!(tallies(&voted.tallies), [("1", 0), ("2", 1), ("3", 1)]);
     let log = poll_events(&server.log(&room).await);
     assert_eq!(log.len(), 2 + 1 + 2 + 1, "{log:?}");
@@ -114,7 +117,10 @@ async fn fault_17_a_poll_is_closed_once_and_by_whom_it_may_be() {
     let Some(Payload::PollClosed(closed)) = event.payload else { panic!("{event:?}") };
     assert_eq!((closed.closed_by_id.as_str(), closed.closed_by_name.as_str()), ("ann", "ann"));
     let results = closed.poll.unwrap();
-    assert_eq!((results.status(), results.options[0].votes[0].voter_id.as_str()), (pb::PollStatus::PollClosed, "bob"));
+    assert_eq!(
+        (results.status(), results.options[0].votes[0].voter_id.as_str()),
+        (pb::PollStatus::PollClosed, "bob")
+    );
 
     for (session, again) in [(&mut ann, close(&asked)), (&mut bob, vote(&asked.poll_id, &["2"]))] {
         assert_eq!(session.command(again).await.unwrap_err().code, "poll_closed");
