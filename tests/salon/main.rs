@@ -13,6 +13,7 @@ mod cli_client;
 mod configuration;
 mod domain_properties;
 mod fake_openai;
+mod faults;
 mod harness;
 mod providers;
 mod sessions;
