@@ -1,6 +1,6 @@
 //! One `RoomSession` stream of a test.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Duration};
 
 use salon::wire::pb::room::v1::{
     self as pb, client_message::Payload as Say, room_service_client::RoomServiceClient, server_event::Payload,
@@ -23,6 +23,8 @@ pub struct Session {
     /// The position of `state`.
     pub seq: u64,
     pub user: String,
+    /// How long an event may take.
+    pub patience: Duration,
 }
 
 impl Session {
@@ -38,6 +40,7 @@ impl Session {
             state: pb::RoomState::default(),
             seq: 0,
             user: String::new(),
+            patience: DEADLINE,
         }
     }
 
@@ -115,9 +118,10 @@ impl Session {
     }
 
     async fn receive(&mut self) -> Result<Option<pb::ServerEvent>, Status> {
-        match timeout(DEADLINE, self.receiver.message()).await {
+        let patience = self.patience;
+        match timeout(patience, self.receiver.message()).await {
             Ok(message) => message,
-            Err(_) => panic!("{}: nothing came within {DEADLINE:?}; kept: {:?}", self.user, self.skipped),
+            Err(_) => panic!("{}: nothing came within {patience:?}; kept: {:?}", self.user, self.skipped),
         }
     }
 
@@ -140,7 +144,8 @@ impl Session {
 
     /// Waits for the first payload that `pick` takes; what comes before it is kept for later.
     pub async fn pick<T>(&mut self, pick: impl Fn(&Payload) -> Option<T>) -> T {
-        let event = self.find(|event| event.payload.as_ref().is_some_and(|payload| pick(payload).is_some())).await;
+        let event =
+            self.find(|event| event.payload.as_ref().is_some_and(|payload| pick(payload).is_some())).await;
         event.payload.as_ref().and_then(pick).unwrap()
     }
 
@@ -148,7 +153,8 @@ impl Session {
     pub async fn settle(&mut self) -> Vec<pb::ServerEvent> {
         self.requests += 1;
         let request_id = format!("{}-ping-{}", self.user, self.requests);
-        let ping = pb::ClientMessage { payload: Some(Say::Ping(pb::Ping {})), request_id: request_id.clone() };
+        let ping =
+            pb::ClientMessage { payload: Some(Say::Ping(pb::Ping {})), request_id: request_id.clone() };
         self.send(ping).await;
         let mut events = Vec::new();
         loop {
