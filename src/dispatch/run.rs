@@ -374,9 +374,10 @@ fn late(provider: &dyn Provider) -> Error {
 
 /// The first text goes out at once, what follows once in a window.
 fn schedule_flush(inner: &Inner, job: &Job, progress: &mut Progress) {
-    if progress.flush_at.is_some() || !progress.answer.has_chunk() {
+    if !progress.answer.has_chunk() {
         return;
     }
+    // Looked at with every part: a model that never pauses would keep a timer from being seen.
     let due = progress.last_flush.map(|last| last + inner.limits.chunk_window);
     match due {
         Some(due) if due > Instant::now() => progress.flush_at = Some(due),
