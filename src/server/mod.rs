@@ -236,7 +236,10 @@ impl Server {
         tracing::info!(sessions = self.sessions.len(), ?grace, "draining");
         report_health(&self.health, false).await;
         self.stop_accepting.cancel();
-        self.graph.services.dispatcher.drain(grace / 2).await;
+        // A store that fails keeps answers from ending; it must not keep the process.
+        if tokio::time::timeout_at(deadline, self.graph.services.dispatcher.drain(grace / 2)).await.is_err() {
+            tracing::warn!("answers did not end in time; the next start closes them");
+        }
         self.draining.cancel();
         self.sessions.close();
         self.connections.close();

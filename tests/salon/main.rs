@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod answers;
 mod cli_client;
 mod configuration;
 mod domain_properties;
@@ -18,5 +19,6 @@ mod harness;
 mod providers;
 mod sessions;
 mod store_conformance;
+mod timing;
 mod wire_commands;
 mod wire_properties;

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
 };
 
 use salon::wire::pb::room::v1::{
@@ -28,6 +29,8 @@ pub struct Session {
     /// The position of `state`.
     pub seq: u64,
     pub user: String,
+    /// How long an event may take.
+    pub patience: Duration,
 }
 
 impl Session {
@@ -42,6 +45,7 @@ impl Session {
             state: pb::RoomState::default(),
             seq: 0,
             user: String::new(),
+            patience: DEADLINE,
         }
     }
 
@@ -122,9 +126,10 @@ impl Session {
     }
 
     async fn receive(&mut self) -> Result<Option<pb::ServerEvent>, Status> {
-        match timeout(DEADLINE, self.receiver.message()).await {
+        let patience = self.patience;
+        match timeout(patience, self.receiver.message()).await {
             Ok(message) => message,
-            Err(_) => panic!("{}: nothing came within {DEADLINE:?}; kept: {:?}", self.user, self.skipped),
+            Err(_) => panic!("{}: nothing came within {patience:?}; kept: {:?}", self.user, self.skipped),
         }
     }
 
