@@ -14,6 +14,7 @@ mod configuration;
 mod domain_properties;
 mod fake_openai;
 mod harness;
+mod process;
 mod providers;
 mod sessions;
 mod store_conformance;

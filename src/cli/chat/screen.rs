@@ -441,7 +441,8 @@ mod tests {
         let alone = Print::Line("* nobody else is here".into());
         assert_eq!(screen.who(&view), std::slice::from_ref(&alone), "before anything is known");
         let participants = vec![person("ann", true), person("bob", false)];
-        let state = RoomState { participants, you: Some(person("ann", true)), online_count: 1, ..Default::default() };
+        let state =
+            RoomState { participants, you: Some(person("ann", true)), online_count: 1, ..Default::default() };
         let event = |payload| ServerEvent { payload: Some(payload), ..Default::default() };
         view.apply(&event(Payload::RoomState(state)));
         assert_eq!(screen.who(&view), [alone]);
