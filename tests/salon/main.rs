@@ -16,6 +16,7 @@ mod domain_properties;
 mod fake_openai;
 mod faults;
 mod harness;
+mod process;
 mod providers;
 mod sessions;
 mod store_conformance;
