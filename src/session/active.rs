@@ -25,7 +25,7 @@ use crate::{
         Joined, RoomHandle,
         task::{Reply, SessionReply, Task},
     },
-    session::{End, InboundError, Step, StreamHandler, draining},
+    session::{End, InboundError, Step, StreamHandler, draining, ended_by_client},
     store::{Idempotency, Record},
     wire::{
         command::{self, Inbound, Request},
@@ -50,6 +50,8 @@ pub(super) struct Active<'a> {
     missed: Option<Missed>,
     /// A `resumed` has been asked for and has not come.
     resyncing: bool,
+    /// The client will say no more: what it has said is still answered.
+    said_all: bool,
 }
 
 impl<'a> Active<'a> {
@@ -62,6 +64,7 @@ impl<'a> Active<'a> {
             typing_until: None,
             missed: None,
             resyncing: false,
+            said_all: false,
         }
     }
 
@@ -75,6 +78,7 @@ impl<'a> Active<'a> {
         S: Stream<Item = Result<Bytes, InboundError>>,
     {
         let beat = self.handler.services.limits.heartbeat;
+        let limit = self.handler.services.limits.in_flight;
         let mut heartbeat = interval_at(Instant::now() + beat, beat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -88,7 +92,8 @@ impl<'a> Active<'a> {
                 () = self.handler.services.draining.cancelled() => Step::End(draining()),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
-                message = inbound.next() => self.receive(message),
+                message = inbound.next(), if !self.said_all => self.receive(message),
+                () = all_answered(&self.in_flight, limit), if self.said_all => Step::End(ended_by_client()),
                 () = sleep_until(typing_until) => {
                     self.stop_typing();
                     Step::Continue
@@ -152,6 +157,10 @@ impl<'a> Active<'a> {
     }
 
     fn receive(&mut self, message: Option<Result<Bytes, InboundError>>) -> Step {
+        if message.is_none() {
+            self.said_all = true;
+            return Step::Continue;
+        }
         let bytes = match self.handler.received(message) {
             Ok(bytes) => bytes,
             Err(step) => return step,
@@ -324,6 +333,13 @@ async fn poll_missed(missed: &mut Option<Missed>) -> Result<Vec<Record>, Rejecti
         Some(reading) => reading.await,
         None => std::future::pending().await,
     }
+}
+
+/// Waits until no command is in flight.
+async fn all_answered(in_flight: &Semaphore, limit: usize) {
+    // The limit is far below what does not fit, and the semaphore is never closed: an error means no more than that
+    // nothing can be waited for.
+    let _ = in_flight.acquire_many(u32::try_from(limit).unwrap_or(u32::MAX)).await;
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

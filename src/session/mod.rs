@@ -255,7 +255,7 @@ impl StreamHandler {
         match message {
             Some(Ok(bytes)) => Ok(bytes),
             // A client that has finished speaking has finished the session.
-            None => Err(Step::End(End::new(ClosingReason::Left, "you have ended the stream"))),
+            None => Err(Step::End(ended_by_client())),
             Some(Err(InboundError::TooLarge(message))) => {
                 self.refuse(&Rejection::new(Code::ResourceExhausted, message.clone()), None);
                 Err(Step::End(End::new(ClosingReason::ProtocolError, message)))
@@ -287,6 +287,10 @@ fn end_of(step: Step) -> Option<End> {
         Step::End(end) => Some(end),
         Step::Gone | Step::Continue => None,
     }
+}
+
+fn ended_by_client() -> End {
+    End::new(ClosingReason::Left, "you have ended the stream")
 }
 
 fn draining() -> End {

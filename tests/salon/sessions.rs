@@ -103,6 +103,26 @@ async fn leaving_ends_the_membership_and_the_stream() {
 }
 
 #[tokio::test]
+async fn what_was_said_before_a_half_close_is_still_answered() {
+    let server = TestServer::start().await;
+    let room = server.room(&[]).await;
+    let mut ann = server.join(&room, "ann").await;
+    for n in 0..10 {
+        let payload = Some(message(&format!("message {n}")));
+        ann.send(pb::ClientMessage { payload, request_id: format!("last-{n}") }).await;
+    }
+    ann.finish();
+    for n in 0..10 {
+        let answer = ann.find(|event| event.request_id == format!("last-{n}")).await;
+        assert!(matches!(answer.payload, Some(Payload::Ack(_))), "{answer:?}");
+    }
+    let (closing, status) = ann.end().await;
+    assert_eq!(closing.unwrap().reason(), pb::ClosingReason::Left);
+    assert!(status.is_ok());
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_drain_tells_everybody_where_to_resume() {
     let server = TestServer::start().await;
     let room = server.room(&[]).await;
