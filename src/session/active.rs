@@ -50,7 +50,7 @@ pub(super) struct Active<'a> {
     missed: Option<Missed>,
     /// A `resumed` has been asked for and has not come.
     resyncing: bool,
-    /// The client will say no more: what it has said is still answered.
+    /// The client will say no more: what it has said is still answered, and what it has missed still told.
     said_all: bool,
 }
 
@@ -86,6 +86,7 @@ impl<'a> Active<'a> {
                 return step;
             }
             let typing_until = self.typing_until;
+            let is_over = self.said_all && !self.handler.outbound.is_behind();
             // Ends first, then what was missed, then the client: what it says is answered, never awaited.
             let step = tokio::select! {
                 biased;
@@ -93,7 +94,7 @@ impl<'a> Active<'a> {
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
                 message = inbound.next(), if !self.said_all => self.receive(message),
-                () = all_answered(&self.in_flight, limit), if self.said_all => Step::End(ended_by_client()),
+                () = all_answered(&self.in_flight, limit), if is_over => Step::End(ended_by_client()),
                 () = sleep_until(typing_until) => {
                     self.stop_typing();
                     Step::Continue
