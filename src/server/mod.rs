@@ -34,7 +34,7 @@ use crate::{
         graph::{Graph, api_limits, connection_limits, providers, store_config},
     },
     session::rates::FORGET_INTERVAL,
-    store::{self, REQUESTS_KEPT, Store},
+    store::{self, Store},
     wire::pb,
 };
 
@@ -210,7 +210,7 @@ impl Server {
                 services.rates.forget_quiet();
             }
         });
-        let kept = config.rooms.request_ids_kept.min(REQUESTS_KEPT);
+        let kept = config.rooms.request_ids_kept;
         let (store, stop) = (Arc::clone(&self.store), self.stop.clone());
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(FORGET_REQUESTS_INTERVAL);

@@ -3,7 +3,7 @@
 //! The store alone assigns `seq`. It keeps the bytes of events without reading them; what it must know of an event
 //! for its indexes is in [`NewRecord`].
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -301,6 +301,3 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// [`ErrorKind::Closed`], but for a repeat of this one.
     async fn close(&self) -> Result<(), Error>;
 }
-
-/// How long idempotency keys are kept.
-pub const REQUESTS_KEPT: Duration = Duration::from_secs(24 * 60 * 60);

@@ -11,6 +11,7 @@
 
 mod cli_client;
 mod configuration;
+mod documents;
 mod domain_properties;
 mod fake_openai;
 mod harness;
