@@ -24,7 +24,7 @@ pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
-/// Everything an operator can change. Built by [`load`]; the default is what the shipped `config.yaml` says.
+/// Everything an operator can change. Built by [`load()`]; the default is what the shipped `config.yaml` says.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {

@@ -125,7 +125,7 @@ pub(super) async fn carry_out(
             Err(error) => failure(&error.to_string()),
         },
         "mention" => match serde_json::from_str(arguments) {
-            Ok(arguments) => call_other(scene, arguments, effects),
+            Ok(arguments) => call_other(scene, &arguments, effects),
             Err(error) => failure(&error.to_string()),
         },
         "vote_on_poll" => match serde_json::from_str(arguments) {
@@ -166,7 +166,7 @@ fn failure(why: &str) -> String {
     json!({"ok": false, "error": why}).to_string()
 }
 
-fn call_other(scene: &Scene, arguments: Mention, effects: &mut Effects) -> String {
+fn call_other(scene: &Scene, arguments: &Mention, effects: &mut Effects) -> String {
     let found = mention::resolve(&scene.others, "", std::slice::from_ref(&arguments.participant));
     if found.is_empty() {
         return failure(&format!("there is no LLM {:?} in this room", arguments.participant));

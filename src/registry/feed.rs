@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use crate::{
     bus::{Audience, LogBatch, Note, Transient, TransientContent},
@@ -24,6 +25,7 @@ use crate::{
         RegistryLimits,
         outbound::{Expelled, Outbound, count},
         presence::{Change, Present, Session},
+        recent::{Recent, Stretch},
     },
     store::{Page, Record, Store},
     wire::{decode, frame, transient},
@@ -88,6 +90,7 @@ struct State {
     ended: VecDeque<MessageId>,
     merged: Option<Merged>,
     occupancy_changed: bool,
+    recent: Recent,
 }
 
 /// Membership events that large rooms are told as one.
@@ -111,6 +114,7 @@ impl Feed {
             ended: VecDeque::new(),
             merged: None,
             occupancy_changed: false,
+            recent: Recent::default(),
         };
         Self { room, limits, state: Mutex::new(state) }
     }
@@ -233,7 +237,7 @@ impl Feed {
             }
             return Delivery::Hole;
         }
-        state.hand_out(batch, self.limits);
+        state.hand_out(&batch, self.limits);
         state.hand_out_early(self.limits);
         if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
     }
@@ -262,9 +266,15 @@ impl Feed {
         }
     }
 
-    /// Tells what was merged since the last time.
-    pub fn flush_merged(&self) {
+    /// What follows `after`, if it is all in memory still.
+    pub fn recent(&self, after: Seq, page: Page) -> Option<Vec<Stretch>> {
+        self.lock().recent.behind(after, page)
+    }
+
+    /// Tells what was merged since the last time, and forgets what was kept long enough. Called once a second.
+    pub fn tick(&self) {
         let mut state = self.lock();
+        state.recent.forget_old(Instant::now());
         state.flush_merged();
         if std::mem::take(&mut state.occupancy_changed) {
             let frame = transient::occupancy(state.present.user_count());
@@ -340,15 +350,17 @@ impl State {
                 self.early.insert(first, batch);
                 return;
             }
-            self.hand_out(batch, limits);
+            self.hand_out(&batch, limits);
         }
     }
 
-    fn hand_out(&mut self, batch: LogBatch, limits: RegistryLimits) {
+    fn hand_out(&mut self, batch: &LogBatch, limits: RegistryLimits) {
         self.delivered = batch.last;
+        let stretch = Stretch { first: batch.first, last: batch.last, frames: batch.frames.clone() };
+        self.recent.push(stretch, Instant::now());
         let large = self.present.user_count() > limits.participants_shown;
         if large && batch.is_membership() {
-            self.merge(&batch);
+            self.merge(batch);
         } else {
             self.flush_merged();
             let events = count(batch.first, batch.last);

@@ -7,6 +7,7 @@
 pub mod feed;
 pub mod outbound;
 mod presence;
+pub mod recent;
 pub mod seat;
 
 use std::{
@@ -129,7 +130,7 @@ async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
             return;
         };
         for feed in registry.all() {
-            feed.flush_merged();
+            feed.tick();
         }
     }
 }

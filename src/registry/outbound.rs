@@ -53,18 +53,40 @@ struct Queue {
     taken: Seq,
     /// The last position known to exist.
     known: Seq,
-    /// `room_state` or `resumed` has been taken: live events may follow.
-    live: bool,
-    /// Something was left out since the last `resumed`.
-    lagging: bool,
+    mode: Mode,
     /// The session must end for this reason.
     expelled: Option<Expelled>,
-    end: Option<(Bytes, ClosingReason)>,
-    ended: bool,
+    ending: Ending,
     /// The connection has gone.
     closed: bool,
     /// Something was sent since the last heartbeat was due.
     busy: bool,
+}
+
+/// How a session follows its room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Mode {
+    /// It has not joined: nothing is taken but replies.
+    #[default]
+    Before,
+    /// `room_state` or `resumed` has been taken, and nothing was left out since.
+    Live,
+    /// Something was left out since: lasting events are read from the log, transient ones dropped.
+    Behind,
+}
+
+/// How far a stream is from its end.
+#[derive(Debug, Default)]
+enum Ending {
+    /// Nobody has ended it.
+    #[default]
+    Open,
+    /// The closing event is still to be sent, then the status.
+    Closing(Bytes, ClosingReason),
+    /// The status is still to be sent.
+    Status(ClosingReason),
+    /// Everything is sent.
+    Over,
 }
 
 #[derive(Debug)]
@@ -126,7 +148,7 @@ impl Outbound {
             return;
         }
         queue.known = queue.known.max(last);
-        if !queue.live {
+        if queue.mode == Mode::Before {
             return;
         }
         if first == queue.taken.next() && queue.fits(events, frames.len(), self.limits) {
@@ -134,7 +156,7 @@ impl Outbound {
             drop(queue);
             self.reader.wake();
         } else {
-            queue.lagging = true;
+            queue.mode = Mode::Behind;
             drop(queue);
             self.session.notify_one();
         }
@@ -154,14 +176,14 @@ impl Outbound {
     /// Takes a transient event, or leaves it out.
     pub fn push_transient(&self, frame: &Bytes) {
         let mut queue = self.lock();
-        if queue.closed || !queue.live {
+        if queue.closed || queue.mode == Mode::Before {
             return;
         }
         // Half of the queue is kept for what lasts: a flood of typing must not push a session into the log.
         let half =
             QueueLimits { events: self.limits.events / 2, bytes: self.limits.bytes / 2, ..self.limits };
-        if queue.lagging || !queue.fits(1, frame.len(), half) {
-            queue.lagging = true;
+        if queue.mode == Mode::Behind || !queue.fits(1, frame.len(), half) {
+            queue.mode = Mode::Behind;
             drop(queue);
             // Whoever left something out must tell the session, which resynchronises once there is space.
             self.session.notify_one();
@@ -195,8 +217,7 @@ impl Outbound {
         queue.push(Frames { bytes: frame, events: 0, replies: 1 });
         queue.taken = taken;
         queue.known = queue.known.max(known);
-        queue.live = true;
-        queue.lagging = false;
+        queue.mode = Mode::Live;
         let behind = queue.known > queue.taken;
         drop(queue);
         self.reader.wake();
@@ -208,10 +229,10 @@ impl Outbound {
     /// Takes the `resumed` that ends a time of leaving things out, unless more was left out since.
     pub fn resynced(&self, frame: Bytes) {
         let mut queue = self.lock();
-        if !queue.lagging || queue.known > queue.taken {
+        if queue.mode != Mode::Behind || queue.known > queue.taken {
             return;
         }
-        queue.lagging = false;
+        queue.mode = Mode::Live;
         queue.push(Frames { bytes: frame, events: 0, replies: 1 });
         drop(queue);
         self.reader.wake();
@@ -226,7 +247,9 @@ impl Outbound {
     /// Ends the stream: after what waits comes `closing`, then the reason. The first end wins.
     pub fn end(&self, closing: Bytes, reason: ClosingReason) {
         let mut queue = self.lock();
-        queue.end.get_or_insert((closing, reason));
+        if matches!(queue.ending, Ending::Open) {
+            queue.ending = Ending::Closing(closing, reason);
+        }
         drop(queue);
         self.reader.wake();
     }
@@ -262,16 +285,21 @@ impl Outbound {
         let events = self.limits.events.saturating_sub(queue.events);
         let bytes = self.limits.bytes.saturating_sub(queue.bytes);
         let has_space = events >= self.limits.events / 2 && bytes >= self.limits.bytes / 2;
-        if !queue.live || !has_space {
+        if queue.mode == Mode::Before || !has_space {
             return Work::Idle;
         }
         if queue.known > queue.taken {
             Work::Read(queue.taken, Page { events, bytes })
-        } else if queue.lagging {
+        } else if queue.mode == Mode::Behind {
             Work::Resync
         } else {
             Work::Idle
         }
+    }
+
+    /// Has the session's task look at [`Outbound::work`] once more.
+    pub fn look_again(&self) {
+        self.session.notify_one();
     }
 
     /// Waits until [`Outbound::work`] may have changed.
@@ -294,25 +322,26 @@ impl Outbound {
         let mut queue = self.lock();
         if let Some(bytes) = queue.pop() {
             queue.busy = true;
-            let waiting = queue.lagging || queue.known > queue.taken;
+            let waiting = queue.mode == Mode::Behind || queue.known > queue.taken;
             drop(queue);
             if waiting {
                 self.session.notify_one();
             }
             return Poll::Ready(Some(Ok(bytes)));
         }
-        if queue.ended {
-            return Poll::Ready(None);
-        }
-        match queue.end.take() {
-            None => Poll::Pending,
-            Some((closing, reason)) if closing.is_empty() => {
-                queue.ended = true;
+        match std::mem::take(&mut queue.ending) {
+            Ending::Open => Poll::Pending,
+            Ending::Closing(closing, reason) => {
+                queue.ending = Ending::Status(reason);
+                Poll::Ready(Some(Ok(closing)))
+            }
+            Ending::Status(reason) => {
+                queue.ending = Ending::Over;
                 Poll::Ready(Some(Err(reason)))
             }
-            Some((closing, reason)) => {
-                queue.end = Some((Bytes::new(), reason));
-                Poll::Ready(Some(Ok(closing)))
+            Ending::Over => {
+                queue.ending = Ending::Over;
+                Poll::Ready(None)
             }
         }
     }

@@ -41,6 +41,30 @@ async fn events_about(store: &dyn Store, room: &RoomId, subjects: &[Uuid]) -> Re
     store.about(room, subjects).await?.iter().map(|record| load::recorded(store, record)).collect()
 }
 
+/// Cuts a page that is too large at the end that is read last; whether anything was cut.
+fn fit(messages: &mut Vec<Message>, direction: Direction) -> bool {
+    let all = messages.len();
+    let mut left = PAGE_BYTES;
+    let mut fits = |message: &Message| {
+        let size = message.content.len();
+        let taken = left >= size;
+        left = left.saturating_sub(size);
+        taken
+    };
+    // One message is never too large: its content is limited far below.
+    match direction {
+        Direction::Before(_) => {
+            let kept = messages.iter().rev().take_while(|message| fits(message)).count();
+            messages.drain(..all - kept);
+        }
+        Direction::After(_) => {
+            let kept = messages.iter().take_while(|message| fits(message)).count();
+            messages.truncate(kept);
+        }
+    }
+    messages.len() < all
+}
+
 fn messages_of(events: &[Recorded]) -> HashMap<MessageId, Message> {
     let mut messages: HashMap<MessageId, Message> = HashMap::new();
     for recorded in events {
@@ -74,6 +98,9 @@ fn polls_of(events: Vec<Recorded>) -> BTreeMap<PollId, Poll> {
     }
     polls
 }
+
+/// Text on a page of history: most clients take no message above 4 MiB, and a thousand of the longest would be 16.
+const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A page of a room's messages.
 #[derive(Debug, Default)]
@@ -135,7 +162,8 @@ impl Rooms {
         let events = events_about(store, room, &subjects).await.map_err(failed)?;
         let mut found = messages_of(&events);
         let ids = records.iter().map(|record| MessageId(record.event_id.0));
-        let messages: Vec<Message> = ids.filter_map(|id| found.remove(&id)).collect();
+        let mut messages: Vec<Message> = ids.filter_map(|id| found.remove(&id)).collect();
+        let more = fit(&mut messages, direction) || more;
         let polls = self.polls_for(room, &messages).await?;
         Ok(HistoryPage { messages, polls, more })
     }

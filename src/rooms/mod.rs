@@ -4,8 +4,10 @@
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
 mod commit;
+mod group;
 pub mod history;
 mod load;
+mod seats;
 pub mod task;
 mod worker;
 
@@ -32,7 +34,7 @@ use crate::{
     },
     ids::{ConnectionId, RoomId, Seq},
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
-    rooms::task::{Done, JoinTask, Reply, Task},
+    rooms::task::{CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
     wire::{command::Join, reply},
 };
@@ -164,8 +166,8 @@ impl Rooms {
     /// Carries out a command and waits for it.
     pub async fn submit(&self, room: &RoomId, actor: Actor, command: Command) -> Result<Done, Rejection> {
         let (reply, answer) = oneshot::channel();
-        let task = Task::Command { actor, command, idempotency: None, reply: Reply::Caller(reply) };
-        self.send(room, task).await?;
+        let task = CommandTask { actor, command, idempotency: None, reply: Reply::Caller(reply) };
+        self.send(room, Task::Command(Box::new(task))).await?;
         answer.await.map_err(|_| reply::unavailable())?
     }
 

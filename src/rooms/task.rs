@@ -35,16 +35,7 @@ pub type Look = Box<dyn FnOnce(Result<(&Room, &Arc<Feed>), Rejection>) + Send>;
 /// Something for a room's task to do.
 pub enum Task {
     /// Carry out a command.
-    Command {
-        /// On whose authority.
-        actor: Actor,
-        /// What.
-        command: Command,
-        /// Whether it is a repeat.
-        idempotency: Option<Idempotency>,
-        /// Whom to tell.
-        reply: Reply,
-    },
+    Command(Box<CommandTask>),
     /// Let a session in.
     Join(Box<JoinTask>),
     /// Tell a session that was behind what holds now.
@@ -70,13 +61,26 @@ pub enum Task {
 impl fmt::Debug for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Command { .. } => "Command",
+            Self::Command(_) => "Command",
             Self::Join(_) => "Join",
             Self::Resync { .. } => "Resync",
             Self::MarkRead { .. } => "MarkRead",
             Self::Read(_) => "Read",
         })
     }
+}
+
+/// A command of a member, an LLM or the server.
+#[derive(Debug)]
+pub struct CommandTask {
+    /// On whose authority.
+    pub actor: Actor,
+    /// What.
+    pub command: Command,
+    /// Whether it is a repeat.
+    pub idempotency: Option<Idempotency>,
+    /// Whom to tell.
+    pub reply: Reply,
 }
 
 /// A session that wants in.
@@ -154,7 +158,8 @@ impl Task {
     /// Answers that it will not be done.
     pub fn refuse(self, rejection: Rejection) {
         match self {
-            Self::Command { reply, .. } | Self::MarkRead { reply, .. } => reply.send(Err(rejection)),
+            Self::Command(task) => task.reply.send(Err(rejection)),
+            Self::MarkRead { reply, .. } => reply.send(Err(rejection)),
             Self::Join(task) => {
                 let _ = task.reply.send(Err(rejection));
             }

@@ -185,7 +185,7 @@ pub fn providers(config: &Config) -> Result<Providers, OpenError> {
                 by_name.insert(name.clone(), open(name, &config)?);
             }
             None => {
-                tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out")
+                tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out");
             }
         }
     }

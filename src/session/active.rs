@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::BoxFuture};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval_at},
+    time::{Instant, MissedTickBehavior, interval_at, timeout},
 };
 
 use crate::{
@@ -23,9 +23,9 @@ use crate::{
     },
     rooms::{
         Joined, RoomHandle,
-        task::{Reply, SessionReply, Task},
+        task::{CommandTask, Reply, SessionReply, Task},
     },
-    session::{End, InboundError, Step, StreamHandler, draining, ended_by_client},
+    session::{End, InboundError, Step, StreamHandler, draining, finished},
     store::{Idempotency, Record},
     wire::{
         command::{self, Inbound, Request},
@@ -40,6 +40,11 @@ type Missed = BoxFuture<'static, Result<Vec<Record>, Rejection>>;
 /// How long to wait for a store that does not show yet what the bus has told of.
 const LATE_STORE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// How long to wait for a `resumed` before asking again.
+const RESYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
+/// How long the answers to a finished client's last commands may take.
+const FINISH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
 pub(super) struct Active<'a> {
     handler: &'a StreamHandler,
     seat: Arc<Seat>,
@@ -48,10 +53,10 @@ pub(super) struct Active<'a> {
     /// When typing ends by itself.
     typing_until: Option<Instant>,
     missed: Option<Missed>,
-    /// A `resumed` has been asked for and has not come.
-    resyncing: bool,
-    /// The client will say no more: what it has said is still answered, and what it has missed still told.
-    said_all: bool,
+    /// A `resumed` has been asked for; if it has not come by then (the room was too busy), it is asked for again.
+    resync_by: Option<Instant>,
+    /// The client has finished speaking: resolves when the room has answered everything it had said.
+    finishing: Option<BoxFuture<'static, ()>>,
 }
 
 impl<'a> Active<'a> {
@@ -63,8 +68,8 @@ impl<'a> Active<'a> {
             in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
             typing_until: None,
             missed: None,
-            resyncing: false,
-            said_all: false,
+            resync_by: None,
+            finishing: None,
         }
     }
 
@@ -78,7 +83,6 @@ impl<'a> Active<'a> {
         S: Stream<Item = Result<Bytes, InboundError>>,
     {
         let beat = self.handler.services.limits.heartbeat;
-        let limit = self.handler.services.limits.in_flight;
         let mut heartbeat = interval_at(Instant::now() + beat, beat);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -86,15 +90,20 @@ impl<'a> Active<'a> {
                 return step;
             }
             let typing_until = self.typing_until;
-            let is_over = self.said_all && !self.handler.outbound.is_behind();
+            // Who has said all, and has come back to be told what was missed, is told all of it.
+            let may_finish = !self.handler.outbound.is_behind();
             // Ends first, then what was missed, then the client: what it says is answered, never awaited.
             let step = tokio::select! {
                 biased;
                 () = self.handler.services.draining.cancelled() => Step::End(draining()),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
-                message = inbound.next(), if !self.said_all => self.receive(message),
-                () = all_answered(&self.in_flight, limit), if is_over => Step::End(ended_by_client()),
+                () = poll_finishing(&mut self.finishing), if may_finish => Step::End(finished()),
+                message = inbound.next(), if self.finishing.is_none() => self.receive(message),
+                () = sleep_until(self.resync_by) => {
+                    self.resync_by = None;
+                    Step::Continue
+                }
                 () = sleep_until(typing_until) => {
                     self.stop_typing();
                     Step::Continue
@@ -118,6 +127,15 @@ impl<'a> Active<'a> {
             Work::End(why) => return Step::End(why.into()),
             Work::Gone => return Step::Gone,
             Work::Read(after, page) if self.missed.is_none() => {
+                self.resync_by = None;
+                if let Some(stretches) = self.seat.feed().recent(after, page) {
+                    for stretch in stretches {
+                        self.handler.outbound.push_missed(stretch.first, stretch.last, stretch.frames);
+                    }
+                    // There may be more, or a `resumed` to ask for.
+                    self.handler.outbound.look_again();
+                    return Step::Continue;
+                }
                 let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
                 self.missed = Some(Box::pin(async move {
                     let records = rooms.log(&id, after, page).await?;
@@ -127,14 +145,13 @@ impl<'a> Active<'a> {
                     }
                     Ok(records)
                 }));
-                self.resyncing = false;
             }
-            Work::Resync if !self.resyncing => {
-                self.resyncing = true;
+            Work::Resync if self.resync_by.is_none() => {
+                self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
                 let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
                 self.room.try_send(Task::Resync { user, outbound });
             }
-            Work::Idle => self.resyncing = false,
+            Work::Idle => self.resync_by = None,
             Work::Read(..) | Work::Resync => {}
         }
         Step::Continue
@@ -159,7 +176,7 @@ impl<'a> Active<'a> {
 
     fn receive(&mut self, message: Option<Result<Bytes, InboundError>>) -> Step {
         if message.is_none() {
-            self.said_all = true;
+            self.finish();
             return Step::Continue;
         }
         let bytes = match self.handler.received(message) {
@@ -173,6 +190,17 @@ impl<'a> Active<'a> {
                 Step::Continue
             }
         }
+    }
+
+    /// The client will say nothing more. What it has said is still answered: a look at the room comes behind it.
+    fn finish(&mut self) {
+        let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
+        self.finishing = Some(Box::pin(async move {
+            let look = rooms.read(&id, |_, _| ());
+            if timeout(FINISH_PATIENCE, look).await.is_err() {
+                tracing::debug!("a finished stream was ended before the room had answered");
+            }
+        }));
     }
 
     fn handle(&mut self, inbound: Inbound) -> Step {
@@ -229,7 +257,8 @@ impl<'a> Active<'a> {
         let idempotency =
             request_id.clone().map(|request_id| Idempotency { sender: user.clone(), request_id, body_hash });
         self.spend_unlimited(request_id, |this, reply| {
-            this.room.try_send(Task::Command { actor: Actor::User(user), command, idempotency, reply });
+            let task = CommandTask { actor: Actor::User(user), command, idempotency, reply };
+            this.room.try_send(Task::Command(Box::new(task)));
         })
     }
 
@@ -336,11 +365,11 @@ async fn poll_missed(missed: &mut Option<Missed>) -> Result<Vec<Record>, Rejecti
     }
 }
 
-/// Waits until no command is in flight.
-async fn all_answered(in_flight: &Semaphore, limit: usize) {
-    // The limit is far below what does not fit, and the semaphore is never closed: an error means no more than that
-    // nothing can be waited for.
-    let _ = in_flight.acquire_many(u32::try_from(limit).unwrap_or(u32::MAX)).await;
+async fn poll_finishing(finishing: &mut Option<BoxFuture<'static, ()>>) {
+    match finishing {
+        Some(waiting) => waiting.await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

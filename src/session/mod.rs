@@ -255,7 +255,7 @@ impl StreamHandler {
         match message {
             Some(Ok(bytes)) => Ok(bytes),
             // A client that has finished speaking has finished the session.
-            None => Err(Step::End(ended_by_client())),
+            None => Err(Step::End(finished())),
             Some(Err(InboundError::TooLarge(message))) => {
                 self.refuse(&Rejection::new(Code::ResourceExhausted, message.clone()), None);
                 Err(Step::End(End::new(ClosingReason::ProtocolError, message)))
@@ -289,7 +289,7 @@ fn end_of(step: Step) -> Option<End> {
     }
 }
 
-fn ended_by_client() -> End {
+fn finished() -> End {
     End::new(ClosingReason::Left, "you have ended the stream")
 }
 

@@ -118,7 +118,8 @@ pub fn read(bytes: &Bytes) -> Result<Inbound, Unreadable> {
             rejection: Rejection::id("request_id", &error),
         })?),
     };
-    let body_hash = digest(&message);
+    // Only a command that can be repeated is compared.
+    let body_hash = if request_id.is_some() { digest(&message) } else { 0 };
     match request(message) {
         Ok(request) => Ok(Inbound { request_id, body_hash, request }),
         Err(rejection) => Err(Unreadable { request_id, rejection }),

@@ -15,8 +15,8 @@ use crate::{
     wire::{
         frame,
         model::{
-            Ballots, author_type, llm_to_pb, member_to_pb, message_to_pb, poll_to_pb, poll_with, room_info,
-            time, vote_to_pb,
+            Ballots, VOTES_SHOWN, author_type, llm_to_pb, member_to_pb, message_to_pb, poll_to_pb, poll_with,
+            room_info, time, vote_to_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},
@@ -203,7 +203,7 @@ fn poll_closed(
     room_id: &str,
     private: &mut log::EventPrivate,
 ) -> Payload {
-    if poll.anonymous {
+    if poll.anonymous || poll.ballots.len() > VOTES_SHOWN {
         private.poll = Some(poll_with(poll, room_id, Ballots::All));
     }
     Payload::PollClosed(pb::PollClosed {

@@ -47,6 +47,19 @@ pub fn stored_len(stored: &[u8], seq: Seq) -> usize {
     PREFIX + stored.len() + seq_len(seq)
 }
 
+/// How long the frame at `at` is, with its prefix; `None`: there is no whole one.
+pub fn len_at(frames: &[u8], at: usize) -> Option<usize> {
+    let prefix: &[u8; PREFIX] = frames.get(at..)?.first_chunk()?;
+    let [_, len @ ..] = prefix;
+    let len = PREFIX + usize::try_from(u32::from_be_bytes(*len)).ok()?;
+    (frames.len() - at >= len).then_some(len)
+}
+
+/// Where the frame behind the first `count` begins.
+pub fn skip(frames: &[u8], count: u64) -> Option<usize> {
+    (0..count).try_fold(0, |at, _| Some(at + len_at(frames, at)?))
+}
+
 fn seq_len(seq: Seq) -> usize {
     key_len(SEQ_TAG) + encoded_len_varint(seq.0)
 }

@@ -1,6 +1,6 @@
 //! The things rooms are made of, as messages: rooms, members, LLMs, messages, polls. In both directions.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use thiserror::Error;
 
@@ -26,8 +26,8 @@ pub struct Corrupt {
 
 impl Corrupt {
     /// A part that is missing or makes no sense.
-    pub fn new(what: &'static str, problem: impl ToString) -> Self {
-        Self { what, problem: problem.to_string() }
+    pub fn new(what: &'static str, problem: impl fmt::Display) -> Self {
+        Self { what, problem: format!("{problem}") }
     }
 }
 
@@ -283,6 +283,10 @@ pub(super) fn message_from_pb(
     })
 }
 
+/// Votes of one poll that are shown one by one: a poll of thousands must not become a message that no client takes.
+/// The counts are always of all.
+pub const VOTES_SHOWN: usize = 200;
+
 /// How much of a poll is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ballots {
@@ -300,11 +304,12 @@ pub fn poll_to_pb(poll: &Poll, room_id: &str) -> pb::Poll {
 pub(super) fn poll_with(poll: &Poll, room_id: &str, ballots: Ballots) -> pb::Poll {
     let names = ballots == Ballots::All || !(poll.anonymous || poll.results_hidden());
     let counts = ballots == Ballots::All || !poll.results_hidden();
+    let shown = if ballots == Ballots::All { usize::MAX } else { VOTES_SHOWN };
     let option = |option: &PollOption| pb::PollOption {
         id: option.id.to_string(),
         text: option.text.clone(),
         description: option.description.clone(),
-        votes: if names { votes_for(poll, &option.id) } else { Vec::new() },
+        votes: if names { votes_for(poll, &option.id, shown) } else { Vec::new() },
         vote_count: if counts { poll.votes_for(&option.id) } else { 0 },
     };
     pb::Poll {
@@ -328,9 +333,10 @@ pub(super) fn poll_with(poll: &Poll, room_id: &str, ballots: Ballots) -> pb::Pol
     }
 }
 
-fn votes_for(poll: &Poll, option: &OptionId) -> Vec<pb::PollVote> {
+/// The votes for an option, of the first `shown` voters of the poll.
+fn votes_for(poll: &Poll, option: &OptionId, shown: usize) -> Vec<pb::PollVote> {
     let chose = |(_, ballot): &(&Author, &Ballot)| ballot.options.contains(option);
-    poll.ballots.iter().filter(chose).map(|(voter, ballot)| vote_to_pb(voter, ballot)).collect()
+    poll.ballots.iter().take(shown).filter(chose).map(|(voter, ballot)| vote_to_pb(voter, ballot)).collect()
 }
 
 pub(super) fn vote_to_pb(voter: &Author, ballot: &Ballot) -> pb::PollVote {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use prost::Message as _;
 
 use crate::{
     domain::{
@@ -121,7 +122,7 @@ pub struct View<'a> {
 /// The whole room at `room.seq`.
 pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) -> Bytes {
     let you_presence = presence_of(view, view.you);
-    let state = pb::RoomState {
+    let mut state = pb::RoomState {
         room: Some(room_info(room)),
         participants: participants(room, view),
         messages: room.recent.iter().map(message_to_pb).collect(),
@@ -133,12 +134,29 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
         online_count: count(view.online_count),
         heartbeat_interval_ms: millis(view.heartbeat),
     };
+    shrink(&mut state);
     frame(&pb::ServerEvent {
         payload: Some(Payload::RoomState(state)),
         request_id: request_id.map(ToString::to_string).unwrap_or_default(),
         seq: room.seq.0,
         ..Default::default()
     })
+}
+
+/// Bytes of a `room_state`: most clients take no message above 4 MiB.
+const STATE_BYTES: usize = 3 * 1024 * 1024;
+
+/// Leaves out what a client can ask for elsewhere: first the votes one by one, then the oldest messages.
+fn shrink(state: &mut pb::RoomState) {
+    if state.encoded_len() <= STATE_BYTES {
+        return;
+    }
+    for option in state.polls.iter_mut().flat_map(|poll| &mut poll.options) {
+        option.votes.clear();
+    }
+    while state.encoded_len() > STATE_BYTES && !state.messages.is_empty() {
+        state.messages.remove(0);
+    }
 }
 
 /// The stream continues behind `after`; the log ends at `room.seq` now.

@@ -175,7 +175,7 @@ pub fn decide(
         Command::RemoveLlm(llm_id) => llms::remove(room, user(actor)?, llm_id, context),
         Command::CreatePoll(input) => polls::create(room, actor, input, context),
         Command::CastVote { poll_id, options, reason } => {
-            polls::vote(room, actor, poll_id, options, reason, context)
+            polls::vote(room, actor, poll_id, &options, reason, context)
         }
         Command::RetractVote(poll_id) => polls::retract(room, actor, poll_id, context),
         Command::ClosePoll(poll_id) => polls::close(room, actor, poll_id, context),

@@ -97,14 +97,14 @@ pub(super) fn vote(
     room: &Room,
     actor: &Actor,
     poll_id: PollId,
-    options: Vec<OptionId>,
+    options: &[OptionId],
     reason: String,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
     let voter = voter(room, actor)?;
     check_chars("cast_vote.reason", &reason, REASON_CHARS)?;
     let poll = votable_poll(room, poll_id, context)?;
-    check_ballot(poll, &options)?;
+    check_ballot(poll, options)?;
     // In the order of the poll, so that the same choice is always the same ballot.
     let options: Vec<OptionId> =
         poll.options.iter().filter(|o| options.contains(&o.id)).map(|o| o.id.clone()).collect();

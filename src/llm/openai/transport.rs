@@ -1,7 +1,7 @@
 //! The HTTP under async-openai: where to, with which key, and what is accepted as the beginning of an answer.
 //!
 //! Sits below async-openai's own executor, which would repeat calls by itself and hide headers. Errors of opening an
-//! exchange go up as [`crate::llm::Error`]; those of its body are left in its [`Fate`].
+//! exchange go up as [`struct@crate::llm::Error`]; those of its body are left in its [`Fate`].
 
 use std::{error::Error as StdError, fmt, net::IpAddr, sync::Arc, time::Duration};
 

@@ -162,12 +162,7 @@ impl Op {
                 avatar: "🦊".repeat(name.into()),
             }),
             Self::Leave => Command::Leave,
-            Self::Send { text: content, reply_to, mention } => Command::SendMessage(MessageInput {
-                content: text(content),
-                content_type: if content == 7 { "application/json".into() } else { String::new() },
-                reply_to: reply_to.map(|target| message(world, target)),
-                mentions: mention.map(|n| format!("Bot {n}")).into_iter().collect(),
-            }),
+            Self::Send { text, reply_to, mention } => send(world, text, reply_to, mention),
             Self::Edit { target, text: content } => {
                 Command::EditMessage { message_id: message(world, target), content: text(content) }
             }
@@ -207,18 +202,18 @@ impl Op {
             Self::EndRoom => Command::EndRoom { reason: "done".into() },
             Self::StartRun { llm: id, target, depth, again } => {
                 let message_id = if again { run(world, 0) } else { MessageId(world.fresh_id()) };
-                let poll_id = (depth % 2 == 1).then(|| poll(world, target));
-                let asked_by = (depth % 3 > 0).then(|| user(id));
-                let reply_to = message(world, target);
-                Command::StartRun(Run { poll_id, asked_by, ..begun(message_id, llm(id), reply_to, depth) })
+                Command::StartRun(Run {
+                    message_id,
+                    llm_id: llm(id),
+                    llm_name: String::new(),
+                    reply_to: message(world, target),
+                    poll_id: (depth % 2 == 1).then(|| poll(world, target)),
+                    chain_depth: depth,
+                    asked_by: (depth % 3 > 0).then(|| user(id)),
+                    started_at: Default::default(),
+                })
             }
-            Self::FinishRun { run: id, text: content, end, mention } => Command::FinishRun(RunOutcome {
-                message_id: run(world, id),
-                end,
-                text: text(content),
-                mentions: mention.map(llm).into_iter().collect(),
-                report: report(u32::from(content) + 1),
-            }),
+            Self::FinishRun { run: id, text, end, mention } => finish(run(world, id), text, end, mention),
             // Nothing to do but to let time pass: the server closes the poll whose time has come, if any.
             Self::Wait { seconds } => {
                 world.wait(Duration::from_secs(seconds.into()));
@@ -226,6 +221,15 @@ impl Op {
             }
         }
     }
+}
+
+fn send(world: &World, content: u8, reply_to: Option<u8>, mention: Option<u8>) -> Command {
+    Command::SendMessage(MessageInput {
+        content: text(content),
+        content_type: if content == 7 { "application/json".into() } else { String::new() },
+        reply_to: reply_to.map(|target| message(world, target)),
+        mentions: mention.map(|n| format!("Bot {n}")).into_iter().collect(),
+    })
 }
 
 fn input(options: usize, flags: u8, closes: bool) -> PollInput {
@@ -241,17 +245,14 @@ fn input(options: usize, flags: u8, closes: bool) -> PollInput {
     }
 }
 
-fn begun(message_id: MessageId, llm_id: LlmId, reply_to: MessageId, chain_depth: u32) -> Run {
-    Run {
+fn finish(message_id: MessageId, content: u8, end: RunEnd, mention: Option<u8>) -> Command {
+    Command::FinishRun(RunOutcome {
         message_id,
-        llm_id,
-        llm_name: String::new(),
-        reply_to,
-        poll_id: None,
-        chain_depth,
-        asked_by: None,
-        started_at: Default::default(),
-    }
+        end,
+        text: text(content),
+        mentions: mention.map(llm).into_iter().collect(),
+        report: report(u32::from(content) + 1),
+    })
 }
 
 /// Every field differs from every other.

@@ -140,7 +140,8 @@ impl Session {
 
     /// Waits for the first payload that `pick` takes; what comes before it is kept for later.
     pub async fn pick<T>(&mut self, pick: impl Fn(&Payload) -> Option<T>) -> T {
-        let event = self.find(|event| event.payload.as_ref().is_some_and(|payload| pick(payload).is_some())).await;
+        let event =
+            self.find(|event| event.payload.as_ref().is_some_and(|payload| pick(payload).is_some())).await;
         event.payload.as_ref().and_then(pick).unwrap()
     }
 
@@ -148,7 +149,8 @@ impl Session {
     pub async fn settle(&mut self) -> Vec<pb::ServerEvent> {
         self.requests += 1;
         let request_id = format!("{}-ping-{}", self.user, self.requests);
-        let ping = pb::ClientMessage { payload: Some(Say::Ping(pb::Ping {})), request_id: request_id.clone() };
+        let ping =
+            pb::ClientMessage { payload: Some(Say::Ping(pb::Ping {})), request_id: request_id.clone() };
         self.send(ping).await;
         let mut events = Vec::new();
         loop {

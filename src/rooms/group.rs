@@ -1,0 +1,244 @@
+//! Commands of a room, decided one after the other and appended together.
+
+use uuid::Uuid;
+
+use crate::{
+    bus::BusMessage,
+    domain::{
+        command::{Actor, Command},
+        decide::{self, Context, Decision, Facts, Lookup},
+        event::Recorded,
+        rejection::{Code, Rejection},
+    },
+    ids::Seq,
+    rooms::{
+        commit, history, refused,
+        task::{Done, JoinTask, Reply},
+        worker::Worker,
+    },
+    store::{Append, Idempotency, Outcome, Receipt},
+    wire::reply,
+};
+
+/// Tries of a command whose fence another node moved, each on a state read anew.
+const TRIES: usize = 4;
+/// A decided command that waits for its append.
+pub(super) struct Entry {
+    actor: Actor,
+    command: Command,
+    recorded: Vec<Recorded>,
+    append: Append,
+    then: Then,
+}
+
+/// What happens once a command is committed.
+pub(super) enum Then {
+    Reply(Reply),
+    Join(Box<JoinTask>),
+}
+
+impl Worker {
+    /// Decides a command and adds it to the group, or answers at once.
+    pub(super) async fn decide(
+        &mut self,
+        actor: Actor,
+        command: Command,
+        idempotency: Option<Idempotency>,
+        then: Then,
+    ) {
+        match self.try_decide(&actor, &command).await {
+            Ok(decision) if !decision.events.is_empty() => {
+                self.add(actor, command, decision, idempotency, then);
+            }
+            Ok(_) => {
+                // Nothing changes: perhaps because this is a repeat of what has changed it.
+                self.commit().await;
+                let first = self.first_result(idempotency.as_ref()).await;
+                self.done(then, first.unwrap_or(Ok(Done { events: None, duplicate: false })));
+            }
+            Err(rejection) => {
+                self.commit().await;
+                let first = self.first_result(idempotency.as_ref()).await;
+                self.done(then, first.unwrap_or(Err(rejection)));
+            }
+        }
+    }
+
+    async fn try_decide(&mut self, actor: &Actor, command: &Command) -> Result<Decision, Rejection> {
+        if self.lookup(command).is_some() {
+            // What is about to be appended may be about the same message.
+            self.commit().await;
+        }
+        self.decide_now(actor, command).await
+    }
+
+    fn lookup(&self, command: &Command) -> Option<Lookup> {
+        decide::lookup(self.state.as_ref()?, command)
+    }
+
+    /// Decides on the state as it is.
+    async fn decide_now(&self, actor: &Actor, command: &Command) -> Result<Decision, Rejection> {
+        let facts = match self.lookup(command) {
+            Some(lookup) => self.facts(lookup).await?,
+            None => Facts::default(),
+        };
+        let room = self.state.as_ref().ok_or_else(reply::unavailable)?;
+        let mut context = Context {
+            at: self.rooms.clock().now(),
+            limits: &self.rooms.limits().domain,
+            facts: &facts,
+            new_id: &mut Uuid::now_v7,
+        };
+        decide::decide(room, actor, command.clone(), &mut context)
+    }
+
+    async fn facts(&self, lookup: Lookup) -> Result<Facts, Rejection> {
+        let store = self.rooms.store().as_ref();
+        let failed = |error| refused(&self.id, &error);
+        Ok(match lookup {
+            Lookup::Message(id) => {
+                Facts { message: history::message(store, &self.id, id).await.map_err(failed)?, poll: None }
+            }
+            Lookup::Poll(id) => {
+                Facts { message: None, poll: history::poll(store, &self.id, id).await.map_err(failed)? }
+            }
+        })
+    }
+
+    fn add(
+        &mut self,
+        actor: Actor,
+        command: Command,
+        decision: Decision,
+        idempotency: Option<Idempotency>,
+        then: Then,
+    ) {
+        let Some(room) = &mut self.state else {
+            return self.done(then, Err(reply::unavailable()));
+        };
+        let fence = decision.fenced.then_some(room.fence);
+        let at = self.rooms.clock().now();
+        let (recorded, records, directory) = commit::apply_and_encode(room, decision.events, at);
+        let append = Append { records, fence, idempotency, directory };
+        self.group.push(Entry { actor, command, recorded, append, then });
+    }
+
+    /// What a repeated command came to the first time, if it is one.
+    async fn first_result(&self, idempotency: Option<&Idempotency>) -> Option<Result<Done, Rejection>> {
+        let key = idempotency?;
+        match self.rooms.store().request(&self.id, &key.sender, &key.request_id).await {
+            Ok(Some((receipt, hash))) if hash == key.body_hash => Some(Ok(done(receipt, true))),
+            Ok(Some(_)) => Some(Err(reused())),
+            Ok(None) => None,
+            Err(error) => Some(Err(refused(&self.id, &error))),
+        }
+    }
+
+    /// Appends the group, answers, and publishes.
+    pub(super) async fn commit(&mut self) {
+        let mut group = std::mem::take(&mut self.group);
+        for _ in 0..TRIES {
+            if group.is_empty() {
+                return;
+            }
+            let appends = group.iter().map(|entry| entry.append.clone()).collect();
+            match self.rooms.store().append(&self.id, appends).await {
+                Ok(outcomes) => group = self.settle(group, outcomes).await,
+                Err(error) => {
+                    // Whether they were appended is found out by reading the log, not guessed.
+                    self.state = None;
+                    for entry in group {
+                        self.done(entry.then, Err(refused(&self.id, &error)));
+                    }
+                    return;
+                }
+            }
+        }
+        for entry in group {
+            self.done(entry.then, Err(reply::unavailable()));
+        }
+    }
+
+    /// Answers what was appended; returns what must be decided again, on the state read anew.
+    async fn settle(&mut self, group: Vec<Entry>, outcomes: Vec<Outcome>) -> Vec<Entry> {
+        let mut batches = commit::Batches::default();
+        let mut committed: Vec<Recorded> = Vec::new();
+        let mut finished = Vec::new();
+        let mut again = Vec::new();
+        let mut as_expected = true;
+        for (entry, outcome) in group.into_iter().zip(outcomes) {
+            match outcome {
+                Outcome::Appended(receipt) => {
+                    as_expected &= entry.recorded.first().is_some_and(|first| first.seq == receipt.first);
+                    let positions = (receipt.first.0..=receipt.last.0).map(Seq);
+                    for ((seq, record), recorded) in positions.zip(&entry.append.records).zip(entry.recorded)
+                    {
+                        let recorded = Recorded { seq, ..recorded };
+                        batches.push(seq, record, &recorded);
+                        committed.push(recorded);
+                    }
+                    finished.push((entry.then, Ok(done(receipt, false))));
+                }
+                Outcome::Duplicate(receipt) => {
+                    as_expected = false;
+                    finished.push((entry.then, Ok(done(receipt, true))));
+                }
+                Outcome::Reused => {
+                    as_expected = false;
+                    finished.push((entry.then, Err(reused())));
+                }
+                Outcome::FenceMoved(_) => {
+                    as_expected = false;
+                    again.push(entry);
+                }
+            }
+        }
+        let (joins, answers): (Vec<_>, Vec<_>) =
+            finished.into_iter().partition(|(then, result)| matches!(then, Then::Join(_)) && result.is_ok());
+        // The sender's ack goes out before the event itself.
+        for (then, result) in answers {
+            self.done(then, result);
+        }
+        for batch in batches.finish() {
+            self.rooms.registry().bus().publish(&self.id, BusMessage::Log(batch));
+        }
+        if !as_expected {
+            self.state = None;
+            let _ = self.ensure_loaded().await;
+        }
+        if let (Some(room), Some(observer), false) =
+            (&self.state, self.rooms.0.after_commit.get(), committed.is_empty())
+        {
+            observer.committed(room, &committed);
+        }
+        for (then, result) in joins {
+            self.done(then, result);
+        }
+        self.decide_again(again).await
+    }
+
+    async fn decide_again(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
+        for entry in entries {
+            let idempotency = entry.append.idempotency;
+            match self.decide_now(&entry.actor, &entry.command).await {
+                Ok(decision) if !decision.events.is_empty() => {
+                    self.add(entry.actor, entry.command, decision, idempotency, entry.then);
+                }
+                Ok(_) => self.done(entry.then, Ok(Done { events: None, duplicate: false })),
+                Err(rejection) => self.done(entry.then, Err(rejection)),
+            }
+        }
+        std::mem::take(&mut self.group)
+    }
+}
+
+fn done(receipt: Receipt, duplicate: bool) -> Done {
+    Done { events: Some((receipt.first, receipt.last, receipt.event_id)), duplicate }
+}
+
+fn reused() -> Rejection {
+    Rejection {
+        field: Some("request_id"),
+        ..Rejection::new(Code::RequestIdReused, "this request_id was used for another command")
+    }
+}
