@@ -32,3 +32,6 @@ node:
 
 grpcurl:
     .ci/run grpcurl
+
+readme:
+    .ci/run readme

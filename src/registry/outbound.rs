@@ -264,6 +264,12 @@ impl Outbound {
         self.lock().taken
     }
 
+    /// Whether there are lasting events that this session has not taken yet.
+    pub fn is_behind(&self) -> bool {
+        let queue = self.lock();
+        queue.known > queue.taken
+    }
+
     /// What the session's task has to do now.
     pub fn work(&self) -> Work {
         let queue = self.lock();

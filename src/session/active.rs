@@ -89,13 +89,15 @@ impl<'a> Active<'a> {
                 return step;
             }
             let typing_until = self.typing_until;
+            // Who has said all, and has come back to be told what was missed, is told all of it.
+            let may_finish = !self.handler.outbound.is_behind();
             // Ends first, then what was missed, then the client: what it says is answered, never awaited.
             let step = tokio::select! {
                 biased;
                 () = self.handler.services.draining.cancelled() => Step::End(draining()),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
-                () = poll_finishing(&mut self.finishing) => Step::End(finished()),
+                () = poll_finishing(&mut self.finishing), if may_finish => Step::End(finished()),
                 message = inbound.next(), if self.finishing.is_none() => self.receive(message),
                 () = sleep_until(self.resync_by) => {
                     self.resync_by = None;

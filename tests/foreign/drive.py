@@ -116,6 +116,8 @@ def run(client, port, home, log):
         print(f"the client did not end within {CLIENT_TIMEOUT} s", file=sys.stderr)
     finally:
         well = stop(server)
+        # It writes into the directory that is removed next.
+        watcher.join(STOP_TIMEOUT)
     return code or (0 if well else 1)
 
 

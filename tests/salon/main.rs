@@ -12,6 +12,7 @@
 mod answers;
 mod cli_client;
 mod configuration;
+mod documents;
 mod domain_properties;
 mod fake_openai;
 mod faults;

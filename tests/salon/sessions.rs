@@ -103,6 +103,26 @@ async fn leaving_ends_the_membership_and_the_stream() {
 }
 
 #[tokio::test]
+async fn what_was_missed_is_told_to_a_client_that_has_said_all() {
+    let server = TestServer::start().await;
+    let room = server.room(&[]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let mut last = 0;
+    // More than fits into a queue at once.
+    for n in 0..600 {
+        last = ann.talk(&format!("message {n}")).await.seq;
+    }
+    let mut resumed = Session::resume(server.client().await, &room, "ann", 1).await;
+    resumed.finish();
+    assert!(matches!(resumed.next().await.payload, Some(Payload::Resumed(_))));
+    let missed: Vec<u64> = resumed.lasting_until(last).await.iter().map(|event| event.seq).collect();
+    assert!(missed.into_iter().eq(2..=last));
+    let (closing, status) = resumed.end().await;
+    assert_eq!((closing.unwrap().resume_seq, status.is_ok()), (last, true));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_drain_tells_everybody_where_to_resume() {
     let server = TestServer::start().await;
     let room = server.room(&[]).await;

@@ -30,4 +30,10 @@ trap '\''code=$?; [ $code -eq 0 ] || echo "not ok README.md:$block (exit code $c
 echo "$passed passed, $(('"$blocks"' - passed)) failed"'\'' EXIT
 '
 cd "$(mktemp -d)"
-timeout 120 bash -c "$prologue$(cat "$script")" </dev/null
+timeout 120 bash -c "$prologue$(cat "$script")" </dev/null | tee answers
+# On an open stream a refused command is an event, and the exit code of grpcurl says nothing of it.
+if grep -q '^  "error": {' answers; then
+  echo "the server has refused a command of README.md:" >&2
+  grep -A 6 '^  "error": {' answers >&2
+  exit 1
+fi

@@ -1,0 +1,178 @@
+//! What the documents state in tables is what the code does, and what they name is there.
+
+use std::{fs, path::Path};
+
+use salon::{
+    domain::{
+        permissions::{self, Action},
+        rejection::{Code, Rejection},
+        room::Role,
+    },
+    grpc::status,
+    wire::{pb::room::v1 as pb, reply::ClosingReason},
+};
+
+/// Documents whose paths and keys are checked.
+const DOCUMENTS: [&str; 7] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+    "docs/protocol.md",
+    "docs/adr/README.md",
+];
+
+/// From where documents name files.
+const PLACES: [&str; 3] = ["", "src", "tests/salon"];
+
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows behind a mark, without the two of the heading, each as its cells.
+fn table(text: &str, mark: &str) -> Vec<Vec<String>> {
+    let mark = format!("<!-- {mark} -->");
+    let (_, behind) = text.split_once(&mark).unwrap_or_else(|| panic!("there is no {mark}"));
+    let lines = behind.trim_start().lines().take_while(|line| line.starts_with('|'));
+    lines
+        .skip(2)
+        .map(|line| line.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect())
+        .collect()
+}
+
+#[test]
+fn the_table_of_roles_is_that_of_the_code() {
+    let roles = [Role::Viewer, Role::Member, Role::Admin];
+    let cell = |allowed| if allowed { "yes" } else { "–" }.to_owned();
+    let row = |action: Action| {
+        let allowed = roles.iter().map(|role| cell(permissions::allows(*role, action)));
+        std::iter::once(format!("{action:?}")).chain(allowed).collect::<Vec<_>>()
+    };
+    assert_eq!(table(&read("docs/protocol.md"), "roles"), Action::ALL.map(row));
+}
+
+#[test]
+fn the_table_of_errors_is_that_of_the_code() {
+    let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
+    let row = |code: Code| {
+        let grpc = status::of(&Rejection::new(code, "")).code();
+        vec![code.to_string(), format!("{grpc:?}"), yes(code.retryable())]
+    };
+    let stated = table(&read("docs/protocol.md"), "errors").into_iter().map(|row| row[..3].to_vec());
+    assert_eq!(stated.collect::<Vec<_>>(), Code::ALL.map(row));
+}
+
+#[test]
+fn the_contract_lists_every_error_code() {
+    let contract = read("proto/room/v1/room.proto");
+    let (_, behind) = contract.split_once("Codes: ").unwrap();
+    let (list, _) = behind.split_once('.').unwrap();
+    let listed: Vec<String> = list.replace("//", " ").split(',').map(|code| code.trim().to_owned()).collect();
+    assert_eq!(listed, Code::ALL.map(Code::as_str));
+}
+
+#[test]
+fn the_table_of_endings_is_that_of_the_code() {
+    let reasons = [
+        ClosingReason::Left,
+        ClosingReason::RoomEnded,
+        ClosingReason::Removed,
+        ClosingReason::Banned,
+        ClosingReason::Draining,
+        ClosingReason::JoinTimeout,
+        ClosingReason::TooManySessions,
+        ClosingReason::SlowConsumer,
+        ClosingReason::ProtocolError,
+        ClosingReason::Internal,
+    ];
+    let wire = (1..).map_while(|number| pb::ClosingReason::try_from(number).ok());
+    let expected: Vec<Vec<String>> = wire
+        .zip(reasons)
+        .map(|(wire, reason)| {
+            let name = wire.as_str_name().trim_start_matches("CLOSING_REASON_").to_owned();
+            let code = format!("{:?}", status::of_closing(reason).code());
+            vec![name, code, if reason.reconnect() { "yes" } else { "no" }.to_owned()]
+        })
+        .collect();
+    assert_eq!(expected.len(), reasons.len());
+    let stated = table(&read("docs/protocol.md"), "endings").into_iter().map(|row| row[..3].to_vec());
+    assert_eq!(stated.collect::<Vec<_>>(), expected);
+}
+
+/// What stands between backticks on one line.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter(|line| !line.starts_with("```")).flat_map(|line| line.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn every_file_that_a_document_names_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut named = 0;
+    for document in DOCUMENTS {
+        for name in quoted(&read(document)) {
+            let is_path = [".rs", ".proto", ".md", ".sh", "/"].iter().any(|end| name.ends_with(end))
+                && name.contains('/')
+                && name.chars().all(|c| c.is_ascii_alphanumeric() || "/._-{},".contains(c));
+            if !is_path {
+                continue;
+            }
+            for path in expand(name) {
+                named += 1;
+                let found = PLACES.iter().any(|place| root.join(place).join(&path).exists());
+                assert!(found, "{document} names `{path}`, which is not there");
+            }
+        }
+    }
+    assert!(named > 60, "only {named} names of files were found");
+}
+
+/// `src/{a,b}.rs` as its two paths.
+fn expand(name: &str) -> Vec<String> {
+    let Some((begin, rest)) = name.split_once('{') else {
+        return vec![name.to_owned()];
+    };
+    let (parts, end) = rest.split_once('}').unwrap();
+    parts.split(',').map(|part| format!("{begin}{part}{end}")).collect()
+}
+
+#[test]
+fn every_key_that_a_document_names_is_in_the_configuration() {
+    let sections = ["grpc", "store", "bus", "llm", "chat_service", "auth", "limits", "rooms", "log"];
+    let config = read("config.yaml");
+    let mut named = 0;
+    for document in DOCUMENTS {
+        for name in quoted(&read(document)) {
+            let name = name.split(':').next().unwrap();
+            let Some((section, key)) = name.split_once('.') else { continue };
+            let is_key = key.chars().all(|c| c.is_ascii_lowercase() || c == '_') && !key.is_empty();
+            if !sections.contains(&section) || !is_key || key == "rs" {
+                continue;
+            }
+            named += 1;
+            let (_, behind) = config.split_once(&format!("\n{section}:\n")).unwrap();
+            let inside = behind.lines().take_while(|line| line.is_empty() || line.starts_with(' '));
+            let is_there = inside.map(str::trim).any(|line| line.starts_with(&format!("{key}:")));
+            assert!(is_there, "{document} names the key `{name}`, which is not in config.yaml");
+        }
+    }
+    assert!(named > 20, "only {named} keys were found");
+}
+
+#[test]
+fn every_local_link_leads_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut links = 0;
+    for document in DOCUMENTS {
+        for target in read(document).split("](").skip(1).map(|rest| rest.split([')', '#']).next().unwrap()) {
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            links += 1;
+            let path = root.join(document).parent().unwrap().join(target);
+            assert!(path.exists(), "{document} links to {target}, which is not there");
+        }
+    }
+    assert!(links > 5, "only {links} links were found");
+}
