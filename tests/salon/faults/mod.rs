@@ -78,8 +78,7 @@ fn question(request: &Request) -> String {
 /// A provider that is shared with the test, which counts its calls.
 fn shared(provider: ScriptedProvider) -> (Setup, Arc<ScriptedProvider>) {
     let provider = Arc::new(provider);
-    let mut setup = Setup::default();
-    setup.provider = Arc::<ScriptedProvider>::clone(&provider);
+    let setup = Setup { provider: Arc::<ScriptedProvider>::clone(&provider), ..Setup::default() };
     (setup, provider)
 }
 
