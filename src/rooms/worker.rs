@@ -95,14 +95,20 @@ impl Worker {
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut guard = CloseFeed(self.rooms.clone(), None);
-        stop.run_until_cancelled(self.run_inner(&mut guard)).await;
-        // Whoever is still waiting is told; who comes later finds the queue closed and starts a new task.
+        let stopped = stop.run_until_cancelled(self.run_inner(&mut guard)).await.is_none();
+        // Who comes later finds the queue closed and starts a new task.
         self.queue.close();
-        while let Ok(task) = self.queue.try_recv() {
-            task.refuse(reply::unavailable());
-        }
         drop(guard);
         self.rooms.forget(&self.id);
+        // Waits for whoever has a place in the closed queue and is just about to take it, unlike `try_recv`.
+        while let Some(task) = self.queue.recv().await {
+            if stopped {
+                task.refuse(reply::unavailable());
+            } else {
+                // It came just before the queue was closed, and is for the next task.
+                self.rooms.try_send(&self.id, task);
+            }
+        }
     }
 
     async fn run_inner(&mut self, guard: &mut CloseFeed) {
