@@ -132,7 +132,10 @@ async fn a_drain_tells_everybody_where_to_resume() {
     server.shutdown().await;
     let (closing, status) = reader.await.unwrap();
     let closing = closing.unwrap();
-    assert_eq!((closing.reason(), closing.reconnect, closing.resume_seq), (pb::ClosingReason::Draining, true, last));
+    assert_eq!(
+        (closing.reason(), closing.reconnect, closing.resume_seq),
+        (pb::ClosingReason::Draining, true, last)
+    );
     assert_eq!(status.unwrap_err().code(), tonic::Code::Unavailable);
 }
 
