@@ -155,8 +155,8 @@ impl Feed {
     }
 
     /// Lets a session listen: `start` is called with the present and the last position delivered, and must call
-    /// [`Outbound::start`]. Nothing is delivered in between. The oldest session of a user who has too many is asked
-    /// to end.
+    /// [`Outbound::start`]. Nothing is delivered in between. The oldest sessions of a user who has too many are
+    /// asked to end.
     pub fn enter(
         &self,
         connection: ConnectionId,
@@ -165,7 +165,7 @@ impl Feed {
         start: impl FnOnce(Now<'_>, Seq),
     ) -> PresenceNews {
         let mut state = self.lock();
-        if let Some(oldest) = state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
+        for oldest in state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
             oldest.expel(Expelled::TooManySessions);
         }
         state.flush_merged();
@@ -455,3 +455,6 @@ pub fn frames_of(records: &[Record]) -> Bytes {
     }
     frames.freeze()
 }
+
+#[cfg(test)]
+mod tests;

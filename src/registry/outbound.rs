@@ -366,3 +366,6 @@ impl Queue {
 pub(super) fn count(first: Seq, last: Seq) -> usize {
     usize::try_from(last.0.saturating_sub(first.0).saturating_add(1)).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,8 @@ impl<'a> Active<'a> {
                 _ = heartbeat.tick() => {
                     let head = self.seat.feed().delivered();
                     self.handler.outbound.push_heartbeat(&transient::heartbeat(head));
+                    // A room that was overrun, or whose store failed, has not answered: ask again.
+                    self.resyncing = false;
                     Step::Continue
                 }
             };

@@ -3,6 +3,7 @@
 //! Nothing here sleeps until something works: every wait is for an event, with a deadline that only a fault reaches.
 #![allow(dead_code, reason = "not every test uses every helper")]
 
+pub mod raw;
 pub mod session;
 
 use std::{sync::Arc, time::Duration};
@@ -116,10 +117,14 @@ impl TestServer {
         Setup::default().start().await
     }
 
+    /// A connection of its own, before it is known what is called on it.
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
+    }
+
     /// A connection of its own.
     pub async fn client(&self) -> RoomServiceClient<Channel> {
-        let channel = Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap();
-        RoomServiceClient::new(channel).max_decoding_message_size(64 << 20)
+        RoomServiceClient::new(self.channel().await).max_decoding_message_size(64 << 20)
     }
 
     /// A connection through memory.
