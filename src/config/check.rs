@@ -6,7 +6,8 @@
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms, StoreKind,
+    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
+    StoreKind,
     error::{Problem, Sources},
     format_duration, format_size, keys,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},

@@ -22,7 +22,7 @@ use crate::{
     ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
-        outbound::{Expelled, Outbound, count},
+        outbound::{Backlog, Expelled, Outbound, count},
         presence::{Change, Present, Session},
     },
     store::{Page, Record, Store},
@@ -137,6 +137,13 @@ impl Feed {
     /// How many users are online.
     pub fn online_count(&self) -> usize {
         self.lock().present.user_count()
+    }
+
+    /// What waits for the session that reads most slowly.
+    pub fn largest_backlog(&self) -> Backlog {
+        let state = self.lock();
+        let backlogs = state.present.sessions().iter().map(|session| session.outbound.backlog());
+        backlogs.max_by_key(|backlog| backlog.bytes).unwrap_or_default()
     }
 
     /// Who is online, at most `max`.

@@ -9,13 +9,17 @@
     reason = "tests"
 )]
 
+mod bad_input;
+mod buses;
 mod cli_client;
+mod concurrency;
 mod configuration;
 mod domain_properties;
 mod fake_openai;
 mod harness;
 mod providers;
 mod sessions;
+mod slow_reader;
 mod store_conformance;
 mod wire_commands;
 mod wire_properties;

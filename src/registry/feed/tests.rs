@@ -207,7 +207,8 @@ fn large_rooms_are_told_of_members_in_one_event() {
     let (_, _cid, _) = enter(&feed, "cid");
     assert!(!feed.tells_everybody());
     let _ = feed.deliver(batch(2, 2, &[joined("cid")]));
-    let _ = feed.deliver(batch(3, 4, &[joined("dan"), membership("eve", MemberChange::Removed, Role::Member)]));
+    let _ =
+        feed.deliver(batch(3, 4, &[joined("dan"), membership("eve", MemberChange::Removed, Role::Member)]));
     let _ = feed.deliver(batch(5, 5, &[membership("bob", MemberChange::Updated, Role::Viewer)]));
     assert_eq!(read(&ann), "");
     // What is no membership comes behind the merged event, and so do events of both kinds in one batch.
@@ -244,7 +245,10 @@ fn in_large_rooms_presence_is_a_count() {
     assert_eq!(news, PresenceNews::User);
     let (bob, _outbound, news) = enter(&feed, "bob");
     assert_eq!(news, PresenceNews::User);
-    assert_eq!(feed.set_presence(bob, Presence::Away), Some((member("bob").id, PresenceNews::Shown(Presence::Away))));
+    assert_eq!(
+        feed.set_presence(bob, Presence::Away),
+        Some((member("bob").id, PresenceNews::Shown(Presence::Away)))
+    );
     assert_eq!(feed.set_presence(bob, Presence::Away), Some((member("bob").id, PresenceNews::None)));
     let (cid, _outbound, news) = enter(&feed, "cid");
     assert_eq!(news, PresenceNews::None);
@@ -276,7 +280,10 @@ fn roles_follow_the_log() {
     let (too, _outbound, _) = enter(&feed, "ann");
     let (bob, _outbound, _) = enter(&feed, "bob");
     let _ = feed.deliver(batch(1, 1, &[membership("ann", MemberChange::Updated, Role::Admin)]));
-    assert_eq!([ann, too, bob].map(|c| feed.role(c)), [Some(Role::Admin), Some(Role::Admin), Some(Role::Member)]);
+    assert_eq!(
+        [ann, too, bob].map(|c| feed.role(c)),
+        [Some(Role::Admin), Some(Role::Admin), Some(Role::Member)]
+    );
     let _ = feed.deliver(batch(2, 2, &[membership("ann", MemberChange::Joined, Role::Viewer)]));
     assert_eq!(feed.role(too), Some(Role::Viewer));
     let _ = feed.exit(ann);

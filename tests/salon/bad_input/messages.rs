@@ -198,7 +198,9 @@ async fn sixty_four_kib_of_at_signs_are_a_message_like_any_other() {
     // Going through the text once for every @ would take minutes.
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let heard = scene.bystander.lasting_until(seq).await;
-    let Some(Payload::MessageReceived(received)) = &heard.last().unwrap().payload else { panic!("{heard:?}") };
+    let Some(Payload::MessageReceived(received)) = &heard.last().unwrap().payload else {
+        panic!("{heard:?}")
+    };
     let said = received.message.as_ref().unwrap();
     assert_eq!((said.content.as_str(), said.mentions.len()), (at_signs.as_str(), 0));
     scene.bystander.seq = seq;

@@ -122,6 +122,13 @@ impl TestServer {
         Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
     }
 
+    /// A connection whose streams take no more than `window` bytes that nobody has read: by default these are two
+    /// mebibytes, behind which no server is felt to be held back.
+    pub async fn narrow_channel(&self, window: u32) -> Channel {
+        let endpoint = Endpoint::from_shared(self.url.clone()).unwrap();
+        endpoint.initial_stream_window_size(window).connect().await.unwrap()
+    }
+
     /// A connection of its own.
     pub async fn client(&self) -> RoomServiceClient<Channel> {
         RoomServiceClient::new(self.channel().await).max_decoding_message_size(64 << 20)

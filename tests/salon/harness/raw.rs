@@ -48,8 +48,10 @@ pub async fn call(
     headers: &[(&str, &str)],
 ) -> (mpsc::Sender<Bytes>, http::Response<Body>) {
     let (sender, receiver) = mpsc::channel::<Bytes>(1024);
-    let frames = ReceiverStream::new(receiver).map(|bytes| Ok::<_, Infallible>(http_body::Frame::data(bytes)));
-    let mut request = http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    let frames =
+        ReceiverStream::new(receiver).map(|bytes| Ok::<_, Infallible>(http_body::Frame::data(bytes)));
+    let mut request =
+        http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
@@ -65,7 +67,8 @@ impl RawSession {
         let (sender, response) = call(channel, "/room.v1.RoomService/RoomSession", &[]).await;
         let decoder = tonic_prost::ProstCodec::<pb::ClientMessage, pb::ServerEvent>::default().decoder();
         let none: Option<CompressionEncoding> = None;
-        let receiver = Streaming::new_response(decoder, response.into_body(), http::StatusCode::OK, none, None);
+        let receiver =
+            Streaming::new_response(decoder, response.into_body(), http::StatusCode::OK, none, None);
         Self { sender: Some(sender), receiver }
     }
 
@@ -77,9 +80,9 @@ impl RawSession {
         session
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes as they are. A stream that has ended takes none; why it ended is there to be read.
     pub async fn bytes(&mut self, bytes: Bytes) {
-        self.sender.as_ref().expect("the stream was finished").send(bytes).await.unwrap();
+        let _ = self.sender.as_ref().expect("the stream was finished").send(bytes).await;
     }
 
     /// Sends a well-formed message.
