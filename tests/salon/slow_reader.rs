@@ -102,13 +102,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 async fn a_stalled_reader_delays_nobody_holds_no_memory_and_loses_nothing() {
     const ROUNDS: usize = 7;
     const PER_ROUND: usize = 100;
-    const FLOOD: usize = 2000;
+    const FLOOD: usize = 1500;
     let server = TestServer::start().await;
     let limits = &server.config.limits;
     let mut with = Room::of(&server, true).await;
     let mut without = Room::of(&server, false).await;
     // First the queue is filled, so that every round meets a reader who is behind.
-    for _ in 0..600 {
+    for _ in 0..400 {
         with.latency().await;
     }
     let full = with.largest_backlog(&server).await;
