@@ -152,7 +152,8 @@ pub trait Subscriber: Send + Sync + fmt::Debug {
 ///
 /// # Contract
 ///
-/// * At most once, in no particular order, perhaps never: a receiver fills holes from the store.
+/// * In no particular order, perhaps never, perhaps twice: a receiver fills holes from the store and knows what it has
+///   delivered.
 /// * `publish` never waits and never fails visibly; what could not be sent is lost.
 /// * A message published on a node is also delivered to that node's subscriber.
 /// * [`Bus::is_reliable`] promises more: each message exactly once, in the order of `publish`, before `publish`

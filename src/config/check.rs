@@ -6,7 +6,8 @@
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    AuthMode, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms, StoreKind,
+    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
+    StoreKind,
     error::{Problem, Sources},
     format_duration, format_size, keys,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
@@ -26,6 +27,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     let mut checks = Checks { sources, problems: Vec::new() };
     checks.grpc(&config.grpc);
     checks.store(config);
+    checks.bus(&config.bus);
     checks.llm(&config.llm);
     checks.providers(config);
     checks.auth(config);
@@ -118,6 +120,10 @@ impl Checks<'_> {
         if let Some(max) = config.store.max_bytes {
             self.size("store.max_bytes", max, MIB..=1024 * 1024 * MIB);
         }
+    }
+
+    fn bus(&mut self, bus: &Bus) {
+        self.time("bus.head_check", bus.head_check, 100 * MS..=MINUTE);
     }
 
     fn llm(&mut self, llm: &Llm) {

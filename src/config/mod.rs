@@ -224,11 +224,14 @@ impl Default for Store {
 pub struct Bus {
     /// Which bus.
     pub kind: BusKind,
+    /// How often the store is asked whether a bus that may lose messages has lost the last one.
+    #[serde(with = "units::duration")]
+    pub head_check: Duration,
 }
 
 impl Default for Bus {
     fn default() -> Self {
-        Self { kind: BusKind::Local }
+        Self { kind: BusKind::Local, head_check: Duration::from_secs(2) }
     }
 }
 

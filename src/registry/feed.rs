@@ -23,7 +23,7 @@ use crate::{
     ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
-        outbound::{Expelled, Outbound, count},
+        outbound::{Backlog, Expelled, Outbound, count},
         presence::{Change, Present, Session},
         recent::{Recent, Stretch},
     },
@@ -143,6 +143,13 @@ impl Feed {
         self.lock().present.user_count()
     }
 
+    /// What waits for the session that reads most slowly.
+    pub fn largest_backlog(&self) -> Backlog {
+        let state = self.lock();
+        let backlogs = state.present.sessions().iter().map(|session| session.outbound.backlog());
+        backlogs.max_by_key(|backlog| backlog.bytes).unwrap_or_default()
+    }
+
     /// Who is online, at most `max`.
     pub fn online(&self, max: usize) -> Vec<(UserId, Presence)> {
         self.lock().online(max)
@@ -164,8 +171,8 @@ impl Feed {
     }
 
     /// Lets a session listen: `start` is called with the present and the last position delivered, and must call
-    /// [`Outbound::start`]. Nothing is delivered in between. The oldest session of a user who has too many is asked
-    /// to end.
+    /// [`Outbound::start`]. Nothing is delivered in between. The oldest sessions of a user who has too many are
+    /// asked to end.
     pub fn enter(
         &self,
         connection: ConnectionId,
@@ -174,7 +181,7 @@ impl Feed {
         start: impl FnOnce(Now<'_>, Seq),
     ) -> PresenceNews {
         let mut state = self.lock();
-        if let Some(oldest) = state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
+        for oldest in state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
             oldest.expel(Expelled::TooManySessions);
         }
         state.flush_merged();
@@ -472,3 +479,6 @@ pub fn frames_of(records: &[Record]) -> Bytes {
     }
     frames.freeze()
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,17 @@ pub struct QueueLimits {
     pub replies: usize,
 }
 
+/// How much waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Lasting and transient events.
+    pub events: usize,
+    /// Their bytes.
+    pub bytes: usize,
+    /// Replies to commands.
+    pub replies: usize,
+}
+
 /// Frames that are ready are joined up to this size into one write: below it a copy costs less than a write.
 const JOIN_BYTES: usize = 16 * 1024;
 
@@ -270,6 +281,12 @@ impl Outbound {
         queue.known > queue.taken
     }
 
+    /// How much waits to be sent.
+    pub fn backlog(&self) -> Backlog {
+        let queue = self.lock();
+        Backlog { events: queue.events, bytes: queue.bytes, replies: queue.replies }
+    }
+
     /// What the session's task has to do now.
     pub fn work(&self) -> Work {
         let queue = self.lock();
@@ -399,3 +416,6 @@ impl Queue {
 pub(super) fn count(first: Seq, last: Seq) -> usize {
     usize::try_from(last.0.saturating_sub(first.0).saturating_add(1)).unwrap_or(usize::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,11 +54,14 @@ impl Present {
         self.users.iter().map(|(user, connections)| (user, best(connections)))
     }
 
-    /// The oldest session of a user who has `max` or more.
-    pub(super) fn oldest_beyond(&self, user: &UserId, max: usize) -> Option<Arc<Outbound>> {
-        let connections = self.users.get(user).filter(|connections| connections.len() >= max)?;
-        let (oldest, _) = connections.first()?;
-        self.sessions.iter().find(|s| &s.connection == oldest).map(|s| Arc::clone(&s.outbound))
+    /// The oldest sessions of a user, as many as must go so that with one more there are `max`. Those that were
+    /// asked to end and have not ended yet are among them, so a burst of joins asks for one end each.
+    pub(super) fn oldest_beyond(&self, user: &UserId, max: usize) -> impl Iterator<Item = &Outbound> {
+        let connections = self.users.get(user).map_or(&[][..], Vec::as_slice);
+        let beyond = (connections.len() + 1).saturating_sub(max);
+        connections.iter().take(beyond).filter_map(|(oldest, _)| {
+            self.sessions.iter().find(|s| &s.connection == oldest).map(|s| s.outbound.as_ref())
+        })
     }
 
     pub(super) fn enter(&mut self, session: Session) -> Change {

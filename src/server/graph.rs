@@ -1,6 +1,6 @@
 //! What is connected to what: the one place where settings become parts.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -30,8 +30,6 @@ use crate::{
 
 /// Commands that wait for one room.
 const ROOM_QUEUE: usize = 1024;
-/// How often the store's head is looked at when the bus may lose messages.
-const HEAD_CHECK: Duration = Duration::from_secs(2);
 /// Replies to commands that may wait unread in one session, beyond those that can be in flight.
 const SPARE_REPLIES: usize = 960;
 
@@ -86,7 +84,7 @@ fn registry_limits(config: &Config) -> RegistryLimits {
     RegistryLimits {
         participants_shown: config.limits.participants_shown,
         sessions_per_user: config.limits.sessions_per_user,
-        head_check: HEAD_CHECK,
+        head_check: config.bus.head_check,
     }
 }
 

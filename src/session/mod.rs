@@ -154,7 +154,7 @@ impl StreamHandler {
         let guard = EndGuard(Arc::clone(&self.outbound));
         let end = self.run_inner(inbound).await;
         if let Some(end) = end {
-            tracing::debug!(reason = ?end.reason, "session ended");
+            tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
             let closing = Closing {
                 reason: end.reason,
                 message: end.message,

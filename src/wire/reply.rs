@@ -236,7 +236,8 @@ pub fn error(rejection: &Rejection, request_id: Option<&RequestId>, dialect: Dia
         code,
         message: rejection.message.clone(),
         retryable: rejection.code.retryable(),
-        retry_after_ms: rejection.retry_after.map(millis).unwrap_or_default(),
+        // Rounded up: it must have passed, and 0 would say that there is no such time.
+        retry_after_ms: rejection.retry_after.map(|wait| millis(wait).saturating_add(1)).unwrap_or_default(),
         field: rejection.field.unwrap_or_default().to_owned(),
     };
     frame(&pb::ServerEvent {

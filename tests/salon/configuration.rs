@@ -271,6 +271,7 @@ fn bounds_are_exact() {
         ("limits.queue_events", "16", "15", "65536", "65537"),
         ("limits.drain", "1s", "999ms", "10m", "601s"),
         ("llm.chunk_window", "5ms", "4ms", "1s", "1001ms"),
+        ("bus.head_check", "100ms", "99ms", "1m", "60001ms"),
         ("grpc.send_buffer", "16KiB", "16383B", "4MiB", "4097KiB"),
     ] {
         let name = variable(key);

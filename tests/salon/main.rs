@@ -11,7 +11,10 @@
 )]
 
 mod answers;
+mod bad_input;
+mod buses;
 mod cli_client;
+mod concurrency;
 mod configuration;
 mod documents;
 mod domain_properties;
@@ -21,6 +24,7 @@ mod harness;
 mod process;
 mod providers;
 mod sessions;
+mod slow_reader;
 mod store_conformance;
 mod timing;
 mod wire_commands;

@@ -3,6 +3,7 @@
 //! Nothing here sleeps until something works: every wait is for an event, with a deadline that only a fault reaches.
 #![allow(dead_code, reason = "not every test uses every helper")]
 
+pub mod raw;
 pub mod session;
 
 use std::{sync::Arc, time::Duration};
@@ -138,13 +139,24 @@ impl TestServer {
         Setup::default().start().await
     }
 
+    /// A connection of its own, before it is known what is called on it.
+    pub async fn channel(&self) -> Channel {
+        Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
+    }
+
+    /// A connection whose streams take no more than `window` bytes that nobody has read: by default these are two
+    /// mebibytes, behind which no server is felt to be held back.
+    pub async fn narrow_channel(&self, window: u32) -> Channel {
+        let endpoint = Endpoint::from_shared(self.url.clone()).unwrap();
+        endpoint.initial_stream_window_size(window).connect().await.unwrap()
+    }
+
     /// A connection of its own: through memory, if there is no port.
     pub async fn client(&self) -> RoomServiceClient<Channel> {
         if self.url.is_empty() {
             return self.duplex().await;
         }
-        let channel = Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap();
-        RoomServiceClient::new(channel).max_decoding_message_size(64 << 20)
+        RoomServiceClient::new(self.channel().await).max_decoding_message_size(64 << 20)
     }
 
     /// A connection through memory.
