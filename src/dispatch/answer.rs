@@ -19,18 +19,24 @@ pub(super) struct AnswerText {
     text: String,
     /// How much of `text` was sent.
     sent: usize,
+    /// What comes next begins a paragraph of its own.
+    parted: bool,
 }
 
 impl AnswerText {
     /// An answer of an LLM that is called `name`.
     pub(super) fn new(name: &str) -> Self {
         let prefix = format!("{}:", name.to_lowercase());
-        Self { prefix, held: String::new(), begun: false, text: String::new(), sent: 0 }
+        Self { prefix, held: String::new(), begun: false, text: String::new(), sent: 0, parted: false }
     }
 
     /// Adds what the model said; returns false when the answer has become too long.
     pub(super) fn push(&mut self, delta: &str) -> bool {
         if self.begun {
+            // Only now: a part in which nothing is said must not leave an empty paragraph at the end.
+            if std::mem::take(&mut self.parted) && !self.text.ends_with("\n\n") {
+                self.text.push_str("\n\n");
+            }
             self.text.push_str(delta);
         } else {
             self.held.push_str(delta);
@@ -42,9 +48,7 @@ impl AnswerText {
     /// Another part follows, after tools were called: it begins a paragraph of its own.
     pub(super) fn new_part(&mut self) {
         self.release();
-        if !self.text.trim_end().is_empty() && !self.text.ends_with("\n\n") {
-            self.text.push_str("\n\n");
-        }
+        self.parted = !self.text.trim_end().is_empty();
     }
 
     /// Takes away the own name as often as it stands there, as far as can be told.
@@ -149,6 +153,7 @@ mod tests {
         answer.push("let me look");
         answer.new_part();
         answer.push("done");
+        answer.new_part();
         answer.finish();
         assert_eq!(answer.text(), "let me look\n\ndone");
     }

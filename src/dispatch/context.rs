@@ -12,12 +12,14 @@ use crate::{
         poll::Poll,
         room::Room,
     },
-    ids::{LlmId, PollId, UserId},
+    ids::{LlmId, OptionId, PollId, UserId},
     llm::{Speaker, Turn},
 };
 
 /// Characters of a message that is quoted because another answers it.
 const QUOTE_CHARS: usize = 120;
+/// Voters named for one option of a poll; of more only the number is told.
+const VOTERS_NAMED: usize = 20;
 
 /// What of a room an LLM is told, copied at the moment it is asked.
 #[derive(Debug, Clone)]
@@ -135,9 +137,17 @@ fn results(poll: &Poll) -> String {
         let _ = write!(text, "\n  - {}", indent(&option.text));
         if !poll.results_hidden() {
             let _ = write!(text, ": {} votes", poll.votes_for(&option.id));
+            text.push_str(&voters(poll, &option.id));
         }
     }
     text
+}
+
+/// Who has chosen an option, in brackets; empty when that is secret, or nobody has.
+fn voters(poll: &Poll, option: &OptionId) -> String {
+    let chosen = poll.ballots.values().filter(|ballot| ballot.options.contains(option));
+    let names: Vec<&str> = chosen.take(VOTERS_NAMED).map(|ballot| ballot.voter_name.as_str()).collect();
+    if poll.anonymous || names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
 }
 
 fn ballot_paper(poll: &Poll) -> String {

@@ -1,8 +1,8 @@
 //! One run, from `llm_thinking` to `llm_done`.
 
-use std::{sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -34,16 +34,21 @@ struct Ended {
     end: RunEnd,
     error: Option<Error>,
     detail: String,
+    crashed: bool,
 }
 
 impl Ended {
+    fn crashed() -> Self {
+        Self { end: RunEnd::Failed, error: None, detail: String::new(), crashed: true }
+    }
+
     fn by_itself(end: RunEnd, detail: impl Into<String>) -> Self {
-        Self { end, error: None, detail: detail.into() }
+        Self { end, error: None, detail: detail.into(), crashed: false }
     }
 
     fn failed(error: Error) -> Self {
         let end = if error.kind == ErrorKind::Timeout { RunEnd::TimedOut } else { RunEnd::Failed };
-        Self { end, error: Some(error), detail: String::new() }
+        Self { end, error: Some(error), detail: String::new(), crashed: false }
     }
 }
 
@@ -89,12 +94,14 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
     finish(inner, &job, outcome).await;
 }
 
+/// The name of a panic, and what the room is told of it.
+fn crash() -> (String, String) {
+    (Code::Internal.as_str().into(), "the answer failed on the server".into())
+}
+
 fn crashed(job: &Job) -> RunOutcome {
-    let report = RunReport {
-        error_code: Code::Internal.as_str().into(),
-        error_message: "the answer failed on the server".into(),
-        ..RunReport::default()
-    };
+    let (error_code, error_message) = crash();
+    let report = RunReport { error_code, error_message, ..RunReport::default() };
     RunOutcome {
         message_id: job.message_id,
         end: RunEnd::Failed,
@@ -147,7 +154,9 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
             tokio::select! {
                 biased;
                 () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
-                ended = converse(inner, job, provider.as_ref(), &scene, &mut progress) => ended,
+                // A provider's panic must not take away what it has said before.
+                ended = AssertUnwindSafe(converse(inner, job, provider.as_ref(), &scene, &mut progress))
+                    .catch_unwind() => ended.unwrap_or_else(|_| Ended::crashed()),
             }
         }
         None => Ended::by_itself(RunEnd::Interrupted, "the LLM was removed from the room"),
@@ -182,6 +191,9 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
             message = %error.message, "an answer failed");
         progress.report.error_code = error.kind.as_str().to_owned();
         progress.report.error_message = error.kind.public_message().to_owned();
+    }
+    if ended.crashed {
+        (progress.report.error_code, progress.report.error_message) = crash();
     }
     progress.report.detail = ended.detail;
     progress.report.duration_ms = millis(progress.started.elapsed());
@@ -290,6 +302,8 @@ async fn ask(
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();
+    // Of one answer the last count holds; those of several rounds add up.
+    let before = (progress.report.prompt_tokens, progress.report.completion_tokens);
     let mut next_by = first;
     loop {
         let delta = next_delta(inner, job, provider, &mut deltas, progress, next_by).await?;
@@ -308,9 +322,8 @@ async fn ask(
             }
             Delta::ToolCall(call) => heard.calls.push(call),
             Delta::Usage { prompt_tokens, completion_tokens } => {
-                progress.report.prompt_tokens = progress.report.prompt_tokens.saturating_add(prompt_tokens);
-                progress.report.completion_tokens =
-                    progress.report.completion_tokens.saturating_add(completion_tokens);
+                progress.report.prompt_tokens = before.0.saturating_add(prompt_tokens);
+                progress.report.completion_tokens = before.1.saturating_add(completion_tokens);
             }
             Delta::Done(finish) => {
                 heard.finish = finish;
@@ -361,9 +374,10 @@ fn late(provider: &dyn Provider) -> Error {
 
 /// The first text goes out at once, what follows once in a window.
 fn schedule_flush(inner: &Inner, job: &Job, progress: &mut Progress) {
-    if progress.flush_at.is_some() || !progress.answer.has_chunk() {
+    if !progress.answer.has_chunk() {
         return;
     }
+    // Looked at with every part: a model that never pauses would keep a timer from being seen.
     let due = progress.last_flush.map(|last| last + inner.limits.chunk_window);
     match due {
         Some(due) if due > Instant::now() => progress.flush_at = Some(due),

@@ -14,7 +14,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{ids::Seq, store::Page, wire::reply::ClosingReason};
 
@@ -59,8 +59,8 @@ struct Queue {
     ending: Ending,
     /// The connection has gone.
     closed: bool,
-    /// Something was sent since the last heartbeat was due.
-    busy: bool,
+    /// When something was sent the last time.
+    sent_at: Option<Instant>,
 }
 
 /// How a session follows its room.
@@ -254,11 +254,9 @@ impl Outbound {
         self.reader.wake();
     }
 
-    /// Takes a sign of life, unless something was sent since the last one was due.
-    pub fn push_heartbeat(&self, frame: &Bytes) {
-        if !std::mem::take(&mut self.lock().busy) {
-            self.push_transient(frame);
-        }
+    /// When something was sent the last time; `None`: never.
+    pub fn sent_at(&self) -> Option<Instant> {
+        self.lock().sent_at
     }
 
     /// The last position this session has taken.
@@ -321,7 +319,7 @@ impl Outbound {
         self.reader.register(context.waker());
         let mut queue = self.lock();
         if let Some(bytes) = queue.pop() {
-            queue.busy = true;
+            queue.sent_at = Some(Instant::now());
             let waiting = queue.mode == Mode::Behind || queue.known > queue.taken;
             drop(queue);
             if waiting {

@@ -236,7 +236,12 @@ impl Server {
         tracing::info!(sessions = self.sessions.len(), ?grace, "draining");
         report_health(&self.health, false).await;
         self.stop_accepting.cancel();
-        self.graph.services.dispatcher.drain(grace / 2).await;
+        let answers = self.graph.services.dispatcher.drain(grace / 2);
+        // An end that cannot be written down (a full disk) is left to the next start: sessions need the rest of the
+        // grace.
+        if tokio::time::timeout_at(deadline - grace / 4, answers).await.is_err() {
+            tracing::warn!("the ends of answers could not be recorded; the next start will do it");
+        }
         self.draining.cancel();
         self.sessions.close();
         self.connections.close();

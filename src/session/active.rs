@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::BoxFuture};
 use tokio::{
     sync::Semaphore,
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, timeout},
 };
 
 use crate::{
@@ -83,8 +83,7 @@ impl<'a> Active<'a> {
         S: Stream<Item = Result<Bytes, InboundError>>,
     {
         let beat = self.handler.services.limits.heartbeat;
-        let mut heartbeat = interval_at(Instant::now() + beat, beat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut look_at = Instant::now() + beat;
         loop {
             if let step @ (Step::End(_) | Step::Gone) = self.work() {
                 return step;
@@ -108,15 +107,26 @@ impl<'a> Active<'a> {
                     self.stop_typing();
                     Step::Continue
                 }
-                _ = heartbeat.tick() => {
-                    let head = self.seat.feed().delivered();
-                    self.handler.outbound.push_heartbeat(&transient::heartbeat(head));
+                () = tokio::time::sleep_until(look_at) => {
+                    look_at = self.heartbeat(beat);
                     Step::Continue
                 }
             };
             match step {
                 Step::Continue => {}
                 Step::End(_) | Step::Gone => return step,
+            }
+        }
+    }
+
+    /// Sends a sign of life if nothing was sent for that long; returns when to look again.
+    fn heartbeat(&self, beat: std::time::Duration) -> Instant {
+        let now = Instant::now();
+        match self.handler.outbound.sent_at().map(|sent| sent + beat) {
+            Some(due) if due > now => due,
+            Some(_) | None => {
+                self.handler.outbound.push_transient(&transient::heartbeat(self.seat.feed().delivered()));
+                now + beat
             }
         }
     }

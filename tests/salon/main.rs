@@ -9,14 +9,18 @@
     reason = "tests"
 )]
 
+mod answers;
 mod cli_client;
 mod configuration;
 mod documents;
 mod domain_properties;
 mod fake_openai;
+mod faults;
 mod harness;
+mod process;
 mod providers;
 mod sessions;
 mod store_conformance;
+mod timing;
 mod wire_commands;
 mod wire_properties;

@@ -34,7 +34,7 @@ use crate::{
     },
 };
 
-/// Commands that may be open at once before the input is read on.
+/// Commands of a person that may be open at once before the input is read on.
 pub const OPEN_MAX: usize = 32;
 
 /// How long the server has to answer the leave: the process ends anyway.
@@ -54,6 +54,8 @@ pub struct Conversation {
     seen_seq: u64,
     made_seq: u64,
     phase: Phase,
+    /// The view knows the room: what a line names can be looked up.
+    joined: bool,
     down: bool,
     failed: bool,
     ids: (Uuid, u64),
@@ -89,6 +91,7 @@ impl Conversation {
             seen_seq: 0,
             made_seq: 0,
             phase: Phase::Talking,
+            joined: false,
             down: false,
             failed: false,
             ids: (Uuid::new_v4(), 0),
@@ -103,7 +106,7 @@ impl Conversation {
             if self.step(now).await? {
                 break;
             }
-            let reads = self.phase == Phase::Talking && self.open.len() < OPEN_MAX;
+            let reads = self.takes_lines();
             let deadline = self.deadline();
             tokio::select! {
                 update = updates.recv() => match update {
@@ -122,6 +125,14 @@ impl Conversation {
         let last = self.screen.finish();
         self.io.console.show(last).await?;
         Ok(if self.failed { Exit::Failure } else { Exit::Success })
+    }
+
+    /// Whether the next line may be looked at. A script knows what its lines lead to: each of its lines is taken on
+    /// the room that the one before has left behind, so that it can vote in the poll it has just made.
+    fn takes_lines(&self) -> bool {
+        let settled = self.open.is_empty() && self.seen_seq >= self.made_seq;
+        let ready = if self.io.person { self.open.len() < OPEN_MAX } else { self.joined && settled };
+        self.phase == Phase::Talking && ready
     }
 
     /// Moves on to the next phase when it is time; whether it is over.
@@ -292,6 +303,7 @@ impl Conversation {
             self.answers.ours(&message.message_id);
         }
         self.view.apply(event);
+        self.joined |= matches!(event.payload, Some(Payload::RoomState(_) | Payload::Resumed(_)));
         // A resume speaks for the end of the log, and what was missed is still to come.
         if !matches!(event.payload, Some(Payload::Resumed(_))) {
             self.seen_seq = self.seen_seq.max(event.seq);

@@ -121,7 +121,11 @@ impl Screen {
         let shown = u32::try_from(humans.len()).unwrap_or(u32::MAX);
         let more = view.online_count.saturating_sub(shown.max(1));
         let more = if more > 0 && shown >= 200 { format!(" and {more} more") } else { String::new() };
-        let mut lines = vec![format!("* here: {}{more}", humans.join(", "))];
+        let alone = view.people().all(|(id, person)| person.llm || !person.online || id == view.me);
+        let mut lines = vec![match alone && more.is_empty() {
+            true => "* nobody else is here".to_owned(),
+            false => format!("* here: {}{more}", humans.join(", ")),
+        }];
         if !llms.is_empty() {
             lines.push(format!("* LLMs: {}", llms.join(", ")));
         }
@@ -423,6 +427,27 @@ mod tests {
             view.apply(&again);
             assert_eq!(screen.event(&view, &again), line("#9 bob: new"));
         }
+    }
+
+    #[test]
+    fn who_is_here_is_told_and_being_alone_too() {
+        let (mut view, mut screen) = (View::new("ann"), Screen::new(PLAIN, false));
+        let person = |id: &str, is_online| Participant {
+            id: id.into(),
+            name: id.to_uppercase(),
+            is_online,
+            ..Default::default()
+        };
+        let alone = Print::Line("* nobody else is here".into());
+        assert_eq!(screen.who(&view), std::slice::from_ref(&alone), "before anything is known");
+        let participants = vec![person("ann", true), person("bob", false)];
+        let state =
+            RoomState { participants, you: Some(person("ann", true)), online_count: 1, ..Default::default() };
+        let event = |payload| ServerEvent { payload: Some(payload), ..Default::default() };
+        view.apply(&event(Payload::RoomState(state)));
+        assert_eq!(screen.who(&view), [alone]);
+        view.apply(&event(Payload::UserJoined(UserJoined { user: Some(person("bob", true)) })));
+        assert_eq!(screen.who(&view), line("* here: ANN (ann), BOB (bob)"));
     }
 
     #[test]

@@ -116,6 +116,49 @@ async fn a_refused_command_is_told_and_fails_the_pipe_and_the_rest_is_still_said
 }
 
 #[tokio::test]
+async fn a_line_of_a_pipe_is_understood_on_what_the_line_before_has_made() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        let (request_id, Said::CreatePoll(asked)) = peer.hears().await else { panic!("no poll") };
+        let ack = pb::Ack { seq: 6, last_seq: 7, event_id: "m6".into(), duplicate: false };
+        peer.answers(request_id, Payload::Ack(ack)).await;
+        let asks = pb::Message { poll_id: Some("p".into()), ..message("m6", "Ann", &asked.question) };
+        peer.shows(6, asks).await;
+        // Half of what the line has made is there: the poll is not.
+        peer.hears_nothing().await;
+        let option = |id: &str| pb::PollOption { id: id.into(), text: id.into(), ..Default::default() };
+        let poll = pb::Poll {
+            poll_id: "p".into(),
+            question: asked.question,
+            options: vec![option("yes"), option("no")],
+            ..Default::default()
+        };
+        peer.tells(7, Payload::PollCreated(pb::PollCreated { poll: Some(poll) })).await;
+        let (request_id, Said::CastVote(vote)) = peer.hears().await else { panic!("no vote") };
+        assert_eq!((vote.poll_id.as_str(), vote.option_ids), ("p", vec!["yes".to_owned()]));
+        peer.answers(request_id, Payload::Ack(pb::Ack::default())).await;
+        peer.lets_go().await;
+    });
+    let (exit, _, errors) = chat(options(fake.serve().await), "/poll Tea? | yes | no\n/vote 1 1\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), errors.as_str()), (Exit::Success, ""));
+}
+
+#[tokio::test]
+async fn a_line_of_a_pipe_waits_for_the_room() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "/who\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), errors.as_str()), (Exit::Success, ""));
+    assert_eq!(out, "* nobody else is here\n* LLMs: Ada (ada)\n");
+}
+
+#[tokio::test]
 async fn a_line_that_is_no_command_fails_the_pipe_and_is_not_sent() {
     let fake = Fake::default();
     fake.on_stream(|mut peer| async move {

@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 
 use salon::{
     bus::{Bus, local::LocalBus},
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, Timestamp},
     config::Config,
     dispatch::Providers,
     llm::{Provider, offline::OfflineProvider},
@@ -17,7 +17,7 @@ use salon::{
     store::{Store, memory::MemoryStore},
     wire::pb::room::v1::{self as pb, room_service_client::RoomServiceClient},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tonic::transport::{Channel, Endpoint};
 
 pub use session::Session;
@@ -66,6 +66,12 @@ impl Setup {
         self
     }
 
+    /// Time is what the runtime says: both stand still or move together.
+    pub fn virtual_time(mut self) -> Self {
+        self.clock = Arc::new(RuntimeClock::default());
+        self
+    }
+
     /// Logs are kept here.
     pub fn store(mut self, store: Arc<dyn Store>) -> Self {
         self.store = store;
@@ -103,6 +109,22 @@ impl Setup {
     }
 }
 
+/// A clock that goes as the runtime's timer goes.
+#[derive(Debug)]
+pub struct RuntimeClock(Instant);
+
+impl Default for RuntimeClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for RuntimeClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(1_800_000_000_000).plus(self.0.elapsed())
+    }
+}
+
 /// A running server.
 pub struct TestServer {
     pub server: Server,
@@ -116,8 +138,11 @@ impl TestServer {
         Setup::default().start().await
     }
 
-    /// A connection of its own.
+    /// A connection of its own: through memory, if there is no port.
     pub async fn client(&self) -> RoomServiceClient<Channel> {
+        if self.url.is_empty() {
+            return self.duplex().await;
+        }
         let channel = Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap();
         RoomServiceClient::new(channel).max_decoding_message_size(64 << 20)
     }
@@ -132,7 +157,12 @@ impl TestServer {
             async move { io }
         });
         let channel = Endpoint::from_static("http://duplex").connect_with_connector(connector).await.unwrap();
-        RoomServiceClient::new(channel)
+        RoomServiceClient::new(channel).max_decoding_message_size(64 << 20)
+    }
+
+    /// How many answers are running or waiting.
+    pub fn run_count(&self) -> usize {
+        self.server.graph().services.dispatcher.run_count()
     }
 
     /// Creates a room whose creator is `admin`, with these LLMs; returns its id.
@@ -177,4 +207,13 @@ impl TestServer {
 /// An LLM whose name is its id.
 pub fn llm(id: &str) -> pb::LlmConfig {
     pb::LlmConfig { id: id.into(), display_name: id.into(), ..Default::default() }
+}
+
+/// Waits until something holds that no event tells of.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within {DEADLINE:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
 }

@@ -1,6 +1,10 @@
 //! One `RoomSession` stream of a test.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use salon::wire::pb::room::v1::{
     self as pb, client_message::Payload as Say, room_service_client::RoomServiceClient, server_event::Payload,
@@ -11,18 +15,22 @@ use tonic::{Status, Streaming, transport::Channel};
 
 use super::DEADLINE;
 
+/// How many request ids were made: two streams of one user must not have the same.
+static REQUESTS: AtomicU64 = AtomicU64::new(0);
+
 /// A stream; it ends when this is dropped.
 pub struct Session {
     sender: Option<mpsc::Sender<pb::ClientMessage>>,
     receiver: Streaming<pb::ServerEvent>,
     /// Events that were received while another was waited for, in order.
     skipped: VecDeque<pb::ServerEvent>,
-    requests: u64,
     /// What the join was answered with.
     pub state: pb::RoomState,
     /// The position of `state`.
     pub seq: u64,
     pub user: String,
+    /// How long an event may take.
+    pub patience: Duration,
 }
 
 impl Session {
@@ -34,10 +42,10 @@ impl Session {
             sender: Some(sender),
             receiver: response.into_inner(),
             skipped: VecDeque::new(),
-            requests: 0,
             state: pb::RoomState::default(),
             seq: 0,
             user: String::new(),
+            patience: DEADLINE,
         }
     }
 
@@ -65,6 +73,10 @@ impl Session {
         (self.state, self.seq) = (state, event.seq);
     }
 
+    fn new_request_id(&self, kind: &str) -> String {
+        format!("{}-{kind}{}", self.user, REQUESTS.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// Sends a payload without a request id.
     pub async fn say(&mut self, payload: Say) {
         self.send(pb::ClientMessage { payload: Some(payload), request_id: String::new() }).await;
@@ -77,8 +89,7 @@ impl Session {
 
     /// Sends a command and waits for its ack or its error; everything else is kept for later.
     pub async fn command(&mut self, payload: Say) -> Result<pb::Ack, pb::Error> {
-        self.requests += 1;
-        let request_id = format!("{}-{}", self.user, self.requests);
+        let request_id = self.new_request_id("");
         self.command_as(&request_id, payload).await
     }
 
@@ -115,9 +126,10 @@ impl Session {
     }
 
     async fn receive(&mut self) -> Result<Option<pb::ServerEvent>, Status> {
-        match timeout(DEADLINE, self.receiver.message()).await {
+        let patience = self.patience;
+        match timeout(patience, self.receiver.message()).await {
             Ok(message) => message,
-            Err(_) => panic!("{}: nothing came within {DEADLINE:?}; kept: {:?}", self.user, self.skipped),
+            Err(_) => panic!("{}: nothing came within {patience:?}; kept: {:?}", self.user, self.skipped),
         }
     }
 
@@ -147,8 +159,7 @@ impl Session {
 
     /// Everything that came up to the answer to a ping that is sent now.
     pub async fn settle(&mut self) -> Vec<pb::ServerEvent> {
-        self.requests += 1;
-        let request_id = format!("{}-ping-{}", self.user, self.requests);
+        let request_id = self.new_request_id("ping-");
         let ping =
             pb::ClientMessage { payload: Some(Say::Ping(pb::Ping {})), request_id: request_id.clone() };
         self.send(ping).await;

@@ -1,0 +1,110 @@
+//! Polls put to LLMs: they vote or opt out, and what they write beside it is not said in the room.
+
+use std::sync::Arc;
+
+use salon::llm::{
+    Finish, Request,
+    scripted::{ScriptedProvider, Step},
+};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// A poll of two options, put to ada and bob by ann; returns how both ended, ada first, and the votes.
+async fn poll(
+    mandatory: bool,
+    reply: impl Fn(&Request, &str, &Value) -> Vec<Step> + Send + Sync + 'static,
+) -> ([Answer; 2], Vec<pb::PollVoted>, Vec<Request>) {
+    let asked = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::clone(&asked);
+    let provider = ScriptedProvider::with("scripted", move |request| {
+        seen.lock().unwrap().push(request.clone());
+        let vote = request.tools.iter().find(|tool| tool.name == "vote_on_poll");
+        let poll =
+            vote.map_or(Value::Null, |tool| tool.parameters["properties"]["poll_id"]["enum"][0].clone());
+        reply(request, &request.display_name, &poll)
+    });
+    let server = Setup::default().provider(provider).start().await;
+    let room = server.room(&["ada", "bob"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let options =
+        ["red", "green"].map(|text| pb::PollOptionInput { text: text.into(), ..Default::default() });
+    let question = "Which?".into();
+    let create = pb::CreatePoll { question, options: options.into(), mandatory, ..Default::default() };
+    ann.command(Say::CreatePoll(create)).await.unwrap();
+    let created = ann.pick(|p| if let Payload::PollCreated(c) = p { c.poll.clone() } else { None }).await;
+    let mut answers = [follow(&mut ann).await, follow(&mut ann).await];
+    answers.sort_by_key(|answer| answer.thinking.llm_id.clone());
+    for (answer, llm) in answers.iter().zip(["ada", "bob"]) {
+        assert_eq!(answer.thinking.llm_id, llm);
+        assert_eq!((&answer.thinking.poll_id, &answer.done.poll_id), (&created.poll_id, &created.poll_id));
+        assert_eq!((answer.chunks.len(), answer.text()), (0, ""), "nothing is said aloud");
+    }
+    all_ended_once(&server, &room).await;
+    let voted = |event| if let Some(Payload::PollVoted(vote)) = event { Some(vote) } else { None };
+    let votes = server.log(&room).await.into_iter().filter_map(|event| voted(event.payload)).collect();
+    server.shutdown().await;
+    let asked = asked.lock().unwrap().clone();
+    (answers, votes, asked)
+}
+
+#[tokio::test]
+async fn llms_vote_with_a_reason_or_opt_out_with_one() {
+    let (answers, votes, _) = poll(false, |_, name, poll| match name {
+        "ada" => vec![
+            Step::text("I like green."),
+            Step::tool(
+                "1",
+                "vote_on_poll",
+                &json!({"poll_id": poll, "option_ids": ["2"], "reason": "leaves"}),
+            ),
+            Step::Done(Finish::ToolCalls),
+        ],
+        _ => vec![
+            Step::text("Hm."),
+            Step::tool("1", "opt_out", &json!({"reason": "colour-blind"})),
+            Step::Done(Finish::ToolCalls),
+        ],
+    })
+    .await;
+    assert_eq!(answers[0].done.reason(), Reason::Completed);
+    assert_eq!(answers[1].done.reason(), Reason::OptedOut);
+    assert_eq!(answers[1].done.detail, "colour-blind");
+    let [vote] = votes.as_slice() else { panic!("{votes:?}") };
+    let by = vote.vote.as_ref().unwrap();
+    assert_eq!((by.voter_id.as_str(), by.reason.as_str(), vote.option_id.as_str()), ("ada", "leaves", "2"));
+}
+
+#[tokio::test]
+async fn who_only_talks_has_not_voted() {
+    for mandatory in [false, true] {
+        let (answers, votes, asked) = poll(mandatory, |_, _, _| Step::answer("Green, I think.")).await;
+        for answer in answers {
+            assert_eq!(
+                (answer.done.reason(), answer.done.detail.as_str()),
+                (Reason::OptedOut, "did not vote")
+            );
+        }
+        assert_eq!(votes, []);
+        let names: Vec<_> = asked[0].tools.iter().map(|tool| tool.name).collect();
+        let offered: &[&str] = if mandatory { &["vote_on_poll"] } else { &["vote_on_poll", "opt_out"] };
+        assert_eq!(names, offered, "mandatory: {mandatory}");
+    }
+}
+
+#[tokio::test]
+async fn nobody_opts_out_of_a_mandatory_poll() {
+    let (answers, votes, _) = poll(true, |request, _, poll| {
+        // Tries the tool that is not offered, is told so, and votes.
+        let told = request.turns.iter().any(|turn| matches!(turn, salon::llm::Turn::ToolResult { .. }));
+        let call = if told {
+            Step::tool("2", "vote_on_poll", &json!({"poll_id": poll, "option_ids": ["1"]}))
+        } else {
+            Step::tool("1", "opt_out", &json!({}))
+        };
+        vec![call, Step::Done(Finish::ToolCalls)]
+    })
+    .await;
+    assert!(answers.iter().all(|answer| answer.done.reason() == Reason::Completed), "{answers:?}");
+    assert_eq!(votes.len(), 2);
+}

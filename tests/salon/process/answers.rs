@@ -1,0 +1,82 @@
+//! SIGKILL while LLMs answer.
+
+use std::collections::BTreeMap;
+
+use salon::wire::pb::room::v1::{self as pb, server_event::Payload};
+use serde_json::json;
+
+use super::Place;
+use crate::{
+    fake_openai::{FakeOpenAi, Received, Reply},
+    harness::{
+        Session,
+        session::{is_lasting, message},
+    },
+};
+
+/// How often each answer was begun, and how it ended.
+fn runs(log: &[pb::ServerEvent]) -> BTreeMap<String, (usize, Vec<pb::LlmDoneReason>)> {
+    let mut runs = BTreeMap::<String, (usize, Vec<pb::LlmDoneReason>)>::new();
+    for event in log {
+        match &event.payload {
+            Some(Payload::LlmThinking(thinking)) => {
+                runs.entry(thinking.message_id.clone()).or_default().0 += 1;
+            }
+            Some(Payload::LlmDone(done)) => {
+                runs.entry(done.message_id.clone()).or_default().1.push(done.reason());
+            }
+            _ => {}
+        }
+    }
+    runs
+}
+
+#[tokio::test]
+async fn answers_that_ran_when_the_server_was_killed_end_once_as_interrupted() {
+    let model = FakeOpenAi::start(|request: &Received| match request.number {
+        0..3 => Reply::stream().delta(&json!({"content": "I was about to say"})).stall(),
+        _ => Reply::text("Now I can."),
+    })
+    .await;
+    let place = Place::new().env("OPENAI_BASE_URL", &model.base_url());
+    let server = place.start().await;
+    server.room("r", &["ada", "bob", "eve"]).await;
+    let mut ann = server.join("r", "ann").await;
+    ann.talk("@ada @bob @eve what do you think?").await;
+    let mut last = 0;
+    for _ in 0..3 {
+        let event = ann.find(|event| matches!(event.payload, Some(Payload::LlmThinking(_)))).await;
+        last = last.max(event.seq);
+    }
+    for _ in 0..3 {
+        let chunk = ann.find(|event| matches!(event.payload, Some(Payload::LlmChunk(_)))).await;
+        assert!(!is_lasting(&chunk));
+    }
+    server.kill().await;
+
+    let server = place.start().await;
+    let mut ann = Session::resume(server.client().await, "r", "ann", last).await;
+    let Some(Payload::Resumed(resumed)) = ann.next().await.payload else { panic!("not resumed") };
+    assert_eq!(resumed.active_answers, []);
+    let log = server.log_of("r").await;
+    let open = runs(&log);
+    assert_eq!(open.len(), 3);
+    assert!(open.values().all(|run| *run == (1, vec![pb::LlmDoneReason::Interrupted])), "{open:?}");
+    let missed = ann.lasting_until(log.last().unwrap().seq).await;
+    assert!(missed.iter().eq(log.iter().filter(|event| event.seq > last)));
+
+    // The room goes on, and another kill ends nothing twice.
+    ann.command_as("and-now", message("@ada and now?")).await.unwrap();
+    let done = |payload: &Payload| match payload {
+        Payload::LlmDone(done) => Some(done.reason()),
+        _ => None,
+    };
+    assert_eq!(ann.pick(done).await, pb::LlmDoneReason::Completed);
+    server.kill().await;
+    let server = place.start().await;
+    let after = runs(&server.log_of("r").await);
+    assert_eq!(after.len(), 4);
+    assert!(after.values().all(|(begun, ended)| (*begun, ended.len()) == (1, 1)), "{after:?}");
+    assert!(open.iter().all(|(id, run)| after[id] == *run));
+    server.stop().await;
+}

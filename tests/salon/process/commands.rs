@@ -1,0 +1,115 @@
+//! The client commands of the real binary against a real server.
+
+use std::process::Output;
+
+use super::Place;
+
+fn text(output: &Output) -> (Option<i32>, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
+#[tokio::test]
+async fn a_log_is_printed_and_a_room_that_is_not_there_is_an_error() {
+    let place = Place::new();
+    let server = place.start().await;
+    server.room("tea", &[]).await;
+    let mut ann = server.join("tea", "ann").await;
+    for n in 0..5 {
+        ann.talk(&format!("message {n}")).await;
+    }
+    let (code, out, errors) = text(&place.run(&["log", "tea", "--server", &server.url]).await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let lines: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events = server.log_of("tea").await;
+    let seqs: Vec<String> = lines.iter().map(|line| line["seq"].as_str().unwrap().to_owned()).collect();
+    assert!(seqs.iter().eq(events.iter().map(|event| event.seq.to_string()).collect::<Vec<_>>().iter()));
+    assert_eq!(lines.last().unwrap()["messageReceived"]["message"]["content"], "message 4");
+
+    let part = ["log", "tea", "--after", "3", "--limit", "2", "--server", &server.url];
+    let (code, out, _) = text(&place.run(&part).await);
+    assert_eq!((code, out.lines().count()), (Some(0), 2));
+    assert!(out.lines().next().unwrap().contains("\"seq\":\"4\""), "{out}");
+
+    let (code, out, errors) = text(&place.run(&["log", "gone", "--server", &server.url]).await);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.contains("there is no room") && errors.contains("salon rooms"), "{errors}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn rooms_are_listed_for_people_and_for_programs() {
+    let place = Place::new();
+    let server = place.start().await;
+    server.room("tea", &[]).await;
+    server.room("coffee", &[]).await;
+    let (code, out, errors) = text(&place.run(&["rooms", "--server", &server.url]).await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(out.contains("tea") && out.contains("COFFEE"), "{out}");
+    let (code, out, _) = text(&place.run(&["rooms", "--json", "--server", &server.url]).await);
+    let ids: Vec<String> = out
+        .lines()
+        .map(|line| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["roomId"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!((code, ids), (Some(0), vec!["coffee".to_owned(), "tea".to_owned()]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn health_is_an_exit_code() {
+    let place = Place::new();
+    let server = place.start().await;
+    let url = server.url.clone();
+    let ask = ["health", "--server", &url];
+    assert_eq!(text(&place.run(&ask).await), (Some(0), "serving\n".into(), String::new()));
+    server.stop().await;
+    let (code, out, errors) = text(&place.run(&ask).await);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.contains(url.strip_prefix("http://").unwrap()), "{errors}");
+}
+
+#[tokio::test]
+async fn the_configuration_in_force_is_printed_with_its_sources_and_without_secrets() {
+    let place = Place::new().env("OPENAI_API_KEY", "sk-do-not-show-me").env("SALON__LIMITS__DRAIN", "7s");
+    std::fs::write(place.path("config.yaml"), "rooms:\n  idle_unload: 90s\n").unwrap();
+    let (code, out, errors) = text(&place.run(&["config"]).await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let line = |key: &str| out.lines().find(|line| line.trim_start().starts_with(key)).unwrap_or_default();
+    assert!(line("drain").contains("7s") && line("drain").contains("SALON__LIMITS__DRAIN"), "{out}");
+    assert!(line("idle_unload").contains("90s") && line("idle_unload").contains("file"), "{out}");
+    assert!(!out.contains("sk-do-not-show-me"), "{out}");
+    std::fs::write(place.path("config.yaml"), "rooms:\n  idle_unlaod: 90s\n").unwrap();
+    let (code, out, errors) = text(&place.run(&["config"]).await);
+    assert_eq!((code, out.as_str()), (Some(78), ""));
+    assert!(errors.contains("rooms.idle_unlaod"), "{errors}");
+}
+
+#[tokio::test]
+async fn completions_are_a_script_for_the_shell() {
+    let place = Place::new();
+    let (code, out, errors) = text(&place.run(&["completions", "bash"]).await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(out.contains("complete -F _salon") && out.contains("--server"), "{out}");
+    std::fs::write(place.path("salon.bash"), out).unwrap();
+    let parsed = std::process::Command::new("bash").arg("-n").arg(place.path("salon.bash")).status();
+    assert!(parsed.unwrap().success(), "bash does not understand it");
+    let (code, _, errors) = text(&place.run(&["completions", "cobol"]).await);
+    assert_eq!(code, Some(2), "{errors}");
+}
+
+#[tokio::test]
+async fn a_script_makes_a_poll_and_votes_in_it() {
+    let place = Place::new();
+    let server = place.start().await;
+    let chat = ["chat", "tea", "--create", "--user", "ann", "--server", &server.url];
+    let script = "/who\n/poll Tea or coffee? | tea | coffee\n/vote 1 1\nthat is that\n";
+    let (code, out, errors) = text(&place.run_with(&chat, script).await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    assert!(out.starts_with("* nobody else is here\n"), "{out}");
+    assert!(out.contains("Tea or coffee?") && out.contains("that is that"), "{out}");
+    let log = text(&place.run(&["log", "tea", "--server", &server.url]).await).1;
+    assert_eq!(log.matches("\"pollVoted\"").count(), 1, "{log}");
+    server.stop().await;
+}
