@@ -216,7 +216,8 @@ impl LlmDispatcher {
             runs.waiting.push_back(job);
         } else {
             drop(table);
-            self.refuse(&job);
+            let max = self.0.limits.queue_per_room;
+            self.refuse(&job, &format!("{max} answers are waiting in this room already"));
         }
     }
 
@@ -253,14 +254,11 @@ impl LlmDispatcher {
         }
     }
 
-    /// Tells whoever asked that the room's LLMs are too busy.
-    fn refuse(&self, job: &Job) {
-        let max = self.0.limits.queue_per_room;
-        let rejection = Rejection::new(
-            Code::ResourceExhausted,
-            format!("{} was not asked: {max} answers are waiting in this room already", job.llm_id),
-        );
-        tracing::warn!(room = %job.room, llm = %job.llm_id, "an answer was refused: too many wait");
+    /// Tells whoever asked that an LLM was not, and why.
+    fn refuse(&self, job: &Job, why: &str) {
+        tracing::warn!(room = %job.room, llm = %job.llm_id, why, "an LLM was not asked");
+        let rejection =
+            Rejection::new(Code::ResourceExhausted, format!("the LLM {} was not asked: {why}", job.llm_id));
         let Some(user) = &job.asked_by else {
             return;
         };
@@ -278,10 +276,6 @@ impl LlmDispatcher {
             return;
         }
         let chain_depth = if message.from_run { message.chain_depth + 1 } else { 0 };
-        if chain_depth > self.0.limits.chain_depth {
-            tracing::info!(room = %room.id, chain_depth, "LLMs have asked one another often enough");
-            return;
-        }
         let asked_by = match &message.author {
             Author::User(user) => Some(user.clone()),
             Author::Llm(_) => events.iter().find_map(|recorded| match &recorded.event {
@@ -289,16 +283,22 @@ impl LlmDispatcher {
                 _ => None,
             }),
         };
-        for llm_id in &message.mentions {
-            self.ask(Job {
-                room: room.id.clone(),
-                message_id: MessageId(Uuid::now_v7()),
-                llm_id: llm_id.clone(),
-                reply_to: message.id,
-                poll_id: None,
-                chain_depth,
-                asked_by: asked_by.clone(),
-            });
+        let jobs = message.mentions.iter().map(|llm_id| Job {
+            room: room.id.clone(),
+            message_id: MessageId(Uuid::now_v7()),
+            llm_id: llm_id.clone(),
+            reply_to: message.id,
+            poll_id: None,
+            chain_depth,
+            asked_by: asked_by.clone(),
+        });
+        let max = self.0.limits.chain_depth;
+        for job in jobs {
+            if chain_depth > max {
+                self.refuse(&job, &format!("LLMs may ask one another {max} times in a row"));
+            } else {
+                self.ask(job);
+            }
         }
     }
 }

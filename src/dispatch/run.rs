@@ -235,7 +235,7 @@ async fn converse(
             let result = tools::carry_out(&inner.rooms, &job.room, scene, tools, &call, effects).await;
             turns.push(Turn::ToolResult { call_id: call.id, result });
         }
-        if job.poll_id.is_some() && progress.effects.voted {
+        if job.poll_id.is_some_and(|poll| progress.effects.voted.contains(&poll)) {
             return Ended::by_itself(RunEnd::Completed, "");
         }
         if let Some(reason) = progress.effects.opted_out.clone() {
@@ -253,7 +253,8 @@ async fn converse(
 
 /// How a run ends whose model has finished.
 fn said(job: &Job, effects: &Effects, heard: &Heard, text: &str) -> Ended {
-    if job.poll_id.is_some() && !effects.voted {
+    if job.poll_id.is_some() {
+        // Had it voted, it would not have been asked for more.
         return Ended::by_itself(RunEnd::OptedOut, "did not vote");
     }
     if heard.finish == Finish::Filtered {

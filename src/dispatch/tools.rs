@@ -24,8 +24,8 @@ pub(super) struct Effects {
     pub(super) mentions: Vec<LlmId>,
     /// What it wants to tell them.
     pub(super) mention_text: String,
-    /// It has voted.
-    pub(super) voted: bool,
+    /// The polls it has voted in.
+    pub(super) voted: Vec<PollId>,
 }
 
 /// The tools of a run: for a poll it is asked about only those that answer it.
@@ -201,7 +201,7 @@ async fn vote(
     let command = Command::CastVote { poll_id, options, reason: arguments.reason };
     match rooms.submit(room, Actor::Llm(llm.clone()), command).await {
         Ok(_) => {
-            effects.voted = true;
+            effects.voted.push(poll_id);
             success("you have voted")
         }
         Err(rejection) => failure(&rejection.message),

@@ -153,6 +153,11 @@ impl Feed {
         self.lock().present.user_count() <= self.limits.participants_shown
     }
 
+    /// Answers that are being written, with what was sent of them.
+    pub fn answers(&self) -> Vec<LiveAnswer> {
+        self.lock().answers.clone()
+    }
+
     /// Takes answers that are running when the room is loaded.
     pub fn running(&self, answers: Vec<LiveAnswer>) {
         self.lock().answers = answers;

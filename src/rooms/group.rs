@@ -5,9 +5,10 @@ use uuid::Uuid;
 use crate::{
     bus::BusMessage,
     domain::{
-        command::{Actor, Command},
+        command::{Actor, Command, RunOutcome},
         decide::{self, Context, Decision, Facts, Lookup},
         event::Recorded,
+        llm::{RunEnd, RunReport},
         rejection::{Code, Rejection},
     },
     ids::Seq,
@@ -48,6 +49,10 @@ impl Worker {
     ) {
         match self.try_decide(&actor, &command).await {
             Ok(decision) if !decision.events.is_empty() => {
+                let decision = match &command {
+                    Command::EndRoom { .. } => self.keep_answers(&actor, &command, decision).await,
+                    _ => decision,
+                };
                 self.add(actor, command, decision, idempotency, then);
             }
             Ok(_) => {
@@ -62,6 +67,26 @@ impl Worker {
                 self.done(then, first.unwrap_or(Err(rejection)));
             }
         }
+    }
+
+    /// Ends the answers of a room that is about to end with what they have said; the end is then decided anew.
+    async fn keep_answers(&mut self, actor: &Actor, end: &Command, decided: Decision) -> Decision {
+        let answers = self.feed.as_ref().map(|feed| feed.answers()).unwrap_or_default();
+        for answer in answers {
+            let report = RunReport { detail: "the room ended".into(), ..RunReport::default() };
+            let outcome = RunOutcome {
+                message_id: answer.message_id,
+                end: RunEnd::Interrupted,
+                text: answer.text,
+                mentions: Vec::new(),
+                report,
+            };
+            let finish = Command::FinishRun(outcome);
+            if let Ok(decision) = self.decide_now(&Actor::Server, &finish).await {
+                self.add(Actor::Server, finish, decision, None, Then::Reply(Reply::Nobody));
+            }
+        }
+        self.decide_now(actor, end).await.unwrap_or(decided)
     }
 
     async fn try_decide(&mut self, actor: &Actor, command: &Command) -> Result<Decision, Rejection> {

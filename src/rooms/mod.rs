@@ -227,8 +227,7 @@ impl Rooms {
     /// Waits for space in the room's queue.
     async fn send(&self, room: &RoomId, task: Task) -> Result<(), Rejection> {
         let mut task = task;
-        // A task that is just ending refuses; the next one is started, and cannot be ending already.
-        for _ in 0..3 {
+        for _ in 0..STARTS {
             match self.sender(room).send(task).await {
                 Ok(()) => return Ok(()),
                 Err(mpsc::error::SendError(back)) => task = back,
@@ -236,6 +235,24 @@ impl Rooms {
         }
         task.refuse(reply::unavailable());
         Err(reply::unavailable())
+    }
+
+    /// Hands a task to the room without waiting for space.
+    fn try_send(&self, room: &RoomId, task: Task) {
+        let mut task = task;
+        for _ in 0..STARTS {
+            match self.sender(room).try_send(task) {
+                Ok(()) => return,
+                Err(mpsc::error::TrySendError::Full(task)) => {
+                    return task.refuse(Rejection::new(
+                        Code::Unavailable,
+                        "the room has more commands waiting than it takes; try again",
+                    ));
+                }
+                Err(mpsc::error::TrySendError::Closed(back)) => task = back,
+            }
+        }
+        task.refuse(reply::unavailable());
     }
 
     /// The queue of a room's task, which is started if it is not running.
@@ -264,6 +281,10 @@ impl Rooms {
     }
 }
 
+/// How often a task is handed to a room that was just ending. The next one could only be ending already if nobody
+/// needs the room, or if there is none.
+const STARTS: usize = 16;
+
 /// Messages of others behind the cursor are counted up to here.
 pub const UNREAD_CAP: u32 = 1000;
 
@@ -275,14 +296,7 @@ impl RoomHandle {
 
     /// Hands a task to the room without waiting; it answers through its own reply.
     pub fn try_send(&self, task: Task) {
-        match self.rooms.sender(&self.id).try_send(task) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(task)) => task.refuse(Rejection::new(
-                Code::Unavailable,
-                "the room has more commands waiting than it takes; try again",
-            )),
-            Err(mpsc::error::TrySendError::Closed(task)) => task.refuse(reply::unavailable()),
-        }
+        self.rooms.try_send(&self.id, task);
     }
 }
 

@@ -19,7 +19,7 @@ use crate::{
     ids::{RoomId, Seq},
     registry::{feed::Feed, outbound::Expelled},
     rooms::{
-        RoomHandle, Rooms,
+        Rooms,
         group::{Entry, Then},
         load, refused,
         task::{CommandTask, Reply, Task},
@@ -31,6 +31,8 @@ use crate::{
 /// Commands decided and appended together.
 const GROUP: usize = 256;
 
+/// Between two tries to read a room again after the store has failed.
+const RELOAD: Duration = Duration::from_secs(1);
 /// Members whose place in a snapshot costs about as much as reading one event.
 const MEMBERS_PER_EVENT: u64 = 8;
 
@@ -67,17 +69,18 @@ impl Worker {
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut guard = CloseFeed(self.rooms.clone(), None);
-        stop.run_until_cancelled(self.serve(&mut guard)).await;
+        let stopped = stop.run_until_cancelled(self.serve(&mut guard)).await.is_none();
+        // Who comes later finds the queue closed and starts a new task.
         self.queue.close();
         drop(guard);
         self.rooms.forget(&self.id);
-        // Who came at the last moment is served by the next task, unless the server ends.
-        let next = RoomHandle { rooms: self.rooms.clone(), id: self.id.clone() };
-        while let Ok(task) = self.queue.try_recv() {
-            if stop.is_cancelled() {
+        // Waits for whoever has a place in the closed queue and is just about to take it, unlike `try_recv`.
+        while let Some(task) = self.queue.recv().await {
+            if stopped {
                 task.refuse(reply::unavailable());
             } else {
-                next.try_send(task);
+                // It came just before the queue was closed, and is for the next task.
+                self.rooms.try_send(&self.id, task);
             }
         }
     }
@@ -206,9 +209,13 @@ impl Worker {
         });
     }
 
-    /// When the next poll is due, from now.
+    /// When there is something to do although nobody asks, from now.
     fn next_deadline(&self) -> Option<Duration> {
-        let due = self.state.as_ref()?.open_polls().filter_map(|poll| poll.closes_at).min()?;
+        let Some(room) = &self.state else {
+            // The store has failed: the room is read again although nobody asks, for its sessions and its deadlines.
+            return self.feed.is_some().then_some(RELOAD);
+        };
+        let due = room.open_polls().filter_map(|poll| poll.closes_at).min()?;
         Some(due.since(self.rooms.clock().now()))
     }
 

@@ -90,9 +90,11 @@ async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits,
     if stream.set_nodelay(true).is_err() {
         return;
     }
-    match tokio::time::timeout(limits.handshake, preface(&stream)).await {
-        Ok(true) => {}
-        Ok(false) | Err(_) => {
+    // A socket that says nothing must not hold up a drain either.
+    let greeted = stop.run_until_cancelled(tokio::time::timeout(limits.handshake, preface(&stream))).await;
+    match greeted {
+        Some(Ok(true)) => {}
+        Some(Ok(false) | Err(_)) | None => {
             tracing::debug!("a connection did not begin with HTTP/2");
             return;
         }

@@ -14,6 +14,7 @@ use super::*;
 const DELTAS: usize = 10_000;
 
 #[tokio::test]
+#[expect(clippy::print_stdout, reason = "figures")]
 async fn many_small_deltas_become_few_chunks() {
     // Not with an `a`, which could become "ada:", and would be held back until that is clear.
     let text: String = ('b'..='z').cycle().take(DELTAS).collect();
@@ -136,6 +137,7 @@ async fn whoever_joins_in_the_middle_has_the_whole_text_at_every_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::print_stdout, reason = "figures")]
 async fn joins_that_race_with_chunks_miss_and_repeat_nothing() {
     let (provider, mut script) = ScriptedProvider::new("scripted");
     let at_once = |config: &mut salon::config::Config| config.llm.chunk_window = Duration::ZERO;

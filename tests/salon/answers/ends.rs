@@ -47,12 +47,13 @@ async fn removing_an_llm_stops_its_answer_and_keeps_what_it_said() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_room_ends_its_answers_before_it() {
+async fn the_end_of_a_room_ends_its_answers_before_it_and_keeps_what_they_said() {
     let (server, room, [mut ann, mut bob], call) = begun().await;
     ann.command(Say::EndRoom(pb::EndRoom { reason: "late".into() })).await.unwrap();
     call.cancelled().await;
     let answer = follow(&mut bob).await;
-    assert_eq!((answer.done.reason(), answer.done.detail.as_str()), (Reason::Interrupted, "the room ended"));
+    answer.assert_ended(Reason::Interrupted, "Half an");
+    assert_eq!(answer.done.detail, "the room ended");
     bob.pick(|p| matches!(p, Payload::RoomEnded(_)).then_some(())).await;
     let (closing, status) = bob.end().await;
     assert_eq!(closing.unwrap().reason(), pb::ClosingReason::RoomEnded);

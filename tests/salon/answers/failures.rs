@@ -20,7 +20,7 @@ async fn fail(fake: &FakeOpenAi) -> (Answer, TestServer, Session) {
     let mut ann = server.join(&room, "ann").await;
     ann.talk("@ada hello").await;
     let answer = follow(&mut ann).await;
-    assert_eq!(all_ended_once(&server, &room).await, [answer.done.clone()]);
+    assert_eq!(all_ended_once(&server, &room).await, std::slice::from_ref(&answer.done));
     // What the provider says can hold keys and prompts: none of it reaches the room.
     let told = format!("{answer:?} {:?} {:?}", ann.settle().await, server.log(&room).await);
     assert!(!told.contains("secret"), "{told}");

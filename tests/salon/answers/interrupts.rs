@@ -31,6 +31,7 @@ async fn begin(who: &mut Session, script: &mut Script, text: &str) -> (Call, pb:
 const UPSTREAM: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[expect(clippy::print_stdout, reason = "figures")]
 async fn an_interrupt_closes_the_call_upstream_at_once() {
     let fake = FakeOpenAi::start(Reply::stream().delta(&json!({"content": "For ever"})).stall()).await;
     let server = over_the_wire(&fake).start().await;

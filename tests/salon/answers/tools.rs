@@ -1,5 +1,9 @@
 //! The tools of an LLM over the wire: their results reach the model, their effects the room.
 
+use salon::llm::{
+    Finish,
+    scripted::{ScriptedProvider, Step},
+};
 use serde_json::{Value, json};
 
 use super::*;
@@ -187,5 +191,23 @@ async fn a_model_looks_at_the_polls_and_votes() {
     assert_eq!((by.voter_id.as_str(), by.reason.as_str(), vote.option_id.as_str()), ("ada", "green", "2"));
     follow(&mut ann).await.assert_ended(Reason::Completed, "Let me see.\n\nI voted.");
     all_ended_once(&server, &room).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_rounds_of_an_answer_are_paid_for_together_and_each_once() {
+    let usage = |prompt_tokens, completion_tokens| Step::Usage { prompt_tokens, completion_tokens };
+    let call = Step::tool("1", "launch_rockets", &json!({}));
+    // Some servers count again with every part: the last count is that of the round.
+    let first = vec![usage(10, 1), call, usage(10, 5), Step::Done(Finish::ToolCalls)];
+    let second = vec![usage(20, 1), Step::text("Sorry."), usage(20, 3), Step::Done(Finish::Stop)];
+    let provider = ScriptedProvider::replies("scripted", vec![first, second]);
+    let server = Setup::default().provider(provider).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@ada hello").await;
+    let answer = follow(&mut ann).await;
+    answer.assert_ended(Reason::Completed, "Sorry.");
+    assert_eq!(answer.done.usage.unwrap(), pb::TokenUsage { prompt_tokens: 30, completion_tokens: 8 });
     server.shutdown().await;
 }

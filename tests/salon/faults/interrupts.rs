@@ -191,7 +191,7 @@ async fn fault_08_whatever_ends_an_answer_ends_the_call_upstream() {
         assert!(!call.text("nobody listens").await);
         match stopper {
             Stopper::EndOfRoom => {
-                assert_eq!(admin.end().await.0.unwrap().reason(), pb::ClosingReason::RoomEnded)
+                assert_eq!(admin.end().await.0.unwrap().reason(), pb::ClosingReason::RoomEnded);
             }
             _ => drop(any_done(&mut admin).await),
         }

@@ -7,13 +7,15 @@
 //! | 4-6, 8 | `interrupts` |
 //! | 11-16 | `mentions` |
 //! | 17, 18 | `polls` |
-//! | 19-26, 31 | `session` |
+//! | 19-22, 25, 26 | `session` |
+//! | 23, 24, 31 | `delivery` |
 //! | 27-30 | `data` |
 //!
 //! The 32nd is about a gateway, which is not part of this program.
 
 mod answers;
 mod data;
+mod delivery;
 mod interrupts;
 mod mentions;
 mod polls;
@@ -78,8 +80,7 @@ fn question(request: &Request) -> String {
 /// A provider that is shared with the test, which counts its calls.
 fn shared(provider: ScriptedProvider) -> (Setup, Arc<ScriptedProvider>) {
     let provider = Arc::new(provider);
-    let mut setup = Setup::default();
-    setup.provider = Arc::<ScriptedProvider>::clone(&provider);
+    let setup = Setup { provider: Arc::<ScriptedProvider>::clone(&provider), ..Setup::default() };
     (setup, provider)
 }
 

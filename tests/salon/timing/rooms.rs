@@ -107,6 +107,29 @@ async fn a_room_without_sessions_leaves_memory_and_comes_back_as_it_was() {
     server.shutdown().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn whoever_comes_while_a_room_is_unloaded_is_served() {
+    // In real time, and with no time to stay: the room comes and goes all the while.
+    let server = Setup::default().config(|c| c.rooms.idle_unload = Duration::ZERO).start().await;
+    let rooms = server.server.graph().rooms.clone();
+    let known = server.room(&[]).await;
+    let mut callers = tokio::task::JoinSet::new();
+    for (n, id) in [known.as_str(), "unknown"].into_iter().cycle().take(8).enumerate() {
+        let (rooms, id) = (rooms.clone(), salon::ids::RoomId::parse(id).unwrap());
+        callers.spawn(async move {
+            for _ in 0..2000 {
+                let code = rooms.read(&id, |room, _| room.seq).await.err().map(|rejection| rejection.code);
+                let expected = (n % 2 == 1).then_some(salon::domain::rejection::Code::RoomNotFound);
+                assert_eq!(code, expected);
+            }
+        });
+    }
+    while let Some(result) = callers.join_next().await {
+        result.unwrap();
+    }
+    server.shutdown().await;
+}
+
 /// A server whose model the test plays, with the shipped limits: 30 s, 20 s and 300 s.
 async fn asked() -> (TestServer, Session, Script, Call, Instant) {
     let (provider, mut script) = ScriptedProvider::new("scripted");

@@ -1,0 +1,238 @@
+//! What a person sees of each event.
+
+use super::*;
+use crate::wire::pb::room::v1::{
+    LlmChunk, LlmDone, LlmDoneReason, LlmThinking, MessageReceived, OptionTally, Participant,
+    ParticipantType, Poll, PollClosed, PollCreated, PollOption, PollStatus, PollVote, PollVoted, Reaction,
+    UserJoined, UserTyping,
+};
+
+/// A room with ann (this user), bob, and the LLMs ada and bot.
+fn room(style: Style, lively: bool) -> impl FnMut(u64, Payload) -> Vec<Print> {
+    let (mut view, mut screen) = (View::new("ann"), Screen::new(style, lively));
+    let person = |id: &str, name: &str, kind: ParticipantType| Participant {
+        id: id.into(),
+        name: name.into(),
+        r#type: kind.into(),
+        is_online: true,
+        ..Default::default()
+    };
+    let state = RoomState {
+        participants: vec![
+            person("ann", "Ann", ParticipantType::Human),
+            person("bob", "Bob", ParticipantType::Human),
+            person("ada", "Ada", ParticipantType::Llm),
+            person("bot", "Bot", ParticipantType::Llm),
+        ],
+        ..Default::default()
+    };
+    let mut tell = move |seq, payload| {
+        let at = Some(prost_types::Timestamp { seconds: 14 * 3600 + 3 * 60, nanos: 0 });
+        let event = ServerEvent { seq, payload: Some(payload), at, ..Default::default() };
+        view.apply(&event);
+        screen.event(&view, &event)
+    };
+    tell(1, Payload::RoomState(state));
+    tell
+}
+
+const PLAIN: Style = Style { color: false };
+
+fn message(id: &str, sender: &str, content: &str) -> Message {
+    let (message_id, sender_id, content) = (id.into(), sender.into(), content.into());
+    Message { message_id, sender_id, content, ..Default::default() }
+}
+
+fn said(message: Message) -> Payload {
+    Payload::MessageReceived(MessageReceived { message: Some(message) })
+}
+
+fn chunk(llm: &str, offset: u64, content: &str) -> Payload {
+    let (message_id, llm_id, content) = (format!("of-{llm}"), llm.into(), content.into());
+    Payload::LlmChunk(LlmChunk { message_id, llm_id, content, offset, ..Default::default() })
+}
+
+fn line(text: &str) -> Vec<Print> {
+    vec![Print::Line(text.to_owned())]
+}
+
+#[test]
+fn a_message_has_its_number_its_sender_and_what_it_answers() {
+    let mut tell = room(PLAIN, false);
+    assert_eq!(tell(2, said(message("m2", "bob", "one\ntwo "))), line("#2 Bob: one\n  two"));
+    let reply = Message { reply_to: Some("m2".into()), partial: true, ..message("m3", "ada", "well") };
+    assert_eq!(tell(3, said(reply)), line("#3 Ada (to #2): well (cut off)"));
+    let at = Some(prost_types::Timestamp { seconds: 86_399, nanos: 0 });
+    let late = Message { timestamp: at, reply_to: Some("gone".into()), ..message("m4", "eve", "late") };
+    assert_eq!(tell(4, said(late)), line("23:59 #4 eve (reply): late"));
+}
+
+#[test]
+fn of_several_answers_one_is_live_and_the_others_come_whole() {
+    let mut tell = room(PLAIN, true);
+    let start = vec![Print::LiveStart("Ada: ".into()), Print::Live("Hel".into())];
+    assert_eq!(tell(0, chunk("ada", 0, "Hel")), start);
+    assert_eq!(tell(0, chunk("bot", 0, "Me too")), []);
+    assert_eq!(tell(0, chunk("ada", 3, "lo")), [Print::Live("lo".into())]);
+    let whole = [Print::LiveEnd, Print::Line("#5 Bot: Me too".into())];
+    assert_eq!(tell(5, said(message("of-bot", "bot", "Me too"))), whole);
+    let on = vec![Print::LiveStart("… Ada: ".into()), Print::Live("!".into())];
+    assert_eq!(tell(0, chunk("ada", 5, "!")), on);
+    let end = [Print::Live("  #6".into()), Print::LiveEnd];
+    assert_eq!(tell(6, said(message("of-ada", "ada", "Hello!"))), end);
+}
+
+#[test]
+fn an_answer_that_lost_a_piece_is_shown_whole_at_its_end() {
+    let mut tell = room(PLAIN, true);
+    tell(0, chunk("ada", 0, "One "));
+    assert_eq!(tell(0, chunk("ada", 9, "three")), []);
+    let whole = [Print::LiveEnd, Print::Line("#5 Ada: One two three".into())];
+    assert_eq!(tell(5, said(message("of-ada", "ada", "One two three"))), whole);
+}
+
+#[test]
+fn a_pipe_gets_answers_whole_and_nothing_from_before() {
+    let mut tell = room(PLAIN, false);
+    assert_eq!(tell(0, chunk("ada", 0, "Hel")), []);
+    assert_eq!(tell(5, said(message("of-ada", "ada", "Hello"))), line("#5 Ada: Hello"));
+    let typing = UserTyping { user_id: "bob".into(), user_name: "Bob".into(), is_typing: true };
+    assert_eq!(tell(0, Payload::UserTyping(typing)), []);
+}
+
+#[test]
+fn history_is_shown_to_people_and_what_was_missed_to_everybody() {
+    let old = |seq, content: &str| Message { seq, ..message(&format!("m{seq}"), "bob", content) };
+    let reaction = Reaction { emoji: "👍".into(), user_ids: vec!["ann".into(), "ada".into()] };
+    let first = RoomState {
+        messages: vec![Message { reactions: vec![reaction], ..old(2, "old") }],
+        unread_count: 1,
+        online_count: 3,
+        ..Default::default()
+    };
+    let event =
+        |seq, state| ServerEvent { seq, payload: Some(Payload::RoomState(state)), ..Default::default() };
+    for (lively, expected) in [(true, 3), (false, 0)] {
+        let (mut view, mut screen) = (View::new("ann"), Screen::new(PLAIN, lively));
+        let joined = event(3, first.clone());
+        view.apply(&joined);
+        let prints = screen.event(&view, &joined);
+        assert_eq!(prints.len(), expected, "{prints:?}");
+        assert_eq!(prints.contains(&Print::Line("#2 bob: old 👍2".into())), lively);
+        let again = RoomState { messages: vec![old(2, "old"), old(9, "new")], ..Default::default() };
+        let again = event(9, again);
+        view.apply(&again);
+        assert_eq!(screen.event(&view, &again), line("#9 bob: new"));
+    }
+}
+
+#[test]
+fn who_is_here_is_told_and_being_alone_too() {
+    let (mut view, mut screen) = (View::new("ann"), Screen::new(PLAIN, false));
+    let person = |id: &str, is_online| Participant {
+        id: id.into(),
+        name: id.to_uppercase(),
+        is_online,
+        ..Default::default()
+    };
+    let alone = Print::Line("* nobody else is here".into());
+    assert_eq!(screen.who(&view), std::slice::from_ref(&alone), "before anything is known");
+    let participants = vec![person("ann", true), person("bob", false)];
+    let state =
+        RoomState { participants, you: Some(person("ann", true)), online_count: 1, ..Default::default() };
+    let event = |payload| ServerEvent { payload: Some(payload), ..Default::default() };
+    view.apply(&event(Payload::RoomState(state)));
+    assert_eq!(screen.who(&view), [alone]);
+    view.apply(&event(Payload::UserJoined(UserJoined { user: Some(person("bob", true)) })));
+    assert_eq!(screen.who(&view), line("* here: ANN (ann), BOB (bob)"));
+}
+
+#[test]
+fn a_poll_is_told_from_its_question_to_its_result() {
+    let mut tell = room(PLAIN, false);
+    let option = |id: &str, text: &str, vote_count| PollOption {
+        id: id.into(),
+        text: text.into(),
+        vote_count,
+        ..Default::default()
+    };
+    let poll = Poll {
+        poll_id: "p".into(),
+        creator_id: "bob".into(),
+        question: "Tea?".into(),
+        options: vec![option("1", "yes", 0), option("2", "no", 0)],
+        anonymous: true,
+        ..Default::default()
+    };
+    let asked = said(Message { poll_id: Some("p".into()), ..message("m2", "bob", "Tea?") });
+    assert_eq!(tell(2, asked), [], "the poll itself follows");
+    let created = Payload::PollCreated(PollCreated { poll: Some(poll.clone()) });
+    let expected =
+        "14:03 * Bob asks, poll 1: Tea? (anonymous)\n  1. yes\n  2. no\n  vote with: /vote 1 OPTION";
+    assert_eq!(tell(3, created), line(expected));
+    let voted = PollVoted {
+        poll_id: "p".into(),
+        option_id: "2".into(),
+        vote: Some(PollVote { reason: "coffee".into(), ..Default::default() }),
+        tallies: vec![OptionTally { option_id: "2".into(), vote_count: 1 }],
+        ..Default::default()
+    };
+    let expected = "14:03 * somebody voted in poll 1 for no (coffee) · no 1";
+    assert_eq!(tell(4, Payload::PollVoted(voted)), line(expected));
+    let closed = Poll {
+        options: vec![option("1", "yes", 0), option("2", "no", 2)],
+        status: PollStatus::PollClosed.into(),
+        ..poll
+    };
+    let closed = PollClosed { poll_id: "p".into(), poll: Some(closed), ..Default::default() };
+    let expected = "14:03 * poll 1 was closed at its deadline\n  1. yes\n  2. no · 2 votes";
+    assert_eq!(tell(5, Payload::PollClosed(closed)), line(expected));
+}
+
+#[test]
+fn an_answer_that_did_not_end_by_itself_says_why() {
+    let mut tell = room(PLAIN, false);
+    let mut done = |reason: LlmDoneReason, detail: &str, error: &str| {
+        let done = LlmDone { llm_id: "ada".into(), reason: reason.into(), ..Default::default() };
+        tell(0, Payload::LlmDone(LlmDone { detail: detail.into(), error_message: error.into(), ..done }))
+    };
+    assert_eq!(done(LlmDoneReason::Completed, "", ""), []);
+    assert_eq!(done(LlmDoneReason::Interrupted, "bob", ""), line("14:03 * Ada was interrupted by Bob"));
+    assert_eq!(done(LlmDoneReason::Failed, "", "no key"), line("14:03 * Ada could not answer: no key"));
+    assert_eq!(done(LlmDoneReason::OptedOut, "", ""), line("14:03 * Ada says nothing"));
+}
+
+#[test]
+fn the_prompt_tells_who_writes_and_types() {
+    let view = View::new("ann");
+    let mut screen = Screen::new(PLAIN, true);
+    let mut tell = |payload| {
+        screen.event(&view, &ServerEvent { payload: Some(payload), ..Default::default() });
+        screen.status(&view)
+    };
+    let typing = |id: &str, is_typing| {
+        Payload::UserTyping(UserTyping { user_id: id.into(), user_name: id.to_uppercase(), is_typing })
+    };
+    assert_eq!(tell(typing("ann", true)), "", "one knows what oneself does");
+    assert_eq!(tell(typing("bob", true)), "BOB is typing");
+    let thinking = LlmThinking { llm_id: "ada".into(), message_id: "a".into(), ..Default::default() };
+    assert_eq!(tell(Payload::LlmThinking(thinking)), "ada is writing, BOB is typing");
+    assert_eq!(tell(typing("cat", true)), "ada is writing, BOB is typing and 1 more");
+    tell(typing("cat", false));
+    let done = LlmDone { llm_id: "ada".into(), message_id: "a".into(), ..Default::default() };
+    assert_eq!(tell(Payload::LlmDone(done)), "BOB is typing");
+    assert_eq!(tell(said(message("m", "bob", "there"))), "");
+}
+
+#[test]
+fn colours_are_in_the_line_only_when_wanted() {
+    let joined = || {
+        let user = Participant { id: "cat".into(), name: "Cat".into(), ..Default::default() };
+        Payload::UserJoined(UserJoined { user: Some(user) })
+    };
+    assert_eq!(room(PLAIN, true)(0, joined()), line("14:03 * Cat joined"));
+    let painted = room(Style { color: true }, true)(0, joined());
+    let Some(Print::Line(painted)) = painted.first() else { panic!("{painted:?}") };
+    assert_eq!(text::line(painted), "14:03 * Cat joined");
+    assert!(painted.contains("\u{1b}[2m"), "{painted:?}");
+}
