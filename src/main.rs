@@ -3,6 +3,7 @@
 use std::{
     env,
     io::{self, Write as _},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     process::ExitCode,
     time::Duration,
@@ -111,12 +112,22 @@ fn greet(config: &Config, server: &Server, provider: &str) {
     if config.auth.mode == AuthMode::Open {
         tracing::info!("auth.mode is open: users are who they say they are, and nothing is encrypted");
     }
-    let here = format!("http://{address}");
+    let here = format!("http://{}", reachable(address));
     let option = if here == args::DEFAULT_SERVER { String::new() } else { format!(" --server {here}") };
     let _ = writeln!(
         io::stdout(),
-        "listening on {here}\n\nJoin a room from another terminal:\n\n    salon chat lobby --create{option}\n"
+        "listening on http://{address}\n\nJoin a room from another terminal:\n\n    salon chat lobby --create{option}\n"
     );
+}
+
+/// What somebody on this machine calls a server that listens on every address.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 fn client_command(command: Command) -> anyhow::Result<ExitCode> {
