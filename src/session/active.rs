@@ -202,12 +202,19 @@ impl<'a> Active<'a> {
         }
     }
 
-    /// The client will say nothing more. What it has said is still answered: a look at the room comes behind it.
+    /// The client will say nothing more. What it has said is still answered: a look at the room comes behind its
+    /// commands, and behind those that are carried out beside the room's task nothing is in flight any more.
     fn finish(&mut self) {
         let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
+        let all = u32::try_from(self.handler.services.limits.in_flight).unwrap_or(u32::MAX);
+        let in_flight = Arc::clone(&self.in_flight);
         self.finishing = Some(Box::pin(async move {
-            let look = rooms.read(&id, |_, _| ());
-            if timeout(FINISH_PATIENCE, look).await.is_err() {
+            let answered = async {
+                // An error means that there is nothing to wait for: the room is gone, or the limit is none.
+                let _ = rooms.read(&id, |_, _| ()).await;
+                let _ = in_flight.acquire_many(all).await;
+            };
+            if timeout(FINISH_PATIENCE, answered).await.is_err() {
                 tracing::debug!("a finished stream was ended before the room had answered");
             }
         }));

@@ -148,11 +148,14 @@ async fn a_client_that_has_finished_speaking_still_gets_every_answer() {
     for n in 0..20 {
         ann.say(message(&format!("{n}"))).await;
     }
+    let read = Say::MarkRead(pb::MarkRead { seq: 1, ..Default::default() });
+    ann.send(pb::ClientMessage { payload: Some(read), request_id: "read".into() }).await;
     ann.finish();
-    let mut heard = 0;
+    let (mut heard, mut acked) = (0, false);
     while let Some(event) = ann.try_next().await.unwrap() {
         heard += usize::from(matches!(event.payload, Some(Payload::MessageReceived(_))));
+        acked |= event.request_id == "read" && matches!(event.payload, Some(Payload::Ack(_)));
     }
-    assert_eq!(heard, 20);
+    assert_eq!((heard, acked), (20, true));
     server.shutdown().await;
 }
