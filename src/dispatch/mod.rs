@@ -6,6 +6,7 @@
 
 mod answer;
 mod context;
+mod listen;
 mod run;
 mod tools;
 

@@ -26,13 +26,14 @@ mod assemble;
 mod body;
 mod chunk;
 mod classify;
+mod fate;
 mod request;
 mod transport;
 
 use assemble::Assembler;
-use body::Fate;
 use chunk::Chunk;
 use classify::{Classifier, Problem};
+use fate::Fate;
 use request::{Dialect, Wanted};
 use transport::{Endpoint, Transport};
 

@@ -7,6 +7,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         apply,
+        command::{Actor, Command},
         decide::{Decision, NewEvent},
         event::{DirectoryChange, Event, Kind, MemberChange, Recorded},
         message::Author,
@@ -14,10 +15,28 @@ use crate::{
         room::Room,
     },
     ids::{Seq, UserId},
-    rooms::NO_ROOM,
+    rooms::{
+        NO_ROOM,
+        task::{JoinTask, Reply},
+    },
     store::{Append, NewRecord},
     wire::{encode, frame, reply},
 };
+
+/// A decided command that waits for its append.
+pub(super) struct Entry {
+    pub(super) actor: Actor,
+    pub(super) command: Command,
+    pub(super) recorded: Vec<Recorded>,
+    pub(super) append: Append,
+    pub(super) then: Then,
+}
+
+/// What happens once a command is committed.
+pub(super) enum Then {
+    Reply(Reply),
+    Join(Box<JoinTask>),
+}
 
 /// The append that creates a room.
 pub(super) fn first_append(decision: Decision, at: Timestamp) -> Result<Append, Rejection> {

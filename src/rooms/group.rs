@@ -13,8 +13,9 @@ use crate::{
     },
     ids::Seq,
     rooms::{
-        commit, history, refused,
-        task::{Done, JoinTask, Reply},
+        commit::{self, Entry, Then},
+        history, refused,
+        task::{Done, Reply},
         worker::Worker,
     },
     store::{Append, Idempotency, Outcome, Receipt},
@@ -23,21 +24,6 @@ use crate::{
 
 /// Tries of a command whose fence another node moved, each on a state read anew.
 const TRIES: usize = 4;
-/// A decided command that waits for its append.
-pub(super) struct Entry {
-    actor: Actor,
-    command: Command,
-    recorded: Vec<Recorded>,
-    append: Append,
-    then: Then,
-}
-
-/// What happens once a command is committed.
-pub(super) enum Then {
-    Reply(Reply),
-    Join(Box<JoinTask>),
-}
-
 impl Worker {
     /// Decides a command and adds it to the group, or answers at once.
     pub(super) async fn decide(

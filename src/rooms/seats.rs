@@ -12,7 +12,7 @@ use crate::{
     registry::{feed::Now, outbound::Outbound, seat::Seat},
     rooms::{
         Rooms, UNREAD_CAP,
-        group::Then,
+        commit::Then,
         history, refused,
         task::{Done, JoinTask, Reply},
         worker::Worker,

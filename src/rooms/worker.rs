@@ -20,7 +20,7 @@ use crate::{
     registry::{feed::Feed, outbound::Expelled},
     rooms::{
         Rooms,
-        group::{Entry, Then},
+        commit::{Entry, Then},
         load, refused,
         task::{CommandTask, Reply, Task},
     },

@@ -4,19 +4,17 @@
 //! read, its queue has no limit, it does not tell an end mark from an end, and it logs the text of an event that it
 //! cannot read. All that is mended here.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _, stream, stream::BoxStream};
 
 use crate::llm::{
-    Error, ErrorKind,
+    ErrorKind,
     openai::{
         chunk::Chunk,
         classify::{Classifier, Problem},
+        fate::{Ended, Fate},
     },
 };
 
@@ -26,36 +24,6 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const ANSWER_LINES_MAX: usize = 500_000;
 /// A server that sends a whole answer in one event is fine; one that never ends a line is not.
 const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
-
-/// How the body of an exchange ended, which async-openai does not tell.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Fate(Arc<Mutex<Option<Ended>>>);
-
-#[derive(Debug, Clone)]
-enum Ended {
-    /// The body ended; had there been an end mark, nobody would have read so far.
-    Cut,
-    Failed(Error),
-}
-
-impl Fate {
-    /// Whether the body ended before an end mark.
-    pub(super) fn is_cut(&self) -> bool {
-        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Some(Ended::Cut))
-    }
-
-    /// Why the body failed, if it did.
-    pub(super) fn failure(&self) -> Option<Error> {
-        match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(Ended::Failed(error)) => Some(error.clone()),
-            Some(Ended::Cut) | None => None,
-        }
-    }
-
-    fn set(&self, ended: Ended) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(ended);
-    }
-}
 
 /// The lines of `body`, each as a piece of its own; how it ended is left in `fate`.
 pub(super) fn by_lines(

@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 
-use crate::llm::{Error, ErrorKind, openai::body::Fate};
+use crate::llm::{Error, ErrorKind, openai::fate::Fate};
 
 /// How much of a provider's words goes to the log: enough to act on, too little to fill a disk.
 const MESSAGE_CHARS_MAX: usize = 500;

@@ -19,8 +19,9 @@ use crate::llm::{
     Error, ErrorKind,
     openai::{
         NewError,
-        body::{Fate, by_lines},
+        body::by_lines,
         classify::{Classifier, Problem},
+        fate::Fate,
     },
 };
 

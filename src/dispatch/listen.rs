@@ -1,0 +1,169 @@
+//! Listening to a model: one round of its answer, its text going out in chunks as it comes.
+
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    bus::{Audience, BusMessage, Transient, TransientContent},
+    dispatch::{Inner, Job, answer::AnswerText, context::Scene, tools::Effects},
+    domain::llm::{LiveAnswer, RunReport},
+    llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Tool, ToolCall, Turn},
+    wire::transient,
+};
+
+/// How long an answer that asks only for a vote may be, in tokens.
+const VOTE_TOKENS: u32 = 500;
+
+/// The state of a run between the parts of its answer.
+pub(super) struct Progress {
+    pub(super) answer: AnswerText,
+    pub(super) live: LiveAnswer,
+    pub(super) effects: Effects,
+    pub(super) report: RunReport,
+    pub(super) started: Instant,
+    /// When the next chunk may go out.
+    pub(super) flush_at: Option<Instant>,
+    pub(super) last_flush: Option<Instant>,
+    pub(super) calls_left: usize,
+}
+
+/// What a model has said in one round.
+pub(super) struct Heard {
+    pub(super) text: String,
+    pub(super) calls: Vec<ToolCall>,
+    pub(super) finish: Finish,
+}
+
+/// Asks once and listens to the end of the round.
+pub(super) async fn ask(
+    inner: &Inner,
+    job: &Job,
+    provider: &dyn Provider,
+    scene: &Scene,
+    (turns, tools): (&[Turn], &[Tool]),
+    progress: &mut Progress,
+    deadline: Instant,
+) -> Result<Heard, Error> {
+    let request = Request {
+        model: scene.llm.model.clone(),
+        turns: turns.to_vec(),
+        tools: tools.to_vec(),
+        max_tokens: if job.poll_id.is_some() { VOTE_TOKENS } else { inner.limits.max_tokens },
+        display_name: scene.llm.display_name.clone(),
+    };
+    let first = deadline.min(Instant::now() + inner.limits.first_token);
+    let mut deltas = timeout_at(first, provider.answer(request)).await.map_err(|_| late(provider))??;
+    let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
+    // Whatever a poll's voter writes is not said in the room.
+    let aloud = job.poll_id.is_none();
+    // Of one answer the last count holds; those of several rounds add up.
+    let before = (progress.report.prompt_tokens, progress.report.completion_tokens);
+    let mut next_by = first;
+    loop {
+        let delta = next_delta(inner, job, provider, &mut deltas, progress, next_by).await?;
+        next_by = deadline.min(Instant::now() + inner.limits.idle);
+        if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
+            progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
+        }
+        match delta {
+            Delta::Text(text) => {
+                heard.text.push_str(&text);
+                if aloud && !progress.answer.push(&text) {
+                    heard.finish = Finish::Length;
+                    return Ok(heard);
+                }
+                schedule_flush(inner, job, progress);
+            }
+            Delta::ToolCall(call) => heard.calls.push(call),
+            Delta::Usage { prompt_tokens, completion_tokens } => {
+                progress.report.prompt_tokens = before.0.saturating_add(prompt_tokens);
+                progress.report.completion_tokens = before.1.saturating_add(completion_tokens);
+            }
+            Delta::Done(finish) => {
+                heard.finish = finish;
+                return Ok(heard);
+            }
+        }
+    }
+}
+
+/// Waits for the next part; chunks that are due go out meanwhile.
+async fn next_delta(
+    inner: &Inner,
+    job: &Job,
+    provider: &dyn Provider,
+    deltas: &mut Deltas,
+    progress: &mut Progress,
+    by: Instant,
+) -> Result<Delta, Error> {
+    loop {
+        let flush_at = progress.flush_at;
+        tokio::select! {
+            biased;
+            () = sleep_until(flush_at) => publish_chunk(inner, job, progress),
+            delta = timeout_at(by, deltas.next()) => {
+                return match delta {
+                    Ok(Some(delta)) => delta,
+                    Ok(None) => Err(Error {
+                        kind: ErrorKind::Network,
+                        provider: provider.name().to_owned(),
+                        message: "the answer ended without an end".into(),
+                        retry_after: None,
+                    }),
+                    Err(_) => Err(late(provider)),
+                };
+            }
+        }
+    }
+}
+
+fn late(provider: &dyn Provider) -> Error {
+    Error {
+        kind: ErrorKind::Timeout,
+        provider: provider.name().to_owned(),
+        message: "nothing came in time".into(),
+        retry_after: None,
+    }
+}
+
+/// The first text goes out at once, what follows once in a window.
+fn schedule_flush(inner: &Inner, job: &Job, progress: &mut Progress) {
+    if !progress.answer.has_chunk() {
+        return;
+    }
+    // Looked at with every part: a model that never pauses would keep a timer from being seen.
+    let due = progress.last_flush.map(|last| last + inner.limits.chunk_window);
+    match due {
+        Some(due) if due > Instant::now() => progress.flush_at = Some(due),
+        Some(_) | None => publish_chunk(inner, job, progress),
+    }
+}
+
+/// Sends what has not been sent.
+pub(super) fn publish_chunk(inner: &Inner, job: &Job, progress: &mut Progress) {
+    progress.flush_at = None;
+    let Some((offset, text)) = progress.answer.take_chunk() else {
+        return;
+    };
+    progress.last_flush = Some(Instant::now());
+    let transient = Transient {
+        frame: transient::chunk(&progress.live, offset, &text),
+        audience: Audience::Room,
+        content: TransientContent::Chunk { message_id: job.message_id, offset, text },
+    };
+    inner.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// For reports: whole milliseconds.
+pub(super) fn millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
