@@ -23,6 +23,7 @@ use futures_util::{StreamExt as _, stream};
 use salon::{
     bus::local::LocalBus,
     clock::SystemClock,
+    config::Config,
     domain::{
         command::{Actor, Command, JoinProfile, MessageInput},
         event::NewRoom,
@@ -45,8 +46,6 @@ use tokio::runtime::Runtime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 const LENGTHS: [u64; 3] = [100, 10_000, 1_000_000];
-/// As in the shipped configuration.
-const SNAPSHOT_EVERY: u64 = 500;
 /// Commands on their way while a room is written; a room lets 1024 wait.
 const WRITERS: usize = 1000;
 
@@ -77,7 +76,7 @@ impl Process {
         let limits = RoomsLimits {
             domain: Limits::default(),
             queue: 1024,
-            snapshot_every: SNAPSHOT_EVERY,
+            snapshot_every: snapshot_every(),
             idle_unload: Duration::from_secs(60),
             participants_shown: 200,
             heartbeat: Duration::from_secs(30),
@@ -93,6 +92,11 @@ impl Process {
         self.tasks.wait().await;
         self.store.close().await.unwrap();
     }
+}
+
+/// As in the shipped configuration.
+fn snapshot_every() -> u64 {
+    Config::default().rooms.snapshot_every
 }
 
 fn room(length: u64) -> RoomId {
@@ -138,9 +142,9 @@ async fn build(process: &Process, length: u64) {
     let begin = Instant::now();
     let saying = stream::iter(begun..length).map(|n| say(rooms, &id, n));
     saying.buffer_unordered(WRITERS).for_each(|()| std::future::ready(())).await;
-    if length > SNAPSHOT_EVERY {
+    if length > snapshot_every() {
         // A snapshot that is being written counts when it is there.
-        while tail(process, &id).await != SNAPSHOT_EVERY - 1 {
+        while tail(process, &id).await != snapshot_every() - 1 {
             say(rooms, &id, 0).await;
         }
     }

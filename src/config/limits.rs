@@ -111,7 +111,7 @@ pub struct Rooms {
 impl Default for Rooms {
     fn default() -> Self {
         Self {
-            snapshot_every: 500,
+            snapshot_every: 250,
             idle_unload: Duration::from_secs(60),
             request_ids_kept: Duration::from_secs(24 * 60 * 60),
         }
