@@ -32,6 +32,13 @@ pub(super) struct Entry {
     pub(super) then: Then,
 }
 
+impl Entry {
+    /// Whether the store may answer that this was appended before, and others may have been decided on its effects.
+    pub(super) fn may_be_a_repeat_that_matters(&self) -> bool {
+        self.append.idempotency.is_some() && self.append.records.iter().any(|record| record.moves_fence)
+    }
+}
+
 /// What happens once a command is committed.
 pub(super) enum Then {
     Reply(Reply),

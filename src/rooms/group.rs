@@ -33,25 +33,30 @@ impl Worker {
         idempotency: Option<Idempotency>,
         then: Then,
     ) {
-        match self.try_decide(&actor, &command).await {
-            Ok(decision) if !decision.events.is_empty() => {
+        let decided = match self.try_decide(&actor, &command).await {
+            Ok(decision) if !decision.events.is_empty() => Ok(decision),
+            nothing => {
+                // Nothing changes, or it is refused: perhaps because this is a repeat, perhaps because of commands
+                // before it that are not stored yet.
+                let stood = self.commit().await;
+                if let Some(first) = self.first_result(idempotency.as_ref()).await {
+                    return self.done(then, first);
+                }
+                if stood { nothing } else { self.decide_now(&actor, &command).await }
+            }
+        };
+        match decided {
+            Ok(decision) if decision.events.is_empty() => {
+                self.done(then, Ok(Done { events: None, duplicate: false }));
+            }
+            Ok(decision) => {
                 let decision = match &command {
                     Command::EndRoom { .. } => self.keep_answers(&actor, &command, decision).await,
                     _ => decision,
                 };
                 self.add(actor, command, decision, idempotency, then);
             }
-            Ok(_) => {
-                // Nothing changes: perhaps because this is a repeat of what has changed it.
-                self.commit().await;
-                let first = self.first_result(idempotency.as_ref()).await;
-                self.done(then, first.unwrap_or(Ok(Done { events: None, duplicate: false })));
-            }
-            Err(rejection) => {
-                self.commit().await;
-                let first = self.first_result(idempotency.as_ref()).await;
-                self.done(then, first.unwrap_or(Err(rejection)));
-            }
+            Err(rejection) => self.done(then, Err(rejection)),
         }
     }
 
@@ -127,7 +132,10 @@ impl Worker {
         let Some(room) = &mut self.state else {
             return self.done(then, Err(reply::unavailable()));
         };
-        let fence = decision.fenced.then_some(room.fence);
+        // A repeat earlier in the group will not be appended again. What was decided on its effects must not be
+        // appended either: it is then decided anew.
+        let after_repeatable = self.group.iter().any(Entry::may_be_a_repeat_that_matters);
+        let fence = (decision.fenced || after_repeatable).then_some(room.fence);
         let at = self.rooms.clock().now();
         let (recorded, records, directory) = commit::apply_and_encode(room, decision.events, at);
         let append = Append { records, fence, idempotency, directory };
@@ -145,33 +153,43 @@ impl Worker {
         }
     }
 
-    /// Appends the group, answers, and publishes.
-    pub(super) async fn commit(&mut self) {
+    /// Appends the group, answers, and publishes. False: the state that it was decided on did not hold.
+    pub(super) async fn commit(&mut self) -> bool {
         let mut group = std::mem::take(&mut self.group);
+        let mut stood = true;
         for _ in 0..TRIES {
             if group.is_empty() {
-                return;
+                return stood;
             }
             let appends = group.iter().map(|entry| entry.append.clone()).collect();
             match self.rooms.store().append(&self.id, appends).await {
-                Ok(outcomes) => group = self.settle(group, outcomes).await,
+                Ok(outcomes) => {
+                    let (again, as_expected) = self.settle(group, outcomes).await;
+                    group = again;
+                    stood &= as_expected;
+                }
                 Err(error) => {
-                    // Whether they were appended is found out by reading the log, not guessed.
-                    self.state = None;
                     for entry in group {
                         self.done(entry.then, Err(refused(&self.id, &error)));
                     }
-                    return;
+                    // Whether they were appended is found out by reading the log, not guessed.
+                    self.state = None;
+                    let _ = self.ensure_loaded().await;
+                    return false;
                 }
             }
         }
         for entry in group {
+            // Decided again and again, and applied each time, but never appended.
+            self.state = None;
             self.done(entry.then, Err(reply::unavailable()));
         }
+        false
     }
 
-    /// Answers what was appended; returns what must be decided again, on the state read anew.
-    async fn settle(&mut self, group: Vec<Entry>, outcomes: Vec<Outcome>) -> Vec<Entry> {
+    /// Answers what was appended; returns what must be decided again, on the state read anew, and whether everything
+    /// came out as expected.
+    async fn settle(&mut self, group: Vec<Entry>, outcomes: Vec<Outcome>) -> (Vec<Entry>, bool) {
         let mut batches = commit::Batches::default();
         let mut committed: Vec<Recorded> = Vec::new();
         let mut finished = Vec::new();
@@ -213,19 +231,27 @@ impl Worker {
         for batch in batches.finish() {
             self.rooms.registry().bus().publish(&self.id, BusMessage::Log(batch));
         }
+        self.unobserved.extend(committed);
         if !as_expected {
             self.state = None;
             let _ = self.ensure_loaded().await;
         }
-        if let (Some(room), Some(observer), false) =
-            (&self.state, self.rooms.0.after_commit.get(), committed.is_empty())
-        {
-            observer.committed(room, &committed);
-        }
+        self.observe();
         for (then, result) in joins {
             self.done(then, result);
         }
-        self.decide_again(again).await
+        (self.decide_again(again).await, as_expected)
+    }
+
+    /// Tells whoever wants to know of commits, as soon as there is a state to show.
+    pub(super) fn observe(&mut self) {
+        if self.unobserved.is_empty() {
+            return;
+        }
+        if let (Some(room), Some(observer)) = (&self.state, self.rooms.0.after_commit.get()) {
+            observer.committed(room, &self.unobserved);
+            self.unobserved.clear();
+        }
     }
 
     async fn decide_again(&mut self, entries: Vec<Entry>) -> Vec<Entry> {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         command::{Actor, Command},
+        event::Recorded,
         llm::{LiveAnswer, Run},
         rejection::{Code, Rejection},
         room::Room,
@@ -48,6 +49,8 @@ pub(super) struct Worker {
     /// The position of the newest snapshot.
     saved: Seq,
     pub(super) group: Vec<Entry>,
+    /// Committed, and not told to whoever wants to know: the state could not be read then.
+    pub(super) unobserved: Vec<Recorded>,
 }
 
 /// Sessions of a room whose task is gone must not wait for ever.
@@ -64,7 +67,7 @@ impl Drop for CloseFeed {
 
 impl Worker {
     pub(super) fn new(rooms: Rooms, id: RoomId, queue: mpsc::Receiver<Task>) -> Self {
-        Self { rooms, id, queue, state: None, feed: None, saved: Seq::ZERO, group: Vec::new() }
+        Self { rooms, id, queue, state: None, feed: None, saved: Seq::ZERO, group: Vec::new(), unobserved: Vec::new() }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -157,6 +160,7 @@ impl Worker {
             }
         }
         self.state = Some(loaded.room);
+        self.observe();
         Ok(())
     }
 

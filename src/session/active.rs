@@ -271,8 +271,10 @@ impl<'a> Active<'a> {
             self.stop_typing();
         }
         let user = self.seat.user().clone();
+        // Leaving again is no harm, and must not be taken for the leaving before one came back.
+        let repeatable = request_id.clone().filter(|_| command != Command::Leave);
         let idempotency =
-            request_id.clone().map(|request_id| Idempotency { sender: user.clone(), request_id, body_hash });
+            repeatable.map(|request_id| Idempotency { sender: user.clone(), request_id, body_hash });
         self.spend_unlimited(request_id, |this, reply| {
             let task = CommandTask { actor: Actor::User(user), command, idempotency, reply };
             this.room.try_send(Task::Command(Box::new(task)));
