@@ -10,6 +10,7 @@ use std::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::Status;
 
 use crate::{grpc::status, registry::outbound::Outbound};
@@ -17,18 +18,22 @@ use crate::{grpc::status, registry::outbound::Outbound};
 /// Sends what waits in a session's queue, then the status. When it is dropped the session learns that nobody reads
 /// any more.
 #[derive(Debug)]
-pub struct SessionBody(Arc<Outbound>);
+pub struct SessionBody {
+    outbound: Arc<Outbound>,
+    /// A drain waits until the last bytes were read, not only until the session has ended.
+    _open: TaskTrackerToken,
+}
 
 impl SessionBody {
     /// The body of the session behind this queue.
-    pub fn new(outbound: Arc<Outbound>) -> Self {
-        Self(outbound)
+    pub fn new(outbound: Arc<Outbound>, open: TaskTrackerToken) -> Self {
+        Self { outbound, _open: open }
     }
 }
 
 impl Drop for SessionBody {
     fn drop(&mut self) {
-        self.0.close();
+        self.outbound.close();
     }
 }
 
@@ -40,7 +45,7 @@ impl Body for SessionBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_next(context).map(|next| {
+        self.outbound.poll_next(context).map(|next| {
             next.map(|item| {
                 Ok(match item {
                     Ok(bytes) => Frame::data(bytes),

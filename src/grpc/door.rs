@@ -77,7 +77,7 @@ impl Door {
         let inbound = codec::inbound(stream, self.max_message);
         let span = tracing::info_span!("session", connection = %handler.connection());
         self.sessions.spawn(handler.run(inbound).instrument(span));
-        let mut response = Response::new(Body::new(SessionBody::new(outbound)));
+        let mut response = Response::new(Body::new(SessionBody::new(outbound, self.sessions.token())));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         response
     }

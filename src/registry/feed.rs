@@ -7,10 +7,8 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
 use crate::{
@@ -27,19 +25,14 @@ use crate::{
         presence::{Change, Present, Session},
         recent::{Recent, Stretch},
     },
-    store::{Page, Record, Store},
-    wire::{decode, frame, transient},
+    store::Page,
+    wire::transient,
 };
 
 /// Batches kept that came too early; beyond it the hole is read from the store with all that follows.
 const EARLY_BATCHES: usize = 64;
 /// Ended answers remembered, so that late chunks are recognised.
 const ENDED_ANSWERS: usize = 64;
-/// How much is read at once to fill a hole.
-const FILL_PAGE: Page = Page { events: 512, bytes: 1024 * 1024 };
-/// How long to wait before reading again after the store failed.
-const FILL_RETRY: Duration = Duration::from_millis(200);
-
 /// Whether a batch could be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
@@ -77,14 +70,17 @@ pub struct Feed {
     room: RoomId,
     limits: RegistryLimits,
     state: Mutex<State>,
+    /// Held from a change of presence until it has been told, so that nobody hears of a coming before the going.
+    /// Taken before `state`, never after.
+    telling: Mutex<()>,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     /// The last position delivered.
-    delivered: Seq,
-    early: BTreeMap<Seq, LogBatch>,
-    filling: bool,
+    pub(super) delivered: Seq,
+    pub(super) early: BTreeMap<Seq, LogBatch>,
+    pub(super) filling: bool,
     present: Present,
     answers: Vec<LiveAnswer>,
     ended: VecDeque<MessageId>,
@@ -116,11 +112,16 @@ impl Feed {
             occupancy_changed: false,
             recent: Recent::default(),
         };
-        Self { room, limits, state: Mutex::new(state) }
+        Self { room, limits, state: Mutex::new(state), telling: Mutex::new(()) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps changes of presence and the telling of them in one order, as long as the guard is held.
+    pub fn telling(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Which room.
@@ -153,6 +154,12 @@ impl Feed {
     /// Who is online, at most `max`.
     pub fn online(&self, max: usize) -> Vec<(UserId, Presence)> {
         self.lock().online(max)
+    }
+
+    /// How these users are shown.
+    pub fn presence_of<'a>(&self, users: impl IntoIterator<Item = &'a UserId>) -> Vec<Presence> {
+        let state = self.lock();
+        users.into_iter().map(|user| state.present.presence(user)).collect()
     }
 
     /// Whether joins and leaves are told one by one.
@@ -295,44 +302,6 @@ impl Feed {
             }
         }
     }
-
-    /// Whether the caller is the one who reads what is missing.
-    pub(super) fn begin_fill(&self) -> bool {
-        !std::mem::replace(&mut self.lock().filling, true)
-    }
-
-    /// Reads from the store until nothing is missing.
-    pub(super) async fn fill(self: Arc<Self>, store: &dyn Store) {
-        loop {
-            let after = self.delivered();
-            match store.read(&self.room, after, FILL_PAGE).await {
-                Ok(records) if records.is_empty() => {
-                    let mut state = self.lock();
-                    // Only if nothing came in between is this the end; else what came must be looked at.
-                    if state.delivered == after {
-                        state.early.clear();
-                        state.filling = false;
-                        return;
-                    }
-                }
-                Ok(records) => match batch_of(&records) {
-                    Some(batch) => {
-                        self.deliver(batch);
-                    }
-                    None => {
-                        tracing::error!(room = %self.room, %after, "the log cannot be read: delivery stops");
-                        self.expel_all(Expelled::Internal);
-                        self.lock().filling = false;
-                        return;
-                    }
-                },
-                Err(error) => {
-                    tracing::warn!(room = %self.room, %error, "cannot read what the bus has lost");
-                    tokio::time::sleep(FILL_RETRY).await;
-                }
-            }
-        }
-    }
 }
 
 impl State {
@@ -457,27 +426,6 @@ impl State {
         }
         true
     }
-}
-
-/// Stored events as a batch; `None`: they cannot be read.
-fn batch_of(records: &[Record]) -> Option<LogBatch> {
-    let (first, last) = (records.first()?.seq, records.last()?.seq);
-    let mut notes = Vec::new();
-    for record in records {
-        let recorded = decode::event(record.seq, &record.public, &record.private).ok()?;
-        notes.extend(Note::of(&recorded));
-    }
-    Some(LogBatch { first, last, frames: frames_of(records), notes: notes.into() })
-}
-
-/// The frames of stored events, one behind the other.
-pub fn frames_of(records: &[Record]) -> Bytes {
-    let len = records.iter().map(|record| frame::stored_len(&record.public, record.seq)).sum();
-    let mut frames = BytesMut::with_capacity(len);
-    for record in records {
-        frame::put_stored(&mut frames, &record.public, record.seq);
-    }
-    frames.freeze()
 }
 
 #[cfg(test)]

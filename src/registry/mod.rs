@@ -5,6 +5,7 @@
 //! that fails as well, delivery waits and is tried again.
 
 pub mod feed;
+pub mod fill;
 pub mod outbound;
 mod presence;
 pub mod recent;

@@ -155,7 +155,7 @@ impl Outbound {
     /// Takes live events: `frames` speak for all from `first` to `last`, in `events` messages.
     pub fn push_log(&self, first: Seq, last: Seq, events: usize, frames: &Bytes) {
         let mut queue = self.lock();
-        if queue.closed || last <= queue.taken {
+        if queue.is_over() || last <= queue.taken {
             return;
         }
         queue.known = queue.known.max(last);
@@ -176,7 +176,7 @@ impl Outbound {
     /// Takes events that were read from the log for this session alone.
     pub fn push_missed(&self, first: Seq, last: Seq, frames: Bytes) {
         let mut queue = self.lock();
-        if queue.closed || first != queue.taken.next() {
+        if queue.is_over() || first != queue.taken.next() {
             return;
         }
         queue.take(last, count(first, last), frames);
@@ -187,7 +187,7 @@ impl Outbound {
     /// Takes a transient event, or leaves it out.
     pub fn push_transient(&self, frame: &Bytes) {
         let mut queue = self.lock();
-        if queue.closed || queue.mode == Mode::Before {
+        if queue.is_over() || queue.mode == Mode::Before {
             return;
         }
         // Half of the queue is kept for what lasts: a flood of typing must not push a session into the log.
@@ -208,7 +208,7 @@ impl Outbound {
     /// Takes the answer to a command. Too many unread answers end the session.
     pub fn push_reply(&self, frame: Bytes) {
         let mut queue = self.lock();
-        if queue.closed {
+        if queue.is_over() {
             return;
         }
         if queue.replies >= self.limits.replies {
@@ -225,6 +225,9 @@ impl Outbound {
     /// Takes `room_state` or `resumed`, which speaks for `at`: live events follow behind `taken`.
     pub fn start(&self, frame: Bytes, taken: Seq, known: Seq) {
         let mut queue = self.lock();
+        if queue.is_over() {
+            return;
+        }
         queue.push(Frames { bytes: frame, events: 0, replies: 1 });
         queue.taken = taken;
         queue.known = queue.known.max(known);
@@ -240,11 +243,12 @@ impl Outbound {
     /// Takes the `resumed` that ends a time of leaving things out, unless more was left out since.
     pub fn resynced(&self, frame: Bytes) {
         let mut queue = self.lock();
-        if queue.mode != Mode::Behind || queue.known > queue.taken {
+        if queue.is_over() || queue.mode != Mode::Behind || queue.known > queue.taken {
             return;
         }
         queue.mode = Mode::Live;
-        queue.push(Frames { bytes: frame, events: 0, replies: 1 });
+        // Counted like an event: a reader who has stopped must not be told again and again.
+        queue.push(Frames { bytes: frame, events: 1, replies: 0 });
         drop(queue);
         self.reader.wake();
     }
@@ -255,11 +259,12 @@ impl Outbound {
         self.session.notify_one();
     }
 
-    /// Ends the stream: after what waits comes `closing`, then the reason. The first end wins.
-    pub fn end(&self, closing: Bytes, reason: ClosingReason) {
+    /// Ends the stream: after what waits comes the closing event, then the reason. `closing` is told the last position
+    /// taken; nothing is taken after it. The first end wins.
+    pub fn end(&self, reason: ClosingReason, closing: impl FnOnce(Seq) -> Bytes) {
         let mut queue = self.lock();
         if matches!(queue.ending, Ending::Open) {
-            queue.ending = Ending::Closing(closing, reason);
+            queue.ending = Ending::Closing(closing(queue.taken), reason);
         }
         drop(queue);
         self.reader.wake();
@@ -305,7 +310,7 @@ impl Outbound {
         }
         if queue.known > queue.taken {
             Work::Read(queue.taken, Page { events, bytes })
-        } else if queue.mode == Mode::Behind {
+        } else if queue.mode == Mode::Behind && queue.is_nearly_empty(self.limits) {
             Work::Resync
         } else {
             Work::Idle
@@ -363,6 +368,17 @@ impl Outbound {
 }
 
 impl Queue {
+    /// Whether nothing more is taken: the connection has gone, or the end is decided.
+    fn is_over(&self) -> bool {
+        self.closed || !matches!(self.ending, Ending::Open)
+    }
+
+    /// Whether what was left out can be told anew. Far below where transient events are left out, so that a reader who
+    /// has stopped is not told over and over.
+    fn is_nearly_empty(&self, limits: QueueLimits) -> bool {
+        self.events <= limits.events / 4 && self.bytes <= limits.bytes / 4
+    }
+
     fn fits(&self, events: usize, bytes: usize, limits: QueueLimits) -> bool {
         self.events + events <= limits.events && self.bytes + bytes <= limits.bytes
     }

@@ -54,6 +54,11 @@ impl Present {
         self.users.iter().map(|(user, connections)| (user, best(connections)))
     }
 
+    /// How a user is shown.
+    pub(super) fn presence(&self, user: &UserId) -> Presence {
+        self.users.get(user).map(|connections| best(connections)).unwrap_or_default()
+    }
+
     /// The oldest sessions of a user, as many as must go so that with one more there are `max`. Those that were
     /// asked to end and have not ended yet are among them, so a burst of joins asks for one end each.
     pub(super) fn oldest_beyond(&self, user: &UserId, max: usize) -> impl Iterator<Item = &Outbound> {

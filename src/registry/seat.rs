@@ -33,6 +33,7 @@ pub struct Seat {
 
 impl Seat {
     /// Takes the place of a session that has entered `feed`, and tells the others if the user was not there before.
+    /// [`Feed::telling`] is held from the entering to here.
     pub fn take(
         registry: Arc<HandlerRegistry>,
         clock: Arc<dyn Clock>,
@@ -84,6 +85,7 @@ impl Seat {
 
     /// Sets how this connection is shown.
     pub fn set_presence(&self, presence: Presence) {
+        let _telling = self.feed.telling();
         if let Some((_, PresenceNews::Shown(shown))) = self.feed.set_presence(self.connection, presence) {
             self.tell_presence(shown);
         }
@@ -124,6 +126,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
+        let _telling = self.feed.telling();
         match self.feed.exit(self.connection) {
             Some((_, PresenceNews::User)) => {
                 let frame = transient::user_left(self.stamp(), &self.member.id);

@@ -32,7 +32,7 @@ use crate::{
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{ConnectionId, RoomId, Seq},
+    ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
     rooms::task::{CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
@@ -195,10 +195,7 @@ impl Rooms {
         outbound: Arc<Outbound>,
     ) -> Result<Joined, Rejection> {
         let id = join.room_id.clone();
-        let store = &self.0.store;
-        let read = store.cursor(&id, &join.user_id).await.map_err(|error| refused(&id, &error))?;
-        let unread =
-            store.unread(&id, &join.user_id, read, UNREAD_CAP).await.map_err(|error| refused(&id, &error))?;
+        let (read, unread) = self.read_position(&id, &join.user_id).await?;
         let (reply, answer) = oneshot::channel();
         let task = JoinTask { join, request_id, connection, outbound, read, unread, reply };
         self.send(&id, Task::Join(Box::new(task))).await?;
@@ -206,22 +203,38 @@ impl Rooms {
         Ok(Joined { seat, room: RoomHandle { rooms: self.clone(), id } })
     }
 
-    /// Ends the answers that a crash has left open; returns how many. Called before anything is served.
-    pub async fn close_orphans(&self) -> Result<usize, Rejection> {
-        let open = self.0.store.open_runs().await.map_err(|error| {
-            tracing::error!(%error, "cannot read open answers");
-            reply::unavailable()
-        })?;
-        let mut closed = 0;
+    /// A user's read cursor, and how many messages of others are behind it.
+    pub async fn read_position(&self, room: &RoomId, user: &UserId) -> Result<(Seq, u32), Rejection> {
+        let (store, failed) = (&self.0.store, |error| refused(room, &error));
+        let read = store.cursor(room, user).await.map_err(failed)?;
+        let unread = store.unread(room, user, read, UNREAD_CAP).await.map_err(failed)?;
+        Ok((read, unread))
+    }
+
+    /// Answers that a crash has left open.
+    pub async fn orphans(&self) -> Result<Vec<(RoomId, MessageId)>, store::Error> {
+        self.0.store.open_runs().await
+    }
+
+    /// Ends answers that a crash has left open; returns those for which that failed. One room that cannot be written
+    /// to keeps no other from being served.
+    pub async fn close_orphans(&self, open: Vec<(RoomId, MessageId)>) -> Vec<(RoomId, MessageId)> {
+        let mut left = Vec::new();
         for (room, message_id) in open {
-            let outcome = task::orphaned(message_id);
-            match self.submit(&room, Actor::Server, Command::FinishRun(outcome)).await {
-                Ok(_) => closed += 1,
-                Err(rejection) if rejection.code == Code::NotFound => {}
-                Err(rejection) => return Err(rejection),
+            let finish = Command::FinishRun(task::orphaned(message_id));
+            match self.submit(&room, Actor::Server, finish).await {
+                Ok(_) => {
+                    tracing::info!(%room, %message_id, "closed an answer that was open when the server ended");
+                }
+                // It has ended meanwhile.
+                Err(rejection) if matches!(rejection.code, Code::NotFound | Code::RoomEnded) => {}
+                Err(rejection) => {
+                    tracing::warn!(%room, %message_id, %rejection, "cannot close an answer that was left open");
+                    left.push((room, message_id));
+                }
             }
         }
-        Ok(closed)
+        left
     }
 
     /// Waits for space in the room's queue.

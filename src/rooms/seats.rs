@@ -11,7 +11,7 @@ use crate::{
     ids::{MessageId, RoomId, Seq, UserId},
     registry::{feed::Now, outbound::Outbound, seat::Seat},
     rooms::{
-        Rooms, UNREAD_CAP,
+        Rooms,
         commit::Then,
         history, refused,
         task::{Done, JoinTask, Reply},
@@ -50,6 +50,7 @@ impl Worker {
             let _ = reply.send(Err(Rejection::denied(format!("{user_id} is not a member of this room"))));
             return;
         };
+        let telling = feed.telling();
         let news = feed.enter(connection, &member, &outbound, |now, delivered| {
             let view = self.view(&now, &user_id, read, unread);
             let known = room.seq.max(delivered);
@@ -64,6 +65,7 @@ impl Worker {
         });
         let (registry, clock) = (Arc::clone(self.rooms.registry()), Arc::clone(self.rooms.clock()));
         let seat = Seat::take(registry, clock, Arc::clone(feed), connection, member, news);
+        drop(telling);
         // If the session is gone, the seat is dropped here and the room is left again.
         let _ = reply.send(Ok(seat));
     }
@@ -81,13 +83,10 @@ impl Worker {
         }
     }
 
-    pub(super) async fn resync(&self, user: &UserId, outbound: &Arc<Outbound>) {
+    pub(super) fn resync(&self, user: &UserId, outbound: &Arc<Outbound>, read: Seq, unread: u32) {
         let (Some(room), Some(feed)) = (&self.state, &self.feed) else {
             return;
         };
-        let store = self.rooms.store();
-        let read = store.cursor(&self.id, user).await.unwrap_or_default();
-        let unread = store.unread(&self.id, user, read, UNREAD_CAP).await.unwrap_or_default();
         feed.resync(|now| {
             let view = self.view(&now, user, read, unread);
             outbound.resynced(reply::resumed(room, outbound.taken(), &view, None));

@@ -44,6 +44,10 @@ pub enum Task {
         user: UserId,
         /// Its queue.
         outbound: Arc<Outbound>,
+        /// The user's read cursor.
+        read: Seq,
+        /// Messages of others behind it.
+        unread: u32,
     },
     /// Move a read cursor.
     MarkRead {

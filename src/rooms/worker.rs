@@ -67,7 +67,16 @@ impl Drop for CloseFeed {
 
 impl Worker {
     pub(super) fn new(rooms: Rooms, id: RoomId, queue: mpsc::Receiver<Task>) -> Self {
-        Self { rooms, id, queue, state: None, feed: None, saved: Seq::ZERO, group: Vec::new(), unobserved: Vec::new() }
+        Self {
+            rooms,
+            id,
+            queue,
+            state: None,
+            feed: None,
+            saved: Seq::ZERO,
+            group: Vec::new(),
+            unobserved: Vec::new(),
+        }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -175,9 +184,9 @@ impl Worker {
                 let command = Command::Join(task.join.profile.clone());
                 self.decide(actor, command, None, Then::Join(task)).await;
             }
-            Task::Resync { user, outbound } => {
+            Task::Resync { user, outbound, read, unread } => {
                 self.commit().await;
-                self.resync(&user, &outbound).await;
+                self.resync(&user, &outbound, read, unread);
             }
             Task::MarkRead { up_to, seat, reply } => {
                 self.commit().await;

@@ -42,8 +42,8 @@ pub struct ConnectionLimits {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// After an error of accept (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Between looks at a preface that comes in pieces.
-const PREFACE_PAUSE: Duration = Duration::from_millis(10);
+/// Between looks at a preface that comes in pieces: the first pause, which doubles up to the longest.
+const PREFACE_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
 /// Serves connections of `listener` until `stop`; then no more are accepted, and those that are open are asked to
 /// finish. They end by force with `abort`.
@@ -133,12 +133,16 @@ pub async fn serve_io(
 /// Waits for the preface without taking it; false: something else came, or nothing.
 async fn preface(stream: &TcpStream) -> bool {
     let mut seen = [0; PREFACE.len()];
+    let (mut pause, longest) = PREFACE_PAUSE;
     loop {
         match stream.peek(&mut seen).await {
             Ok(0) | Err(_) => return false,
             Ok(len) if seen.get(..len) != PREFACE.get(..len) => return false,
             Ok(len) if len == PREFACE.len() => return true,
-            Ok(_) => tokio::time::sleep(PREFACE_PAUSE).await,
+            Ok(_) => {
+                tokio::time::sleep(pause).await;
+                pause = longest.min(pause * 2);
+            }
         }
     }
 }

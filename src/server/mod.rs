@@ -28,6 +28,7 @@ use crate::{
         door::{Door, OriginalDoor},
         service::RoomApi,
     },
+    ids::{MessageId, RoomId},
     llm::open::OpenError,
     server::{
         accept::{ConnectionLimits, serve, serve_io},
@@ -61,15 +62,19 @@ pub enum Error {
     /// Reflection cannot be served: the build is broken.
     #[error("cannot serve reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// Answers that a crash left open cannot be closed.
-    #[error("cannot close the answers that were open when the server ended: {0}")]
-    Recovery(String),
+    /// It cannot be found out which answers a crash has left open.
+    #[error("cannot read which answers were open when the server ended")]
+    Recovery(#[source] store::Error),
 }
 
 /// The names health is reported for.
 const HEALTH_SERVICES: [&str; 3] = ["", "room.v1.RoomService", "api.room.Room"];
 /// How often the store is asked whether it can be written to.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
+/// How long calls in flight may take when every session has ended.
+const CALLS_PATIENCE: Duration = Duration::from_secs(1);
+/// Between two tries to end answers that a crash has left open.
+const ORPHANS_RETRY: Duration = Duration::from_secs(10);
 /// How often old idempotency keys are forgotten.
 const FORGET_REQUESTS_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
@@ -150,11 +155,8 @@ impl Server {
             &stop,
             draining.clone(),
         );
-        let orphans =
-            graph.rooms.close_orphans().await.map_err(|rejection| Error::Recovery(rejection.message))?;
-        if orphans > 0 {
-            tracing::info!(orphans, "closed answers that were open when the server ended");
-        }
+        let orphans = graph.rooms.orphans().await.map_err(Error::Recovery)?;
+        let orphans = graph.rooms.close_orphans(orphans).await;
         let sessions = TaskTracker::new();
         let api = RoomApi::new(graph.rooms.clone(), api_limits(config));
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
@@ -177,6 +179,7 @@ impl Server {
         if let Some(listener) = listener {
             server.listen(listener);
         }
+        server.close_later(orphans);
         server.start_tasks(config, clock).await;
         Ok(server)
     }
@@ -197,9 +200,22 @@ impl Server {
         });
     }
 
+    /// Goes on trying to end what could not be ended at the start (a full disk).
+    fn close_later(&self, mut orphans: Vec<(RoomId, MessageId)>) {
+        let (rooms, stop) = (self.graph.rooms.clone(), self.stop_accepting.clone());
+        self.tasks.spawn(async move {
+            while !orphans.is_empty()
+                && stop.run_until_cancelled(tokio::time::sleep(ORPHANS_RETRY)).await.is_some()
+            {
+                orphans = rooms.close_orphans(orphans).await;
+            }
+        });
+    }
+
     async fn start_tasks(&self, config: &Config, clock: Arc<dyn Clock>) {
         report_health(&self.health, self.store.check().await.is_ok()).await;
-        let (store, health, stop) = (Arc::clone(&self.store), self.health.clone(), self.draining.clone());
+        let (store, health, stop) =
+            (Arc::clone(&self.store), self.health.clone(), self.stop_accepting.clone());
         self.tasks.spawn(async move {
             stop.run_until_cancelled(watch_health(store.as_ref(), &health)).await;
         });
@@ -234,8 +250,9 @@ impl Server {
     pub async fn shutdown(self, grace: Duration) {
         let deadline = Instant::now() + grace;
         tracing::info!(sessions = self.sessions.len(), ?grace, "draining");
-        report_health(&self.health, false).await;
+        // First, so that nobody reports anything else afterwards.
         self.stop_accepting.cancel();
+        report_health(&self.health, false).await;
         let answers = self.graph.services.dispatcher.drain(grace / 2);
         // An end that cannot be written down (a full disk) is left to the next start: sessions need the rest of the
         // grace.
@@ -247,13 +264,12 @@ impl Server {
         self.connections.close();
         // Streams end when their last bytes are read; whoever does not read is cut off at the deadline.
         if tokio::time::timeout_at(deadline, self.sessions.wait()).await.is_err() {
-            tracing::warn!(sessions = self.sessions.len(), "sessions did not end in time");
+            tracing::warn!(streams = self.sessions.len(), "streams were cut: their clients did not read");
         }
-        if tokio::time::timeout_at(deadline, self.connections.wait()).await.is_err() {
-            tracing::warn!(
-                connections = self.connections.len(),
-                "connections were cut: their clients did not read"
-            );
+        // What else is open gets a moment: a call in flight. A watcher of our health would stay for ever.
+        let calls = deadline.min(Instant::now() + CALLS_PATIENCE);
+        if tokio::time::timeout_at(calls, self.connections.wait()).await.is_err() {
+            tracing::debug!(connections = self.connections.len(), "connections were cut");
         }
         self.abort.cancel();
         self.connections.wait().await;

@@ -17,7 +17,7 @@ use crate::{
     },
     ids::RequestId,
     registry::{
-        feed::frames_of,
+        fill::frames_of,
         outbound::{Expelled, Work},
         seat::Seat,
     },
@@ -55,6 +55,8 @@ pub(super) struct Active<'a> {
     missed: Option<Missed>,
     /// A `resumed` has been asked for; if it has not come by then (the room was too busy), it is asked for again.
     resync_by: Option<Instant>,
+    /// The asking for a `resumed`.
+    resyncing: Option<BoxFuture<'static, ()>>,
     /// The client has finished speaking: resolves when the room has answered everything it had said.
     finishing: Option<BoxFuture<'static, ()>>,
 }
@@ -69,6 +71,7 @@ impl<'a> Active<'a> {
             typing_until: None,
             missed: None,
             resync_by: None,
+            resyncing: None,
             finishing: None,
         }
     }
@@ -97,8 +100,12 @@ impl<'a> Active<'a> {
                 () = self.handler.services.draining.cancelled() => Step::End(draining()),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
-                () = poll_finishing(&mut self.finishing), if may_finish => Step::End(finished()),
+                () = poll(&mut self.finishing), if may_finish => Step::End(finished()),
                 message = inbound.next(), if self.finishing.is_none() => self.receive(message),
+                () = poll(&mut self.resyncing) => {
+                    self.resyncing = None;
+                    Step::Continue
+                }
                 () = sleep_until(self.resync_by) => {
                     self.resync_by = None;
                     Step::Continue
@@ -158,13 +165,24 @@ impl<'a> Active<'a> {
             }
             Work::Resync if self.resync_by.is_none() => {
                 self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
-                let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
-                self.room.try_send(Task::Resync { user, outbound });
+                self.resyncing = Some(self.resync());
             }
             Work::Idle => self.resync_by = None,
             Work::Read(..) | Work::Resync => {}
         }
         Step::Continue
+    }
+
+    /// Asks the room for a `resumed`. What must be read for it is read here, not in the room's task.
+    fn resync(&self) -> BoxFuture<'static, ()> {
+        let (rooms, room) = (self.handler.services.rooms.clone(), self.room.clone());
+        let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
+        Box::pin(async move {
+            // When the store fails it is asked for again.
+            if let Ok((read, unread)) = rooms.read_position(room.id(), &user).await {
+                room.try_send(Task::Resync { user, outbound, read, unread });
+            }
+        })
     }
 
     fn take_missed(&mut self, missed: Result<Vec<Record>, Rejection>) -> Step {
@@ -384,8 +402,8 @@ async fn poll_missed(missed: &mut Option<Missed>) -> Result<Vec<Record>, Rejecti
     }
 }
 
-async fn poll_finishing(finishing: &mut Option<BoxFuture<'static, ()>>) {
-    match finishing {
+async fn poll(future: &mut Option<BoxFuture<'static, ()>>) {
+    match future {
         Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }

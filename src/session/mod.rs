@@ -127,15 +127,16 @@ struct EndGuard(Arc<Outbound>);
 impl Drop for EndGuard {
     fn drop(&mut self) {
         // The first end wins: after a regular one this does nothing.
-        let reason = ClosingReason::Internal;
-        let closing = Closing {
-            reason,
-            message: "the session failed on the server; join again".into(),
-            reconnect_after: Duration::from_secs(1),
-            resume: self.0.taken(),
-        };
-        self.0.end(reply::closing(&closing), reason);
+        let end = End::new(ClosingReason::Internal, "the session failed on the server; join again");
+        close(&self.0, end);
     }
+}
+
+/// Ends a stream with its closing event.
+fn close(outbound: &Outbound, end: End) {
+    let End { reason, message } = end;
+    let reconnect_after = reconnect_after(reason);
+    outbound.end(reason, |resume| reply::closing(&Closing { reason, message, reconnect_after, resume }));
 }
 
 impl StreamHandler {
@@ -155,13 +156,7 @@ impl StreamHandler {
         let end = self.run_inner(inbound).await;
         if let Some(end) = end {
             tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
-            let closing = Closing {
-                reason: end.reason,
-                message: end.message,
-                reconnect_after: reconnect_after(end.reason),
-                resume: self.outbound.taken(),
-            };
-            self.outbound.end(reply::closing(&closing), end.reason);
+            close(&self.outbound, end);
         }
         drop(guard);
     }
@@ -238,6 +233,10 @@ impl StreamHandler {
         request_id: Option<RequestId>,
         deadline: Instant,
     ) -> Result<Result<Joined, Rejection>, Step> {
+        // A join can make lasting events: it costs what a command costs.
+        if let Err(rejection) = self.services.rates.lasting(&join.user_id) {
+            return Ok(Err(rejection));
+        }
         let outbound = Arc::clone(&self.outbound);
         let joining = self.services.rooms.join(join, request_id, self.connection, outbound);
         tokio::select! {

@@ -2,6 +2,10 @@
 
 use std::task::{Context, Poll, Waker};
 
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
 use super::*;
 use crate::{
     clock::Timestamp,

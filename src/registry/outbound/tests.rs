@@ -250,8 +250,8 @@ fn the_closing_event_has_its_place_however_full_the_queue_is() {
     for _ in 0..=LIMITS.replies {
         outbound.push_reply(Bytes::from_static(b"a"));
     }
-    outbound.end(Bytes::from_static(b"closing"), ClosingReason::SlowConsumer);
-    outbound.end(Bytes::from_static(b"another"), ClosingReason::Internal);
+    outbound.end(ClosingReason::SlowConsumer, |_| Bytes::from_static(b"closing"));
+    outbound.end(ClosingReason::Internal, |_| Bytes::from_static(b"another"));
     assert_eq!(read(&outbound), text(1, 8) + "aaaclosing");
     assert!(matches!(next(&outbound), Poll::Ready(None)));
 }
@@ -259,7 +259,7 @@ fn the_closing_event_has_its_place_however_full_the_queue_is() {
 #[test]
 fn the_reason_comes_once_behind_the_closing_event() {
     let outbound = live(0);
-    outbound.end(Bytes::from_static(b"closing"), ClosingReason::Draining);
+    outbound.end(ClosingReason::Draining, |_| Bytes::from_static(b"closing"));
     assert!(matches!(next(&outbound), Poll::Ready(Some(Ok(bytes))) if bytes == "closing"));
     assert!(matches!(next(&outbound), Poll::Ready(Some(Err(ClosingReason::Draining)))));
     assert!(matches!(next(&outbound), Poll::Ready(None)));
@@ -294,7 +294,7 @@ fn whatever_comes_wakes_the_reader_and_only_what_is_left_out_the_session() {
     assert!(session_woken(&outbound));
     assert_eq!(woken(&|| outbound.push_missed(Seq(2), Seq(3), frames(2, 3))), 1);
     assert_eq!(woken(&|| outbound.resynced(frame(0))), 1);
-    assert_eq!(woken(&|| outbound.end(frame(0), ClosingReason::Left)), 1);
+    assert_eq!(woken(&|| outbound.end(ClosingReason::Left, |_| frame(0))), 1);
 }
 
 #[test]
