@@ -20,6 +20,7 @@ mod documents;
 mod domain_properties;
 mod fake_openai;
 mod faults;
+mod groups;
 mod harness;
 mod process;
 mod providers;

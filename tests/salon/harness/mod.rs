@@ -3,6 +3,7 @@
 //! Nothing here sleeps until something works: every wait is for an event, with a deadline that only a fault reaches.
 #![allow(dead_code, reason = "not every test uses every helper")]
 
+pub mod gate;
 pub mod raw;
 pub mod session;
 

@@ -1,0 +1,143 @@
+//! A store whose appends a test can hold back and let fail, to put several commands into one group.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use salon::{
+    clock::Timestamp,
+    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    store::{
+        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
+        Snapshot, Store, memory::MemoryStore,
+    },
+};
+use tokio::sync::{Notify, Semaphore};
+use uuid::Uuid;
+
+/// A store in memory with a gate before its appends.
+#[derive(Debug)]
+pub struct GatedStore {
+    inner: MemoryStore,
+    open: Semaphore,
+    waiting: Notify,
+    fail: AtomicBool,
+}
+
+impl GatedStore {
+    /// A gate that stands open.
+    pub fn new() -> Self {
+        let open = Semaphore::new(Semaphore::MAX_PERMITS);
+        Self { inner: MemoryStore::new(), open, waiting: Notify::new(), fail: AtomicBool::new(false) }
+    }
+
+    /// Shuts the gate; the guard opens it again.
+    pub async fn shut(&self) -> tokio::sync::SemaphorePermit<'_> {
+        let all = u32::try_from(Semaphore::MAX_PERMITS.min(u32::MAX as usize)).unwrap();
+        self.open.forget_permits(Semaphore::MAX_PERMITS - all as usize);
+        self.open.acquire_many(all).await.unwrap()
+    }
+
+    /// Waits until an append stands before the gate.
+    pub async fn somebody_waits(&self) {
+        self.waiting.notified().await;
+    }
+
+    /// The append after the one that waits now fails, and nothing of it is stored.
+    pub fn fail_one(&self) {
+        self.fail.store(true, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Store for GatedStore {
+    fn name(&self) -> &'static str {
+        "gated"
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
+        // Who comes while the gate is open and a failure is wanted, fails; who waits at the gate is let through.
+        if self.open.available_permits() > 0 && self.fail.swap(false, Ordering::SeqCst) {
+            let what = "was told to fail".to_owned();
+            return Err(Error { kind: ErrorKind::Unavailable, store: "gated", what, source: None });
+        }
+        if self.open.available_permits() == 0 {
+            self.waiting.notify_one();
+        }
+        drop(self.open.acquire().await);
+        self.inner.append(room, appends).await
+    }
+
+    async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {
+        self.inner.head(room).await
+    }
+
+    async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
+        self.inner.read(room, after, page).await
+    }
+
+    async fn messages(
+        &self,
+        room: &RoomId,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Record>, Error> {
+        self.inner.messages(room, direction, limit).await
+    }
+
+    async fn about(&self, room: &RoomId, subjects: &[Uuid]) -> Result<Vec<Record>, Error> {
+        self.inner.about(room, subjects).await
+    }
+
+    async fn unread(&self, room: &RoomId, reader: &UserId, after: Seq, cap: u32) -> Result<u32, Error> {
+        self.inner.unread(room, reader, after, cap).await
+    }
+
+    async fn request(
+        &self,
+        room: &RoomId,
+        sender: &UserId,
+        request_id: &RequestId,
+    ) -> Result<Option<(Receipt, u64)>, Error> {
+        self.inner.request(room, sender, request_id).await
+    }
+
+    async fn forget_requests(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.forget_requests(before).await
+    }
+
+    async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error> {
+        self.inner.snapshot(room).await
+    }
+
+    async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error> {
+        self.inner.save_snapshot(room, snapshot).await
+    }
+
+    async fn advance_cursor(&self, room: &RoomId, user: &UserId, to: Seq) -> Result<Seq, Error> {
+        self.inner.advance_cursor(room, user, to).await
+    }
+
+    async fn cursor(&self, room: &RoomId, user: &UserId) -> Result<Seq, Error> {
+        self.inner.cursor(room, user).await
+    }
+
+    async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
+        self.inner.list_rooms(filter, before, limit).await
+    }
+
+    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+        self.inner.open_runs().await
+    }
+
+    async fn check(&self) -> Result<(), Error> {
+        self.inner.check().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.inner.close().await
+    }
+}
