@@ -7,6 +7,7 @@
 mod answer;
 mod context;
 mod listen;
+mod plain;
 mod run;
 mod tools;
 

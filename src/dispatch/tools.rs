@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    dispatch::context::Scene,
+    dispatch::{context::Scene, plain},
     domain::{
         command::{Actor, Command},
         mention,
@@ -69,7 +69,7 @@ fn mention_tool(names: &[&str]) -> Tool {
         name: "mention",
         description: format!(
             "Ask another LLM of the room to answer after you. They are: {}.",
-            names.join(", ")
+            plain::names(names.iter().copied())
         ),
         parameters: json!({
             "type": "object",
