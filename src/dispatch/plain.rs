@@ -39,6 +39,12 @@ fn is_break(c: char) -> bool {
     matches!(c, '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
+/// The beginning of `text` that has at most `bytes` bytes and ends with a whole character.
+pub(super) fn within(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.get(..end).unwrap_or_default()
+}
+
 /// The first `most` characters of `text`.
 pub(super) fn start(text: &str, most: usize) -> &str {
     match text.char_indices().nth(most) {
@@ -65,6 +71,7 @@ mod tests {
 
     #[test]
     fn a_cut_is_between_characters() {
+        assert_eq!((within("aé", 2), within("aé", 3), within("é", 0), within("a", 9)), ("a", "aé", "", "a"));
         assert_eq!((start("éé", 1), start("éé", 2), start("éé", 0), start("é", 9)), ("é", "éé", "", "é"));
     }
 }
