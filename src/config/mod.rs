@@ -267,7 +267,7 @@ pub struct Llm {
     /// Messages of the room that a model is given.
     #[serde(deserialize_with = "units::whole")]
     pub history_messages: usize,
-    /// The longest answer in tokens, for an LLM that sets none.
+    /// The longest answer of an LLM in tokens.
     #[serde(deserialize_with = "units::whole")]
     pub max_tokens: u32,
     /// How many LLMs may ask one another in a chain that a human began.

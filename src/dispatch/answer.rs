@@ -3,6 +3,8 @@
 //! Models like to begin with their own name ("Claude: hello"). It is taken away before anything is sent, by holding
 //! back the first characters until it is clear what they are.
 
+use crate::dispatch::plain::within;
+
 /// The longest answer that is kept, whatever the model was told: 256 KiB.
 pub(super) const ANSWER_BYTES: usize = 256 * 1024;
 
@@ -21,28 +23,46 @@ pub(super) struct AnswerText {
     sent: usize,
     /// What comes next begins a paragraph of its own.
     parted: bool,
+    /// Something had to be left out: nothing that follows may be joined to what was kept.
+    full: bool,
 }
 
 impl AnswerText {
     /// An answer of an LLM that is called `name`.
     pub(super) fn new(name: &str) -> Self {
         let prefix = format!("{}:", name.to_lowercase());
-        Self { prefix, held: String::new(), begun: false, text: String::new(), sent: 0, parted: false }
+        Self {
+            prefix,
+            held: String::new(),
+            begun: false,
+            text: String::new(),
+            sent: 0,
+            parted: false,
+            full: false,
+        }
     }
 
-    /// Adds what the model said; returns false when the answer has become too long.
+    /// Adds what the model said, as far as there is room for it; returns false when there was not.
     pub(super) fn push(&mut self, delta: &str) -> bool {
         if self.begun {
             // Only now: a part in which nothing is said must not leave an empty paragraph at the end.
             if std::mem::take(&mut self.parted) && !self.text.ends_with("\n\n") {
-                self.text.push_str("\n\n");
+                self.append("\n\n");
             }
-            self.text.push_str(delta);
+            self.append(delta);
         } else {
             self.held.push_str(delta);
             self.strip();
         }
-        self.text.len() <= ANSWER_BYTES
+        !self.full
+    }
+
+    fn append(&mut self, text: &str) {
+        if !self.full {
+            let kept = within(text, ANSWER_BYTES.saturating_sub(self.text.len()));
+            self.text.push_str(kept);
+            self.full = kept.len() < text.len();
+        }
     }
 
     /// Another part follows, after tools were called: it begins a paragraph of its own.
@@ -61,8 +81,11 @@ impl AnswerText {
                 match (expected.next(), given.next()) {
                     (None, None) => break Some(rest.len()),
                     (None, Some((at, _))) => break Some(at),
-                    // It may still become the name.
-                    (Some(_), None) => return,
+                    // It may still become the name. Spaces before it are never kept, however many come.
+                    (Some(_), None) => {
+                        self.held = rest.to_owned();
+                        return;
+                    }
                     (Some(e), Some((_, g))) if g.to_lowercase().eq([e]) => {}
                     (Some(_), Some(_)) => break None,
                 }
@@ -70,7 +93,8 @@ impl AnswerText {
             match matched.and_then(|at| rest.get(at..)) {
                 Some(behind) => self.held = behind.to_owned(),
                 None => {
-                    self.text.push_str(rest);
+                    let rest = rest.to_owned();
+                    self.append(&rest);
                     self.held.clear();
                     self.begun = true;
                     return;
@@ -82,8 +106,8 @@ impl AnswerText {
     /// Lets go of what was held back.
     fn release(&mut self) {
         if !self.begun {
-            self.text.push_str(self.held.trim_start());
-            self.held.clear();
+            let held = std::mem::take(&mut self.held);
+            self.append(held.trim_start());
             self.begun = !self.text.is_empty();
         }
     }
@@ -163,5 +187,19 @@ mod tests {
         let mut answer = AnswerText::new("A");
         assert!(answer.push(&"x".repeat(ANSWER_BYTES)));
         assert!(!answer.push("x"));
+        assert_eq!(answer.text().len(), ANSWER_BYTES);
+        // Cut between characters, and nothing follows the cut.
+        for begin in ["", "y"] {
+            let mut answer = AnswerText::new("A");
+            answer.push(begin);
+            assert!(!answer.push(&"é".repeat(ANSWER_BYTES)));
+            answer.new_part();
+            assert!(!answer.push("z"));
+            answer.finish();
+            assert!(answer.text().len() <= ANSWER_BYTES && answer.text().ends_with('é'));
+        }
+        let mut answer = AnswerText::new("A");
+        assert!((0..9).all(|_| answer.push(&" ".repeat(99))));
+        assert_eq!(answer.held, "");
     }
 }

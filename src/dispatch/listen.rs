@@ -7,13 +7,19 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
-    dispatch::{Inner, Job, answer::AnswerText, context::Scene, tools::Effects},
+    dispatch::{
+        Inner, Job,
+        answer::{ANSWER_BYTES, AnswerText},
+        context::Scene,
+        plain::within,
+        tools::Effects,
+    },
     domain::llm::{LiveAnswer, RunReport},
     llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Tool, ToolCall, Turn},
     wire::transient,
 };
 
-/// How long an answer that asks only for a vote may be, in tokens.
+/// How long an answer that asks only for a vote may be, in tokens, if it may be as long at all.
 const VOTE_TOKENS: u32 = 500;
 
 /// The state of a run between the parts of its answer.
@@ -50,7 +56,10 @@ pub(super) async fn ask(
         model: scene.llm.model.clone(),
         turns: turns.to_vec(),
         tools: tools.to_vec(),
-        max_tokens: if job.poll_id.is_some() { VOTE_TOKENS } else { inner.limits.max_tokens },
+        max_tokens: match job.poll_id {
+            Some(_) => inner.limits.max_tokens.min(VOTE_TOKENS),
+            None => inner.limits.max_tokens,
+        },
         display_name: scene.llm.display_name.clone(),
     };
     let first = deadline.min(Instant::now() + inner.limits.first_token);
@@ -69,14 +78,19 @@ pub(super) async fn ask(
         }
         match delta {
             Delta::Text(text) => {
-                heard.text.push_str(&text);
-                if aloud && !progress.answer.push(&text) {
+                let kept = within(&text, ANSWER_BYTES.saturating_sub(heard.text.len()));
+                heard.text.push_str(kept);
+                // What nobody hears has the same end.
+                let fits = kept.len() == text.len();
+                if (aloud && !progress.answer.push(&text)) || !fits {
                     heard.finish = Finish::Length;
                     return Ok(heard);
                 }
                 schedule_flush(inner, job, progress);
             }
-            Delta::ToolCall(call) => heard.calls.push(call),
+            Delta::ToolCall(call) if heard.calls.len() < progress.calls_left => heard.calls.push(call),
+            // It would not be carried out.
+            Delta::ToolCall(_) => {}
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 progress.report.prompt_tokens = before.0.saturating_add(prompt_tokens);
                 progress.report.completion_tokens = before.1.saturating_add(completion_tokens);

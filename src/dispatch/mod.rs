@@ -7,6 +7,7 @@
 mod answer;
 mod context;
 mod listen;
+mod plain;
 mod run;
 mod tools;
 
@@ -101,8 +102,7 @@ struct RoomRuns {
 /// A run that has its own task.
 #[derive(Debug)]
 struct Active {
-    message_id: MessageId,
-    llm_id: LlmId,
+    job: Job,
     stop: Stop,
 }
 
@@ -136,6 +136,27 @@ struct Job {
     asked_by: Option<UserId>,
 }
 
+impl Inner {
+    /// Tells whoever asked that an LLM was not, and why.
+    fn refuse(&self, job: &Job, why: &Rejection) {
+        tracing::warn!(room = %job.room, llm = %job.llm_id, %why, "an LLM was not asked");
+        let Some(user) = &job.asked_by else {
+            return;
+        };
+        let message = format!("the LLM {} was not asked: {why}", job.llm_id);
+        let transient = Transient {
+            frame: reply::error(&Rejection { message, ..why.clone() }, None, Dialect::V1),
+            audience: Audience::Users([user.clone()].into()),
+            content: TransientContent::Other,
+        };
+        self.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
+    }
+}
+
+fn too_many(why: String) -> Rejection {
+    Rejection::new(Code::ResourceExhausted, why)
+}
+
 impl LlmDispatcher {
     /// A dispatcher that is told what `rooms` commits; its runs are tracked by `tasks`.
     pub fn start(rooms: &Rooms, providers: Providers, limits: DispatchLimits, tasks: TaskTracker) -> Self {
@@ -158,20 +179,20 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        self.stop(room, &format!("interrupted by {by}"), |llm_id, message_id| {
-            llm.is_none_or(|id| id == llm_id) && message.is_none_or(|id| id == message_id)
+        self.stop(room, &format!("interrupted by {by}"), |job| {
+            llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
         })
     }
 
-    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&LlmId, MessageId) -> bool) -> usize {
+    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> usize {
         let mut table = self.table();
         let Some(runs) = table.rooms.get_mut(room) else {
             return 0;
         };
         let waiting = runs.waiting.len();
-        runs.waiting.retain(|job| !which(&job.llm_id, job.message_id));
+        runs.waiting.retain(|job| !which(job));
         let mut stopped = waiting - runs.waiting.len();
-        for active in runs.active.iter().filter(|active| which(&active.llm_id, active.message_id)) {
+        for active in runs.active.iter().filter(|active| which(&active.job)) {
             active.stop.stop(why);
             stopped += 1;
         }
@@ -218,17 +239,13 @@ impl LlmDispatcher {
         } else {
             drop(table);
             let max = self.0.limits.queue_per_room;
-            self.refuse(&job, &format!("{max} answers are waiting in this room already"));
+            self.0.refuse(&job, &too_many(format!("{max} answers are waiting in this room already")));
         }
     }
 
     fn spawn(&self, runs: &mut RoomRuns, job: Job) {
         let stop = Stop::default();
-        runs.active.push(Active {
-            message_id: job.message_id,
-            llm_id: job.llm_id.clone(),
-            stop: stop.clone(),
-        });
+        runs.active.push(Active { job: job.clone(), stop: stop.clone() });
         let dispatcher = self.clone();
         self.0.tasks.spawn(async move {
             let (room, message_id) = (job.room.clone(), job.message_id);
@@ -243,7 +260,7 @@ impl LlmDispatcher {
         let Some(runs) = table.rooms.get_mut(room) else {
             return;
         };
-        runs.active.retain(|active| active.message_id != message_id);
+        runs.active.retain(|active| active.job.message_id != message_id);
         while runs.active.len() < self.0.limits.runs_per_room {
             let Some(job) = runs.waiting.pop_front() else {
                 break;
@@ -253,22 +270,6 @@ impl LlmDispatcher {
         if runs.active.is_empty() {
             table.rooms.remove(room);
         }
-    }
-
-    /// Tells whoever asked that an LLM was not, and why.
-    fn refuse(&self, job: &Job, why: &str) {
-        tracing::warn!(room = %job.room, llm = %job.llm_id, why, "an LLM was not asked");
-        let rejection =
-            Rejection::new(Code::ResourceExhausted, format!("the LLM {} was not asked: {why}", job.llm_id));
-        let Some(user) = &job.asked_by else {
-            return;
-        };
-        let transient = Transient {
-            frame: reply::error(&rejection, None, Dialect::V1),
-            audience: Audience::Users([user.clone()].into()),
-            content: TransientContent::Other,
-        };
-        self.0.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
     }
 
     fn mentioned(&self, room: &Room, message: &Message, events: &[Recorded]) {
@@ -296,7 +297,7 @@ impl LlmDispatcher {
         let max = self.0.limits.chain_depth;
         for job in jobs {
             if chain_depth > max {
-                self.refuse(&job, &format!("LLMs may ask one another {max} times in a row"));
+                self.0.refuse(&job, &too_many(format!("LLMs may ask one another {max} times in a row")));
             } else {
                 self.ask(job);
             }
@@ -322,11 +323,14 @@ impl AfterCommit for LlmDispatcher {
                         });
                     }
                 }
+                Event::PollClosed { poll, .. } => {
+                    self.stop(&room.id, "the poll was closed", |job| job.poll_id == Some(poll.id));
+                }
                 Event::LlmRemoved(id) => {
-                    self.stop(&room.id, "the LLM was removed from the room", |llm_id, _| llm_id == id);
+                    self.stop(&room.id, "the LLM was removed from the room", |job| job.llm_id == *id);
                 }
                 Event::RoomEnded { .. } => {
-                    self.stop(&room.id, "the room ended", |_, _| true);
+                    self.stop(&room.id, "the room ended", |_| true);
                 }
                 Event::RoomCreated(_)
                 | Event::RoomActivated
@@ -339,7 +343,6 @@ impl AfterCommit for LlmDispatcher {
                 | Event::LlmUpdated(_)
                 | Event::PollVoted(_)
                 | Event::VoteRetracted { .. }
-                | Event::PollClosed { .. }
                 | Event::RunStarted(_)
                 | Event::RunEnded { .. } => {}
             }

@@ -12,14 +12,16 @@ use crate::{
         answer::AnswerText,
         context::{self, Scene},
         listen::{Heard, Progress, ask, millis, publish_chunk},
+        plain,
         tools::{self, Effects},
     },
     domain::{
         command::{Actor, Command, RunOutcome},
+        limits::REASON_CHARS,
         llm::{LiveAnswer, Run, RunEnd, RunReport},
         rejection::{Code, Rejection},
     },
-    ids::UserId,
+    ids::{PollId, UserId},
     llm::{Error, ErrorKind, Finish, Provider, ToolCall, Turn},
 };
 
@@ -31,21 +33,28 @@ struct Ended {
     end: RunEnd,
     error: Option<Error>,
     detail: String,
-    crashed: bool,
+    /// What went wrong on this server: an error code and what the room is told.
+    fault: Option<(String, String)>,
 }
 
 impl Ended {
     fn crashed() -> Self {
-        Self { end: RunEnd::Failed, error: None, detail: String::new(), crashed: true }
+        Self { end: RunEnd::Failed, error: None, detail: String::new(), fault: Some(crash()) }
+    }
+
+    /// The room cannot be seen: nobody knows what to ask.
+    fn blind(rejection: Rejection) -> Self {
+        let fault = Some((rejection.code.as_str().to_owned(), rejection.message));
+        Self { end: RunEnd::Failed, error: None, detail: String::new(), fault }
     }
 
     fn by_itself(end: RunEnd, detail: impl Into<String>) -> Self {
-        Self { end, error: None, detail: detail.into(), crashed: false }
+        Self { end, error: None, detail: detail.into(), fault: None }
     }
 
     fn failed(error: Error) -> Self {
         let end = if error.kind == ErrorKind::Timeout { RunEnd::TimedOut } else { RunEnd::Failed };
-        Self { end, error: Some(error), detail: String::new(), crashed: false }
+        Self { end, error: Some(error), detail: String::new(), fault: None }
     }
 }
 
@@ -68,14 +77,24 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
         started_at: Timestamp::default(),
     };
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
-        tracing::warn!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
-        return;
+        return not_begun(inner, &job, &rejection);
     }
     // A panic ends the run, not the process; the room is told like of any other failure.
     let (task_inner, task_job, task_stop) = (Arc::clone(inner), job.clone(), stop);
     let answering = inner.tasks.spawn(async move { answer(&task_inner, &task_job, &task_stop).await });
     let outcome = answering.await.unwrap_or_else(|_| crashed(&job));
     finish(inner, &job, outcome).await;
+}
+
+/// Tells whoever asked that the room did not let an answer begin, unless the room has told them why already.
+fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
+    match rejection.code {
+        // The LLM was removed, or the room has ended, after the question.
+        Code::NotFound | Code::RoomNotFound | Code::RoomEnded => {
+            tracing::debug!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
+        }
+        _ => inner.refuse(job, rejection),
+    }
 }
 
 /// The name of a panic, and what the room is told of it.
@@ -114,7 +133,7 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
 async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
     let provider = Arc::clone(&inner.providers.default);
     let started = Instant::now();
-    let scene = look(inner, job).await;
+    let scene = seen(look(inner, job).await, job.poll_id);
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
     let mut progress = Progress {
         answer: AnswerText::new(name),
@@ -133,7 +152,7 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         calls_left: inner.limits.tool_calls,
     };
     let ended = match scene {
-        Some(scene) => {
+        Ok(scene) => {
             progress.report.model.clone_from(&scene.llm.model);
             tokio::select! {
                 biased;
@@ -143,12 +162,12 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
                     .catch_unwind() => ended.unwrap_or_else(|_| Ended::crashed()),
             }
         }
-        None => Ended::by_itself(RunEnd::Interrupted, "the LLM was removed from the room"),
+        Err(ended) => *ended,
     };
     outcome(inner, job, progress, ended)
 }
 
-async fn look(inner: &Inner, job: &Job) -> Option<Scene> {
+async fn look(inner: &Inner, job: &Job) -> Result<Option<Scene>, Rejection> {
     let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
     let shown = inner.rooms.limits().participants_shown;
     inner
@@ -158,13 +177,26 @@ async fn look(inner: &Inner, job: &Job) -> Option<Scene> {
             context::scene(room, &online, &llm, history, poll)
         })
         .await
-        .ok()
-        .flatten()
+}
+
+/// What there is to be asked about, or how the run ends without asking.
+fn seen(found: Result<Option<Scene>, Rejection>, poll: Option<PollId>) -> Result<Scene, Box<Ended>> {
+    let scene = found.map_err(|rejection| Box::new(Ended::blind(rejection)))?.ok_or_else(|| {
+        Box::new(Ended::by_itself(RunEnd::Interrupted, "the LLM was removed from the room"))
+    })?;
+    match poll {
+        Some(id) if !scene.open_polls.iter().any(|open| open.id == id) => {
+            Err(Box::new(Ended::by_itself(RunEnd::OptedOut, "the poll is closed")))
+        }
+        Some(_) | None => Ok(scene),
+    }
 }
 
 fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> RunOutcome {
     progress.answer.finish();
-    if progress.answer.text().trim().is_empty() && !progress.effects.mention_text.is_empty() {
+    let silent = progress.answer.text().trim().is_empty();
+    // Whatever is asked for a vote says nothing aloud.
+    if job.poll_id.is_none() && silent && !progress.effects.mention_text.is_empty() {
         // A call of another LLM without a text of its own is still something said.
         progress.answer.push(&progress.effects.mention_text);
         progress.answer.finish();
@@ -176,10 +208,10 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
         progress.report.error_code = error.kind.as_str().to_owned();
         progress.report.error_message = error.kind.public_message().to_owned();
     }
-    if ended.crashed {
-        (progress.report.error_code, progress.report.error_message) = crash();
+    if let Some(fault) = ended.fault {
+        (progress.report.error_code, progress.report.error_message) = fault;
     }
-    progress.report.detail = ended.detail;
+    progress.report.detail = plain::start(&ended.detail, REASON_CHARS).to_owned();
     progress.report.duration_ms = millis(progress.started.elapsed());
     RunOutcome {
         message_id: job.message_id,
@@ -257,4 +289,45 @@ fn said(job: &Job, effects: &Effects, heard: &Heard, text: &str) -> Ended {
         RunEnd::Completed,
         if heard.finish == Finish::Length { "the longest answer was reached" } else { "" },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::llm::{ChatStyle, LlmConfig},
+        ids::LlmId,
+    };
+
+    #[test]
+    fn a_room_that_cannot_be_seen_is_a_fault_and_a_removed_llm_is_none() {
+        let unavailable = Rejection::new(Code::Unavailable, "try again");
+        let Err(ended) = seen(Err(unavailable), None) else { panic!("nothing was seen") };
+        assert_eq!(
+            (ended.end, ended.fault),
+            (RunEnd::Failed, Some(("unavailable".into(), "try again".into())))
+        );
+        let Err(ended) = seen(Ok(None), None) else { panic!("nothing was seen") };
+        assert_eq!((ended.end, ended.fault), (RunEnd::Interrupted, None));
+        assert_eq!(ended.detail, "the LLM was removed from the room");
+    }
+
+    #[test]
+    fn nobody_is_asked_about_a_poll_that_is_closed() {
+        let llm = LlmConfig {
+            id: LlmId::parse("ada").unwrap(),
+            model: String::new(),
+            persona: String::new(),
+            display_name: "Ada".into(),
+            title: String::new(),
+            chat_style: ChatStyle::Unspecified,
+            avatar: String::new(),
+        };
+        let scene = Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new() };
+        let poll = PollId(uuid::Uuid::from_u128(1));
+        assert_eq!(tools::offered(&scene, Some(poll)), [], "nor offered anything");
+        assert!(seen(Ok(Some(scene.clone())), None).is_ok());
+        let Err(ended) = seen(Ok(Some(scene)), Some(poll)) else { panic!("it would be asked") };
+        assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::OptedOut, "the poll is closed"));
+    }
 }

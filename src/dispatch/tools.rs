@@ -4,9 +4,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    dispatch::context::Scene,
+    dispatch::{context::Scene, plain},
     domain::{
         command::{Actor, Command},
+        limits::REASON_CHARS,
         mention,
         poll::Poll,
     },
@@ -14,6 +15,9 @@ use crate::{
     llm::{Tool, ToolCall},
     rooms::Rooms,
 };
+
+/// Characters of what a call of another LLM may say to it.
+const CONTEXT_CHARS: usize = 1000;
 
 /// What the tool calls of an answer have come to.
 #[derive(Debug, Default)]
@@ -31,10 +35,12 @@ pub(super) struct Effects {
 /// The tools of a run: for a poll it is asked about only those that answer it.
 pub(super) fn offered(scene: &Scene, poll_id: Option<PollId>) -> Vec<Tool> {
     let mut tools = Vec::new();
-    if let Some(poll) = poll_id.and_then(|id| scene.open_polls.iter().find(|poll| poll.id == id)) {
-        tools.push(vote_tool(std::slice::from_ref(poll)));
-        if !poll.mandatory {
-            tools.push(opt_out_tool());
+    if let Some(id) = poll_id {
+        if let Some(poll) = scene.open_polls.iter().find(|poll| poll.id == id) {
+            tools.push(vote_tool(std::slice::from_ref(poll)));
+            if !poll.mandatory {
+                tools.push(opt_out_tool());
+            }
         }
         return tools;
     }
@@ -69,7 +75,7 @@ fn mention_tool(names: &[&str]) -> Tool {
         name: "mention",
         description: format!(
             "Ask another LLM of the room to answer after you. They are: {}.",
-            names.join(", ")
+            plain::names(names.iter().copied())
         ),
         parameters: json!({
             "type": "object",
@@ -119,7 +125,7 @@ pub(super) async fn carry_out(
     match call.name.as_str() {
         "opt_out" => match serde_json::from_str(arguments) {
             Ok(OptOut { reason }) => {
-                effects.opted_out = Some(reason);
+                effects.opted_out = Some(plain::start(&reason, REASON_CHARS).to_owned());
                 success("you say nothing")
             }
             Err(error) => failure(&error.to_string()),
@@ -176,7 +182,8 @@ fn call_other(scene: &Scene, arguments: &Mention, effects: &mut Effects) -> Stri
             let name =
                 scene.others.iter().find(|l| l.id == id).map_or(id.as_str(), |l| l.display_name.as_str());
             let separator = if effects.mention_text.is_empty() { "" } else { "\n" };
-            effects.mention_text.push_str(&format!("{separator}@{name} {}", arguments.context.trim()));
+            let context = plain::start(arguments.context.trim(), CONTEXT_CHARS);
+            effects.mention_text.push_str(&format!("{separator}@{name} {context}"));
             effects.mentions.push(id);
         }
     }

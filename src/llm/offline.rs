@@ -58,7 +58,8 @@ impl Provider for OfflineProvider {
 
 /// The whole answer.
 fn write(request: &Request) -> VecDeque<Delta> {
-    let (said, since) = said_last(&request.turns);
+    let (turn, since) = said_last(&request.turns);
+    let said = &without_marks(turn);
     let call = vote::next_call(request, said, since);
     let text = match (&call, since) {
         (Some(_), []) => format!("{} takes part in the poll.", speaker_name(request)),
@@ -96,6 +97,15 @@ fn said_last(turns: &[Turn]) -> (&str, &[Turn]) {
         Turn::Text { .. } | Turn::ToolCalls { .. } | Turn::ToolResult { .. } => None,
     });
     found.unwrap_or(("", turns))
+}
+
+/// A text without the author and the marks of its lines, as the dispatcher writes them: neither contains a bracket.
+fn without_marks(turn: &str) -> String {
+    let text = match turn.strip_prefix('[').and_then(|author| author.split_once("] ")) {
+        Some((_, text)) => text,
+        None => turn,
+    };
+    text.replace("\n    | ", "\n")
 }
 
 fn result(turn: &Turn) -> Option<&str> {
@@ -211,6 +221,18 @@ mod tests {
              room?\u{201d}. I see 1 message of this conversation. For real answers set OPENAI_API_KEY, or \
              OPENAI_BASE_URL for another server, and start Salon again."
         );
+    }
+
+    #[test]
+    fn it_quotes_what_was_said_without_the_author() {
+        for (turn, quoted) in [
+            ("[Cy] Hello,\n    | you [there] all", "Hello, you [there] all"),
+            ("[Cy, answering Di: \"vote (now)\"] Hello", "Hello"),
+            ("[Cy Hello", "[Cy Hello"),
+        ] {
+            let text = text(&request(turn));
+            assert!(text.contains(&format!("You wrote: \u{201c}{quoted}\u{201d}.")), "{text}");
+        }
     }
 
     #[test]

@@ -1,8 +1,16 @@
 //! How many answers there may be: at the same time, waiting, and one after another.
 
-use salon::llm::{
-    Finish, Speaker, Turn,
-    scripted::{Call, ScriptedProvider, Step},
+use salon::{
+    clock::Timestamp,
+    domain::{
+        command::{Actor, Command},
+        llm::Run,
+    },
+    ids::{LlmId, MessageId, RoomId},
+    llm::{
+        Finish, Speaker, Turn,
+        scripted::{Call, ScriptedProvider, Step},
+    },
 };
 
 use super::*;
@@ -98,5 +106,53 @@ async fn rooms_share_what_the_node_allows_and_none_is_lost() {
     let mut call = script.next_call().await.unwrap();
     assert!(call.text("hi").await && call.done(Finish::Stop).await);
     follow(&mut bob).await.assert_ended(Reason::Completed, "hi");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn an_answer_of_one_endless_part_is_cut_and_kept() {
+    const MOST: usize = 256 * 1024;
+    let provider = ScriptedProvider::with("scripted", |_| Step::answer("é".repeat(MOST)));
+    let server = Setup::default().provider(provider).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@ada begin").await;
+    let answer = follow(&mut ann).await;
+    answer.assert_ended(Reason::Completed, &"é".repeat(MOST / 2));
+    assert_eq!(answer.done.detail, "the longest answer was reached");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_asked_is_told_that_the_room_let_no_answer_begin() {
+    let provider = ScriptedProvider::with("scripted", |_| Step::answer("hi"));
+    let few = |config: &mut salon::config::Config| {
+        config.llm.runs_per_room = 1;
+        config.llm.queue_per_room = 0;
+    };
+    let server = Setup::default().provider(provider).config(few).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let mut bob = server.join(&room, "bob").await;
+    // The one answer that the room takes runs on another node.
+    let elsewhere = Run {
+        message_id: MessageId(uuid::Uuid::now_v7()),
+        llm_id: LlmId::parse("ada").unwrap(),
+        llm_name: String::new(),
+        reply_to: MessageId(uuid::Uuid::now_v7()),
+        poll_id: None,
+        chain_depth: 0,
+        asked_by: None,
+        started_at: Timestamp::default(),
+    };
+    let rooms = &server.server.graph().rooms;
+    let id = RoomId::parse(&room).unwrap();
+    rooms.submit(&id, Actor::Server, Command::StartRun(elsewhere)).await.unwrap();
+    ann.talk("@ada hello").await;
+    let refused = ann.pick(|p| if let Payload::Error(error) = p { Some(error.clone()) } else { None }).await;
+    assert_eq!(refused.code, "resource_exhausted");
+    assert!(refused.message.starts_with("the LLM ada was not asked: at most 1"), "{refused:?}");
+    let told = bob.settle().await.into_iter().find(|e| matches!(e.payload, Some(Payload::Error(_))));
+    assert_eq!(told, None);
     server.shutdown().await;
 }

@@ -108,3 +108,35 @@ async fn nobody_opts_out_of_a_mandatory_poll() {
     assert!(answers.iter().all(|answer| answer.done.reason() == Reason::Completed), "{answers:?}");
     assert_eq!(votes.len(), 2);
 }
+
+#[tokio::test]
+async fn closing_a_poll_stops_whoever_is_asked_and_asks_nobody_else() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let few = |config: &mut salon::config::Config| {
+        config.llm.runs_per_room = 1;
+        config.llm.max_tokens = 30;
+    };
+    let server = Setup::default().provider(provider).config(few).start().await;
+    let room = server.room(&["ada", "bob"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let options =
+        ["red", "green"].map(|text| pb::PollOptionInput { text: text.into(), ..Default::default() });
+    let create = pb::CreatePoll { question: "Which?".into(), options: options.into(), ..Default::default() };
+    ann.command(Say::CreatePoll(create)).await.unwrap();
+    let created = ann.pick(|p| if let Payload::PollCreated(c) = p { c.poll.clone() } else { None }).await;
+    let call = script.next_call().await.unwrap();
+    assert_eq!(call.request.max_tokens, 30, "a vote is not longer than any answer may be");
+    assert_eq!(server.run_count(), 2, "bob waits");
+    ann.command(Say::ClosePoll(pb::ClosePoll { poll_id: created.poll_id })).await.unwrap();
+    call.cancelled().await;
+    let answer = follow(&mut ann).await;
+    answer.assert_ended(Reason::Interrupted, "");
+    assert_eq!(answer.done.detail, "the poll was closed");
+    quiet(&server).await;
+    let ended = all_ended_once(&server, &room).await;
+    assert_eq!(ended.iter().map(|done| done.llm_id.as_str()).collect::<Vec<_>>(), ["ada"]);
+    // An answer that is no vote goes on after that.
+    ann.talk("@bob hello").await;
+    assert_eq!(script.next_call().await.unwrap().request.display_name, "bob");
+    server.shutdown().await;
+}

@@ -61,6 +61,22 @@ async fn opting_out_says_nothing_and_why() {
 }
 
 #[tokio::test]
+async fn what_a_model_gives_its_tools_is_cut_to_what_the_room_takes() {
+    let long = "é".repeat(5000);
+    let kept = "é".repeat(1000);
+    let fake = FakeOpenAi::start(turn("", &[("opt_out", &json!({ "reason": long }).to_string())])).await;
+    let (answer, server, ..) = ask(&fake).await;
+    answer.assert_ended(Reason::OptedOut, "");
+    assert_eq!(answer.done.detail, kept);
+    server.shutdown().await;
+    let mention = json!({"participant": "bob", "context": long}).to_string();
+    let fake = FakeOpenAi::start(turns(vec![turn("", &[("mention", &mention)]), turn("", &[])])).await;
+    let (answer, server, ..) = ask(&fake).await;
+    answer.assert_ended(Reason::Completed, &format!("@bob {kept}"));
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn opting_out_behind_a_text_keeps_the_text() {
     let fake = FakeOpenAi::start(turn("I had rather not.", &[("opt_out", "")])).await;
     let (answer, server, ..) = ask(&fake).await;
