@@ -280,6 +280,7 @@ pub(super) fn message_from_pb(
         partial: message.partial,
         chain_depth,
         from_run,
+        changes: 0,
     })
 }
 

@@ -218,7 +218,12 @@ fn bans_have_a_limit_too() {
         table.ok("ann", remove(name, true, ""));
     }
     for name in ["bob", "trudy"] {
-        table.refused("ann", remove(name, true, ""), Code::ResourceExhausted, "at most 3 users can be banned");
+        table.refused(
+            "ann",
+            remove(name, true, ""),
+            Code::ResourceExhausted,
+            "at most 3 users can be banned",
+        );
     }
     // They can still be sent away; who is banned already needs no place; and one who is let in again leaves one.
     table.nothing("ann", remove("eve", true, ""));
