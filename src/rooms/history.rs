@@ -280,3 +280,52 @@ pub fn bad_cursor() -> Rejection {
         ..Rejection::new(Code::InvalidArgument, "cursor was not made by this server for this list")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::message::Author;
+
+    fn message(n: u64) -> Message {
+        let author = Author::User(UserId::parse("ann").unwrap());
+        Message {
+            id: MessageId(Uuid::from_u128(n.into())),
+            seq: Seq(n),
+            author,
+            author_name: String::new(),
+            content: String::new(),
+            content_type: String::new(),
+            reply_to: None,
+            at: crate::clock::Timestamp(0),
+            poll_id: None,
+            mentions: Vec::new(),
+            edited_at: None,
+            deleted: false,
+            reactions: Vec::new(),
+            partial: false,
+            chain_depth: 0,
+            from_run: false,
+            changes: 0,
+        }
+    }
+
+    fn kept(direction: Direction, sizes: [usize; 4]) -> (Vec<u64>, bool) {
+        let mut messages = (0..4).map(message).collect();
+        let size = |m: &Message| sizes[usize::try_from(m.seq.0).unwrap()];
+        let cut = fit(&mut messages, direction, size);
+        (messages.iter().map(|m| m.seq.0).collect(), cut)
+    }
+
+    #[test]
+    fn a_page_is_cut_where_it_is_full_and_never_empty() {
+        let (back, forth) = (Direction::Before(Seq(9)), Direction::After(Seq(0)));
+        let (half, all) = (PAGE_BYTES / 2, PAGE_BYTES);
+        assert_eq!(kept(back, [half / 2; 4]), (vec![0, 1, 2, 3], false));
+        assert_eq!(kept(back, [half, half, half, 1]), (vec![2, 3], true));
+        assert_eq!(kept(forth, [half; 4]), (vec![0, 1], true));
+        assert_eq!(kept(back, [1, 1, 1, 3 * all]), (vec![3], true));
+        assert_eq!(kept(forth, [3 * all, 1, 1, 1]), (vec![0], true));
+    }
+}
