@@ -51,6 +51,7 @@ fn message() -> Recorded {
         partial: false,
         chain_depth: 0,
         from_run: false,
+        changes: 0,
     });
     Recorded { seq: Seq(2), event_id: EventId(id), at: AT, event }
 }

@@ -41,6 +41,8 @@ pub const POLL_DEADLINE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 pub const EMOJI_BYTES: usize = 32;
 /// Different emoji on one message.
 pub const EMOJI_PER_MESSAGE: usize = 20;
+/// Edits and reactions of one message: all of them are read whenever it is shown, and everybody who reacted is listed.
+pub const CHANGES_PER_MESSAGE: u32 = 1000;
 /// Characters of a signal's type.
 pub const SIGNAL_TYPE_CHARS: usize = 64;
 /// Bytes of a signal's data.

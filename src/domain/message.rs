@@ -79,6 +79,8 @@ pub struct Message {
     pub chain_depth: u32,
     /// It is the text of an answer.
     pub from_run: bool,
+    /// Edits and reactions there have been, also those taken back: each is read again whenever the message is.
+    pub changes: u32,
 }
 
 impl Message {
@@ -87,6 +89,7 @@ impl Message {
         self.content = content.to_owned();
         self.mentions = mentions.to_vec();
         self.edited_at = Some(at);
+        self.changes = self.changes.saturating_add(1);
     }
 
     /// Removes the text and everything said about it.
@@ -97,8 +100,9 @@ impl Message {
         self.deleted = true;
     }
 
-    /// Adds or takes back a reaction; repeating either changes nothing.
+    /// Adds or takes back a reaction; repeating either changes nothing but the count of changes.
     pub fn react(&mut self, user: &UserId, emoji: &str, added: bool) {
+        self.changes = self.changes.saturating_add(1);
         let found = self.reactions.iter_mut().find(|r| r.emoji == emoji);
         match (found, added) {
             (Some(reaction), true) => {

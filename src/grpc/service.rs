@@ -17,7 +17,7 @@ use crate::{
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
-        model::{member_to_pb, message_to_pb, poll_to_pb, room_info},
+        model::{member_to_pb, message_to_pb, poll_to_pb, room_info, room_size},
         pb::room::v1::{self as pb, room_service_server::RoomService},
     },
 };
@@ -100,7 +100,7 @@ impl RoomService for RoomApi {
             Some(text) => cursor::decode_number(&list, text).map_err(refuse)?,
         };
         let limit = page(request.limit, ROOMS_PAGE);
-        let page = self.rooms.list(filter, before, limit, room_info).await.map_err(refuse)?;
+        let page = self.rooms.list(filter, before, limit, room_info, room_size).await.map_err(refuse)?;
         let next_cursor = page.next.map(|position| cursor::encode(&list, &position.to_be_bytes()));
         Ok(Response::new(pb::ListRoomsResponse { rooms: page.items, next_cursor }))
     }

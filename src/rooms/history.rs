@@ -16,6 +16,7 @@ use crate::{
     ids::{MessageId, PollId, RoomId, Seq, UserId},
     rooms::{Rooms, load, refused},
     store::{Direction, Error, Page, Record, RoomFilter, Store},
+    wire::model,
 };
 
 /// A message as it is now.
@@ -41,17 +42,16 @@ async fn events_about(store: &dyn Store, room: &RoomId, subjects: &[Uuid]) -> Re
     store.about(room, subjects).await?.iter().map(|record| load::recorded(store, record)).collect()
 }
 
-/// Cuts a page that is too large at the end that is read last; whether anything was cut.
-fn fit(messages: &mut Vec<Message>, direction: Direction) -> bool {
+/// Cuts a page that is too large at the end that is read last; whether anything was cut. One message always stays:
+/// an empty page would be taken for the end.
+fn fit(messages: &mut Vec<Message>, direction: Direction, size: impl Fn(&Message) -> usize) -> bool {
     let all = messages.len();
-    let mut left = PAGE_BYTES;
+    let mut taken = 0_usize;
     let mut fits = |message: &Message| {
-        let size = message.content.len();
-        let taken = left >= size;
-        left = left.saturating_sub(size);
-        taken
+        let first = taken == 0;
+        taken = taken.saturating_add(size(message));
+        first || taken <= PAGE_BYTES
     };
-    // One message is never too large: its content is limited far below.
     match direction {
         Direction::Before(_) => {
             let kept = messages.iter().rev().take_while(|message| fits(message)).count();
@@ -99,7 +99,7 @@ fn polls_of(events: Vec<Recorded>) -> BTreeMap<PollId, Poll> {
     polls
 }
 
-/// Text on a page of history: most clients take no message above 4 MiB, and a thousand of the longest would be 16.
+/// Bytes of a page: most clients take no answer above 4 MiB, and a thousand of the longest messages would be 16.
 const PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A page of a room's messages.
@@ -163,9 +163,18 @@ impl Rooms {
         let mut found = messages_of(&events);
         let ids = records.iter().map(|record| MessageId(record.event_id.0));
         let mut messages: Vec<Message> = ids.filter_map(|id| found.remove(&id)).collect();
-        let more = fit(&mut messages, direction) || more;
-        let polls = self.polls_for(room, &messages).await?;
-        Ok(HistoryPage { messages, polls, more })
+        // Polls are read only for what may stay, and then count as well.
+        let cut = fit(&mut messages, direction, model::message_size);
+        let mut polls = self.polls_for(room, &messages).await?;
+        let sizes: HashMap<PollId, usize> =
+            polls.iter().map(|poll| (poll.id, model::poll_size(poll, room.as_str()))).collect();
+        let size = |message: &Message| {
+            let poll = message.poll_id.and_then(|id| sizes.get(&id)).copied();
+            model::message_size(message) + poll.unwrap_or_default()
+        };
+        let cut = fit(&mut messages, direction, size) || cut;
+        polls.retain(|poll| messages.iter().any(|message| message.poll_id == Some(poll.id)));
+        Ok(HistoryPage { messages, polls, more: more || cut })
     }
 
     async fn polls_for(&self, room: &RoomId, messages: &[Message]) -> Result<Vec<Poll>, Rejection> {
@@ -192,25 +201,46 @@ impl Rooms {
         self.store().read(room, after, page).await.map_err(|error| refused(room, &error))
     }
 
-    /// Rooms, newest first, each as `look` sees it.
+    /// Rooms, newest first, each as `look` sees it, until the page is full as `size` counts. A room that cannot be
+    /// read is left out: the others must stay in reach.
     pub async fn list<T: Send + 'static>(
         &self,
         filter: RoomFilter,
         before: u64,
         limit: usize,
         look: impl Fn(&Room) -> T + Clone + Send + 'static,
+        size: impl Fn(&T) -> usize,
     ) -> Result<ListPage<T>, Rejection> {
         let listed = self.store().list_rooms(filter, before, limit + 1).await.map_err(|error| {
             tracing::error!(error = &error as &(dyn std::error::Error + 'static), "the store failed");
             crate::wire::reply::unavailable()
         })?;
-        let more = listed.len() > limit;
-        let mut items = Vec::with_capacity(limit);
+        let mut more = listed.len() > limit;
+        let mut items: Vec<T> = Vec::new();
         let mut last = None;
+        let mut taken = 0_usize;
+        let mut failed = Vec::new();
         for entry in listed.into_iter().take(limit) {
-            last = Some(entry.position);
             let look = look.clone();
-            items.push(self.read(&entry.room, move |room, _| look(room)).await?);
+            match self.read(&entry.room, move |room, _| look(room)).await {
+                Ok(item) => {
+                    taken = taken.saturating_add(size(&item));
+                    if taken > PAGE_BYTES && !items.is_empty() {
+                        more = true;
+                        break;
+                    }
+                    items.push(item);
+                }
+                Err(rejection) => {
+                    tracing::warn!(room = %entry.room, %rejection, "a room is left out of a list");
+                    failed.push(rejection);
+                }
+            }
+            last = Some(entry.position);
+        }
+        // One room may be broken; that of several not one can be read is a fault of the moment.
+        if let (true, [_, .., rejection]) = (items.is_empty(), failed.as_slice()) {
+            return Err(rejection.clone());
         }
         Ok(ListPage { items, next: last.filter(|_| more) })
     }
@@ -248,5 +278,54 @@ pub fn bad_cursor() -> Rejection {
     Rejection {
         field: Some("cursor"),
         ..Rejection::new(Code::InvalidArgument, "cursor was not made by this server for this list")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::message::Author;
+
+    fn message(n: u64) -> Message {
+        let author = Author::User(UserId::parse("ann").unwrap());
+        Message {
+            id: MessageId(Uuid::from_u128(n.into())),
+            seq: Seq(n),
+            author,
+            author_name: String::new(),
+            content: String::new(),
+            content_type: String::new(),
+            reply_to: None,
+            at: crate::clock::Timestamp(0),
+            poll_id: None,
+            mentions: Vec::new(),
+            edited_at: None,
+            deleted: false,
+            reactions: Vec::new(),
+            partial: false,
+            chain_depth: 0,
+            from_run: false,
+            changes: 0,
+        }
+    }
+
+    fn kept(direction: Direction, sizes: [usize; 4]) -> (Vec<u64>, bool) {
+        let mut messages = (0..4).map(message).collect();
+        let size = |m: &Message| sizes[usize::try_from(m.seq.0).unwrap()];
+        let cut = fit(&mut messages, direction, size);
+        (messages.iter().map(|m| m.seq.0).collect(), cut)
+    }
+
+    #[test]
+    fn a_page_is_cut_where_it_is_full_and_never_empty() {
+        let (back, forth) = (Direction::Before(Seq(9)), Direction::After(Seq(0)));
+        let (half, all) = (PAGE_BYTES / 2, PAGE_BYTES);
+        assert_eq!(kept(back, [half / 2; 4]), (vec![0, 1, 2, 3], false));
+        assert_eq!(kept(back, [half, half, half, 1]), (vec![2, 3], true));
+        assert_eq!(kept(forth, [half; 4]), (vec![0, 1], true));
+        assert_eq!(kept(back, [1, 1, 1, 3 * all]), (vec![3], true));
+        assert_eq!(kept(forth, [3 * all, 1, 1, 1]), (vec![0], true));
     }
 }

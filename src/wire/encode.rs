@@ -15,8 +15,8 @@ use crate::{
     wire::{
         frame,
         model::{
-            Ballots, VOTES_SHOWN, author_type, llm_to_pb, member_to_pb, message_to_pb, poll_to_pb, poll_with,
-            room_info, time, vote_to_pb,
+            Ballots, author_type, ballots_shown, llm_to_pb, member_to_pb, message_to_pb, poll_to_pb,
+            poll_with, room_info, time, vote_to_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},
@@ -203,7 +203,7 @@ fn poll_closed(
     room_id: &str,
     private: &mut log::EventPrivate,
 ) -> Payload {
-    if poll.anonymous || poll.ballots.len() > VOTES_SHOWN {
+    if poll.anonymous || ballots_shown(poll) < poll.ballots.len() {
         private.poll = Some(poll_with(poll, room_id, Ballots::All));
     }
     Payload::PollClosed(pb::PollClosed {

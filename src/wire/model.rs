@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use prost::Message as _;
 use thiserror::Error;
 
 use crate::{
@@ -280,12 +281,15 @@ pub(super) fn message_from_pb(
         partial: message.partial,
         chain_depth,
         from_run,
+        changes: 0,
     })
 }
 
-/// Votes of one poll that are shown one by one: a poll of thousands must not become a message that no client takes.
-/// The counts are always of all.
+/// Voters of one poll whose votes are shown one by one: a poll of thousands must not become a message that no client
+/// takes. The counts are always of all.
 pub const VOTES_SHOWN: usize = 200;
+/// Bytes of those votes, reasons and names included: polls come in dozens, too.
+const VOTES_BYTES: usize = 64 * 1024;
 
 /// How much of a poll is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -304,7 +308,7 @@ pub fn poll_to_pb(poll: &Poll, room_id: &str) -> pb::Poll {
 pub(super) fn poll_with(poll: &Poll, room_id: &str, ballots: Ballots) -> pb::Poll {
     let names = ballots == Ballots::All || !(poll.anonymous || poll.results_hidden());
     let counts = ballots == Ballots::All || !poll.results_hidden();
-    let shown = if ballots == Ballots::All { usize::MAX } else { VOTES_SHOWN };
+    let shown = if ballots == Ballots::All { usize::MAX } else { ballots_shown(poll) };
     let option = |option: &PollOption| pb::PollOption {
         id: option.id.to_string(),
         text: option.text.clone(),
@@ -333,10 +337,50 @@ pub(super) fn poll_with(poll: &Poll, room_id: &str, ballots: Ballots) -> pb::Pol
     }
 }
 
-/// The votes for an option, of the first `shown` voters of the poll.
+/// How many voters are shown, from the first.
+pub(super) fn ballots_shown(poll: &Poll) -> usize {
+    let mut left = VOTES_BYTES;
+    let fits = |(voter, ballot): &(&Author, &Ballot)| {
+        let vote = vote_to_pb(voter, &Ballot { reason: String::new(), ..(*ballot).clone() });
+        let size =
+            vote.encoded_len().saturating_mul(ballot.options.len()).saturating_add(ballot.reason.len());
+        let taken = left >= size;
+        left = left.saturating_sub(size);
+        taken
+    };
+    poll.ballots.iter().take(VOTES_SHOWN).take_while(fits).count()
+}
+
+/// The votes for an option, of the first `shown` voters of the poll. A ballot's reason stands under the first of its
+/// options only.
 fn votes_for(poll: &Poll, option: &OptionId, shown: usize) -> Vec<pb::PollVote> {
-    let chose = |(_, ballot): &(&Author, &Ballot)| ballot.options.contains(option);
-    poll.ballots.iter().take(shown).filter(chose).map(|(voter, ballot)| vote_to_pb(voter, ballot)).collect()
+    let vote = |(voter, ballot): (&Author, &Ballot)| {
+        if !ballot.options.contains(option) {
+            return None;
+        }
+        let first = poll.options.iter().find(|o| ballot.options.contains(&o.id))?;
+        let mut vote = vote_to_pb(voter, ballot);
+        if &first.id != option {
+            vote.reason.clear();
+        }
+        Some(vote)
+    };
+    poll.ballots.iter().take(shown).filter_map(vote).collect()
+}
+
+/// Bytes of a message as it is shown.
+pub fn message_size(message: &Message) -> usize {
+    message_to_pb(message).encoded_len()
+}
+
+/// Bytes of a poll as everybody may see it.
+pub fn poll_size(poll: &Poll, room_id: &str) -> usize {
+    poll_to_pb(poll, room_id).encoded_len()
+}
+
+/// Bytes of a room as it is shown.
+pub fn room_size(room: &pb::RoomInfo) -> usize {
+    room.encoded_len()
 }
 
 pub(super) fn vote_to_pb(voter: &Author, ballot: &Ballot) -> pb::PollVote {

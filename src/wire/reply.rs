@@ -146,7 +146,8 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
 /// Bytes of a `room_state`: most clients take no message above 4 MiB.
 const STATE_BYTES: usize = 3 * 1024 * 1024;
 
-/// Leaves out what a client can ask for elsewhere: first the votes one by one, then the oldest messages.
+/// Leaves out what a client can ask for elsewhere: first the votes one by one, then the oldest messages, each with the
+/// closed poll it announces.
 fn shrink(state: &mut pb::RoomState) {
     if state.encoded_len() <= STATE_BYTES {
         return;
@@ -155,7 +156,10 @@ fn shrink(state: &mut pb::RoomState) {
         option.votes.clear();
     }
     while state.encoded_len() > STATE_BYTES && !state.messages.is_empty() {
-        state.messages.remove(0);
+        let gone = state.messages.remove(0).poll_id;
+        state
+            .polls
+            .retain(|poll| poll.status() == pb::PollStatus::PollOpen || gone.as_ref() != Some(&poll.poll_id));
     }
 }
 

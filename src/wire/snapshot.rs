@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The form this server writes. Snapshots of any other form are ignored and the log is folded instead.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Encodes a room.
 pub fn encode(room: &Room) -> Bytes {
@@ -32,6 +32,7 @@ pub fn encode(room: &Room) -> Bytes {
         message: Some(message_to_pb(message)),
         chain_depth: message.chain_depth,
         from_run: message.from_run,
+        changes: message.changes,
     };
     let snapshot = log::RoomSnapshot {
         room: Some(room_info(room)),
@@ -76,7 +77,8 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
     let mut recent = VecDeque::with_capacity(snapshot.recent.len());
     for entry in snapshot.recent {
         let message = entry.message.ok_or_else(|| Corrupt::new("snapshot", "a message is empty"))?;
-        recent.push_back(message_from_pb(message, entry.chain_depth, entry.from_run)?);
+        let read = message_from_pb(message, entry.chain_depth, entry.from_run)?;
+        recent.push_back(Message { changes: entry.changes, ..read });
     }
     let mut runs = BTreeMap::new();
     for run in snapshot.runs {

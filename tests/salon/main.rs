@@ -25,6 +25,7 @@ mod harness;
 mod process;
 mod providers;
 mod sessions;
+mod sizes;
 mod slow_reader;
 mod store_conformance;
 mod timing;

@@ -141,6 +141,15 @@ pub(super) fn remove(
         (None, false) if banned => MemberChange::Unbanned,
         (None, false) => return Err(Rejection::not_found("member", user)),
     };
+    // Bans are kept for ever and can be of anybody. They have a limit of their own: those who can join under ever new
+    // names, and are banned each time, must not take the places of members.
+    let max = context.limits.members_per_room;
+    if change == MemberChange::Banned && room.banned.len() >= max {
+        return Err(Rejection::new(
+            Code::ResourceExhausted,
+            format!("at most {max} users can be banned from a room: let somebody in again first"),
+        ));
+    }
     let member = room.members.get(&user).cloned().unwrap_or_else(|| stranger(user, context));
     let mut event = changed(member, change, Some(by.clone()));
     if let Event::MemberChanged { reason: why, .. } = &mut event {

@@ -5,7 +5,9 @@ use crate::{
         command::MessageInput,
         decide::{Context, Decision, NewEvent, require},
         event::Event,
-        limits::{CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, check_name},
+        limits::{
+            CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, check_name,
+        },
         mention,
         message::{Author, Message, PLAIN_TEXT},
         permissions::Action,
@@ -68,6 +70,7 @@ pub(super) fn edit(
     if message.content == content {
         return Ok(Decision::nothing());
     }
+    check_changes(message)?;
     let mentions = mentions_in(room, &content, &message.content_type, &[]);
     Ok(Decision::free(vec![context.event(Event::MessageEdited { message_id, content, mentions })]))
 }
@@ -117,6 +120,10 @@ pub(super) fn react(
     if message.has_reaction(user, &emoji) == add {
         return Ok(Decision::nothing());
     }
+    // Taking back is always possible: it cannot be done more often than adding.
+    if add {
+        check_changes(message)?;
+    }
     let known = message.reactions.iter().any(|r| r.emoji == emoji);
     if add && !known && message.reactions.len() >= EMOJI_PER_MESSAGE {
         return Err(Rejection::new(
@@ -126,6 +133,17 @@ pub(super) fn react(
     }
     let event = Event::ReactionChanged { message_id, user: user.clone(), emoji, added: add };
     Ok(Decision::free(vec![context.event(event)]))
+}
+
+/// Refuses to change a message that has been changed as often as may be.
+fn check_changes(message: &Message) -> Result<(), Rejection> {
+    if message.changes < CHANGES_PER_MESSAGE {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        Code::ResourceExhausted,
+        format!("a message takes at most {CHANGES_PER_MESSAGE} edits and reactions"),
+    ))
 }
 
 /// A plain message; its position is set when it is appended.
@@ -153,6 +171,7 @@ pub(super) fn plain(
         partial: false,
         chain_depth: 0,
         from_run: false,
+        changes: 0,
     }
 }
 

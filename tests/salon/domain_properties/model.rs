@@ -63,6 +63,7 @@ impl Model {
                 message.content.clone_from(content);
                 message.mentions.clone_from(mentions);
                 message.edited_at = Some(recorded.at);
+                message.changes += 1;
             }
             Event::MessageDeleted { message_id, .. } => {
                 let message = self.message_mut(*message_id);
@@ -73,7 +74,9 @@ impl Model {
                 message.reactions = Vec::new();
             }
             Event::ReactionChanged { message_id, user, emoji, added } => {
-                let reactions = &mut self.message_mut(*message_id).reactions;
+                let message = self.message_mut(*message_id);
+                message.changes += 1;
+                let reactions = &mut message.reactions;
                 let before: Vec<_> = given(reactions);
                 let one = (emoji.clone(), user.clone());
                 assert_ne!(before.contains(&one), *added, "a reaction that changes nothing");

@@ -209,3 +209,26 @@ fn members_are_removed_banned_and_let_in_again() {
     check_change(&table.one("ann", remove("eve", true, "")), "eve", MemberChange::Banned, Some("ann"));
     table.refused("eve", join(None), Code::PermissionDenied, "eve is banned");
 }
+
+#[test]
+fn bans_have_a_limit_too() {
+    let mut table = Table::new();
+    table.limits.members_per_room = 3;
+    for name in ["eve", "mallory", "vic"] {
+        table.ok("ann", remove(name, true, ""));
+    }
+    for name in ["bob", "trudy"] {
+        table.refused(
+            "ann",
+            remove(name, true, ""),
+            Code::ResourceExhausted,
+            "at most 3 users can be banned",
+        );
+    }
+    // They can still be sent away; who is banned already needs no place; and one who is let in again leaves one.
+    table.nothing("ann", remove("eve", true, ""));
+    table.ok("ann", remove("bob", false, ""));
+    table.ok("ann", remove("eve", false, ""));
+    table.ok("ann", remove("bob", true, ""));
+    assert_eq!(table.room.banned.len(), 3);
+}

@@ -1,6 +1,7 @@
 //! Sending, editing, deleting, reacting.
 
 use super::*;
+use crate::domain::limits::RECENT_MESSAGES;
 
 fn edit(message_id: MessageId, content: &str) -> Command {
     Command::EditMessage { message_id, content: content.into() }
@@ -173,4 +174,30 @@ fn emoji_are_short_and_few() {
     table.refused("bob", react(id, "20", true), Code::ResourceExhausted, "at most 20 different emoji");
     // One that is there already is no new one.
     table.ok("ann", react(id, "19", true));
+}
+
+#[test]
+fn a_message_is_changed_a_thousand_times_at_most() {
+    let mut table = Table::new();
+    let id = table.say("bob", "hi");
+    table.ok("bob", edit(id, "ho"));
+    table.ok("ann", react(id, "👍", true));
+    for n in 2..1000 {
+        table.ok("bob", react(id, "🎉", n % 2 == 0));
+    }
+    let full = |table: &mut Table| {
+        table.refused("bob", react(id, "🎉", true), Code::ResourceExhausted, "at most 1000 edits");
+        table.refused("bob", edit(id, "hi"), Code::ResourceExhausted, "at most 1000 edits");
+        table.nothing("ann", react(id, "👍", true));
+    };
+    full(&mut table);
+    // The same once it has left the state and is read from the log.
+    table.facts.message = Some(table.message(id).clone());
+    for _ in 0..RECENT_MESSAGES {
+        table.say("ann", "x");
+    }
+    assert_eq!(table.room.recent_message(id), None);
+    full(&mut table);
+    table.ok("ann", react(id, "👍", false));
+    table.ok("bob", delete(id));
 }
