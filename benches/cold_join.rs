@@ -35,7 +35,7 @@ use salon::{
         HandlerRegistry, RegistryLimits,
         outbound::{Outbound, QueueLimits},
     },
-    rooms::{Rooms, RoomsLimits},
+    rooms::{Rooms, RoomsLimits, task::Charge},
     store::{
         self, Store,
         config::{Durability, StoreConfig, StoreKind},
@@ -160,7 +160,11 @@ async fn join(directory: &Path, length: u64) -> Duration {
     let outbound = Arc::new(Outbound::new(limits));
     let join = Join { room_id: room(length), user_id: ann(), profile: profile(), after: None };
     let begin = Instant::now();
-    let joined = process.rooms.join(join, None, ConnectionId::next(), Arc::clone(&outbound)).await.unwrap();
+    let joined = process
+        .rooms
+        .join(join, None, ConnectionId::next(), Arc::clone(&outbound), Charge::new(|| Ok(())))
+        .await
+        .unwrap();
     let first = outbound.poll_next(&mut Context::from_waker(Waker::noop()));
     let took = begin.elapsed();
     assert!(matches!(first, Poll::Ready(Some(Ok(state))) if state.len() > 10_000));

@@ -24,7 +24,7 @@ pub(super) fn line(text: &str) -> String {
     text.chars().map(one).collect()
 }
 
-/// [`line`] in quotation marks: where it ends cannot be in doubt.
+/// [`fn@line`] in quotation marks: where it ends cannot be in doubt.
 pub(super) fn quoted(text: &str) -> String {
     format!("\"{}\"", line(text))
 }

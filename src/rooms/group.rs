@@ -50,6 +50,9 @@ impl Worker {
                 self.done(then, Ok(Done { events: None, duplicate: false }));
             }
             Ok(decision) => {
+                if let Err(rejection) = self.charge(&then) {
+                    return self.done(then, Err(rejection));
+                }
                 let decision = match &command {
                     Command::EndRoom { .. } => self.keep_answers(&actor, &command, decision).await,
                     _ => decision,
@@ -57,6 +60,16 @@ impl Worker {
                 self.add(actor, command, decision, idempotency, then);
             }
             Err(rejection) => self.done(then, Err(rejection)),
+        }
+    }
+
+    /// Takes the price of a join that changes a member. The first join has none: there is only one.
+    fn charge(&self, then: &Then) -> Result<(), Rejection> {
+        match (then, &self.state) {
+            (Then::Join(task), Some(room)) if room.members.contains_key(&task.join.user_id) => {
+                task.charge.take()
+            }
+            (Then::Join(_) | Then::Reply(_), _) => Ok(()),
         }
     }
 

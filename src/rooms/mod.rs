@@ -34,7 +34,7 @@ use crate::{
     },
     ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
-    rooms::task::{CommandTask, Done, JoinTask, Reply, Task},
+    rooms::task::{Charge, CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
     wire::{command::Join, reply},
 };
@@ -186,18 +186,20 @@ impl Rooms {
         answer.await.map_err(|_| reply::unavailable())?
     }
 
-    /// Joins a session to a room: `outbound` starts with a `room_state` or a `resumed`.
+    /// Joins a session to a room: `outbound` starts with a `room_state` or a `resumed`. `charge` may refuse a member who
+    /// comes back changed.
     pub async fn join(
         &self,
         join: Join,
         request_id: Option<crate::ids::RequestId>,
         connection: ConnectionId,
         outbound: Arc<Outbound>,
+        charge: Charge,
     ) -> Result<Joined, Rejection> {
         let id = join.room_id.clone();
         let (read, unread) = self.read_position(&id, &join.user_id).await?;
         let (reply, answer) = oneshot::channel();
-        let task = JoinTask { join, request_id, connection, outbound, read, unread, reply };
+        let task = JoinTask { join, request_id, connection, outbound, read, unread, charge, reply };
         self.send(&id, Task::Join(Box::new(task))).await?;
         let seat = answer.await.map_err(|_| reply::unavailable())??;
         Ok(Joined { seat, room: RoomHandle { rooms: self.clone(), id } })

@@ -40,7 +40,7 @@ impl Worker {
 
     /// Lets a member's session in: snapshot and subscription are one step under the feed's lock.
     fn enter(&self, task: JoinTask) {
-        let JoinTask { join, request_id, connection, outbound, read, unread, reply } = task;
+        let JoinTask { join, request_id, connection, outbound, read, unread, reply, charge: _ } = task;
         let Join { user_id, after, .. } = join;
         let (Some(room), Some(feed)) = (&self.state, &self.feed) else {
             let _ = reply.send(Err(reply::unavailable()));

@@ -102,8 +102,31 @@ pub struct JoinTask {
     pub read: Seq,
     /// Messages of others behind it.
     pub unread: u32,
+    /// Asked before a member who comes back is changed by it.
+    pub charge: Charge,
     /// Gets the seat.
     pub reply: oneshot::Sender<Result<Seat, Rejection>>,
+}
+
+/// Decides whether something that costs may be done now.
+pub struct Charge(Box<dyn Fn() -> Result<(), Rejection> + Send + Sync>);
+
+impl Charge {
+    /// Asks `allowed` each time.
+    pub fn new(allowed: impl Fn() -> Result<(), Rejection> + Send + Sync + 'static) -> Self {
+        Self(Box::new(allowed))
+    }
+
+    /// Whether it may be done now; that it may has a price.
+    pub fn take(&self) -> Result<(), Rejection> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Charge")
+    }
 }
 
 /// Whom to tell what came of a task.

@@ -21,7 +21,7 @@ use crate::{
     domain::rejection::{Code, Rejection},
     ids::{ConnectionId, RequestId},
     registry::outbound::{Expelled, Outbound, QueueLimits},
-    rooms::{Joined, Rooms},
+    rooms::{Joined, Rooms, task::Charge},
     session::{active::Active, rates::Rates},
     wire::{
         command::{self, Inbound, Join, Request},
@@ -233,12 +233,11 @@ impl StreamHandler {
         request_id: Option<RequestId>,
         deadline: Instant,
     ) -> Result<Result<Joined, Rejection>, Step> {
-        // A join can make lasting events: it costs what a command costs.
-        if let Err(rejection) = self.services.rates.lasting(&join.user_id) {
-            return Ok(Err(rejection));
-        }
+        // Coming back costs nothing; coming back as somebody else costs what a command costs.
+        let (services, user) = (Arc::clone(&self.services), join.user_id.clone());
+        let charge = Charge::new(move || services.rates.lasting(&user));
         let outbound = Arc::clone(&self.outbound);
-        let joining = self.services.rooms.join(join, request_id, self.connection, outbound);
+        let joining = self.services.rooms.join(join, request_id, self.connection, outbound, charge);
         tokio::select! {
             biased;
             () = self.services.draining.cancelled() => Err(Step::End(draining())),

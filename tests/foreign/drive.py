@@ -49,6 +49,9 @@ def start(port, home, log):
         sys.exit(f"{binary} is not there: run `cargo build` first, or set SALON_BIN")
     env = {k: v for k, v in os.environ.items() if k not in SETTINGS and not k.startswith("SALON__")}
     env |= {"GRPC_PORT": str(port), "SALON__STORE__PATH": str(home / "salon.db")}
+    # A scenario says in a second what people say in minutes; on a fast machine that is more than the default allows.
+    env |= {"SALON__LIMITS__MESSAGES_PER_SECOND": "1000", "SALON__LIMITS__MESSAGES_BURST": "1000"}
+    env |= {"SALON__LIMITS__TRANSIENTS_PER_SECOND": "1000", "SALON__LIMITS__TRANSIENTS_BURST": "1000"}
     # In its own directory: a config.yaml of the one it was called from must not count.
     return subprocess.Popen([binary, "serve"], cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
 
