@@ -114,9 +114,14 @@ fn greet(config: &Config, server: &Server, provider: &str) {
     }
     let here = format!("http://{}", reachable(address));
     let option = if here == args::DEFAULT_SERVER { String::new() } else { format!(" --server {here}") };
+    // As it was started: `cargo run` puts nothing on the path.
+    let program = env::args_os()
+        .next()
+        .map(|program| program.to_string_lossy().into_owned())
+        .unwrap_or_else(|| "salon".to_owned());
     let _ = writeln!(
         io::stdout(),
-        "listening on http://{address}\n\nJoin a room from another terminal:\n\n    salon chat lobby --create{option}\n"
+        "listening on http://{address}\n\nJoin a room from another terminal:\n\n    {program} chat lobby --create{option}\n"
     );
 }
 
