@@ -56,6 +56,7 @@ pub(super) async fn ask(
         model: scene.llm.model.clone(),
         turns: turns.to_vec(),
         tools: tools.to_vec(),
+        form: None,
         max_tokens: match job.poll_id {
             Some(_) => inner.limits.max_tokens.min(VOTE_TOKENS),
             None => inner.limits.max_tokens,

@@ -51,7 +51,7 @@ pub(super) fn offered(scene: &Scene, poll_id: Option<PollId>) -> Vec<Tool> {
     if !scene.open_polls.is_empty() {
         tools.push(vote_tool(&scene.open_polls));
         tools.push(Tool {
-            name: "get_active_polls",
+            name: "get_active_polls".into(),
             description: "The polls that are open in this room, with their options and votes.".into(),
             parameters: json!({"type": "object", "properties": {}}),
         });
@@ -61,7 +61,7 @@ pub(super) fn offered(scene: &Scene, poll_id: Option<PollId>) -> Vec<Tool> {
 
 fn opt_out_tool() -> Tool {
     Tool {
-        name: "opt_out",
+        name: "opt_out".into(),
         description: "Say nothing this time.".into(),
         parameters: json!({
             "type": "object",
@@ -72,7 +72,7 @@ fn opt_out_tool() -> Tool {
 
 fn mention_tool(names: &[&str]) -> Tool {
     Tool {
-        name: "mention",
+        name: "mention".into(),
         description: format!(
             "Ask another LLM of the room to answer after you. They are: {}.",
             plain::names(names.iter().copied())
@@ -94,7 +94,7 @@ fn vote_tool(polls: &[Poll]) -> Tool {
     options.sort_unstable();
     options.dedup();
     Tool {
-        name: "vote_on_poll",
+        name: "vote_on_poll".into(),
         description: "Vote in a poll of this room.".into(),
         parameters: json!({
             "type": "object",

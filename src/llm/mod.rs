@@ -53,8 +53,8 @@ pub enum Turn {
 /// A tool a model may call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
-    /// Letters, digits and `_`.
-    pub name: &'static str,
+    /// Letters, digits, `_` and `-`; at most 64.
+    pub name: String,
     /// What it does, for the model.
     pub description: String,
     /// JSON schema of the arguments.
@@ -81,10 +81,22 @@ pub struct Request {
     pub turns: Vec<Turn>,
     /// What the model may call.
     pub tools: Vec<Tool>,
+    /// The form the answer must have; `None`: plain text.
+    pub form: Option<AnswerForm>,
     /// The longest answer, in tokens.
     pub max_tokens: u32,
     /// Who is asked, by the name others see: for providers that speak for themselves.
     pub display_name: String,
+}
+
+/// The form of an answer that a program reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AnswerForm {
+    /// Letters, digits, `_` and `-`; at most 64.
+    pub name: String,
+    /// JSON schema of the whole answer. A provider that cannot enforce it passes it on as well as it can: whoever
+    /// asks checks the answer.
+    pub schema: serde_json::Value,
 }
 
 /// Why a model stopped.

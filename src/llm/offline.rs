@@ -199,6 +199,7 @@ mod tests {
             model: String::new(),
             turns: vec![turn(Speaker::System, "be kind"), turn(Speaker::User, said)],
             tools: Vec::new(),
+            form: None,
             max_tokens: 0,
             display_name: "Ada".into(),
         }

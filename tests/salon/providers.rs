@@ -26,7 +26,7 @@ fn request() -> Request {
         model: String::new(),
         turns: vec![turn(Speaker::System, "You are Ada."), turn(Speaker::User, "Cy: please vote on the tea")],
         tools: vec![Tool {
-            name: "vote_on_poll",
+            name: "vote_on_poll".into(),
             description: "votes".into(),
             parameters: json!({"type": "object", "properties": {
                 "poll_id": {"type": "string", "enum": ["p1"]},
@@ -34,6 +34,7 @@ fn request() -> Request {
                 "reason": {"type": "string"}
             }, "required": ["poll_id", "option_ids"]}),
         }],
+        form: None,
         max_tokens: 100,
         display_name: "Ada".into(),
     }

@@ -123,7 +123,8 @@ mod tests {
         Request {
             model: String::new(),
             turns: Vec::new(),
-            tools: vec![Tool { name: VOTE_TOOL, description: String::new(), parameters }],
+            tools: vec![Tool { name: VOTE_TOOL.into(), description: String::new(), parameters }],
+            form: None,
             max_tokens: 0,
             display_name: name.into(),
         }
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn of_several_polls_it_asks_for_the_list_and_votes_in_the_one_that_is_spoken_of_else_the_newest() {
         let mut request = request("Ada", &json!(["p1", "p2", "p3"]), &json!(["a", "b", "c"]));
-        let list = Tool { name: LIST_TOOL, description: String::new(), parameters: json!({}) };
+        let list = Tool { name: LIST_TOOL.into(), description: String::new(), parameters: json!({}) };
         assert_eq!(vote(&request, "vote"), None, "without a list nobody knows whose the options are");
         request.tools.push(list);
         let call = next_call(&request, "vote", &[]).unwrap();

@@ -133,7 +133,7 @@ fn call(call: &ToolCall) -> MadeCall<'_> {
 fn tool(tool: &Tool) -> WantedTool<'_> {
     WantedTool {
         function: WantedFunction {
-            name: tool.name,
+            name: &tool.name,
             description: &tool.description,
             parameters: &tool.parameters,
         },
@@ -163,10 +163,11 @@ mod tests {
                 Turn::ToolResult { call_id: "c1".into(), result: "ok".into() },
             ],
             tools: vec![Tool {
-                name: "opt_out",
+                name: "opt_out".into(),
                 description: "say nothing".into(),
                 parameters: json!({"type": "object"}),
             }],
+            form: None,
             max_tokens: 9,
             display_name: "Ada".into(),
         };
@@ -199,6 +200,7 @@ mod tests {
             model: String::new(),
             turns: vec![],
             tools: vec![],
+            form: None,
             max_tokens: 7,
             display_name: String::new(),
         };

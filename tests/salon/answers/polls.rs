@@ -86,7 +86,7 @@ async fn who_only_talks_has_not_voted() {
             );
         }
         assert_eq!(votes, []);
-        let names: Vec<_> = asked[0].tools.iter().map(|tool| tool.name).collect();
+        let names: Vec<_> = asked[0].tools.iter().map(|tool| tool.name.as_str()).collect();
         let offered: &[&str] = if mandatory { &["vote_on_poll"] } else { &["vote_on_poll", "opt_out"] };
         assert_eq!(names, offered, "mandatory: {mandatory}");
     }
