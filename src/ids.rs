@@ -177,6 +177,15 @@ uuid_id! {
     PollId
 }
 
+uuid_id! {
+    /// A call of a tool that waits for a decision.
+    ApprovalId
+}
+uuid_id! {
+    /// One autopilot of a room, from its start to its end.
+    AutopilotId
+}
+
 impl From<MessageId> for EventId {
     fn from(id: MessageId) -> Self {
         Self(id.0)

@@ -334,6 +334,13 @@ impl AfterCommit for LlmDispatcher {
                 }
                 Event::RoomCreated(_)
                 | Event::RoomActivated
+                | Event::MessageSuperseded { .. }
+                | Event::RegenerateRequested { .. }
+                | Event::VoteAbstained { .. }
+                | Event::ApprovalRequested(_)
+                | Event::ApprovalDecided { .. }
+                | Event::ContextSummarised(_)
+                | Event::AutopilotChanged(_)
                 | Event::RoomUpdated(_)
                 | Event::MemberChanged { .. }
                 | Event::MessageEdited { .. }

@@ -75,6 +75,9 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
         chain_depth: job.chain_depth,
         asked_by: job.asked_by.clone(),
         started_at: Timestamp::default(),
+        replaces: None,
+        turn: None,
+        model: String::new(),
     };
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
         return not_begun(inner, &job, &rejection);
@@ -110,6 +113,7 @@ fn crashed(job: &Job) -> RunOutcome {
         end: RunEnd::Failed,
         text: String::new(),
         mentions: Vec::new(),
+        outside: Vec::new(),
         report,
     }
 }
@@ -218,6 +222,7 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
         end: ended.end,
         text: progress.answer.text().to_owned(),
         mentions: progress.effects.mentions,
+        outside: Vec::new(),
         report: progress.report,
     }
 }
@@ -322,6 +327,8 @@ mod tests {
             title: String::new(),
             chat_style: ChatStyle::Unspecified,
             avatar: String::new(),
+            allowed_tools: Vec::new(),
+            fallback_models: Vec::new(),
         };
         let scene = Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new() };
         let poll = PollId(uuid::Uuid::from_u128(1));

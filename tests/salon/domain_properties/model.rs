@@ -57,7 +57,7 @@ impl Model {
                 let at = recorded.at;
                 self.messages.push(Message { seq: recorded.seq, at, ..message.clone() });
             }
-            Event::MessageEdited { message_id, content, mentions } => {
+            Event::MessageEdited { message_id, content, mentions, .. } => {
                 let message = self.message_mut(*message_id);
                 assert!(!message.deleted, "a deleted message was edited");
                 message.content.clone_from(content);
@@ -104,6 +104,25 @@ impl Model {
             Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
                 self.names.insert(llm.id.clone(), llm.display_name.clone());
             }
+            Event::MessageSuperseded { message_id, by } => {
+                let newer = self.message(*by).expect("the newer answer was posted before");
+                assert_eq!(newer.replaces, Some(*message_id));
+                let older = self.message_mut(*message_id);
+                assert_eq!(older.superseded_by, None, "an answer was replaced twice");
+                older.superseded_by = Some(*by);
+            }
+            Event::VoteAbstained { poll_id, abstention } => {
+                let voter = Author::Llm(abstention.llm_id.clone());
+                let poll = self.poll_mut(*poll_id);
+                assert!(poll.is_open() && poll.mandatory && !poll.ballots.contains_key(&voter));
+                poll.abstentions.retain(|known| known.llm_id != abstention.llm_id);
+                poll.abstentions.push(abstention.clone());
+            }
+            Event::RegenerateRequested { .. }
+            | Event::ApprovalRequested(_)
+            | Event::ApprovalDecided { .. }
+            | Event::ContextSummarised(_)
+            | Event::AutopilotChanged(_) => {}
             // Answers of it may still be open.
             Event::LlmRemoved(_) | Event::RoomActivated | Event::RoomUpdated(_) | Event::RoomEnded { .. } => {
             }
@@ -147,6 +166,7 @@ impl Model {
                 assert!(vote.ballot.options.contains(&vote.option));
                 assert!(vote.retracted.iter().all(|option| !vote.ballot.options.contains(option)));
                 poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
+                poll.abstentions.retain(|known| vote.voter != Author::Llm(known.llm_id.clone()));
                 let votes = self.votes.entry(vote.poll_id).or_default();
                 votes.retain(|(voter, _)| voter != &vote.voter);
                 votes.push((vote.voter.clone(), vote.ballot.options.clone()));

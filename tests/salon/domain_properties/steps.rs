@@ -7,7 +7,7 @@ use salon::{
     domain::{
         command::{Actor, Command, JoinProfile, MessageInput, OptionInput, PollInput, RunOutcome},
         event::NewRoom,
-        llm::{ChatStyle, LlmConfig, LlmPatch, Run, RunEnd, RunReport},
+        llm::{ChatStyle, LlmConfig, LlmPatch, Run, RunEnd, RunReport, ToolUse},
         room::{Profile, Role, Visibility},
     },
     ids::{LlmId, MessageId, OptionId, PollId, RoomId, UserId},
@@ -30,6 +30,7 @@ impl Opening {
                 name: "Room".into(),
                 description: String::new(),
                 visibility: Visibility::Public,
+                settings: Default::default(),
             },
             created_by: self.creator.map(user),
             llms: (0..self.llms).map(|n| config(n, n)).collect(),
@@ -163,9 +164,11 @@ impl Op {
             }),
             Self::Leave => Command::Leave,
             Self::Send { text, reply_to, mention } => send(world, text, reply_to, mention),
-            Self::Edit { target, text: content } => {
-                Command::EditMessage { message_id: message(world, target), content: text(content) }
-            }
+            Self::Edit { target, text: content } => Command::EditMessage {
+                message_id: message(world, target),
+                content: text(content),
+                regenerate: content % 2 == 1,
+            },
             Self::Delete { target } => Command::DeleteMessage { message_id: message(world, target) },
             Self::React { target, emoji, add } => Command::React {
                 message_id: message(world, target),
@@ -194,6 +197,7 @@ impl Op {
                 name: name.map(|n| "R".repeat(usize::from(n))),
                 description: description.map(|n| format!("About {n}")),
                 visibility: private.map(|p| if p { Visibility::Private } else { Visibility::Public }),
+                settings: Default::default(),
             },
             Self::UpdateMember { user: id, role } => Command::UpdateMember { user_id: user(id), role },
             Self::RemoveMember { user: id, ban } => {
@@ -211,6 +215,9 @@ impl Op {
                     chain_depth: depth,
                     asked_by: (depth % 3 > 0).then(|| user(id)),
                     started_at: Default::default(),
+                    replaces: None,
+                    turn: None,
+                    model: String::new(),
                 })
             }
             Self::FinishRun { run: id, text, end, mention } => finish(run(world, id), text, end, mention),
@@ -242,6 +249,7 @@ fn input(options: usize, flags: u8, closes: bool) -> PollInput {
         mandatory: flags & 4 != 0,
         hide_results: flags & 8 != 0,
         closes_in: closes.then_some(Duration::from_secs(20)),
+        quorum: u32::from(flags),
     }
 }
 
@@ -251,6 +259,7 @@ fn finish(message_id: MessageId, content: u8, end: RunEnd, mention: Option<u8>) 
         end,
         text: text(content),
         mentions: mention.map(llm).into_iter().collect(),
+        outside: vec!["files__read".into()],
         report: report(u32::from(content) + 1),
     })
 }
@@ -267,6 +276,7 @@ fn report(n: u32) -> RunReport {
         error_code: format!("code {n}"),
         error_message: format!("message {n}"),
         detail: format!("detail {n}"),
+        tools: vec![ToolUse { tool: format!("tool {n}"), calls: n * 10 + 4, failures: n * 10 + 5 }],
     }
 }
 
@@ -280,6 +290,8 @@ fn llm(n: u8) -> LlmId {
 
 fn config(id: u8, name: u8) -> LlmConfig {
     LlmConfig {
+        allowed_tools: vec!["files__*".into()],
+        fallback_models: vec!["local:small".into()],
         id: llm(id),
         model: format!("model {id}"),
         persona: format!("You are {name}.\nSpeak."),

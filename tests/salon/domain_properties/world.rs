@@ -177,7 +177,7 @@ fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str)
     assert!(decision.fenced || !events().any(Event::moves_fence), "{what} moves the fence without asking it");
     let role = match actor {
         Actor::User(id) => before.members.get(id).map(|m| m.role),
-        Actor::Llm(_) => {
+        Actor::Llm(_) | Actor::Tool { .. } => {
             assert!(events().all(is_about_polls), "{what}");
             return;
         }
@@ -227,7 +227,14 @@ fn is_about_polls(event: &Event) -> bool {
 fn is_of_the_server(event: &Event) -> bool {
     match event {
         Event::MessagePosted(message) => message.from_run,
-        Event::RunStarted(_) | Event::RunEnded { .. } => true,
+        Event::RunStarted(_)
+        | Event::RunEnded { .. }
+        | Event::MessageSuperseded { .. }
+        | Event::VoteAbstained { .. }
+        | Event::ApprovalRequested(_)
+        | Event::ApprovalDecided { by: None, .. }
+        | Event::ContextSummarised(_)
+        | Event::AutopilotChanged(_) => true,
         Event::PollClosed { by, .. } => by.is_none(),
         _ => false,
     }

@@ -42,6 +42,8 @@ fn a_patch_changes_only_what_it_names() {
         chat_style: Some(ChatStyle::Bullet),
         avatar: Some("a".into()),
         display_name: None,
+        allowed_tools: Some(vec!["files__*".into()]),
+        fallback_models: Some(vec!["local:small".into()]),
     };
     table.ok("bob", update("ada", patch.clone()));
     table.nothing("bob", update("ada", patch));

@@ -15,6 +15,7 @@ use crate::{
         event::{NewRoom, Recorded},
         llm::{ChatStyle, LlmConfig},
         room::{Profile, Role, Visibility},
+        settings::{Settings, SettingsPatch},
     },
     ids::{LlmId, OptionId, RoomId, Seq},
 };
@@ -151,7 +152,12 @@ fn llm_id(name: &str) -> LlmId {
 fn new_room() -> NewRoom {
     NewRoom {
         id: RoomId::parse("room").unwrap(),
-        profile: Profile { name: "Room".into(), description: String::new(), visibility: Visibility::Public },
+        profile: Profile {
+            name: "Room".into(),
+            description: String::new(),
+            visibility: Visibility::Public,
+            settings: Settings::default(),
+        },
         created_by: None,
         llms: vec![llm("ada", "Ada Lovelace"), llm("bot", "Bot 1")],
     }
@@ -166,6 +172,8 @@ fn llm(id: &str, name: &str) -> LlmConfig {
         title: String::new(),
         chat_style: ChatStyle::Unspecified,
         avatar: String::new(),
+        allowed_tools: Vec::new(),
+        fallback_models: Vec::new(),
     }
 }
 
@@ -198,6 +206,7 @@ fn poll(options: &[&str]) -> PollInput {
         mandatory: false,
         hide_results: false,
         closes_in: None,
+        quorum: 0,
     }
 }
 
