@@ -6,6 +6,7 @@
 
 mod answer;
 mod context;
+mod converse;
 mod listen;
 mod plain;
 mod run;
