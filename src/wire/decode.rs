@@ -179,7 +179,9 @@ fn poll_closed(closed: pb::PollClosed, private: log::EventPrivate) -> Result<Eve
         text => Some(author_from_pb(closed.closed_by_type, text)?),
     };
     let poll = private.poll.or(closed.poll).ok_or_else(|| Corrupt::new("poll", "it is empty"))?;
-    Ok(Event::PollClosed { poll: poll_from_pb(poll)?, by, by_name: closed.closed_by_name })
+    let asked_by = optional_id("user id", &private.asked_by)?;
+    let poll = Poll { asked_by, ..poll_from_pb(poll)? };
+    Ok(Event::PollClosed { poll, by, by_name: closed.closed_by_name })
 }
 
 fn run_started(thinking: &pb::LlmThinking, private: &log::EventPrivate) -> Result<Event, Corrupt> {

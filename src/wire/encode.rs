@@ -237,6 +237,7 @@ fn poll_closed(
     room_id: &str,
     private: &mut log::EventPrivate,
 ) -> Payload {
+    private.asked_by = poll.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
     if poll.anonymous || ballots_shown(poll) < poll.ballots.len() {
         private.poll = Some(poll_with(poll, room_id, Ballots::All));
     }
