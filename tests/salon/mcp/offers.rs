@@ -6,7 +6,11 @@ use salon::mcp::{
 };
 use serde_json::json;
 
-use super::{fake::FakeMcp, fake::tool, text, tools};
+use super::{
+    call,
+    fake::{FakeMcp, tool},
+    text, tools,
+};
 use crate::harness::until;
 
 #[tokio::test]
@@ -106,6 +110,18 @@ async fn changes_are_told_and_listed_again() {
         names.sort();
         tools(&servers, &names.each_ref().map(String::as_str)).await;
     }
+    assert_eq!(fake.count("initialize"), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_is_asked_again_what_it_has() {
+    let fake = FakeMcp::start(&["refuse"]).await;
+    let servers = Servers::start(vec![fake.config("fake")]);
+    tools(&servers, &["fake__refuse"]).await;
+    // Nobody is told that it has other tools now.
+    fake.seen().tools = vec![tool("other")];
+    call(&servers, "fake__refuse", json!({})).await.unwrap_err();
+    tools(&servers, &["fake__other"]).await;
     assert_eq!(fake.count("initialize"), 1);
 }
 

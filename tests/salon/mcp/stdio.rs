@@ -13,7 +13,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::{call, fake, text, tools};
-use crate::harness::{DEADLINE, Setup, until};
+use crate::{
+    harness::{DEADLINE, Setup, until},
+    process::Place,
+};
 
 const SCRIPT: &str = include_str!("server.sh");
 const TOOLS: [&str; 5] = ["sh__die", "sh__env", "sh__grandchild", "sh__noise", "sh__pid"];
@@ -175,4 +178,42 @@ async fn a_server_begins_with_its_tools_and_ends_with_them() {
     assert!(is_running(&pid));
     server.shutdown().await;
     assert!(!Path::new(&format!("/proc/{pid}")).exists());
+}
+
+/// A configuration with that child, its directory being `place`.
+fn place_with_a_child() -> Place {
+    let place = Place::new()
+        .env("PATH", &std::env::var("PATH").unwrap())
+        .env("SALON__LOG__LEVEL", "debug")
+        .env("SALON_TOKEN", "hidden-4711");
+    fs::write(place.path("server.sh"), format!("STARTED=started\necho \"token $TOKEN\" >&2\n{SCRIPT}"))
+        .unwrap();
+    let file = "mcp: { servers: { sh: { command: [sh, server.sh], env: { TOKEN: SALON_TOKEN }, tools: { '*': {} } } } }";
+    fs::write(place.path("config.yaml"), file).unwrap();
+    place
+}
+
+#[tokio::test]
+async fn a_process_tells_what_its_child_says_without_secrets() {
+    let place = place_with_a_child();
+    let salon = place.start().await;
+    until("it is connected", || place.log().contains("MCP server is connected")).await;
+    until("its child is heard", || place.log().contains("it begins")).await;
+    let pid = fs::read_to_string(place.path("started")).unwrap().trim().to_owned();
+    salon.stop().await;
+    assert!(!is_running(&pid));
+    let log = place.log();
+    assert!(log.contains("token ***") && log.contains("tools=5") && !log.contains("4711"), "{log}");
+}
+
+#[tokio::test]
+async fn a_process_that_is_killed_leaves_no_child() {
+    let place = place_with_a_child();
+    let salon = place.start().await;
+    until("it is connected", || place.log().contains("MCP server is connected")).await;
+    let pid = fs::read_to_string(place.path("started")).unwrap().trim().to_owned();
+    assert!(is_running(&pid));
+    salon.kill().await;
+    // Its input has ended.
+    until("the child has ended", || !is_running(&pid)).await;
 }
