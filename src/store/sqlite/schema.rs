@@ -18,7 +18,7 @@ use crate::store::{
 const APPLICATION_ID: i64 = 0x5341_4C4F;
 
 /// The steps, oldest first.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, LEDGER];
 
 const FIRST: &str = "
 CREATE TABLE rooms (
@@ -90,6 +90,35 @@ CREATE TABLE snapshots (
 CREATE TABLE probe (
     filler BLOB NOT NULL
 ) STRICT;
+";
+
+/// What a reservation holds names its accounts by key and window, not by a number: a number could be used again for
+/// another account after this one was forgotten.
+const LEDGER: &str = "
+CREATE TABLE accounts (
+    key        TEXT    NOT NULL,
+    begins     INTEGER NOT NULL,
+    spent      INTEGER NOT NULL,
+    reserved   INTEGER NOT NULL,
+    keep_until INTEGER NOT NULL,
+    PRIMARY KEY (key, begins)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX accounts_kept ON accounts (keep_until);
+
+CREATE TABLE reservations (
+    id  BLOB    NOT NULL PRIMARY KEY,
+    run BLOB    NOT NULL,
+    at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reserved (
+    reservation BLOB    NOT NULL,
+    line        INTEGER NOT NULL,
+    key         TEXT    NOT NULL,
+    begins      INTEGER NOT NULL,
+    amount      INTEGER NOT NULL,
+    PRIMARY KEY (reservation, line)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Refuses a file that this build must not touch. Nothing is written.

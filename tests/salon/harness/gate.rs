@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use salon::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store, memory::MemoryStore,
+        Snapshot, Store,
+        ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
+        memory::MemoryStore,
     },
 };
 use tokio::sync::{Notify, Semaphore};
@@ -131,6 +133,26 @@ impl Store for GatedStore {
 
     async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
         self.inner.open_runs().await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
+        self.inner.reserve(reservation).await
+    }
+
+    async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error> {
+        self.inner.settle(id, actual).await
+    }
+
+    async fn open_reservations(&self) -> Result<Vec<OpenReservation>, Error> {
+        self.inner.open_reservations().await
+    }
+
+    async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, Error> {
+        self.inner.balances(accounts).await
+    }
+
+    async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.forget_accounts(before).await
     }
 
     async fn check(&self) -> Result<(), Error> {
