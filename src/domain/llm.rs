@@ -100,6 +100,8 @@ pub struct RunReport {
     pub prompt_tokens: u32,
     /// Tokens the model made, when the provider says.
     pub completion_tokens: u32,
+    /// Millionths of the price table's currency; zero without a price.
+    pub cost_micros: u64,
     /// From the start to the first token; zero if none came.
     pub first_token_ms: u32,
     /// From the start to the end.
@@ -114,6 +116,8 @@ pub struct RunReport {
     pub error_message: String,
     /// Why the LLM opted out, or who interrupted it.
     pub detail: String,
+    /// Of a budget that was used up: when it refills.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// An answer that is being written, with its text so far.

@@ -87,11 +87,7 @@ pub(super) fn settle(
 }
 
 /// Forgets up to `limit` accounts that need not be kept any longer.
-pub(super) fn forget(
-    transaction: &Transaction<'_>,
-    before: Timestamp,
-    limit: u32,
-) -> rusqlite::Result<u64> {
+pub(super) fn forget(transaction: &Transaction<'_>, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
     let mut delete = transaction.prepare_cached(
         "DELETE FROM accounts WHERE (key, begins) IN
          (SELECT key, begins FROM accounts WHERE keep_until < ?1 AND reserved = 0
@@ -124,8 +120,7 @@ pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<OpenReservat
 }
 
 fn balance(connection: &Connection, account: &Account) -> rusqlite::Result<Option<Balance>> {
-    let read =
-        |row: &Row<'_>| Ok(Balance { spent: rows::number(row, 0)?, reserved: rows::number(row, 1)? });
+    let read = |row: &Row<'_>| Ok(Balance { spent: rows::number(row, 0)?, reserved: rows::number(row, 1)? });
     let mut select = connection.prepare_cached(BALANCE)?;
     select.query_row(params![account.key, account.begins.0], read).optional()
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use salon::{
+    clock::Timestamp,
     domain::{
         command::{Actor, Command, JoinProfile, MessageInput, OptionInput, PollInput, RunOutcome},
         event::NewRoom,
@@ -260,6 +261,7 @@ fn report(n: u32) -> RunReport {
     RunReport {
         prompt_tokens: n * 10,
         completion_tokens: n * 10 + 1,
+        cost_micros: u64::from(n * 10 + 4),
         first_token_ms: n * 10 + 2,
         duration_ms: n * 10 + 3,
         model: format!("model {n}"),
@@ -267,6 +269,7 @@ fn report(n: u32) -> RunReport {
         error_code: format!("code {n}"),
         error_message: format!("message {n}"),
         detail: format!("detail {n}"),
+        retry_at: (n % 2 == 0).then_some(Timestamp(i64::from(n))),
     }
 }
 
