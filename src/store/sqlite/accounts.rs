@@ -12,7 +12,13 @@ use crate::{
     },
 };
 
-const BALANCE: &str = "SELECT spent, reserved FROM accounts WHERE key = ?1 AND begins = ?2";
+/// One account.
+pub(super) const BALANCE: &str = "SELECT spent, reserved FROM accounts WHERE key = ?1 AND begins = ?2";
+
+/// Those of past windows.
+pub(super) const FORGET: &str = "
+    DELETE FROM accounts WHERE (key, begins) IN
+    (SELECT key, begins FROM accounts WHERE keep_until < ?1 AND reserved = 0 ORDER BY keep_until LIMIT ?2)";
 
 /// What a reservation holds in one account.
 #[derive(Debug)]
@@ -88,11 +94,7 @@ pub(super) fn settle(
 
 /// Forgets up to `limit` accounts that need not be kept any longer.
 pub(super) fn forget(transaction: &Transaction<'_>, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
-    let mut delete = transaction.prepare_cached(
-        "DELETE FROM accounts WHERE (key, begins) IN
-         (SELECT key, begins FROM accounts WHERE keep_until < ?1 AND reserved = 0
-          ORDER BY keep_until LIMIT ?2)",
-    )?;
+    let mut delete = transaction.prepare_cached(FORGET)?;
     let forgotten = delete.execute(params![before.0, limit])?;
     Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))
 }

@@ -199,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_the_first_version_keeps_what_it_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.execute("INSERT INTO rooms VALUES (1, 'r', 5, 3, 0, NULL)", []).unwrap();
+        inspect(&connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("PRAGMA user_version"), newest());
+        assert_eq!(number("SELECT head FROM rooms WHERE id = 'r'"), 5);
+        assert_eq!(number("SELECT count(*) FROM accounts"), 0);
+    }
+
+    #[test]
     fn another_programs_database_is_refused() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch("CREATE TABLE theirs (x)").unwrap();
