@@ -251,7 +251,7 @@ impl World {
             Step::Restart => self.restart().await,
             Step::Forward(ms) => self.move_clock(self.clock.now().0 + i64::from(ms)),
             Step::Back(ms) => {
-                self.move_clock((self.latest.0 - BACK_MS).max(self.clock.now().0 - i64::from(ms)))
+                self.move_clock((self.latest.0 - BACK_MS).max(self.clock.now().0 - i64::from(ms)));
             }
             Step::Fault(after) => {
                 self.gated.ledger_fails(Some(if after { Fault::After } else { Fault::Before }), 1);

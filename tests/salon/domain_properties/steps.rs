@@ -269,7 +269,7 @@ fn report(n: u32) -> RunReport {
         error_code: format!("code {n}"),
         error_message: format!("message {n}"),
         detail: format!("detail {n}"),
-        retry_at: (n % 2 == 0).then_some(Timestamp(i64::from(n))),
+        retry_at: n.is_multiple_of(2).then_some(Timestamp(i64::from(n))),
     }
 }
 

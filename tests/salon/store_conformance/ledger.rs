@@ -74,7 +74,8 @@ pub async fn of_64_reservations_for_one_place_one_gets_it(store: Arc<dyn Store>)
         let store = Arc::clone(&store);
         // Each has a place of its own beside the one that all want, before it or behind it.
         let own = line(&format!("own {n}"), 1, 1);
-        let lines = if n % 2 == 0 { vec![own, line("a", 6, 10)] } else { vec![line("a", 6, 10), own] };
+        let lines =
+            if n.is_multiple_of(2) { vec![own, line("a", 6, 10)] } else { vec![line("a", 6, 10), own] };
         tokio::spawn(async move { store.reserve(reservation(lines)).await.unwrap() })
     };
     let answers = join_all((0..64).map(ask)).await;
