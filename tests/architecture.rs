@@ -26,6 +26,7 @@ const FLOORS: &[&[&str]] = &[
     // A room owns its feed: these two are neighbours in the picture, and in code rooms stands on registry.
     &["rooms"],
     &["registry"],
+    &["budget"],
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],

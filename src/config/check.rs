@@ -6,8 +6,8 @@
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
-    StoreKind,
+    AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
+    Rooms, StoreKind,
     error::{Problem, Sources},
     format_duration, format_size, keys, mcp,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
@@ -19,6 +19,9 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const KIB: usize = 1 << 10;
 pub(super) const MIB: usize = 1 << 20;
+/// More than any budget needs, and far from what the ledger can count.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+const MOST_MONEY: Money = Money { micros: 1_000_000_000_000_000 };
 /// What a message may carry besides its content: ids, mentions, a content type.
 const AROUND_CONTENT: usize = 64 * KIB;
 
@@ -142,6 +145,22 @@ impl Checks<'_> {
         self.count("llm.chain_depth", llm.chain_depth, 1..=20);
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
+        self.budgets(&llm.budgets);
+    }
+
+    fn budgets(&mut self, budgets: &Budgets) {
+        let scopes = [("user", &budgets.user), ("room", &budgets.room), ("server", &budgets.server)];
+        for (scope, budget) in scopes {
+            let tokens = [("minute", budget.tokens_per_minute), ("day", budget.tokens_per_day)].into_iter();
+            for (window, tokens) in tokens.filter_map(|(window, tokens)| Some((window, tokens?))) {
+                self.count(&format!("llm.budgets.{scope}.tokens_per_{window}"), tokens, 1..=MOST_TOKENS);
+            }
+            let money = [("minute", budget.money_per_minute), ("day", budget.money_per_day)].into_iter();
+            for (window, money) in money.filter_map(|(window, money)| Some((window, money?))) {
+                let key = format!("llm.budgets.{scope}.money_per_{window}");
+                self.count(&key, money, Money { micros: 1 }..=MOST_MONEY);
+            }
+        }
     }
 
     fn providers(&mut self, config: &Config) {

@@ -4,6 +4,7 @@
 //! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
+mod budgets;
 mod check;
 mod error;
 mod keys;
@@ -18,6 +19,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use budgets::{Budget, Budgets, Money};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
@@ -295,6 +297,8 @@ pub struct Llm {
     /// Tool calls within one answer.
     #[serde(deserialize_with = "units::whole")]
     pub tool_calls: u32,
+    /// What answers may take.
+    pub budgets: Budgets,
 }
 
 impl Default for Llm {
@@ -314,6 +318,7 @@ impl Default for Llm {
             chain_depth: 5,
             tool_rounds: 8,
             tool_calls: 32,
+            budgets: Budgets::default(),
         }
     }
 }

@@ -114,6 +114,8 @@ pub struct RunReport {
     pub prompt_tokens: u32,
     /// Tokens the model made, when the provider says.
     pub completion_tokens: u32,
+    /// Millionths of the price table's currency; zero without a price.
+    pub cost_micros: u64,
     /// From the start to the first token; zero if none came.
     pub first_token_ms: u32,
     /// From the start to the end.
@@ -130,6 +132,8 @@ pub struct RunReport {
     pub detail: String,
     /// The tools it called, in the order of their first call.
     pub tools: Vec<ToolUse>,
+    /// Of a budget that was used up: when it refills.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// What an answer did with one tool.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    budget::{self, Budgets},
     bus::Bus,
     clock::Clock,
     config::{Config, McpSettings, ProviderSettings, ToolApproval},
@@ -42,6 +43,8 @@ const SPARE_REPLIES: usize = 960;
 pub struct Graph {
     /// Rooms.
     pub rooms: Rooms,
+    /// What answers may take.
+    pub budgets: Budgets,
     /// What sessions need.
     pub services: Arc<Services>,
     /// Servers of tools.
@@ -63,6 +66,8 @@ pub fn build(
     let tasks = TaskTracker::new();
     let registry =
         HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
+    let limits = budget_limits(&config.llm.budgets);
+    let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let mcp = Servers::start(mcp_servers(config));
     let dispatcher = LlmDispatcher::start(&rooms, providers, dispatch_limits(config), TaskTracker::new());
@@ -72,7 +77,7 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
-    Graph { rooms, services: Arc::new(services), mcp, tasks }
+    Graph { rooms, budgets, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -141,6 +146,16 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         tool_rounds: count(config.llm.tool_rounds),
         tool_calls: count(config.llm.tool_calls),
     }
+}
+
+fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
+    let scope = |limits: &crate::config::Budget| budget::ScopeLimits {
+        tokens_per_minute: limits.tokens_per_minute,
+        tokens_per_day: limits.tokens_per_day,
+        money_per_minute: limits.money_per_minute.map(|money| money.micros),
+        money_per_day: limits.money_per_day.map(|money| money.micros),
+    };
+    budget::Limits { user: scope(&budgets.user), room: scope(&budgets.room), server: scope(&budgets.server) }
 }
 
 /// How connections behave.

@@ -229,6 +229,7 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
     let report = RunReport {
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
+        cost_micros: usage.cost_micros,
         first_token_ms: done.first_token_ms,
         duration_ms: done.duration_ms,
         model: done.model,
@@ -237,6 +238,7 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
         error_message: done.error_message,
         detail: done.detail,
         tools: done.tool_uses.into_iter().map(tool_use).collect(),
+        retry_at: done.retry_at.as_ref().map(|at| timestamp(Some(at))),
     };
     Ok(Event::RunEnded { run, end, report: Box::new(report) })
 }

@@ -12,6 +12,7 @@
 
 mod answers;
 mod bad_input;
+mod budgets;
 mod buses;
 mod cli_client;
 mod concurrency;

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use salon::{
+    clock::Timestamp,
     domain::{
         command::{Actor, Command, JoinProfile, MessageInput, OptionInput, PollInput, RunOutcome},
         event::NewRoom,
@@ -274,6 +275,7 @@ fn report(n: u32) -> RunReport {
     RunReport {
         prompt_tokens: n * 10,
         completion_tokens: n * 10 + 1,
+        cost_micros: u64::from(n * 10 + 4),
         first_token_ms: n * 10 + 2,
         duration_ms: n * 10 + 3,
         model: format!("model {n}"),
@@ -282,6 +284,7 @@ fn report(n: u32) -> RunReport {
         error_message: format!("message {n}"),
         detail: format!("detail {n}"),
         tools: vec![ToolUse { tool: format!("tool {n}"), calls: n * 10 + 4, failures: n * 10 + 5 }],
+        retry_at: n.is_multiple_of(2).then_some(Timestamp(i64::from(n))),
     }
 }
 
