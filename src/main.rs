@@ -87,7 +87,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // The port is taken before any work is done, so that a second server fails at once.
     let listener = server::bind(&config).await?;
     let parts = Parts::open(&config)?;
-    let provider = parts.providers.default.name().to_owned();
+    let provider = parts.router.default_provider().to_owned();
     let server = Server::start(&config, parts, listener).await?;
     greet(&config, &server, &provider);
     tokio::select! {

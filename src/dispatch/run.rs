@@ -22,7 +22,7 @@ use crate::{
         rejection::{Code, Rejection},
     },
     ids::{PollId, UserId},
-    llm::{Error, ErrorKind, Finish, Provider, ToolCall, Turn},
+    llm::{Error, ErrorKind, Finish, ToolCall, Turn},
 };
 
 /// Between two tries to record the end of a run when the store fails.
@@ -131,7 +131,6 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
 }
 
 async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
-    let provider = Arc::clone(&inner.providers.default);
     let started = Instant::now();
     let scene = seen(look(inner, job).await, job.poll_id);
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
@@ -145,7 +144,7 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
             started_at: inner.rooms.clock().now(),
         },
         effects: Effects::default(),
-        report: RunReport { provider: provider.name().to_owned(), ..RunReport::default() },
+        report: RunReport::default(),
         started,
         flush_at: None,
         last_flush: None,
@@ -153,12 +152,11 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
     };
     let ended = match scene {
         Ok(scene) => {
-            progress.report.model.clone_from(&scene.llm.model);
             tokio::select! {
                 biased;
                 () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
                 // A provider's panic must not take away what it has said before.
-                ended = AssertUnwindSafe(converse(inner, job, provider.as_ref(), &scene, &mut progress))
+                ended = AssertUnwindSafe(converse(inner, job, &scene, &mut progress))
                     .catch_unwind() => ended.unwrap_or_else(|_| Ended::crashed()),
             }
         }
@@ -223,20 +221,20 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
 }
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
-async fn converse(
-    inner: &Inner,
-    job: &Job,
-    provider: &dyn Provider,
-    scene: &Scene,
-    progress: &mut Progress,
-) -> Ended {
+async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let deadline = progress.started + inner.limits.total;
     let offered = tools::offered(scene, job.poll_id);
+    let plan = inner.router.plan(&scene.llm.model, &[]);
+    // Until somebody else answers.
+    if let Some(wanted) = plan.targets().first() {
+        progress.report.provider.clone_from(&wanted.provider);
+        progress.report.model.clone_from(&wanted.model);
+    }
     let mut turns = scene.turns.clone();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
         let tools = if round == inner.limits.tool_rounds { &[][..] } else { offered.as_slice() };
-        let heard = match ask(inner, job, provider, scene, (&turns, tools), progress, deadline).await {
+        let heard = match ask(inner, job, scene, &plan, (&turns, tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(error) => return Ended::failed(error),
         };

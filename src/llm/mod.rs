@@ -11,6 +11,7 @@ use thiserror::Error;
 pub mod offline;
 pub mod open;
 pub mod openai;
+pub mod route;
 pub mod scripted;
 
 /// Who said something, as a model sees it.

@@ -13,8 +13,11 @@ use salon::{
     bus::{Bus, local::LocalBus},
     clock::{Clock, SystemClock, Timestamp},
     config::Config,
-    dispatch::Providers,
-    llm::{Provider, offline::OfflineProvider},
+    llm::{
+        Provider,
+        offline::OfflineProvider,
+        route::{RetrySettings, Router, RouterSettings},
+    },
     server::{Parts, Server},
     store::{Store, memory::MemoryStore},
     wire::pb::room::v1::{self as pb, room_service_client::RoomServiceClient},
@@ -88,10 +91,13 @@ impl Setup {
 
     fn parts(&self) -> Parts {
         let by_name = [(self.provider.name().to_owned(), Arc::clone(&self.provider))].into();
+        // A failure is told at once; trying again is tested where it is done.
+        let retry = RetrySettings { attempts: 1, ..RetrySettings::default() };
+        let settings = RouterSettings { retry, ..RouterSettings::default() };
         Parts {
             store: Arc::clone(&self.store),
             bus: Arc::clone(&self.bus),
-            providers: Providers { by_name, default: Arc::clone(&self.provider) },
+            router: Arc::new(Router::new(by_name, self.provider.name(), settings).unwrap()),
             clock: Arc::clone(&self.clock),
         }
     }
