@@ -9,7 +9,7 @@ use crate::config::{
     AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
     StoreKind,
     error::{Problem, Sources},
-    format_duration, format_size, keys,
+    format_duration, format_size, keys, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
@@ -29,6 +29,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.store(config);
     checks.bus(&config.bus);
     checks.llm(&config.llm);
+    checks.models(&config.llm);
     checks.providers(config);
     checks.auth(config);
     checks.limits(&config.limits);
@@ -140,6 +141,17 @@ impl Checks<'_> {
         self.count("llm.chain_depth", llm.chain_depth, 1..=20);
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
+    }
+
+    fn models(&mut self, llm: &Llm) {
+        self.count("llm.retry.attempts", llm.retry.attempts, 1..=10);
+        self.time("llm.retry.base", llm.retry.base, MS..=MINUTE);
+        self.time("llm.retry.max", llm.retry.max, llm.retry.base.clamp(MS, MINUTE)..=5 * MINUTE);
+        self.count("llm.breaker.failures", llm.breaker.failures, 1..=1000);
+        self.time("llm.breaker.open", llm.breaker.open, 100 * MS..=HOUR);
+        for (key, value, rule, mend) in models::check(llm) {
+            self.refuse(&key, &value, rule, mend);
+        }
     }
 
     fn providers(&mut self, config: &Config) {

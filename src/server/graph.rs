@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     bus::Bus,
     clock::Clock,
-    config::{Config, ProviderSettings},
+    config::{Config, ModelEntry, ProviderSettings},
     dispatch::{DispatchLimits, LlmDispatcher},
     domain::limits::Limits,
     grpc::service::ApiLimits,
@@ -15,7 +15,10 @@ use crate::{
         Provider,
         open::{ProviderConfig, ProviderKind, open},
         openai::OPENAI_DEFAULT_MODEL,
-        route::{NameSettings, Router, RouterSettings},
+        route::{
+            BreakerSettings, ModelSettings, NameError, NameSettings, Prices, RetrySettings, Router,
+            RouterSettings,
+        },
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
@@ -209,10 +212,38 @@ pub fn router(config: &Config) -> Result<Router, Error> {
     Router::new(by_name, &default, router_settings(config, default_models)).map_err(Error::Models)
 }
 
+/// Whether the names of models lead somewhere. Opens nothing, so that a mistake ends the start before it takes a port.
+pub fn check_models(config: &Config) -> Result<(), NameError> {
+    let providers = config.providers();
+    let RouterSettings { names, .. } = router_settings(config, BTreeMap::new());
+    Router::check_names(providers.by_name.into_keys(), &providers.default, names)
+}
+
 /// How the router behaves, given the models of requests that name none.
-pub fn router_settings(_config: &Config, default_models: BTreeMap<String, String>) -> RouterSettings {
-    let names = NameSettings { default_models, ..NameSettings::default() };
-    RouterSettings { names, ..RouterSettings::default() }
+pub fn router_settings(config: &Config, default_models: BTreeMap<String, String>) -> RouterSettings {
+    let llm = &config.llm;
+    let names = NameSettings {
+        aliases: llm.aliases.clone(),
+        models: llm.models.iter().map(|(name, entry)| (name.clone(), model_settings(entry))).collect(),
+        fallbacks: llm.fallbacks.clone(),
+        default_models,
+    };
+    let retry = RetrySettings { attempts: llm.retry.attempts, base: llm.retry.base, max: llm.retry.max };
+    let breaker = BreakerSettings { failures: llm.breaker.failures, open: llm.breaker.open };
+    RouterSettings { names, retry, breaker, ..RouterSettings::default() }
+}
+
+fn model_settings(entry: &ModelEntry) -> ModelSettings {
+    ModelSettings {
+        tools: entry.tools,
+        context_tokens: entry.context_tokens,
+        max_output_tokens: entry.max_output_tokens,
+        prices: entry.prices.map(|prices| Prices {
+            input_micros_per_million: prices.input.0,
+            output_micros_per_million: prices.output.0,
+        }),
+        fallbacks: entry.fallbacks.clone(),
+    }
 }
 
 fn default_model(settings: &ProviderSettings) -> String {

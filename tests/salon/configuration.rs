@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: files, variables, and what is said about their mistakes.
 
+mod models;
+
 use std::{fs, path::Path};
 
 use salon::config::{
@@ -93,22 +95,28 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
     }
 }
 
-/// The keys that stand in a file of two levels; each must have a comment above it, or above the key it follows.
+/// The keys that stand in a file, those of sections in sections too; each must have a comment above it, or above the
+/// key it follows.
 fn written_keys(text: &str) -> Vec<String> {
-    let mut section = "";
-    let mut keys = Vec::new();
+    let mut sections: Vec<&str> = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
     let mut explained = false;
     for line in text.lines() {
-        let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
+        let Some((start, value)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#'))
+        else {
             explained = explained || line.trim_start().starts_with('#');
             continue;
         };
-        if let Some(name) = name.strip_prefix("  ") {
-            assert!(explained, "{section}.{name} has no comment");
-            keys.push(format!("{section}.{name}"));
+        let name = start.trim_start();
+        sections.truncate((start.len() - name.len()) / 2);
+        if value.is_empty() {
+            // A section's keys have reasons of their own.
+            explained = false;
         } else {
-            (section, explained) = (name, false);
+            assert!(explained, "{sections:?}.{name} has no comment");
+            keys.push([&sections[..], &[name]].concat().join("."));
         }
+        sections.push(name);
     }
     keys
 }
@@ -229,7 +237,10 @@ fn no_amount_is_without_bounds() {
         "bus.kind",
         "chat_service.address",
         "grpc.host",
+        "llm.aliases",
         "llm.default_provider",
+        "llm.fallbacks",
+        "llm.models",
         "llm.providers",
         "log.format",
         "log.level",
@@ -308,7 +319,7 @@ fn a_variable_beats_the_file_and_the_long_name_the_short() {
 fn every_key_has_a_variable() {
     for (key, default) in keys() {
         let value = match (&default, key.as_str()) {
-            (_, "llm.providers") => continue,
+            (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
             (serde_json::Value::Null, _) => "offline".to_owned(),

@@ -78,6 +78,12 @@ impl Breakers {
         self.troubled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many models are remembered.
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.troubled().len()
+    }
+
     /// Leave to ask, or how long it will not be given.
     pub(super) fn permit(self: &Arc<Self>, key: &Key) -> Result<Permit, Duration> {
         let mut troubled = self.troubled();

@@ -129,6 +129,16 @@ impl Router {
         Ok(Self { providers, names, retry, jitter, breakers: Arc::new(Breakers::new(breaker)) })
     }
 
+    /// Whether names lead somewhere when these providers are there: what [`Router::new`] would say of them, before
+    /// anything is opened.
+    pub fn check_names(
+        providers: impl IntoIterator<Item = String>,
+        default: &str,
+        names: NameSettings,
+    ) -> Result<(), NameError> {
+        Names::new(providers.into_iter().collect(), default, names).map(drop)
+    }
+
     /// Who answers for models without a provider.
     pub fn default_provider(&self) -> &str {
         self.names.default_provider()
@@ -208,6 +218,8 @@ impl Router {
             };
             *attempts += 1;
             done += 1;
+            // Whoever is cut off by the deadline has not had its time, which says nothing about the model.
+            let whole = Instant::now() + limits.first_token <= limits.deadline;
             let call = provider.answer(adapted(request, target));
             let failed = match begin(call, target, limits).await {
                 Ok((first, rest)) => return Outcome::Answered(self.watched(permit, key, first, rest)),
@@ -215,6 +227,9 @@ impl Router {
             };
             tracing::warn!(provider = %target.provider, model = %target.model, kind = ?failed.kind, attempt = done,
                 message = %failed.message, "a model did not begin to answer");
+            if failed.kind == ErrorKind::Timeout && !whole && Instant::now() >= limits.deadline {
+                return Outcome::Failed(failed);
+            }
             if !is_transient(failed.kind) {
                 permit.alive(true);
                 let is_final = failed.kind == ErrorKind::Refused;
@@ -294,3 +309,6 @@ fn adapted(request: &Request, target: &Target) -> Request {
 fn error(target: &Target, kind: ErrorKind, message: &str) -> Error {
     Error { kind, provider: target.provider.clone(), message: message.to_owned(), retry_after: None }
 }
+
+#[cfg(test)]
+mod tests;

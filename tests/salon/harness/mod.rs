@@ -13,12 +13,8 @@ use salon::{
     bus::{Bus, local::LocalBus},
     clock::{Clock, SystemClock, Timestamp},
     config::Config,
-    llm::{
-        Provider,
-        offline::OfflineProvider,
-        route::{RetrySettings, Router, RouterSettings},
-    },
-    server::{Parts, Server},
+    llm::{Provider, offline::OfflineProvider, route::Router},
+    server::{Parts, Server, graph},
     store::{Store, memory::MemoryStore},
     wire::pb::room::v1::{self as pb, room_service_client::RoomServiceClient},
 };
@@ -48,6 +44,8 @@ impl Default for Setup {
         config.limits.transients_per_second = 1_000_000;
         config.limits.transients_burst = 1_000_000;
         config.limits.drain = Duration::from_secs(5);
+        // A failure is told at once; trying again is tested where it is done.
+        config.llm.retry.attempts = 1;
         Self {
             config,
             store: Arc::new(MemoryStore::new()),
@@ -91,9 +89,7 @@ impl Setup {
 
     fn parts(&self) -> Parts {
         let by_name = [(self.provider.name().to_owned(), Arc::clone(&self.provider))].into();
-        // A failure is told at once; trying again is tested where it is done.
-        let retry = RetrySettings { attempts: 1, ..RetrySettings::default() };
-        let settings = RouterSettings { retry, ..RouterSettings::default() };
+        let settings = graph::router_settings(&self.config, [].into());
         Parts {
             store: Arc::clone(&self.store),
             bus: Arc::clone(&self.bus),
