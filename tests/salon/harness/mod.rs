@@ -32,6 +32,7 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     pub bus: Arc<dyn Bus>,
     pub provider: Arc<dyn Provider>,
+    pub others: Vec<Arc<dyn Provider>>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -51,6 +52,7 @@ impl Default for Setup {
             store: Arc::new(MemoryStore::new()),
             bus: Arc::new(LocalBus::default()),
             provider: Arc::new(OfflineProvider::with_pause("offline", Duration::ZERO)),
+            others: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -66,6 +68,12 @@ impl Setup {
     /// Answers come from here.
     pub fn provider(mut self, provider: impl Provider) -> Self {
         self.provider = Arc::new(provider);
+        self
+    }
+
+    /// Answers come from here as well, by the provider's name.
+    pub fn also(mut self, provider: impl Provider) -> Self {
+        self.others.push(Arc::new(provider));
         self
     }
 
@@ -88,7 +96,8 @@ impl Setup {
     }
 
     fn parts(&self) -> Parts {
-        let by_name = [(self.provider.name().to_owned(), Arc::clone(&self.provider))].into();
+        let all = std::iter::once(&self.provider).chain(&self.others);
+        let by_name = all.map(|one| (one.name().to_owned(), Arc::clone(one))).collect();
         let settings = graph::router_settings(&self.config, [].into());
         Parts {
             store: Arc::clone(&self.store),
