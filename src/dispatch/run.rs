@@ -224,7 +224,7 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
 async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let deadline = progress.started + inner.limits.total;
     let offered = tools::offered(scene, job.poll_id);
-    let plan = inner.router.plan(&scene.llm.model, &[]);
+    let mut plan = inner.router.plan(&scene.llm.model, &[]);
     // Until somebody else answers.
     if let Some(wanted) = plan.targets().first() {
         progress.report.provider.clone_from(&wanted.provider);
@@ -238,6 +238,7 @@ async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progre
             Ok(heard) => heard,
             Err(error) => return Ended::failed(error),
         };
+        plan.prefer(&progress.report.provider, &progress.report.model);
         if heard.calls.is_empty() {
             return said(job, &progress.effects, &heard, progress.answer.text());
         }

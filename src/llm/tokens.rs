@@ -7,7 +7,7 @@
 //! between the count and twice the count.
 //!
 //! Counting is bounded. The library's work on a single word without a space grows faster than the word, and its
-//! regular expressions give up on monstrous ones; it is given pieces of at most [`PIECE_BYTES`], cut where words end
+//! regular expressions give up on monstrous ones; it is given pieces of at most `PIECE_BYTES`, cut where words end
 //! if there is such a place. A text above [`EXACT_BYTES_MAX`] is estimated: it does not fit anywhere anyhow. The
 //! vocabularies are read at their first use, which takes some tenths of a second: async code calls
 //! [`count_request`], which does all of this on a thread that may block.

@@ -4,7 +4,7 @@
 //! cut everybody off from the others behind the same key. When the whole provider is down, each of its models finds
 //! out for itself, at the price of a few failed calls.
 //!
-//! Only models that have failed are remembered, at most [`REMEMBERED_MAX`] of them; the one that failed longest ago
+//! Only models that have failed are remembered, at most `REMEMBERED_MAX` of them; the one that failed longest ago
 //! is forgotten first, which costs no more than finding out again.
 
 use std::{

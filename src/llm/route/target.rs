@@ -97,6 +97,16 @@ impl Plan {
     pub fn targets(&self) -> &[Target] {
         &self.0
     }
+
+    /// Asks whoever has answered first from now on: one conversation is not handed to and fro, and does not wait for
+    /// the same failure in each of its rounds.
+    pub fn prefer(&mut self, provider: &str, model: &str) {
+        let answered = |target: &Target| target.provider == provider && target.model == model;
+        if let Some(at) = self.0.iter().position(answered) {
+            let target = self.0.remove(at);
+            self.0.insert(0, target);
+        }
+    }
 }
 
 /// How names become targets.

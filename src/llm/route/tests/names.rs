@@ -136,3 +136,14 @@ fn settings_that_make_no_sense_are_named() {
     // What a model may be called is no mistake.
     assert!(names(|s| alias(s, "free", "meta/llama-3:free")).is_ok());
 }
+
+#[test]
+fn whoever_has_answered_comes_first() {
+    let names = names(|settings| settings.fallbacks = ["a", "b"].map(String::from).into()).unwrap();
+    let mut plan = names.plan("x", &[]);
+    let models = |plan: &Plan| plan.targets().iter().map(|target| target.model.clone()).collect::<Vec<_>>();
+    plan.prefer("openai", "a");
+    assert_eq!(models(&plan), ["a", "x", "b"]);
+    plan.prefer("local", "b");
+    assert_eq!(models(&plan), ["a", "x", "b"], "there is no such target");
+}
