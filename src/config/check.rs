@@ -9,7 +9,7 @@ use crate::config::{
     AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
     Rooms, StoreKind,
     error::{Problem, Sources},
-    format_duration, format_size, keys, mcp,
+    format_duration, format_size, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.store(config);
     checks.bus(&config.bus);
     checks.llm(&config.llm);
+    checks.models(&config.llm);
     checks.providers(config);
     mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
@@ -160,6 +161,17 @@ impl Checks<'_> {
                 let key = format!("llm.budgets.{scope}.money_per_{window}");
                 self.count(&key, money, Money { micros: 1 }..=MOST_MONEY);
             }
+        }
+    }
+
+    fn models(&mut self, llm: &Llm) {
+        self.count("llm.retry.attempts", llm.retry.attempts, 1..=10);
+        self.time("llm.retry.base", llm.retry.base, MS..=MINUTE);
+        self.time("llm.retry.max", llm.retry.max, llm.retry.base.clamp(MS, MINUTE)..=5 * MINUTE);
+        self.count("llm.breaker.failures", llm.breaker.failures, 1..=1000);
+        self.time("llm.breaker.open", llm.breaker.open, 100 * MS..=HOUR);
+        for (key, value, rule, mend) in models::check(llm) {
+            self.refuse(&key, &value, rule, mend);
         }
     }
 

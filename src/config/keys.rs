@@ -9,6 +9,7 @@ use serde_json::Value as Json;
 use crate::config::{
     Config, McpServer, McpTool, ProviderEntry, ProviderKind, Source, Sources,
     error::{HIDDEN, Problem},
+    models,
 };
 
 /// Stands in the tree for the name of a provider.
@@ -130,6 +131,11 @@ pub(super) fn prune(
                     "is no name of a provider or a server".into(),
                     format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
                 ))
+            }
+            // Models are named by others; what is below their names is looked at when it is read.
+            (Some(_), _) if models::KEYS.contains(&key.as_str()) => {
+                sources.insert(key.clone(), source.clone());
+                None
             }
             (Some(Json::Array(_)), ValueKind::Array(_)) => {
                 sources.insert(key.clone(), source.clone());

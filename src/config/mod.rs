@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod load;
 mod mcp;
+mod models;
 mod providers;
 mod show;
 mod units;
@@ -24,6 +25,7 @@ pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
 pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
+pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
@@ -261,6 +263,17 @@ pub struct Llm {
     pub default_provider: Option<String>,
     /// The configured providers by name.
     pub providers: BTreeMap<String, ProviderEntry>,
+    /// Other names for models.
+    pub aliases: BTreeMap<String, String>,
+    /// What is known of models.
+    pub models: Models,
+    /// Who is asked when a model fails that has no fallbacks of its own.
+    #[serde(deserialize_with = "models::list")]
+    pub fallbacks: Vec<String>,
+    /// How often and how soon a model is asked again.
+    pub retry: Retry,
+    /// When a model is left alone.
+    pub breaker: Breaker,
     /// Tokens that arrive within this time are sent as one chunk.
     #[serde(with = "units::duration")]
     pub chunk_window: Duration,
@@ -306,6 +319,11 @@ impl Default for Llm {
         Self {
             default_provider: None,
             providers: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            models: Models::new(),
+            fallbacks: Vec::new(),
+            retry: Retry::default(),
+            breaker: Breaker::default(),
             chunk_window: Duration::from_millis(40),
             first_token_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(20),

@@ -13,7 +13,7 @@ mod run;
 mod tools;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,7 +31,7 @@ use crate::{
         room::Room,
     },
     ids::{LlmId, MessageId, PollId, RoomId, UserId},
-    llm::Provider,
+    llm::route::Router,
     rooms::{AfterCommit, Rooms},
     wire::reply::{self, Dialect},
 };
@@ -65,15 +65,6 @@ pub struct DispatchLimits {
     pub tool_calls: usize,
 }
 
-/// The providers of answers.
-#[derive(Debug, Clone)]
-pub struct Providers {
-    /// By their names in the configuration.
-    pub by_name: BTreeMap<String, Arc<dyn Provider>>,
-    /// The one that is asked.
-    pub default: Arc<dyn Provider>,
-}
-
 /// Starts, owns and stops the answers of LLMs.
 #[derive(Debug, Clone)]
 pub struct LlmDispatcher(Arc<Inner>);
@@ -81,7 +72,7 @@ pub struct LlmDispatcher(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     rooms: Rooms,
-    providers: Providers,
+    router: Arc<Router>,
     limits: DispatchLimits,
     node: Arc<Semaphore>,
     table: Mutex<Table>,
@@ -160,9 +151,9 @@ fn too_many(why: String) -> Rejection {
 
 impl LlmDispatcher {
     /// A dispatcher that is told what `rooms` commits; its runs are tracked by `tasks`.
-    pub fn start(rooms: &Rooms, providers: Providers, limits: DispatchLimits, tasks: TaskTracker) -> Self {
+    pub fn start(rooms: &Rooms, router: Arc<Router>, limits: DispatchLimits, tasks: TaskTracker) -> Self {
         let node = Arc::new(Semaphore::new(limits.runs_per_node));
-        let inner = Inner { rooms: rooms.clone(), providers, limits, node, table: Mutex::default(), tasks };
+        let inner = Inner { rooms: rooms.clone(), router, limits, node, table: Mutex::default(), tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher

@@ -11,7 +11,9 @@ use thiserror::Error;
 pub mod offline;
 pub mod open;
 pub mod openai;
+pub mod route;
 pub mod scripted;
+pub mod tokens;
 
 /// Who said something, as a model sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -8,13 +8,18 @@ use crate::{
     budget::{self, Budgets},
     bus::Bus,
     clock::Clock,
-    config::{Config, McpSettings, ProviderSettings, ToolApproval},
-    dispatch::{DispatchLimits, LlmDispatcher, Providers},
+    config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
+    dispatch::{DispatchLimits, LlmDispatcher},
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
         Provider,
-        open::{OpenError, ProviderConfig, ProviderKind, open},
+        open::{ProviderConfig, ProviderKind, open},
+        openai::OPENAI_DEFAULT_MODEL,
+        route::{
+            BreakerSettings, ModelSettings, NameError, NameSettings, Prices, RetrySettings, Router,
+            RouterSettings,
+        },
     },
     mcp::{
         Servers,
@@ -22,7 +27,7 @@ use crate::{
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::accept::ConnectionLimits,
+    server::{Error, accept::ConnectionLimits},
     session::{
         Services, SessionLimits,
         rates::{Rate, Rates},
@@ -35,6 +40,8 @@ use crate::{
 
 /// Commands that wait for one room.
 const ROOM_QUEUE: usize = 1024;
+/// The provider that is there when no other is.
+const OFFLINE: &str = "offline";
 /// Replies to commands that may wait unread in one session, beyond those that can be in flight.
 const SPARE_REPLIES: usize = 960;
 
@@ -58,7 +65,7 @@ pub fn build(
     config: &Config,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
-    providers: Providers,
+    router: Arc<Router>,
     clock: Arc<dyn Clock>,
     stop: &CancellationToken,
     draining: CancellationToken,
@@ -70,7 +77,7 @@ pub fn build(
     let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let mcp = Servers::start(mcp_servers(config));
-    let dispatcher = LlmDispatcher::start(&rooms, providers, dispatch_limits(config), TaskTracker::new());
+    let dispatcher = LlmDispatcher::start(&rooms, router, dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
         rate(config.limits.transients_per_second, config.limits.transients_burst),
@@ -196,13 +203,13 @@ pub fn store_config(config: &Config) -> StoreConfig {
 
 /// Opens every configured provider. One that is known but not in this build is left out, loudly; the next one by
 /// the configuration's own rule takes its place.
-pub fn providers(config: &Config) -> Result<Providers, OpenError> {
+pub fn router(config: &Config) -> Result<Router, Error> {
     let settings = config.providers();
     let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     for (name, settings) in &settings.by_name {
         match provider_config(settings) {
             Some(config) => {
-                by_name.insert(name.clone(), open(name, &config)?);
+                by_name.insert(name.clone(), open(name, &config).map_err(Error::Provider)?);
             }
             None => {
                 tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out");
@@ -214,11 +221,61 @@ pub fn providers(config: &Config) -> Result<Providers, OpenError> {
     } else {
         settings.default_without_chat_service()
     };
-    let default = match wanted.and_then(|name| by_name.get(name)) {
-        Some(provider) => Arc::clone(provider),
-        None => open("offline", &ProviderConfig::default())?,
+    let default = match wanted.filter(|name| by_name.contains_key(*name)) {
+        Some(name) => name.to_owned(),
+        None => {
+            let offline = open(OFFLINE, &ProviderConfig::default()).map_err(Error::Provider)?;
+            by_name.insert(OFFLINE.to_owned(), offline);
+            OFFLINE.to_owned()
+        }
     };
-    Ok(Providers { by_name, default })
+    let default_models =
+        settings.by_name.iter().map(|(name, settings)| (name.clone(), default_model(settings))).collect();
+    Router::new(by_name, &default, router_settings(config, default_models)).map_err(Error::Models)
+}
+
+/// Whether the names of models lead somewhere. Opens nothing, so that a mistake ends the start before it takes a port.
+pub fn check_models(config: &Config) -> Result<(), NameError> {
+    let providers = config.providers();
+    let RouterSettings { names, .. } = router_settings(config, BTreeMap::new());
+    Router::check_names(providers.by_name.into_keys(), &providers.default, names)
+}
+
+/// How the router behaves, given the models of requests that name none.
+pub fn router_settings(config: &Config, default_models: BTreeMap<String, String>) -> RouterSettings {
+    let llm = &config.llm;
+    let names = NameSettings {
+        aliases: llm.aliases.clone(),
+        models: llm.models.iter().map(|(name, entry)| (name.clone(), model_settings(entry))).collect(),
+        fallbacks: llm.fallbacks.clone(),
+        default_models,
+    };
+    let retry = RetrySettings { attempts: llm.retry.attempts, base: llm.retry.base, max: llm.retry.max };
+    let breaker = BreakerSettings { failures: llm.breaker.failures, open: llm.breaker.open };
+    RouterSettings { names, retry, breaker, ..RouterSettings::default() }
+}
+
+fn model_settings(entry: &ModelEntry) -> ModelSettings {
+    ModelSettings {
+        tools: entry.tools,
+        context_tokens: entry.context_tokens,
+        max_output_tokens: entry.max_output_tokens,
+        prices: entry.prices.map(|prices| Prices {
+            input_micros_per_million: prices.input.0,
+            output_micros_per_million: prices.output.0,
+        }),
+        fallbacks: entry.fallbacks.clone(),
+    }
+}
+
+fn default_model(settings: &ProviderSettings) -> String {
+    let (configured, usual) = match settings {
+        ProviderSettings::Offline => return String::new(),
+        ProviderSettings::OpenAi { default_model, .. } => (default_model, OPENAI_DEFAULT_MODEL),
+        // The service knows it.
+        ProviderSettings::ChatService { default_model, .. } => (default_model, ""),
+    };
+    configured.clone().filter(|model| !model.is_empty()).unwrap_or_else(|| usual.to_owned())
 }
 
 fn provider_config(settings: &ProviderSettings) -> Option<ProviderConfig> {

@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: files, variables, and what is said about their mistakes.
 
+mod models;
+
 use std::{fs, path::Path};
 
 use salon::config::{
@@ -99,8 +101,9 @@ fn written_keys(text: &str) -> Vec<String> {
     let mut sections: Vec<&str> = Vec::new();
     let mut keys: Vec<String> = Vec::new();
     let mut explained = false;
-    for line in text.lines() {
-        let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
+        let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#'))
+        let Some((start, value)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#'))
+        else {
             explained = explained || line.trim_start().starts_with('#');
             continue;
         };
@@ -236,7 +239,10 @@ fn no_amount_is_without_bounds() {
         "bus.kind",
         "chat_service.address",
         "grpc.host",
+        "llm.aliases",
         "llm.default_provider",
+        "llm.fallbacks",
+        "llm.models",
         "llm.providers",
         "mcp.servers",
         "log.format",
@@ -335,7 +341,7 @@ fn a_variable_beats_the_file_and_the_long_name_the_short() {
 fn every_key_has_a_variable() {
     for (key, default) in keys() {
         let value = match (&default, key.as_str()) {
-            (_, "llm.providers" | "mcp.servers") => continue,
+            (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers" | "mcp.servers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
             (serde_json::Value::Null, key) if key.contains(".tokens_per_") => "5000".to_owned(),
