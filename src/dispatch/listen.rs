@@ -153,8 +153,11 @@ fn schedule_flush(inner: &Inner, job: &Job, progress: &mut Progress) {
     if !progress.answer.has_chunk() {
         return;
     }
+    // A session here may want it sooner; who wants it later is told later by the feed.
+    let wanted = inner.rooms.registry().chunk_interval(&job.room);
+    let window = wanted.map_or(inner.limits.chunk_window, |wanted| wanted.min(inner.limits.chunk_window));
     // Looked at with every part: a model that never pauses would keep a timer from being seen.
-    let due = progress.last_flush.map(|last| last + inner.limits.chunk_window);
+    let due = progress.last_flush.map(|last| last + window);
     match due {
         Some(due) if due > Instant::now() => progress.flush_at = Some(due),
         Some(_) | None => publish_chunk(inner, job, progress),

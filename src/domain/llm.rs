@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp,
-    ids::{LlmId, MessageId, PollId, UserId},
+    ids::{LlmId, MessageId, PollId, Seq, UserId},
 };
 
 /// How an LLM is asked to write.
@@ -88,6 +88,29 @@ pub struct Run {
     pub turn: Option<u32>,
     /// The model it is asked of; empty: the LLM's own.
     pub model: String,
+}
+
+impl LiveAnswer {
+    /// The same with no more than the first `bytes` of its text; the whole of it if they do not end between characters.
+    #[must_use]
+    pub fn up_to(&self, bytes: usize) -> Self {
+        Self {
+            message_id: self.message_id,
+            llm_id: self.llm_id.clone(),
+            reply_to: self.reply_to,
+            text: self.text.get(..bytes).unwrap_or(&self.text).to_owned(),
+            started_at: self.started_at,
+        }
+    }
+}
+
+/// An answer that is being written, and where its room's log says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveAnswer {
+    /// The answer.
+    pub answer: LiveAnswer,
+    /// The position of its beginning; zero when that is not known here.
+    pub seq: Seq,
 }
 
 /// How an answer ended.

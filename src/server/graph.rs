@@ -104,6 +104,7 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         participants_shown: config.limits.participants_shown,
         sessions_per_user: config.limits.sessions_per_user,
         head_check: config.bus.head_check,
+        chunk_interval: config.llm.chunk_window,
     }
 }
 

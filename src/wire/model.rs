@@ -262,6 +262,7 @@ pub fn message_to_pb(message: &Message) -> pb::Message {
         replaces: message.replaces.map(|id| id.to_string()).unwrap_or_default(),
         superseded_by: message.superseded_by.map(|id| id.to_string()).unwrap_or_default(),
         version: message.version,
+        streamed: false,
     }
 }
 

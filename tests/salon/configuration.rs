@@ -101,9 +101,8 @@ fn written_keys(text: &str) -> Vec<String> {
     let mut sections: Vec<&str> = Vec::new();
     let mut keys: Vec<String> = Vec::new();
     let mut explained = false;
-        let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#'))
-        let Some((start, value)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#'))
-        else {
+    for line in text.lines() {
+        let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
             explained = explained || line.trim_start().starts_with('#');
             continue;
         };

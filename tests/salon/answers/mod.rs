@@ -5,6 +5,7 @@ mod ends;
 mod failures;
 mod interrupts;
 mod limits;
+mod pace;
 mod polls;
 mod routes;
 mod tools;
