@@ -13,6 +13,10 @@ use crate::config::{
 
 /// Stands in the tree for the name of a provider.
 const ANY_NAME: &str = "*";
+/// Stands in the tree for whatever somebody else's server wants: names are not known here.
+const FREE: &str = "**";
+/// The sections of a provider whose names are another server's.
+const FREE_SECTIONS: [&str; 3] = ["extra_body", "headers", "headers_env"];
 /// The longest name of a provider, in characters.
 const NAME_CHARS: usize = 64;
 /// The longest value that an error repeats, in characters.
@@ -27,9 +31,21 @@ pub(super) fn tree() -> Json {
         if let Some(kind) = entry.get_mut("kind") {
             *kind = Json::Null;
         }
+        for name in FREE_SECTIONS {
+            if let Some(section) = entry.get_mut(name) {
+                *section = serde_json::json!({ FREE: null });
+            }
+        }
         *providers = serde_json::json!({ ANY_NAME: entry });
     }
     tree
+}
+
+/// Whether the names below `key` are another server's.
+pub(super) fn is_free(key: &str) -> bool {
+    key.starts_with("llm.providers.")
+        && key.matches('.').count() == 3
+        && FREE_SECTIONS.iter().any(|name| key.rsplit('.').next() == Some(name))
 }
 
 /// Every key with its default, as `section.key`; a provider's name is `*`.
@@ -54,7 +70,9 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
 /// A value as an error may show it.
 pub(super) fn shown(key: &str, value: &str) -> String {
     // Somebody may write the key itself where its variable is asked for, or a password into a URL.
-    let secret = key.ends_with(".api_key_env") || (key.ends_with("_url") && value.contains(['@', '?', '#']));
+    let secret = key.ends_with(".api_key_env")
+        || key.ends_with(".api_key_file")
+        || (key.ends_with("_url") && value.contains(['@', '?', '#']));
     if secret {
         return HIDDEN.into();
     }
@@ -114,6 +132,10 @@ pub(super) fn prune(
                 "is no name of a provider".into(),
                 format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
             )),
+            (Some(Json::Object(section)), ValueKind::Table(_)) if section.contains_key(FREE) => {
+                sources.insert(key.clone(), source.clone());
+                None
+            }
             (Some(section @ Json::Object(_)), ValueKind::Table(inner)) => {
                 problems.extend(prune(inner, section, &key, sources));
                 None

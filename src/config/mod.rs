@@ -6,6 +6,7 @@
 
 mod check;
 mod error;
+mod extras;
 mod keys;
 mod limits;
 mod load;

@@ -8,9 +8,14 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
+mod assemble;
+pub mod chat_service;
+mod fault;
+mod form;
 pub mod offline;
 pub mod open;
 pub mod openai;
+mod retry_after;
 pub mod scripted;
 
 /// Who said something, as a model sees it.

@@ -172,42 +172,38 @@ pub fn store_config(config: &Config) -> StoreConfig {
     }
 }
 
-/// Opens every configured provider. One that is known but not in this build is left out, loudly; the next one by
-/// the configuration's own rule takes its place.
+/// Opens every configured provider.
 pub fn providers(config: &Config) -> Result<Providers, OpenError> {
     let settings = config.providers();
     let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     for (name, settings) in &settings.by_name {
-        match provider_config(settings) {
-            Some(config) => {
-                by_name.insert(name.clone(), open(name, &config)?);
-            }
-            None => {
-                tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out");
-            }
-        }
+        by_name.insert(name.clone(), open(name, &provider_config(settings))?);
     }
-    let wanted = if by_name.contains_key(&settings.default) {
-        Some(settings.default.as_str())
-    } else {
-        settings.default_without_chat_service()
-    };
-    let default = match wanted.and_then(|name| by_name.get(name)) {
+    // The configuration's check has seen that the default is one of them.
+    let default = match by_name.get(&settings.default) {
         Some(provider) => Arc::clone(provider),
         None => open("offline", &ProviderConfig::default())?,
     };
     Ok(Providers { by_name, default })
 }
 
-fn provider_config(settings: &ProviderSettings) -> Option<ProviderConfig> {
+fn provider_config(settings: &ProviderSettings) -> ProviderConfig {
     match settings {
-        ProviderSettings::Offline => Some(ProviderConfig::default()),
-        ProviderSettings::OpenAi { base_url, api_key, default_model } => Some(ProviderConfig {
+        ProviderSettings::Offline => ProviderConfig::default(),
+        ProviderSettings::OpenAi { base_url, api_key, default_model, headers, extra_body } => ProviderConfig {
             kind: ProviderKind::Openai,
             base_url: Some(base_url.clone()),
             api_key: api_key.clone(),
             default_model: default_model.clone(),
-        }),
-        ProviderSettings::ChatService { .. } => None,
+            headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            extra_body: extra_body.clone(),
+            ..ProviderConfig::default()
+        },
+        ProviderSettings::ChatService { address, default_model } => ProviderConfig {
+            kind: ProviderKind::ChatService,
+            address: Some(address.clone()),
+            default_model: default_model.clone(),
+            ..ProviderConfig::default()
+        },
     }
 }

@@ -372,9 +372,6 @@ fn the_default_provider_follows_what_there_is() {
         assert_eq!(providers.default, default);
         assert!(providers.by_name.contains_key(default) && providers.by_name.contains_key("offline"));
     }
-    let providers = good("", &[key, chat]).providers();
-    assert_eq!(providers.default_without_chat_service(), Some("openai"));
-    assert_eq!(good("", &[chat]).providers().default_without_chat_service(), Some("offline"));
 }
 
 #[test]
@@ -385,7 +382,7 @@ fn providers_get_their_own_keys_and_no_others() {
         [("OPENAI_API_KEY", SECRET), ("B_KEY", " other-key\n"), ("OPENAI_BASE_URL", "http://o/v1")];
     let providers = good(file, &environment).providers();
     let settings = |name: &str| match &providers.by_name[name] {
-        ProviderSettings::OpenAi { base_url, api_key, default_model } => {
+        ProviderSettings::OpenAi { base_url, api_key, default_model, .. } => {
             let key = api_key.as_ref().map(|key| key.expose_secret().to_owned());
             (base_url.clone(), key, default_model.clone())
         }
