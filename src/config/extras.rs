@@ -8,15 +8,8 @@ use serde_json::Value;
 use crate::config::{ProviderEntry, check::is_variable_name};
 
 /// Headers that carry the exchange or its key.
-const OWN_HEADERS: [&str; 7] = [
-    "accept",
-    "authorization",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "transfer-encoding",
-];
+const OWN_HEADERS: [&str; 7] =
+    ["accept", "authorization", "connection", "content-length", "content-type", "host", "transfer-encoding"];
 /// What the names of headers with secrets contain.
 const SECRET_HEADERS: [&str; 7] = ["auth", "cookie", "credential", "key", "password", "secret", "token"];
 /// How the names of members with secrets end.
@@ -87,7 +80,11 @@ fn header(name: &str, value: &str) -> Option<Refused> {
         return refuse(None, "looks like a secret, which does not belong in the file", mend);
     }
     if !is_header(name) || !is_value(value) {
-        return refuse(Some(value.into()), "must be the name of a header with one line of printable ASCII", "mend it");
+        return refuse(
+            Some(value.into()),
+            "must be the name of a header with one line of printable ASCII",
+            "mend it",
+        );
     }
     None
 }

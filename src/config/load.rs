@@ -264,11 +264,14 @@ fn read_secrets(
                 value: Some(HIDDEN.into()),
                 source: sources.of(&key),
                 rule: "names a variable of the environment that is not set".into(),
-                mend: "set that variable to the secret, or leave it out for a server that asks for none".into(),
+                mend: "set that variable to the secret, or leave it out for a server that asks for none"
+                    .into(),
                 key,
             },
             (None, _) => continue,
-            (Some(secret), key) if is_secret(secret, key.as_ref().is_some_and(|key| key.ends_with(".headers_env"))) => {
+            (Some(secret), key)
+                if is_secret(secret, key.as_ref().is_some_and(|key| key.ends_with(".headers_env"))) =>
+            {
                 secrets.insert(variable.to_owned(), SecretString::from(secret));
                 continue;
             }
@@ -299,10 +302,13 @@ fn is_secret(text: &str, may_have_spaces: bool) -> bool {
 /// The key that a file holds. What is wrong with the file is said without a word of it.
 fn key_in(path: &Path) -> Result<SecretString, String> {
     let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(u64::from(KEY_BYTES_MAX) + 1).read_to_string(&mut text));
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(u64::from(KEY_BYTES_MAX) + 1).read_to_string(&mut text));
     let key = text.trim();
     match read {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Err("names a file that is no text".into()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err("names a file that is no text".into())
+        }
         Err(error) => Err(format!("names a file that cannot be read ({})", error.kind())),
         Ok(_) if key.is_empty() => Err("names a file that is empty".into()),
         Ok(size) if size > usize::from(KEY_BYTES_MAX) || !key.bytes().all(|b| b.is_ascii_graphic()) => {

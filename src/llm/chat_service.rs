@@ -4,12 +4,7 @@
 //! a service that is down fails calls and never the start. Never retries a call; dropping an answer resets its stream,
 //! which cancels the call there. The connection is not encrypted: the service belongs into the same private network.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{collections::VecDeque, fmt, sync::OnceLock, time::Duration};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};

@@ -57,7 +57,8 @@ impl Reporter {
 
     fn printable(&self, message: &str) -> String {
         let mut safe = message.to_owned();
-        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
+        for secret in self.secrets.iter().map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty())
+        {
             safe = safe.replace(secret, "[key]");
         }
         let mut printable: String =
@@ -95,7 +96,9 @@ impl Fault {
     /// Reads what an exception says of itself: `RateLimitError: Error code: 429 - slow down`.
     pub(super) fn from_exception(text: &str) -> Self {
         let (name, message) = match text.split_once(": ") {
-            Some((name, message)) if name.chars().all(|c| c.is_alphanumeric() || "._".contains(c)) => (name, message),
+            Some((name, message)) if name.chars().all(|c| c.is_alphanumeric() || "._".contains(c)) => {
+                (name, message)
+            }
             Some(_) | None => ("", text),
         };
         let is_status = |word: &&str| word.len() == 3 && matches!(word.parse(), Ok(400_u16..=599));
@@ -110,13 +113,21 @@ impl Fault {
         let status = self.code.parse().ok();
         match self.kind(status) {
             // No status, and none of the words that servers use: those of the languages' own exceptions are left.
-            ErrorKind::Overloaded if status.is_none() && says(&["ratelimit", "rate limit"]) => ErrorKind::RateLimited,
-            ErrorKind::Overloaded if status.is_none() && says(&["timeout", "timed out"]) => ErrorKind::Timeout,
-            ErrorKind::Overloaded if status.is_none() && says(&["unauthorized", "forbidden"]) => ErrorKind::Auth,
+            ErrorKind::Overloaded if status.is_none() && says(&["ratelimit", "rate limit"]) => {
+                ErrorKind::RateLimited
+            }
+            ErrorKind::Overloaded if status.is_none() && says(&["timeout", "timed out"]) => {
+                ErrorKind::Timeout
+            }
+            ErrorKind::Overloaded if status.is_none() && says(&["unauthorized", "forbidden"]) => {
+                ErrorKind::Auth
+            }
             ErrorKind::Overloaded if status.is_none() && says(&["badrequest", "notfound", "not found"]) => {
                 ErrorKind::BadRequest
             }
-            ErrorKind::Overloaded if status.is_none() && says(&["connection", "connecterror"]) => ErrorKind::Network,
+            ErrorKind::Overloaded if status.is_none() && says(&["connection", "connecterror"]) => {
+                ErrorKind::Network
+            }
             kind => kind,
         }
     }

@@ -145,8 +145,7 @@ mod tests {
         assert!(serde_json::from_value::<ProviderConfig>(json!({"knd": "offline"})).is_err());
         for address in ["", "chat", "http://chat:1", "chat:1/path", "chat:notaport"] {
             let kind = ProviderKind::ChatService;
-            let config =
-                ProviderConfig { kind, address: Some(address.into()), ..ProviderConfig::default() };
+            let config = ProviderConfig { kind, address: Some(address.into()), ..ProviderConfig::default() };
             let error = open("chat", &config).unwrap_err();
             assert_eq!(error.source().unwrap().to_string(), "the address must be host:port", "{address}");
         }

@@ -77,7 +77,9 @@ pub enum NewError {
     #[error("the api key holds characters that cannot be sent, such as a line break")]
     ApiKey,
     /// A header has a name or a value that cannot be sent, or is one that the client writes itself.
-    #[error("the header {0} cannot be sent: it is no header, holds a line break, or is not the operator's to set")]
+    #[error(
+        "the header {0} cannot be sent: it is no header, holds a line break, or is not the operator's to set"
+    )]
     Header(String),
     /// The extra body would change what the server itself says.
     #[error("extra_body must not hold {0}, which the server sets itself")]

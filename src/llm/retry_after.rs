@@ -88,9 +88,9 @@ mod tests {
     use super::*;
 
     fn told(headers: &[(&'static str, &str)]) -> Option<Duration> {
-        let map = headers.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-        });
+        let map = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()));
         retry_after(&map.collect(), ErrorKind::RateLimited)
     }
 
@@ -98,7 +98,10 @@ mod tests {
     fn seconds_and_milliseconds_are_read() {
         assert_eq!(told(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(told(&[("retry-after", " 0.5 ")]), Some(Duration::from_millis(500)));
-        assert_eq!(told(&[("retry-after", "2"), ("retry-after-ms", "1500")]), Some(Duration::from_millis(1500)));
+        assert_eq!(
+            told(&[("retry-after", "2"), ("retry-after-ms", "1500")]),
+            Some(Duration::from_millis(1500))
+        );
         assert_eq!(told(&[("grpc-retry-pushback-ms", "250")]), Some(Duration::from_millis(250)));
         assert_eq!(told(&[("retry-pushback", "3")]), Some(Duration::from_secs(3)));
         for odd in ["-1", "nan", "inf", "1e300", "soon", ""] {

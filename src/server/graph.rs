@@ -190,15 +190,17 @@ pub fn providers(config: &Config) -> Result<Providers, OpenError> {
 fn provider_config(settings: &ProviderSettings) -> ProviderConfig {
     match settings {
         ProviderSettings::Offline => ProviderConfig::default(),
-        ProviderSettings::OpenAi { base_url, api_key, default_model, headers, extra_body } => ProviderConfig {
-            kind: ProviderKind::Openai,
-            base_url: Some(base_url.clone()),
-            api_key: api_key.clone(),
-            default_model: default_model.clone(),
-            headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            extra_body: extra_body.clone(),
-            ..ProviderConfig::default()
-        },
+        ProviderSettings::OpenAi { base_url, api_key, default_model, headers, extra_body } => {
+            ProviderConfig {
+                kind: ProviderKind::Openai,
+                base_url: Some(base_url.clone()),
+                api_key: api_key.clone(),
+                default_model: default_model.clone(),
+                headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+                extra_body: extra_body.clone(),
+                ..ProviderConfig::default()
+            }
+        }
         ProviderSettings::ChatService { address, default_model } => ProviderConfig {
             kind: ProviderKind::ChatService,
             address: Some(address.clone()),

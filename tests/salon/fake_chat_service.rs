@@ -68,11 +68,6 @@ impl Script {
         text.split_inclusive(' ').fold(Self::new(), Self::content).ok()
     }
 
-    /// A refusal.
-    pub fn status(code: Code, message: &str) -> Self {
-        Self::new().trailers(code, message, &[])
-    }
-
     /// Then more text.
     pub fn content(self, content: &str) -> Self {
         self.delta(Delta { content: content.to_owned(), ..Delta::default() })
@@ -240,9 +235,9 @@ impl FakeChatService {
         *self.shared.connections.lock().unwrap()
     }
 
-    /// How many answers were given up by the client before they were written.
-    pub fn disconnects(&self) -> usize {
-        *self.shared.disconnects.borrow()
+    /// The number of answers that were given up, as it grows.
+    pub fn watch_disconnects(&self) -> watch::Receiver<usize> {
+        self.shared.disconnects.subscribe()
     }
 
     /// Waits until `count` answers were given up.
@@ -255,13 +250,17 @@ impl FakeChatService {
 async fn connection(stream: tokio::net::TcpStream, shared: Shared) {
     let cut = Arc::new(tokio::sync::Notify::new());
     let cutting = Arc::clone(&cut);
-    let service = service_fn(move |request: Request<Incoming>| chat(request, shared.clone(), Arc::clone(&cutting)));
+    let service =
+        service_fn(move |request: Request<Incoming>| chat(request, shared.clone(), Arc::clone(&cutting)));
     let serve = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serve);
     tokio::select! {
         // What the client does to the connection shows in the provider.
-        _ = serve => {}
+        _ = &mut serve => return,
         () = cut.notified() => {}
     }
+    // What was said before the cut is given to the socket.
+    let _ = futures_util::poll!(&mut serve);
 }
 
 async fn chat(
@@ -275,14 +274,20 @@ async fn chat(
     let request = ChatRequest::decode(&body[5..]).unwrap();
     let script = shared.behaviour.reply(&request);
     shared.requests.lock().unwrap().push(request);
-    let answer = Answer { writes: script.writes.into_iter(), guard, cut };
+    let mut answer = Answer { writes: script.writes.into_iter(), guard, cut };
     if script.is_silent {
         // The guard is dropped together with this future when the client resets the stream.
         let _answer = answer;
         std::future::pending::<()>().await;
         unreachable!();
     }
-    Ok(Response::builder().header("content-type", "application/grpc").body(answer).unwrap())
+    let mut response = Response::builder().header("content-type", "application/grpc");
+    // A refusal is an answer whose headers are its trailers.
+    if let Some(Write::Trailers(trailers)) = answer.writes.as_slice().first() {
+        response.headers_mut().unwrap().extend(trailers.clone());
+        answer.writes = Vec::new().into_iter();
+    }
+    Ok(response.body(answer).unwrap())
 }
 
 struct Answer {
@@ -299,13 +304,16 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        // A stall is never over: it is asked again for any reason, and dropped when the stream is gone.
+        if matches!(self.writes.as_slice().first(), Some(Write::Stall)) {
+            return Poll::Pending;
+        }
         match self.writes.next() {
             Some(Write::Bytes(bytes)) => Poll::Ready(Some(Ok(Frame::data(bytes.into())))),
             Some(Write::Trailers(trailers)) => {
                 self.guard.written = true;
                 Poll::Ready(Some(Ok(Frame::trailers(trailers))))
             }
-            // Asked again only when the stream is gone, and then it is dropped.
             Some(Write::Stall) => Poll::Pending,
             Some(Write::Cut) => {
                 self.guard.written = true;

@@ -71,7 +71,9 @@ fn kind(status: &Status) -> ErrorKind {
         // The service ends, or somebody between us does.
         Code::Cancelled => ErrorKind::Network,
         Code::DataLoss => ErrorKind::Garbled,
-        Code::Ok | Code::Unknown | Code::Aborted | Code::Internal | Code::Unavailable => ErrorKind::Overloaded,
+        Code::Ok | Code::Unknown | Code::Aborted | Code::Internal | Code::Unavailable => {
+            ErrorKind::Overloaded
+        }
     }
 }
 

@@ -31,7 +31,7 @@ impl Classifier {
     /// The server answered, but with something else than 2xx.
     pub(super) fn status(&self, status: StatusCode, headers: &HeaderMap, body: &str) -> Error {
         let fault = serde_json::from_str::<Value>(body).map_or_else(
-            |_| Fault { message: body.to_owned(), ..Fault::default() },
+            |_| Fault::from_value(&Value::String(body.to_owned())),
             |value| Fault::from_value(value.get("error").unwrap_or(&value)),
         );
         let message = format!("http status {}: {}", status.as_u16(), fault.describe());

@@ -204,7 +204,8 @@ mod tests {
             max_tokens: 9,
             display_name: "Ada".into(),
         };
-        let body = serde_json::to_value(Wanted::new(&request, "m", Dialect::Compatible, true, &Map::new())).unwrap();
+        let body =
+            serde_json::to_value(Wanted::new(&request, "m", Dialect::Compatible, true, &Map::new())).unwrap();
         assert_eq!(
             body,
             json!({

@@ -18,12 +18,7 @@ use tokio::time::timeout;
 use crate::llm::{
     Error, ErrorKind,
     fault::Problem,
-    openai::{
-        NewError,
-        body::by_lines,
-        classify::Classifier,
-        fate::Fate,
-    },
+    openai::{NewError, body::by_lines, classify::Classifier, fate::Fate},
 };
 
 /// Long enough for a far server and a lost packet, short enough that a room is told soon.
@@ -267,7 +262,9 @@ mod tests {
             Endpoint::new("http://e.com", SecretString::from(""), &headers)
         };
         assert_eq!(with("X-Title", "Salon").unwrap().headers()["x-title"], "Salon");
-        for (name, value) in [("x title", "a"), ("", "a"), ("x", "a\nb"), ("Content-Length", "1"), ("host", "x")] {
+        for (name, value) in
+            [("x title", "a"), ("", "a"), ("x", "a\nb"), ("Content-Length", "1"), ("host", "x")]
+        {
             let error = with(name, value).unwrap_err();
             assert!(matches!(&error, NewError::Header(refused) if refused == name), "{name}: {error}");
         }

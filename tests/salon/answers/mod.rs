@@ -28,6 +28,7 @@ fn over_the_wire(fake: &FakeOpenAi) -> Setup {
         base_url: Some(fake.base_url()),
         api_key: Some(SecretString::from("sk-test-secret")),
         default_model: Some("fake-model".into()),
+        ..ProviderConfig::default()
     };
     Setup { provider: open("openai", &config).unwrap(), ..Setup::default() }
 }
