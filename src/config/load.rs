@@ -241,7 +241,8 @@ fn read_secrets(
         for variable in entry.headers_env.values() {
             wanted.insert(variable, Some(format!("{key}.headers_env")));
         }
-        if let Some(file) = &entry.api_key_file {
+        // Both is a problem of its own.
+        if let (Some(file), None) = (&entry.api_key_file, &entry.api_key_env) {
             match key_in(Path::new(file)) {
                 Ok(secret) => {
                     files.insert(file.clone(), secret);

@@ -453,7 +453,7 @@ fn what_a_provider_may_not_add_is_refused() {
         ("headers_env: { X-Account: 'se cret' }", ["mine.headers_env.X-Account", "name of a variable"]),
         ("headers_env: { X-Account: MISSING }", ["mine.headers_env", "not set"]),
         ("headers_env: { Host: HOME_HOST }", ["mine.headers_env.Host", "set by the server"]),
-        ("organization: 'a\u00e9'", ["mine.organization", "printable ASCII"]),
+        ("organization: 'aé'", ["mine.organization", "printable ASCII"]),
         ("api_key_file: /nonexistent/key", ["mine.api_key_file", "cannot be read"]),
         ("api_key_file: /", ["mine.api_key_file", "cannot be read"]),
         ("api_key_file: /dev/null", ["mine.api_key_file", "is empty"]),
@@ -469,7 +469,8 @@ fn what_a_provider_may_not_add_is_refused() {
     );
     let twice = provider("headers: { X-Team: a }, headers_env: { x-team: TEAM }");
     problem(&twice, &[("TEAM", "b")], &["mine.headers_env.x-team", "given twice"]);
-    for rest in ["headers: { X-A: b }", "extra_body: { a: 1 }", "organization: o", "api_key_file: /dev/null"] {
+    for rest in ["headers: { X-A: b }", "extra_body: { a: 1 }", "organization: o", "api_key_file: /dev/null"]
+    {
         let offline = format!("llm: {{ providers: {{ mine: {{ kind: offline, {rest} }} }} }}");
         problem(&offline, &[], &["means nothing", "`offline`"]);
     }
