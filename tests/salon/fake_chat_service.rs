@@ -81,23 +81,23 @@ impl Script {
 
     /// Then one part with this.
     pub fn delta(self, delta: Delta) -> Self {
-        self.response(ChatResponse { model: "fake".into(), delta: Some(delta), ..ChatResponse::default() })
+        self.response(&ChatResponse { model: "fake".into(), delta: Some(delta), ..ChatResponse::default() })
     }
 
     /// Then the tokens.
     pub fn usage(self, prompt_tokens: u32, completion_tokens: u32) -> Self {
         let usage = Some(Usage { prompt_tokens, completion_tokens });
-        self.response(ChatResponse { model: "fake".into(), usage, ..ChatResponse::default() })
+        self.response(&ChatResponse { model: "fake".into(), usage, ..ChatResponse::default() })
     }
 
     /// Then the model's reason to stop.
     pub fn finish(self, reason: &str) -> Self {
         let finish_reason = reason.to_owned();
-        self.response(ChatResponse { model: "fake".into(), finish_reason, ..ChatResponse::default() })
+        self.response(&ChatResponse { model: "fake".into(), finish_reason, ..ChatResponse::default() })
     }
 
     /// Then this message.
-    pub fn response(self, response: ChatResponse) -> Self {
+    pub fn response(self, response: &ChatResponse) -> Self {
         self.message(&response.encode_to_vec())
     }
 

@@ -136,9 +136,9 @@ async fn of_several_models_the_first_is_heard() {
         ..ChatResponse::default()
     };
     let script = Script::new()
-        .response(part("a", "Hello "))
-        .response(part("b", "Good day "))
-        .response(part("a", "all."))
+        .response(&part("a", "Hello "))
+        .response(&part("b", "Good day "))
+        .response(&part("a", "all."))
         .ok();
     let server = FakeChatService::start(script.clone()).await;
     let config = ProviderConfig {
