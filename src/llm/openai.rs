@@ -259,12 +259,12 @@ impl Answer {
 }
 
 /// Puts a chunk into an answer, unless it reports a failure.
-fn take(assembler: &mut Assembler, mut chunk: Chunk, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
+fn take(assembler: &mut Assembler, chunk: Chunk, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
     if let Some(error) = &chunk.error {
         return Err(Fault::from_value(error).in_stream());
     }
     if let Some((prompt_tokens, completion_tokens)) = chunk.tokens() {
         assembler.set_usage(prompt_tokens, completion_tokens);
     }
-    chunk.pieces().try_for_each(|piece| assembler.take(piece, out))
+    chunk.into_pieces().try_for_each(|piece| assembler.take(piece, out))
 }

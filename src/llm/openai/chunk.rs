@@ -57,8 +57,8 @@ pub(super) struct FunctionChunk {
 
 impl Chunk {
     /// What is new in the first choice. Only one answer is asked for: another would be mixed into it.
-    pub(super) fn pieces(&mut self) -> impl Iterator<Item = Piece> + use<> {
-        let choices = self.choices.take().unwrap_or_default().into_iter();
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Piece> {
+        let choices = self.choices.unwrap_or_default().into_iter();
         choices.filter(|choice| choice.index == 0).map(Choice::piece)
     }
 

@@ -1,5 +1,6 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
+mod chat_service;
 mod chunks;
 mod ends;
 mod failures;
