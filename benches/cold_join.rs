@@ -130,8 +130,12 @@ async fn tail(process: &Process, room: &RoomId) -> u64 {
 /// Writes a room of about this length, whose newest snapshot, if it has one, is as old as it can be.
 async fn build(process: &Process, length: u64) {
     let (rooms, id) = (&process.rooms, room(length));
-    let profile_of_room =
-        Profile { name: "Room".into(), description: String::new(), visibility: Visibility::Public };
+    let profile_of_room = Profile {
+        name: "Room".into(),
+        description: String::new(),
+        visibility: Visibility::Public,
+        settings: Default::default(),
+    };
     let new = NewRoom { id: id.clone(), profile: profile_of_room, created_by: None, llms: Vec::new() };
     rooms.create(new).await.unwrap();
     for user in ["ann", "bob"] {

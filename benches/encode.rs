@@ -25,8 +25,12 @@ const CONTENT_BYTES: usize = 200;
 const AT: Timestamp = Timestamp(1_700_000_000_000);
 
 fn room() -> Room {
-    let profile =
-        Profile { name: "Bench".into(), description: String::new(), visibility: Visibility::Public };
+    let profile = Profile {
+        name: "Bench".into(),
+        description: String::new(),
+        visibility: Visibility::Public,
+        settings: Default::default(),
+    };
     let id = RoomId::parse("bench").unwrap();
     let event = Event::RoomCreated(NewRoom { id, profile, created_by: None, llms: Vec::new() });
     apply::create(&Recorded { seq: Seq(1), event_id: EventId(Uuid::now_v7()), at: AT, event }).unwrap()
@@ -51,6 +55,10 @@ fn message() -> Recorded {
         partial: false,
         chain_depth: 0,
         from_run: false,
+        outside: Vec::new(),
+        replaces: None,
+        superseded_by: None,
+        version: 0,
         changes: 0,
     });
     Recorded { seq: Seq(2), event_id: EventId(id), at: AT, event }

@@ -176,6 +176,19 @@ uuid_id! {
     /// A poll.
     PollId
 }
+uuid_id! {
+    /// What one piece of work holds of the budgets until it ends.
+    ReservationId
+}
+
+uuid_id! {
+    /// A call of a tool that waits for a decision.
+    ApprovalId
+}
+uuid_id! {
+    /// One autopilot of a room, from its start to its end.
+    AutopilotId
+}
 
 impl From<MessageId> for EventId {
     fn from(id: MessageId) -> Self {

@@ -20,6 +20,7 @@ use salon::{
         health::{self, HealthOptions},
         log::{self, LogOptions},
         rooms::{self, RoomsOptions},
+        usage::{self, UsageOptions},
     },
     config::{self, AuthMode, Config, Loaded},
     server::{self, Parts, Server},
@@ -145,6 +146,10 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
                 let options =
                     RoomsOptions { server: args.server.url, user: args.user.id, json: args.json, limit: ALL };
                 rooms::run(options, &mut out).await?
+            }
+            Command::Usage(args) => {
+                let args::Usage { server, user, room, json } = args;
+                usage::run(UsageOptions { server: server.url, user, room, json }, &mut out).await?
             }
             Command::Log(args) => {
                 let limit = args.limit.unwrap_or_default();

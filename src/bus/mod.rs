@@ -77,6 +77,13 @@ impl Note {
             }
             Event::RoomCreated(_)
             | Event::RoomActivated
+            | Event::MessageSuperseded { .. }
+            | Event::RegenerateRequested { .. }
+            | Event::VoteAbstained { .. }
+            | Event::ApprovalRequested(_)
+            | Event::ApprovalDecided { .. }
+            | Event::ContextSummarised(_)
+            | Event::AutopilotChanged(_)
             | Event::RoomUpdated(_)
             | Event::MessagePosted(_)
             | Event::MessageEdited { .. }

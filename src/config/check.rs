@@ -6,19 +6,22 @@
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
-    StoreKind,
+    AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
+    Rooms, StoreKind,
     error::{Problem, Sources},
-    extras, format_duration, format_size, keys,
+    extras, format_duration, format_size, keys, mcp,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
+/// More than any budget needs, and far from what the ledger can count.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+const MOST_MONEY: Money = Money { micros: 1_000_000_000_000_000 };
 /// What a message may carry besides its content: ids, mentions, a content type.
 const AROUND_CONTENT: usize = 64 * KIB;
 
@@ -30,6 +33,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.bus(&config.bus);
     checks.llm(&config.llm);
     checks.providers(config);
+    mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
     checks.limits(&config.limits);
     checks.rooms(&config.rooms);
@@ -44,7 +48,8 @@ pub(super) fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-struct Checks<'a> {
+/// The problems that were found so far.
+pub(super) struct Checks<'a> {
     sources: &'a Sources,
     problems: Vec<Problem>,
 }
@@ -60,7 +65,7 @@ impl Checks<'_> {
         });
     }
 
-    fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
+    pub(super) fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
         if !holds {
             self.refuse(key, value, rule, mend);
         }
@@ -83,11 +88,11 @@ impl Checks<'_> {
         self.range(key, &value, range, T::to_string);
     }
 
-    fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+    pub(super) fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
         self.range(key, &value, range, |value| format_duration(*value));
     }
 
-    fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
+    pub(super) fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
         self.range(key, &value, range, |value| format_size(*value));
     }
 
@@ -140,6 +145,22 @@ impl Checks<'_> {
         self.count("llm.chain_depth", llm.chain_depth, 1..=20);
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
+        self.budgets(&llm.budgets);
+    }
+
+    fn budgets(&mut self, budgets: &Budgets) {
+        let scopes = [("user", &budgets.user), ("room", &budgets.room), ("server", &budgets.server)];
+        for (scope, budget) in scopes {
+            let tokens = [("minute", budget.tokens_per_minute), ("day", budget.tokens_per_day)].into_iter();
+            for (window, tokens) in tokens.filter_map(|(window, tokens)| Some((window, tokens?))) {
+                self.count(&format!("llm.budgets.{scope}.tokens_per_{window}"), tokens, 1..=MOST_TOKENS);
+            }
+            let money = [("minute", budget.money_per_minute), ("day", budget.money_per_day)].into_iter();
+            for (window, money) in money.filter_map(|(window, money)| Some((window, money?))) {
+                let key = format!("llm.budgets.{scope}.money_per_{window}");
+                self.count(&key, money, Money { micros: 1 }..=MOST_MONEY);
+            }
+        }
     }
 
     fn providers(&mut self, config: &Config) {
@@ -352,7 +373,7 @@ fn is_host_and_port(address: &str) -> bool {
     host && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn is_base_url(url: &str) -> bool {
+pub(super) fn is_base_url(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     web && uri.host().is_some_and(|host| !host.is_empty()) && !url.contains(['@', '?', '#'])

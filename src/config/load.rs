@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use crate::config::{
     Config, HIDDEN, ProviderEntry, ProviderKind, check,
     error::{Error, Problem, Source, Sources},
-    keys, providers,
+    keys, mcp, providers,
 };
 
 /// The file that is read if none is named.
@@ -288,6 +288,7 @@ fn read_secrets(
     }
     config.environment.secrets = secrets;
     config.environment.files = files;
+    mcp::read(config, variables, sources, problems);
     for variable in [providers::OPENAI_API_KEY, providers::OPENAI_BASE_URL] {
         if variables.contains_key(variable) {
             sources.insert(variable.into(), Source::Variable(variable.into()));

@@ -4,12 +4,14 @@
 //! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
+mod budgets;
 mod check;
 mod error;
 mod extras;
 mod keys;
 mod limits;
 mod load;
+mod mcp;
 mod providers;
 mod show;
 mod units;
@@ -18,9 +20,11 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use budgets::{Budget, Budgets, Money};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
+pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
@@ -37,6 +41,8 @@ pub struct Config {
     pub bus: Bus,
     /// The LLMs and how much they may do.
     pub llm: Llm,
+    /// The servers of tools.
+    pub mcp: Mcp,
     /// The external chat service.
     pub chat_service: ChatService,
     /// Who may connect.
@@ -50,6 +56,9 @@ pub struct Config {
     /// What the environment says about providers.
     #[serde(skip)]
     environment: providers::Environment,
+    /// What the environment says about servers of tools.
+    #[serde(skip)]
+    mcp_environment: mcp::Environment,
 }
 
 /// The gRPC door.
@@ -176,6 +185,15 @@ words! {
 }
 
 words! {
+    /// Whether a person has to approve each call of a tool.
+    ToolApproval:
+    /// Yes.
+    Required = "required",
+    /// No.
+    None = "none",
+}
+
+words! {
     /// Who may connect.
     AuthMode:
     /// Everybody who reaches the port, under the name they give.
@@ -280,6 +298,8 @@ pub struct Llm {
     /// Tool calls within one answer.
     #[serde(deserialize_with = "units::whole")]
     pub tool_calls: u32,
+    /// What answers may take.
+    pub budgets: Budgets,
 }
 
 impl Default for Llm {
@@ -299,6 +319,7 @@ impl Default for Llm {
             chain_depth: 5,
             tool_rounds: 8,
             tool_calls: 32,
+            budgets: Budgets::default(),
         }
     }
 }

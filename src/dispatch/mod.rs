@@ -6,6 +6,7 @@
 
 mod answer;
 mod context;
+mod converse;
 mod listen;
 mod plain;
 mod run;
@@ -334,6 +335,13 @@ impl AfterCommit for LlmDispatcher {
                 }
                 Event::RoomCreated(_)
                 | Event::RoomActivated
+                | Event::MessageSuperseded { .. }
+                | Event::RegenerateRequested { .. }
+                | Event::VoteAbstained { .. }
+                | Event::ApprovalRequested(_)
+                | Event::ApprovalDecided { .. }
+                | Event::ContextSummarised(_)
+                | Event::AutopilotChanged(_)
                 | Event::RoomUpdated(_)
                 | Event::MemberChanged { .. }
                 | Event::MessageEdited { .. }

@@ -11,9 +11,10 @@ use crate::{
         Inner, Job, Stop,
         answer::AnswerText,
         context::{self, Scene},
-        listen::{Heard, Progress, ask, millis, publish_chunk},
+        converse::{Ended, converse, crash},
+        listen::{Progress, millis, publish_chunk},
         plain,
-        tools::{self, Effects},
+        tools::Effects,
     },
     domain::{
         command::{Actor, Command, RunOutcome},
@@ -22,41 +23,10 @@ use crate::{
         rejection::{Code, Rejection},
     },
     ids::{PollId, UserId},
-    llm::{Error, ErrorKind, Finish, Provider, ToolCall, Turn},
 };
 
 /// Between two tries to record the end of a run when the store fails.
 const FINISH_RETRY: Duration = Duration::from_millis(250);
-
-/// How a run ended, before it is recorded.
-struct Ended {
-    end: RunEnd,
-    error: Option<Error>,
-    detail: String,
-    /// What went wrong on this server: an error code and what the room is told.
-    fault: Option<(String, String)>,
-}
-
-impl Ended {
-    fn crashed() -> Self {
-        Self { end: RunEnd::Failed, error: None, detail: String::new(), fault: Some(crash()) }
-    }
-
-    /// The room cannot be seen: nobody knows what to ask.
-    fn blind(rejection: Rejection) -> Self {
-        let fault = Some((rejection.code.as_str().to_owned(), rejection.message));
-        Self { end: RunEnd::Failed, error: None, detail: String::new(), fault }
-    }
-
-    fn by_itself(end: RunEnd, detail: impl Into<String>) -> Self {
-        Self { end, error: None, detail: detail.into(), fault: None }
-    }
-
-    fn failed(error: Error) -> Self {
-        let end = if error.kind == ErrorKind::Timeout { RunEnd::TimedOut } else { RunEnd::Failed };
-        Self { end, error: Some(error), detail: String::new(), fault: None }
-    }
-}
 
 /// Runs a job to its end. Never returns before the end is recorded, or cannot be.
 pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
@@ -75,6 +45,9 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
         chain_depth: job.chain_depth,
         asked_by: job.asked_by.clone(),
         started_at: Timestamp::default(),
+        replaces: None,
+        turn: None,
+        model: String::new(),
     };
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
         return not_begun(inner, &job, &rejection);
@@ -97,11 +70,6 @@ fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
     }
 }
 
-/// The name of a panic, and what the room is told of it.
-fn crash() -> (String, String) {
-    (Code::Internal.as_str().into(), "the answer failed on the server".into())
-}
-
 fn crashed(job: &Job) -> RunOutcome {
     let (error_code, error_message) = crash();
     let report = RunReport { error_code, error_message, ..RunReport::default() };
@@ -110,6 +78,7 @@ fn crashed(job: &Job) -> RunOutcome {
         end: RunEnd::Failed,
         text: String::new(),
         mentions: Vec::new(),
+        outside: Vec::new(),
         report,
     }
 }
@@ -218,83 +187,16 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
         end: ended.end,
         text: progress.answer.text().to_owned(),
         mentions: progress.effects.mentions,
+        outside: Vec::new(),
         report: progress.report,
     }
-}
-
-/// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
-async fn converse(
-    inner: &Inner,
-    job: &Job,
-    provider: &dyn Provider,
-    scene: &Scene,
-    progress: &mut Progress,
-) -> Ended {
-    let deadline = progress.started + inner.limits.total;
-    let offered = tools::offered(scene, job.poll_id);
-    let mut turns = scene.turns.clone();
-    for round in 0..=inner.limits.tool_rounds {
-        // In the last round there is nothing left to call: the model must say something.
-        let tools = if round == inner.limits.tool_rounds { &[][..] } else { offered.as_slice() };
-        let heard = match ask(inner, job, provider, scene, (&turns, tools), progress, deadline).await {
-            Ok(heard) => heard,
-            Err(error) => return Ended::failed(error),
-        };
-        if heard.calls.is_empty() {
-            return said(job, &progress.effects, &heard, progress.answer.text());
-        }
-        let calls: Vec<ToolCall> = heard.calls.into_iter().take(progress.calls_left).collect();
-        progress.calls_left -= calls.len();
-        turns.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
-        for call in calls {
-            let effects = &mut progress.effects;
-            let result = tools::carry_out(&inner.rooms, &job.room, scene, tools, &call, effects).await;
-            turns.push(Turn::ToolResult { call_id: call.id, result });
-        }
-        if job.poll_id.is_some_and(|poll| progress.effects.voted.contains(&poll)) {
-            return Ended::by_itself(RunEnd::Completed, "");
-        }
-        if let Some(reason) = progress.effects.opted_out.clone() {
-            let silent = progress.answer.text().trim().is_empty() && progress.effects.mentions.is_empty();
-            let end = if silent { RunEnd::OptedOut } else { RunEnd::Completed };
-            return Ended::by_itself(end, reason);
-        }
-        progress.answer.new_part();
-        if progress.calls_left == 0 {
-            return Ended::by_itself(RunEnd::Completed, "no more tool calls were allowed");
-        }
-    }
-    Ended::by_itself(RunEnd::Completed, "no more rounds were allowed")
-}
-
-/// How a run ends whose model has finished.
-fn said(job: &Job, effects: &Effects, heard: &Heard, text: &str) -> Ended {
-    if job.poll_id.is_some() {
-        // Had it voted, it would not have been asked for more.
-        return Ended::by_itself(RunEnd::OptedOut, "did not vote");
-    }
-    if heard.finish == Finish::Filtered {
-        return Ended::failed(Error {
-            kind: ErrorKind::Refused,
-            provider: String::new(),
-            message: "the answer was filtered".into(),
-            retry_after: None,
-        });
-    }
-    let silent = text.trim().is_empty() && heard.text.trim().is_empty() && effects.mentions.is_empty();
-    if silent {
-        return Ended::by_itself(RunEnd::OptedOut, "the answer was empty");
-    }
-    Ended::by_itself(
-        RunEnd::Completed,
-        if heard.finish == Finish::Length { "the longest answer was reached" } else { "" },
-    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
+        dispatch::tools,
         domain::llm::{ChatStyle, LlmConfig},
         ids::LlmId,
     };
@@ -322,6 +224,8 @@ mod tests {
             title: String::new(),
             chat_style: ChatStyle::Unspecified,
             avatar: String::new(),
+            allowed_tools: Vec::new(),
+            fallback_models: Vec::new(),
         };
         let scene = Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new() };
         let poll = PollId(uuid::Uuid::from_u128(1));

@@ -8,11 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::{
     domain::{
         event::{Event, MemberChange, NewRoom, Recorded, Vote},
-        llm::LlmConfig,
-        message::Message,
+        llm::{LlmConfig, Run},
+        message::{Author, Message},
+        poll::Abstention,
         room::{Member, Role, Room, Status},
     },
-    ids::UserId,
+    ids::{MessageId, PollId, UserId},
 };
 
 /// The room after its first event, which creates it.
@@ -33,6 +34,9 @@ pub fn create(first: &Recorded) -> Option<Room> {
         polls: BTreeMap::new(),
         recent: VecDeque::new(),
         runs: BTreeMap::new(),
+        approvals: BTreeMap::new(),
+        summary: None,
+        autopilot: None,
         seq: first.seq,
         fence: first.seq,
     })
@@ -63,10 +67,14 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
         Event::MessagePosted(message) => {
             room.push_recent(Message { seq: recorded.seq, at: recorded.at, ..message.clone() });
         }
-        Event::MessageEdited { message_id, content, mentions } => {
+        Event::MessageEdited { message_id, content, mentions, .. } => {
             room.change_recent(*message_id, |m| m.edit(content, mentions, recorded.at));
         }
-        Event::MessageDeleted { message_id, .. } => room.change_recent(*message_id, Message::delete),
+        Event::MessageDeleted { message_id, .. } => deleted(room, *message_id),
+        Event::MessageSuperseded { message_id, by } => {
+            room.change_recent(*message_id, |m| m.superseded_by = Some(*by));
+        }
+        Event::RegenerateRequested { .. } => {}
         Event::ReactionChanged { message_id, user, emoji, added } => {
             room.change_recent(*message_id, |m| m.react(user, emoji, *added));
         }
@@ -92,9 +100,16 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
         Event::RunStarted(run) => {
             room.runs.insert(run.message_id, run.clone());
         }
-        Event::RunEnded { run, .. } => {
-            room.runs.remove(&run.message_id);
+        Event::RunEnded { run, .. } => run_ended(room, run),
+        Event::VoteAbstained { poll_id, abstention } => abstained(room, *poll_id, abstention),
+        Event::ApprovalRequested(approval) => {
+            room.approvals.insert(approval.id, approval.clone());
         }
+        Event::ApprovalDecided { id, .. } => {
+            room.approvals.remove(id);
+        }
+        Event::ContextSummarised(summary) => room.summary = Some(summary.clone()),
+        Event::AutopilotChanged(autopilot) => room.autopilot = Some(autopilot.clone()),
     }
 }
 
@@ -103,6 +118,7 @@ pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
     match &recorded.event {
         Event::MessageEdited { content, mentions, .. } => message.edit(content, mentions, recorded.at),
         Event::MessageDeleted { .. } => message.delete(),
+        Event::MessageSuperseded { by, .. } => message.superseded_by = Some(*by),
         Event::ReactionChanged { user, emoji, added, .. } => message.react(user, emoji, *added),
         Event::RoomCreated(_)
         | Event::RoomActivated
@@ -117,6 +133,12 @@ pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
         | Event::PollVoted(_)
         | Event::VoteRetracted { .. }
         | Event::PollClosed { .. }
+        | Event::RegenerateRequested { .. }
+        | Event::VoteAbstained { .. }
+        | Event::ApprovalRequested(_)
+        | Event::ApprovalDecided { .. }
+        | Event::ContextSummarised(_)
+        | Event::AutopilotChanged(_)
         | Event::RunStarted(_)
         | Event::RunEnded { .. } => {}
     }
@@ -164,8 +186,34 @@ fn put_llm(room: &mut Room, llm: &LlmConfig) {
     }
 }
 
+/// What was said in a deleted message may stand in the summary as well.
+fn deleted(room: &mut Room, id: MessageId) {
+    let seq = room.recent_message(id).map(|message| message.seq);
+    if room.summary.as_ref().is_some_and(|summary| seq.is_none_or(|seq| seq <= summary.up_to)) {
+        room.summary = None;
+    }
+    room.change_recent(id, Message::delete);
+}
+
+fn run_ended(room: &mut Room, run: &Run) {
+    room.runs.remove(&run.message_id);
+    room.approvals.retain(|_, approval| approval.message_id != run.message_id);
+    if let (Some(autopilot), Some(turn)) = (&mut room.autopilot, run.turn) {
+        autopilot.turns = autopilot.turns.max(turn);
+    }
+}
+
+fn abstained(room: &mut Room, poll_id: PollId, abstention: &Abstention) {
+    if let Some(poll) = room.polls.get_mut(&poll_id) {
+        poll.abstentions.retain(|known| known.llm_id != abstention.llm_id);
+        poll.abstentions.push(abstention.clone());
+    }
+}
+
 fn voted(room: &mut Room, vote: &Vote) {
     if let Some(poll) = room.polls.get_mut(&vote.poll_id) {
+        // Who votes after all has not abstained.
+        poll.abstentions.retain(|known| vote.voter != Author::Llm(known.llm_id.clone()));
         poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
     }
 }

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use crate::{
     domain::{
+        approval::Approval,
+        autopilot::{AutopilotInput, Control, Step},
         event::NewRoom,
         llm::{LlmConfig, LlmPatch, Run, RunEnd, RunReport},
         message::Author,
         room::{Role, Visibility},
+        settings::SettingsPatch,
+        summary::Summary,
     },
-    ids::{LlmId, MessageId, OptionId, PollId, UserId},
+    ids::{ApprovalId, LlmId, MessageId, OptionId, PollId, UserId},
 };
 
 /// On whose authority a command is carried out.
@@ -19,6 +23,13 @@ pub enum Actor {
     User(UserId),
     /// An LLM of the room, with its own few rights.
     Llm(LlmId),
+    /// An LLM of the room that does by a tool what only people may: with the rights of the person it acts for.
+    Tool {
+        /// Who acts.
+        llm: LlmId,
+        /// On whose behalf.
+        asked_by: UserId,
+    },
     /// The server: starting and ending answers, deadlines.
     Server,
 }
@@ -28,7 +39,7 @@ impl Actor {
     pub fn author(&self) -> Option<Author> {
         match self {
             Self::User(id) => Some(Author::User(id.clone())),
-            Self::Llm(id) => Some(Author::Llm(id.clone())),
+            Self::Llm(id) | Self::Tool { llm: id, .. } => Some(Author::Llm(id.clone())),
             Self::Server => None,
         }
     }
@@ -77,6 +88,8 @@ pub struct PollInput {
     pub hide_results: bool,
     /// The server closes it after this time.
     pub closes_in: Option<Duration>,
+    /// Fewer ballots are no result; 0: any number is.
+    pub quorum: u32,
 }
 
 /// What a message is made of.
@@ -109,6 +122,15 @@ pub enum Command {
         message_id: MessageId,
         /// The new text.
         content: String,
+        /// Make its answers anew.
+        regenerate: bool,
+    },
+    /// Make another answer in the place of this one.
+    Regenerate {
+        /// Which.
+        message_id: MessageId,
+        /// The model it is asked of; empty: the LLM's own.
+        model: String,
     },
     /// Remove the text of a message.
     DeleteMessage {
@@ -158,6 +180,26 @@ pub enum Command {
         description: Option<String>,
         /// See [`crate::domain::room::Profile::visibility`].
         visibility: Option<Visibility>,
+        /// See [`crate::domain::room::Profile::settings`].
+        settings: SettingsPatch,
+    },
+    /// Approve or deny a call of a tool.
+    DecideApproval {
+        /// Which.
+        id: ApprovalId,
+        /// It may be called.
+        approve: bool,
+        /// Why.
+        reason: String,
+    },
+    /// Let LLMs talk among themselves.
+    StartAutopilot(AutopilotInput),
+    /// Stop, pause or resume that.
+    ControlAutopilot {
+        /// What.
+        control: Control,
+        /// Why.
+        reason: String,
     },
     /// Change a member's role.
     UpdateMember {
@@ -184,6 +226,14 @@ pub enum Command {
     StartRun(Run),
     /// End an answer.
     FinishRun(RunOutcome),
+    /// Ask the room whether a tool may be called.
+    RequestApproval(Approval),
+    /// Nobody has decided in time.
+    ExpireApproval(ApprovalId),
+    /// Keep a summary.
+    RecordSummary(Summary),
+    /// Move an autopilot on.
+    StepAutopilot(Step),
 }
 
 /// How an answer ended, and what it said.
@@ -197,6 +247,8 @@ pub struct RunOutcome {
     pub text: String,
     /// Other LLMs it called by a tool.
     pub mentions: Vec<LlmId>,
+    /// What from outside of the room went into it.
+    pub outside: Vec<String>,
     /// Cost and timing.
     pub report: RunReport,
 }

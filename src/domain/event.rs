@@ -3,12 +3,15 @@
 use crate::{
     clock::Timestamp,
     domain::{
+        approval::{Approval, Decided},
+        autopilot::Autopilot,
         llm::{LlmConfig, Run, RunEnd, RunReport},
         message::{Author, Message},
-        poll::{Ballot, Poll},
+        poll::{Abstention, Ballot, Poll},
         room::{Member, Profile, Visibility},
+        summary::Summary,
     },
-    ids::{EventId, LlmId, MessageId, OptionId, PollId, RoomId, Seq, UserId},
+    ids::{ApprovalId, EventId, LlmId, MessageId, OptionId, PollId, RoomId, Seq, UserId},
 };
 
 /// What a room is created with.
@@ -93,6 +96,8 @@ pub enum Event {
         content: String,
         /// The LLMs it mentions now.
         mentions: Vec<LlmId>,
+        /// Its answers are made anew.
+        regenerate: bool,
     },
     /// The text of a message is gone.
     MessageDeleted {
@@ -100,6 +105,22 @@ pub enum Event {
         message_id: MessageId,
         /// Who did it.
         by: UserId,
+    },
+    /// An answer has another in its place, posted just before.
+    MessageSuperseded {
+        /// Which.
+        message_id: MessageId,
+        /// By which.
+        by: MessageId,
+    },
+    /// Somebody wants another answer in the place of this one.
+    RegenerateRequested {
+        /// Which.
+        message_id: MessageId,
+        /// Who.
+        by: UserId,
+        /// The model it is asked of; empty: the LLM's own.
+        model: String,
     },
     /// A reaction was given or taken back.
     ReactionChanged {
@@ -140,6 +161,30 @@ pub enum Event {
         /// The name of who closed it.
         by_name: String,
     },
+    /// An LLM that had to vote did not.
+    VoteAbstained {
+        /// In which poll.
+        poll_id: PollId,
+        /// Who, and why.
+        abstention: Abstention,
+    },
+    /// A call of a tool waits for a decision.
+    ApprovalRequested(Approval),
+    /// It was decided.
+    ApprovalDecided {
+        /// Which.
+        id: ApprovalId,
+        /// What became of it.
+        decided: Decided,
+        /// Who approved or denied.
+        by: Option<UserId>,
+        /// Why.
+        reason: String,
+    },
+    /// Messages that are too old for an LLM were summarised.
+    ContextSummarised(Summary),
+    /// An autopilot began, changed or ended; this is how it stands.
+    AutopilotChanged(Autopilot),
     /// An LLM was asked.
     RunStarted(Run),
     /// An answer ended.
@@ -174,6 +219,9 @@ impl Event {
             Self::MessagePosted(_)
             | Self::MessageEdited { .. }
             | Self::MessageDeleted { .. }
+            | Self::MessageSuperseded { .. }
+            | Self::RegenerateRequested { .. }
+            | Self::ContextSummarised(_)
             | Self::ReactionChanged { .. } => false,
             Self::RoomCreated(_)
             | Self::RoomActivated
@@ -187,6 +235,10 @@ impl Event {
             | Self::PollVoted(_)
             | Self::VoteRetracted { .. }
             | Self::PollClosed { .. }
+            | Self::VoteAbstained { .. }
+            | Self::ApprovalRequested(_)
+            | Self::ApprovalDecided { .. }
+            | Self::AutopilotChanged(_)
             | Self::RunStarted(_)
             | Self::RunEnded { .. } => true,
         }
@@ -211,6 +263,13 @@ impl Event {
             | Self::PollVoted(_)
             | Self::VoteRetracted { .. }
             | Self::PollClosed { .. }
+            | Self::MessageSuperseded { .. }
+            | Self::RegenerateRequested { .. }
+            | Self::VoteAbstained { .. }
+            | Self::ApprovalRequested(_)
+            | Self::ApprovalDecided { .. }
+            | Self::ContextSummarised(_)
+            | Self::AutopilotChanged(_)
             | Self::RunStarted(_)
             | Self::RunEnded { .. } => Kind::Other,
         }
@@ -223,6 +282,7 @@ impl Event {
             Self::MessagePosted(message) => Some(message.id.0),
             Self::MessageEdited { message_id, .. }
             | Self::MessageDeleted { message_id, .. }
+            | Self::MessageSuperseded { message_id, .. }
             | Self::ReactionChanged { message_id, .. } => Some(message_id.0),
             Self::PollCreated(poll) | Self::PollClosed { poll, .. } => Some(poll.id.0),
             // Ballots are in the poll's closing event; until then the poll is in the room's state.
@@ -235,6 +295,12 @@ impl Event {
             | Self::LlmAdded(_)
             | Self::LlmUpdated(_)
             | Self::LlmRemoved(_)
+            | Self::RegenerateRequested { .. }
+            | Self::VoteAbstained { .. }
+            | Self::ApprovalRequested(_)
+            | Self::ApprovalDecided { .. }
+            | Self::ContextSummarised(_)
+            | Self::AutopilotChanged(_)
             | Self::RunStarted(_)
             | Self::RunEnded { .. } => None,
         }

@@ -50,6 +50,27 @@ pub const SIGNAL_BYTES: usize = 8 * 1024;
 /// Named recipients of a signal.
 pub const SIGNAL_RECIPIENTS: usize = 64;
 
+/// Patterns in a list of allowed tools.
+pub const TOOL_PATTERNS: usize = 64;
+/// Characters of one of them.
+pub const TOOL_PATTERN_CHARS: usize = 128;
+/// Models that are asked when an LLM's own one fails.
+pub const FALLBACK_MODELS: usize = 4;
+/// The most ballots a poll can require.
+pub const QUORUM: u32 = 100_000;
+/// Names of what from outside went into a text; of more only the first are kept.
+pub const OUTSIDE_SOURCES: usize = 16;
+/// Calls of tools that wait for a decision in one room.
+pub const PENDING_APPROVALS: usize = 32;
+/// Bytes of a call's arguments that are shown to whoever decides it.
+pub const APPROVAL_ARGUMENTS_BYTES: usize = 4096;
+/// Bytes of a summary of what is too old to be given to an LLM.
+pub const SUMMARY_BYTES: usize = 16 * 1024;
+/// The most turns of an autopilot.
+pub const AUTOPILOT_TURNS: u32 = 200;
+/// Turns of an autopilot whose starter names no number.
+pub const AUTOPILOT_TURNS_DEFAULT: u32 = 20;
+
 /// The limits an operator can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

@@ -36,6 +36,10 @@ pub struct LlmConfig {
     pub chat_style: ChatStyle,
     /// An emoji or a URL.
     pub avatar: String,
+    /// Tools from outside it may call, as patterns; the room must allow them as well.
+    pub allowed_tools: Vec<String>,
+    /// Models that are asked in this order when `model` fails before it has said anything.
+    pub fallback_models: Vec<String>,
 }
 
 /// The fields of an [`LlmConfig`] that a command changes.
@@ -53,6 +57,10 @@ pub struct LlmPatch {
     pub chat_style: Option<ChatStyle>,
     /// See [`LlmConfig::avatar`].
     pub avatar: Option<String>,
+    /// See [`LlmConfig::allowed_tools`].
+    pub allowed_tools: Option<Vec<String>>,
+    /// See [`LlmConfig::fallback_models`].
+    pub fallback_models: Option<Vec<String>>,
 }
 
 /// One answer that has begun and not ended.
@@ -74,6 +82,12 @@ pub struct Run {
     pub asked_by: Option<UserId>,
     /// When it began.
     pub started_at: Timestamp,
+    /// The answer whose place it takes when it has a text.
+    pub replaces: Option<MessageId>,
+    /// The turn of the room's autopilot, from 1.
+    pub turn: Option<u32>,
+    /// The model it is asked of; empty: the LLM's own.
+    pub model: String,
 }
 
 /// How an answer ended.
@@ -100,6 +114,8 @@ pub struct RunReport {
     pub prompt_tokens: u32,
     /// Tokens the model made, when the provider says.
     pub completion_tokens: u32,
+    /// Millionths of the price table's currency; zero without a price.
+    pub cost_micros: u64,
     /// From the start to the first token; zero if none came.
     pub first_token_ms: u32,
     /// From the start to the end.
@@ -114,6 +130,21 @@ pub struct RunReport {
     pub error_message: String,
     /// Why the LLM opted out, or who interrupted it.
     pub detail: String,
+    /// The tools it called, in the order of their first call.
+    pub tools: Vec<ToolUse>,
+    /// Of a budget that was used up: when it refills.
+    pub retry_at: Option<Timestamp>,
+}
+
+/// What an answer did with one tool.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolUse {
+    /// Which.
+    pub tool: String,
+    /// How often it was called.
+    pub calls: u32,
+    /// Of these: refused, or failed.
+    pub failures: u32,
 }
 
 /// An answer that is being written, with its text so far.

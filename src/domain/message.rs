@@ -79,6 +79,14 @@ pub struct Message {
     pub chain_depth: u32,
     /// It is the text of an answer.
     pub from_run: bool,
+    /// What from outside of the room went into the text: names of tools.
+    pub outside: Vec<String>,
+    /// The answer whose place it takes.
+    pub replaces: Option<MessageId>,
+    /// The answer that has taken its place: LLMs are not given this one any more.
+    pub superseded_by: Option<MessageId>,
+    /// Of an answer: from 1; 0: it is none.
+    pub version: u32,
     /// Edits and reactions there have been, also those taken back: each is read again whenever the message is.
     pub changes: u32,
 }

@@ -5,6 +5,8 @@
 //! other way, so that the fold of a log is the room, on every node and after every restart.
 
 pub mod apply;
+pub mod approval;
+pub mod autopilot;
 pub mod command;
 pub mod decide;
 pub mod event;
@@ -16,3 +18,5 @@ pub mod permissions;
 pub mod poll;
 pub mod rejection;
 pub mod room;
+pub mod settings;
+pub mod summary;

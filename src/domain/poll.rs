@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::{
     clock::Timestamp,
     domain::message::Author,
-    ids::{MessageId, OptionId, PollId},
+    ids::{LlmId, MessageId, OptionId, PollId, UserId},
 };
 
 /// One possible answer.
@@ -67,6 +67,23 @@ pub struct Poll {
     pub closed_at: Option<Timestamp>,
     /// One for each voter.
     pub ballots: BTreeMap<Author, Ballot>,
+    /// Fewer ballots are no result; 0: any number is.
+    pub quorum: u32,
+    /// LLMs that had to vote and did not.
+    pub abstentions: Vec<Abstention>,
+    /// On whose behalf an LLM asked.
+    pub asked_by: Option<UserId>,
+}
+
+/// An LLM that had to vote and did not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abstention {
+    /// Which.
+    pub llm_id: LlmId,
+    /// Its name then.
+    pub llm_name: String,
+    /// Why, as far as is known.
+    pub reason: String,
 }
 
 impl Poll {
@@ -78,6 +95,11 @@ impl Poll {
     /// Whether votes must not be shown now.
     pub fn results_hidden(&self) -> bool {
         self.hide_results && self.is_open()
+    }
+
+    /// Whether there are as many ballots as it takes.
+    pub fn quorum_reached(&self) -> bool {
+        self.ballot_count() >= self.quorum
     }
 
     /// The option with this id.

@@ -5,12 +5,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::{
     clock::Timestamp,
     domain::{
+        approval::Approval,
+        autopilot::{Autopilot, Status as AutopilotStatus},
         limits::RECENT_MESSAGES,
         llm::{LlmConfig, Run},
         message::{Author, Message},
         poll::Poll,
+        settings::Settings,
+        summary::Summary,
     },
-    ids::{LlmId, MessageId, PollId, RoomId, Seq, UserId},
+    ids::{ApprovalId, LlmId, MessageId, PollId, RoomId, Seq, UserId},
 };
 
 /// What a member may do; see [`crate::domain::permissions`].
@@ -82,6 +86,8 @@ pub struct Profile {
     pub description: String,
     /// To whom it is listed.
     pub visibility: Visibility,
+    /// How its LLMs behave.
+    pub settings: Settings,
 }
 
 /// A room at one position of its log.
@@ -115,6 +121,12 @@ pub struct Room {
     pub recent: VecDeque<Message>,
     /// Answers that have begun and not ended.
     pub runs: BTreeMap<MessageId, Run>,
+    /// Calls of tools that wait for a decision; each belongs to one of `runs`.
+    pub approvals: BTreeMap<ApprovalId, Approval>,
+    /// What is known of messages that are too old to be given to an LLM.
+    pub summary: Option<Summary>,
+    /// The last autopilot, also when it is over.
+    pub autopilot: Option<Autopilot>,
     /// The position this state speaks for.
     pub seq: Seq,
     /// The last event that can change a decision.
@@ -155,6 +167,11 @@ impl Room {
             None => self.status == Status::Waiting,
         };
         if founder { Role::Admin } else { Role::Member }
+    }
+
+    /// The autopilot that is not over.
+    pub fn open_autopilot(&self) -> Option<&Autopilot> {
+        self.autopilot.as_ref().filter(|autopilot| autopilot.status != AutopilotStatus::Ended)
     }
 
     /// How many polls take votes.
@@ -206,6 +223,9 @@ impl Room {
         }
         if let Some(user) = self.banned.iter().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is banned and a member"));
+        }
+        if let Some(approval) = self.approvals.values().find(|a| !self.runs.contains_key(&a.message_id)) {
+            return Some(format!("{:?} belongs to no running answer", approval.id));
         }
         if let Some(user) = self.former_roles.keys().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is a former member and a member"));

@@ -7,6 +7,7 @@ use crate::{
     clock::Timestamp,
     domain::{
         apply,
+        autopilot::Status,
         command::{Actor, Command},
         decide::{Decision, NewEvent},
         event::{DirectoryChange, Event, Kind, MemberChange, Recorded},
@@ -14,7 +15,7 @@ use crate::{
         rejection::Rejection,
         room::Room,
     },
-    ids::{Seq, UserId},
+    ids::{MessageId, Seq, UserId},
     rooms::{
         NO_ROOM,
         task::{JoinTask, Reply},
@@ -126,8 +127,19 @@ fn directory_after(room: &Room, event: &Event) -> Option<DirectoryChange> {
         },
         Event::RunStarted(run) => Some(DirectoryChange::RunStarted(run.message_id)),
         Event::RunEnded { run, .. } => Some(DirectoryChange::RunEnded(run.message_id)),
+        // Whoever starts the server again must find it, like an answer that is being written.
+        Event::AutopilotChanged(autopilot) => Some(match autopilot.status {
+            Status::Running | Status::Paused => DirectoryChange::RunStarted(MessageId(autopilot.id.0)),
+            Status::Ended => DirectoryChange::RunEnded(MessageId(autopilot.id.0)),
+        }),
         Event::RoomCreated(_)
         | Event::RoomActivated
+        | Event::MessageSuperseded { .. }
+        | Event::RegenerateRequested { .. }
+        | Event::VoteAbstained { .. }
+        | Event::ApprovalRequested(_)
+        | Event::ApprovalDecided { .. }
+        | Event::ContextSummarised(_)
         | Event::RoomEnded { .. }
         | Event::MessagePosted(_)
         | Event::MessageEdited { .. }

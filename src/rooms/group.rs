@@ -83,6 +83,7 @@ impl Worker {
                 end: RunEnd::Interrupted,
                 text: answer.text,
                 mentions: Vec::new(),
+                outside: Vec::new(),
                 report,
             };
             let finish = Command::FinishRun(outcome);

@@ -75,6 +75,7 @@ fn messages_of(events: &[Recorded]) -> HashMap<MessageId, Message> {
             }
             Event::MessageEdited { message_id, .. }
             | Event::MessageDeleted { message_id, .. }
+            | Event::MessageSuperseded { message_id, .. }
             | Event::ReactionChanged { message_id, .. } => {
                 if let Some(message) = messages.get_mut(message_id) {
                     apply::apply_to_message(message, recorded);
@@ -307,6 +308,10 @@ mod tests {
             partial: false,
             chain_depth: 0,
             from_run: false,
+            outside: Vec::new(),
+            replaces: None,
+            superseded_by: None,
+            version: 0,
             changes: 0,
         }
     }

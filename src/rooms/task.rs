@@ -205,6 +205,7 @@ pub fn orphaned(message_id: MessageId) -> RunOutcome {
         end: RunEnd::Interrupted,
         text: String::new(),
         mentions: Vec::new(),
+        outside: Vec::new(),
         report: RunReport { detail, ..RunReport::default() },
     }
 }

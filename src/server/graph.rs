@@ -5,15 +5,20 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    budget::{self, Budgets},
     bus::Bus,
     clock::Clock,
-    config::{Config, ProviderSettings},
+    config::{Config, McpSettings, ProviderSettings, ToolApproval},
     dispatch::{DispatchLimits, LlmDispatcher, Providers},
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
         Provider,
         open::{OpenError, ProviderConfig, ProviderKind, open},
+    },
+    mcp::{
+        Servers,
+        config::{Endpoint, Pace, Policy, Rule, ServerConfig},
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
@@ -38,8 +43,12 @@ const SPARE_REPLIES: usize = 960;
 pub struct Graph {
     /// Rooms.
     pub rooms: Rooms,
+    /// What answers may take.
+    pub budgets: Budgets,
     /// What sessions need.
     pub services: Arc<Services>,
+    /// Servers of tools.
+    pub mcp: Servers,
     /// Tasks of rooms and of the registry; they end with the token they were given.
     pub tasks: TaskTracker,
 }
@@ -57,7 +66,10 @@ pub fn build(
     let tasks = TaskTracker::new();
     let registry =
         HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
+    let limits = budget_limits(&config.llm.budgets);
+    let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
+    let mcp = Servers::start(mcp_servers(config));
     let dispatcher = LlmDispatcher::start(&rooms, providers, dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
@@ -65,7 +77,7 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
-    Graph { rooms, services: Arc::new(services), tasks }
+    Graph { rooms, budgets, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -134,6 +146,16 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         tool_rounds: count(config.llm.tool_rounds),
         tool_calls: count(config.llm.tool_calls),
     }
+}
+
+fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
+    let scope = |limits: &crate::config::Budget| budget::ScopeLimits {
+        tokens_per_minute: limits.tokens_per_minute,
+        tokens_per_day: limits.tokens_per_day,
+        money_per_minute: limits.money_per_minute.map(|money| money.micros),
+        money_per_day: limits.money_per_day.map(|money| money.micros),
+    };
+    budget::Limits { user: scope(&budgets.user), room: scope(&budgets.room), server: scope(&budgets.server) }
 }
 
 /// How connections behave.
@@ -208,4 +230,42 @@ fn provider_config(settings: &ProviderSettings) -> ProviderConfig {
             ..ProviderConfig::default()
         },
     }
+}
+
+/// The servers of tools.
+fn mcp_servers(config: &Config) -> Vec<ServerConfig> {
+    config.mcp_servers().into_iter().filter_map(|(name, settings)| mcp_server(name, settings)).collect()
+}
+
+/// One without a place is refused by the configuration.
+fn mcp_server(name: String, settings: McpSettings) -> Option<ServerConfig> {
+    let McpSettings { entry, passed_on, env, headers } = settings;
+    let mut command = entry.command.into_iter();
+    let endpoint = match (command.next(), entry.url) {
+        (Some(program), _) => Endpoint::Stdio {
+            program,
+            args: command.collect(),
+            env: passed_on,
+            secret_env: env,
+            cwd: entry.cwd,
+        },
+        (None, Some(url)) => Endpoint::Http { url, headers },
+        (None, None) => return None,
+    };
+    let rule = |tool: crate::config::McpTool| match tool.hidden {
+        true => Rule::Hidden,
+        false => Rule::Offered(Policy {
+            approval: tool.approval == ToolApproval::Required,
+            trusted_only: tool.trusted_only,
+        }),
+    };
+    Some(ServerConfig {
+        name,
+        endpoint,
+        connect_timeout: entry.connect_timeout,
+        call_timeout: entry.call_timeout,
+        max_result: entry.max_result,
+        rules: entry.tools.into_iter().map(|(name, tool)| (name, rule(tool))).collect(),
+        pace: Pace::default(),
+    })
 }

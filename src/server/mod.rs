@@ -65,6 +65,9 @@ pub enum Error {
     /// It cannot be found out which answers a crash has left open.
     #[error("cannot read which answers were open when the server ended")]
     Recovery(#[source] store::Error),
+    /// It cannot be found out what a crash has left reserved.
+    #[error("cannot read what answers had reserved when the server ended")]
+    Budgets(#[source] store::Error),
 }
 
 /// The names health is reported for.
@@ -157,8 +160,9 @@ impl Server {
         );
         let orphans = graph.rooms.orphans().await.map_err(Error::Recovery)?;
         let orphans = graph.rooms.close_orphans(orphans).await;
+        graph.budgets.recover().await.map_err(Error::Budgets)?;
         let sessions = TaskTracker::new();
-        let api = RoomApi::new(graph.rooms.clone(), api_limits(config));
+        let api = RoomApi::new(graph.rooms.clone(), graph.budgets.clone(), api_limits(config));
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(door)?;
         let server = Self {
@@ -259,6 +263,8 @@ impl Server {
         if tokio::time::timeout_at(deadline - grace / 4, answers).await.is_err() {
             tracing::warn!("the ends of answers could not be recorded; the next start will do it");
         }
+        // Nobody calls tools any more; their servers end while the streams do.
+        self.graph.mcp.start_shutdown();
         self.draining.cancel();
         self.sessions.close();
         self.connections.close();
@@ -273,6 +279,7 @@ impl Server {
         }
         self.abort.cancel();
         self.connections.wait().await;
+        self.graph.mcp.shutdown().await;
         self.stop.cancel();
         for tracker in [&self.graph.tasks, &self.tasks] {
             tracker.close();

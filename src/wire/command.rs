@@ -12,9 +12,11 @@ use crate::{
         llm::{LlmConfig, LlmPatch},
         rejection::{Code, Rejection},
         room::{Presence, Profile, Visibility},
+        settings::SettingsPatch,
     },
     ids::{IdError, LlmId, MessageId, RequestId, RoomId, Seq, UserId},
     wire::{
+        conduct,
         model::{chat_style_from_pb, llm_from_pb, role_from_pb, visibility_from_pb},
         pb::room::v1::{self as pb, client_message::Payload},
     },
@@ -189,6 +191,10 @@ fn request(message: pb::ClientMessage) -> Result<Request, Rejection> {
         | Payload::UpdateMember(_)
         | Payload::RemoveMember(_)
         | Payload::UpdateRoom(_)
+        | Payload::Regenerate(_)
+        | Payload::DecideApproval(_)
+        | Payload::StartAutopilot(_)
+        | Payload::ControlAutopilot(_)
         | Payload::EndRoom(_) => Request::Command(command(payload)?),
     })
 }
@@ -215,11 +221,31 @@ fn command(payload: Payload) -> Result<Command, Rejection> {
         Payload::RetractVote(retract) => Command::RetractVote(existing("poll", &retract.poll_id)?),
         Payload::ClosePoll(close) => Command::ClosePoll(existing("poll", &close.poll_id)?),
         Payload::UpdateRoomDescription(update) => {
-            Command::UpdateRoom { name: None, description: Some(update.description), visibility: None }
+            let settings = SettingsPatch::default();
+            let description = Some(update.description);
+            Command::UpdateRoom { name: None, description, visibility: None, settings }
         }
+        _ => return command_about_the_room(payload),
+    })
+}
+
+fn command_about_the_room(payload: Payload) -> Result<Command, Rejection> {
+    Ok(match payload {
         Payload::EditMessage(edit) => {
-            Command::EditMessage { message_id: existing("message", &edit.message_id)?, content: edit.content }
+            let message_id = existing("message", &edit.message_id)?;
+            Command::EditMessage { message_id, content: edit.content, regenerate: edit.regenerate }
         }
+        Payload::Regenerate(again) => Command::Regenerate {
+            message_id: existing("message", &again.message_id)?,
+            model: again.model.trim().to_owned(),
+        },
+        Payload::DecideApproval(decide) => Command::DecideApproval {
+            id: existing("call that waits for a decision", &decide.approval_id)?,
+            approve: decide.approve,
+            reason: decide.reason,
+        },
+        Payload::StartAutopilot(start) => conduct::read_start(start)?,
+        Payload::ControlAutopilot(control) => conduct::read_control(control)?,
         Payload::DeleteMessage(delete) => {
             Command::DeleteMessage { message_id: existing("message", &delete.message_id)? }
         }
@@ -242,16 +268,11 @@ fn command(payload: Payload) -> Result<Command, Rejection> {
             name: update.name.map(|name| name.trim().to_owned()),
             description: update.description,
             visibility: visibility_from_pb(update.visibility),
+            settings: conduct::read_settings(update.settings.as_ref(), update.allowed_tools)?,
         },
         Payload::EndRoom(end) => Command::EndRoom { reason: end.reason },
-        Payload::Join(_)
-        | Payload::Ping(_)
-        | Payload::Leave(_)
-        | Payload::Typing(_)
-        | Payload::Interrupt(_)
-        | Payload::MarkRead(_)
-        | Payload::SetPresence(_)
-        | Payload::Signal(_) => return Err(Rejection::new(Code::Internal, "not a lasting command")),
+        // `request` hands over lasting commands only.
+        _ => return Err(Rejection::new(Code::Internal, "not a lasting command")),
     })
 }
 
@@ -347,6 +368,8 @@ fn read_update_llm(update: pb::UpdateLlm) -> Result<Command, Rejection> {
             title: update.title,
             chat_style: update.chat_style.map(chat_style_from_pb),
             avatar: update.avatar,
+            allowed_tools: update.allowed_tools.map(|list| list.values),
+            fallback_models: update.fallback_models.map(|list| list.values),
         },
     })
 }
@@ -357,9 +380,10 @@ fn read_poll(poll: pb::CreatePoll) -> PollInput {
         question: poll.question,
         options: poll.options.into_iter().map(option).collect(),
         allow_multiple: poll.allow_multiple,
-        anonymous: poll.anonymous,
+        anonymous: poll.anonymous || poll.secret_ballot,
         mandatory: poll.mandatory,
-        hide_results: poll.hide_results_until_closed,
+        hide_results: poll.hide_results_until_closed || poll.secret_ballot,
+        quorum: poll.quorum,
         closes_in: match poll.closes_in_ms {
             0 => None,
             ms => Some(Duration::from_millis(ms)),
@@ -383,6 +407,7 @@ pub fn new_room(request: pb::CreateRoomRequest) -> Result<NewRoom, Rejection> {
             name: request.name.trim().to_owned(),
             description: request.description,
             visibility: visibility_from_pb(request.visibility).unwrap_or(Visibility::Public),
+            settings: conduct::settings_from_pb(request.settings.as_ref()),
         },
         created_by,
         llms: request.llms.into_iter().map(read_llm).collect::<Result<_, _>>()?,

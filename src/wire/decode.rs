@@ -5,16 +5,17 @@ use prost::Message as _;
 use crate::{
     domain::{
         event::{Event, MemberChange, NewRoom, Recorded, Vote},
-        llm::{Run, RunEnd, RunReport},
+        llm::{LlmConfig, Run, RunEnd, RunReport, ToolUse},
         message::Author,
-        poll::Ballot,
+        poll::{Ballot, Poll},
         room::{Profile, Visibility},
     },
     ids::{EventId, OptionId, Seq},
     wire::{
+        conduct,
         model::{
-            Corrupt, author_from_pb, id, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb,
-            poll_from_pb, timestamp, visibility_from_pb,
+            Corrupt, abstention_from_pb, author_from_pb, id, llm_from_pb, llms_from_pb, member_from_pb,
+            message_from_pb, optional_id, poll_from_pb, timestamp, visibility_from_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},
@@ -54,6 +55,16 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
             message_id: id("message id", &edited.message_id)?,
             content: edited.content,
             mentions: edited.mentions.iter().map(|m| id("LLM id", m)).collect::<Result<_, _>>()?,
+            regenerate: edited.regenerate,
+        },
+        Payload::MessageSuperseded(superseded) => Event::MessageSuperseded {
+            message_id: id("message id", &superseded.message_id)?,
+            by: id("message id", &superseded.by_message_id)?,
+        },
+        Payload::RegenerateRequested(requested) => Event::RegenerateRequested {
+            message_id: id("message id", &requested.message_id)?,
+            by: id("user id", &requested.by_id)?,
+            model: requested.model,
         },
         Payload::MessageDeleted(deleted) => Event::MessageDeleted {
             message_id: id("message id", &deleted.message_id)?,
@@ -65,41 +76,30 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
             emoji: changed.emoji,
             added: changed.added,
         },
-        Payload::LlmAdded(pb::LlmAdded { llm }) => {
-            let llm = llm.ok_or_else(|| Corrupt::new("LLM", "it is empty"))?;
-            Event::LlmAdded(llm_from_pb(id("LLM id", &llm.id)?, llm))
-        }
-        Payload::LlmUpdated(pb::LlmUpdated { llm }) => {
-            let llm = llm.ok_or_else(|| Corrupt::new("LLM", "it is empty"))?;
-            Event::LlmUpdated(llm_from_pb(id("LLM id", &llm.id)?, llm))
-        }
+        Payload::LlmAdded(pb::LlmAdded { llm }) => Event::LlmAdded(read_llm(llm)?),
+        Payload::LlmUpdated(pb::LlmUpdated { llm }) => Event::LlmUpdated(read_llm(llm)?),
         Payload::LlmRemoved(removed) => Event::LlmRemoved(id("LLM id", &removed.llm_id)?),
         Payload::PollCreated(created) => {
             let poll = created.poll.ok_or_else(|| Corrupt::new("poll", "it is empty"))?;
-            Event::PollCreated(poll_from_pb(poll)?)
+            let asked_by = optional_id("user id", &private.asked_by)?;
+            Event::PollCreated(Poll { asked_by, ..poll_from_pb(poll)? })
         }
         Payload::PollVoted(voted) => poll_voted(&voted, private)?,
         Payload::VoteRetracted(retracted) => vote_retracted(&retracted, private)?,
         Payload::PollClosed(closed) => poll_closed(closed, private)?,
         Payload::LlmThinking(thinking) => run_started(&thinking, &private)?,
         Payload::LlmDone(done) => run_ended(done, &private)?,
-        Payload::RoomState(_)
-        | Payload::UserJoined(_)
-        | Payload::UserLeft(_)
-        | Payload::LlmChunk(_)
-        | Payload::UserTyping(_)
-        | Payload::Error(_)
-        | Payload::Pong(_)
-        | Payload::Ack(_)
-        | Payload::MembersMerged(_)
-        | Payload::PresenceChanged(_)
-        | Payload::ReadReceipt(_)
-        | Payload::Signal(_)
-        | Payload::Occupancy(_)
-        | Payload::Resumed(_)
-        | Payload::Heartbeat(_)
-        | Payload::Closing(_) => return Err(Corrupt::new("event", "it is of a kind that is never stored")),
+        Payload::VoteAbstained(abstained) => Event::VoteAbstained {
+            poll_id: id("poll id", &abstained.poll_id)?,
+            abstention: abstention_from_pb(abstained.abstention.unwrap_or_default())?,
+        },
+        other => conduct::event_from_pb(other)?,
     })
+}
+
+fn read_llm(llm: Option<pb::LlmConfig>) -> Result<LlmConfig, Corrupt> {
+    let llm = llm.ok_or_else(|| Corrupt::new("LLM", "it is empty"))?;
+    Ok(llm_from_pb(id("LLM id", &llm.id)?, llm))
 }
 
 fn room_updated(updated: pb::RoomUpdated, private: &log::EventPrivate) -> Result<Event, Corrupt> {
@@ -108,6 +108,7 @@ fn room_updated(updated: pb::RoomUpdated, private: &log::EventPrivate) -> Result
         name: room.name,
         description: room.description,
         visibility: visibility_from_pb(room.visibility).unwrap_or(Visibility::Private),
+        settings: conduct::settings_from_pb(room.settings.as_ref()),
     };
     Ok(match private.room_change() {
         log::RoomChange::Unspecified => Event::RoomUpdated(profile),
@@ -115,17 +116,10 @@ fn room_updated(updated: pb::RoomUpdated, private: &log::EventPrivate) -> Result
         log::RoomChange::Created => Event::RoomCreated(NewRoom {
             id: id("room id", &room.room_id)?,
             profile,
-            created_by: optional(&room.created_by, "user id")?,
+            created_by: optional_id("user id", &room.created_by)?,
             llms: llms_from_pb(room.llms)?,
         }),
     })
-}
-
-fn optional<T: std::str::FromStr<Err = crate::ids::IdError>>(
-    text: &str,
-    what: &'static str,
-) -> Result<Option<T>, Corrupt> {
-    if text.is_empty() { Ok(None) } else { id(what, text).map(Some) }
 }
 
 fn member_changed(changed: pb::MemberChanged) -> Result<Event, Corrupt> {
@@ -139,7 +133,7 @@ fn member_changed(changed: pb::MemberChanged) -> Result<Event, Corrupt> {
         pb::MemberChange::Unspecified => return Err(Corrupt::new("member change", "no kind")),
     };
     let member = changed.member.ok_or_else(|| Corrupt::new("member", "it is empty"))?;
-    let by = optional(&changed.by_id, "user id")?;
+    let by = optional_id("user id", &changed.by_id)?;
     Ok(Event::MemberChanged { member: member_from_pb(member)?, change, by, reason: changed.reason })
 }
 
@@ -185,7 +179,9 @@ fn poll_closed(closed: pb::PollClosed, private: log::EventPrivate) -> Result<Eve
         text => Some(author_from_pb(closed.closed_by_type, text)?),
     };
     let poll = private.poll.or(closed.poll).ok_or_else(|| Corrupt::new("poll", "it is empty"))?;
-    Ok(Event::PollClosed { poll: poll_from_pb(poll)?, by, by_name: closed.closed_by_name })
+    let asked_by = optional_id("user id", &private.asked_by)?;
+    let poll = Poll { asked_by, ..poll_from_pb(poll)? };
+    Ok(Event::PollClosed { poll, by, by_name: closed.closed_by_name })
 }
 
 fn run_started(thinking: &pb::LlmThinking, private: &log::EventPrivate) -> Result<Event, Corrupt> {
@@ -194,10 +190,13 @@ fn run_started(thinking: &pb::LlmThinking, private: &log::EventPrivate) -> Resul
         llm_id: id("LLM id", &thinking.llm_id)?,
         llm_name: private.llm_name.clone(),
         reply_to: id("message id", &thinking.reply_to)?,
-        poll_id: optional(&thinking.poll_id, "poll id")?,
+        poll_id: optional_id("poll id", &thinking.poll_id)?,
         chain_depth: thinking.chain_depth,
-        asked_by: optional(&private.asked_by, "user id")?,
+        asked_by: optional_id("user id", &private.asked_by)?,
         started_at: crate::clock::Timestamp(private.started_at_ms),
+        replaces: optional_id("message id", &thinking.replaces)?,
+        turn: (thinking.autopilot_turn > 0).then_some(thinking.autopilot_turn),
+        model: private.model.clone(),
     }))
 }
 
@@ -216,15 +215,21 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
         llm_id: id("LLM id", &done.llm_id)?,
         llm_name: private.llm_name.clone(),
         reply_to: id("message id", &done.reply_to)?,
-        poll_id: optional(&done.poll_id, "poll id")?,
+        poll_id: optional_id("poll id", &done.poll_id)?,
         chain_depth: private.chain_depth,
-        asked_by: optional(&private.asked_by, "user id")?,
+        asked_by: optional_id("user id", &private.asked_by)?,
         started_at: crate::clock::Timestamp(private.started_at_ms),
+        replaces: optional_id("message id", &done.replaces)?,
+        turn: (done.autopilot_turn > 0).then_some(done.autopilot_turn),
+        model: private.model.clone(),
     };
+    let tool_use =
+        |used: pb::ToolUse| ToolUse { tool: used.tool, calls: used.calls, failures: used.failures };
     let usage = done.usage.unwrap_or_default();
     let report = RunReport {
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
+        cost_micros: usage.cost_micros,
         first_token_ms: done.first_token_ms,
         duration_ms: done.duration_ms,
         model: done.model,
@@ -232,6 +237,8 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
         error_code: done.error_code,
         error_message: done.error_message,
         detail: done.detail,
+        tools: done.tool_uses.into_iter().map(tool_use).collect(),
+        retry_at: done.retry_at.as_ref().map(|at| timestamp(Some(at))),
     };
     Ok(Event::RunEnded { run, end, report: Box::new(report) })
 }

@@ -6,17 +6,17 @@ use prost::Message as _;
 use crate::{
     domain::{
         event::{Event, MemberChange, Recorded, Vote},
-        llm::{Run, RunEnd, RunReport},
+        llm::{Run, RunEnd, RunReport, ToolUse},
         message::Author,
         poll::Poll,
-        room::{Presence, Room},
+        room::{Member, Presence, Room},
     },
-    ids::{OptionId, PollId},
+    ids::{OptionId, PollId, UserId},
     wire::{
-        frame,
+        conduct, frame,
         model::{
-            Ballots, author_type, ballots_shown, llm_to_pb, member_to_pb, message_to_pb, poll_to_pb,
-            poll_with, room_info, time, vote_to_pb,
+            Ballots, abstention_to_pb, author_type, ballots_shown, llm_to_pb, member_to_pb, message_to_pb,
+            poll_to_pb, poll_with, room_info, time, vote_to_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},
@@ -57,13 +57,9 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
         Event::RoomEnded { by, reason } => {
             Payload::RoomEnded(pb::RoomEnded { ended_by_id: by.as_str().to_owned(), reason: reason.clone() })
         }
-        Event::MemberChanged { member, change, by, reason } => Payload::MemberChanged(pb::MemberChanged {
-            // Presence is not part of the log: it would be wrong by the time it is read.
-            member: Some(pb::Participant { presence: 0, ..member_to_pb(member, Presence::Offline) }),
-            change: member_change(*change).into(),
-            by_id: by.as_ref().map(ToString::to_string).unwrap_or_default(),
-            reason: reason.clone(),
-        }),
+        Event::MemberChanged { member, change, by, reason } => {
+            member_changed(member, *change, by.as_ref(), reason)
+        }
         Event::MessagePosted(message) => {
             private.chain_depth = message.chain_depth;
             private.from_run = message.from_run;
@@ -71,27 +67,34 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             let message = pb::Message { seq: 0, ..message_to_pb(message) };
             Payload::MessageReceived(pb::MessageReceived { message: Some(message) })
         }
-        Event::MessageEdited { message_id, content, mentions } => Payload::MessageEdited(pb::MessageEdited {
-            message_id: message_id.to_string(),
-            content: content.clone(),
-            mentions: mentions.iter().map(ToString::to_string).collect(),
-        }),
-        Event::MessageDeleted { message_id, by } => Payload::MessageDeleted(pb::MessageDeleted {
-            message_id: message_id.to_string(),
-            deleted_by_id: by.to_string(),
-        }),
+        Event::MessageEdited { message_id, content, mentions, regenerate } => {
+            let mentions = mentions.iter().map(ToString::to_string).collect();
+            let (message_id, content) = (message_id.to_string(), content.clone());
+            let regenerate = *regenerate;
+            Payload::MessageEdited(pb::MessageEdited { message_id, content, mentions, regenerate })
+        }
+        Event::MessageSuperseded { message_id, by } => {
+            let (message_id, by_message_id) = (message_id.to_string(), by.to_string());
+            Payload::MessageSuperseded(pb::MessageSuperseded { message_id, by_message_id })
+        }
+        Event::RegenerateRequested { message_id, by, model } => {
+            let (message_id, by_id, model) = (message_id.to_string(), by.to_string(), model.clone());
+            Payload::RegenerateRequested(pb::RegenerateRequested { message_id, by_id, model })
+        }
+        Event::MessageDeleted { message_id, by } => {
+            let (message_id, deleted_by_id) = (message_id.to_string(), by.to_string());
+            Payload::MessageDeleted(pb::MessageDeleted { message_id, deleted_by_id })
+        }
         Event::ReactionChanged { message_id, user, emoji, added } => {
-            Payload::ReactionChanged(pb::ReactionChanged {
-                message_id: message_id.to_string(),
-                user_id: user.to_string(),
-                emoji: emoji.clone(),
-                added: *added,
-            })
+            let (message_id, user_id) = (message_id.to_string(), user.to_string());
+            let (emoji, added) = (emoji.clone(), *added);
+            Payload::ReactionChanged(pb::ReactionChanged { message_id, user_id, emoji, added })
         }
         Event::LlmAdded(llm) => Payload::LlmAdded(pb::LlmAdded { llm: Some(llm_to_pb(llm)) }),
         Event::LlmUpdated(llm) => Payload::LlmUpdated(pb::LlmUpdated { llm: Some(llm_to_pb(llm)) }),
         Event::LlmRemoved(id) => Payload::LlmRemoved(pb::LlmRemoved { llm_id: id.to_string() }),
         Event::PollCreated(poll) => {
+            private.asked_by = poll.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
             Payload::PollCreated(pb::PollCreated { poll: Some(poll_to_pb(poll, room_id)) })
         }
         Event::PollVoted(vote) => {
@@ -103,25 +106,56 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             retracted(*poll_id, voter, options, after.polls.get(poll_id))
         }
         Event::PollClosed { poll, by, by_name } => poll_closed(poll, by.as_ref(), by_name, room_id, private),
-        Event::RunStarted(run) => {
-            private.started_at_ms = run.started_at.0;
-            private.llm_name.clone_from(&run.llm_name);
-            private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
-            Payload::LlmThinking(pb::LlmThinking {
-                llm_id: run.llm_id.to_string(),
-                reply_to: run.reply_to.to_string(),
-                message_id: run.message_id.to_string(),
-                chain_depth: run.chain_depth,
-                poll_id: run.poll_id.map(|id| id.to_string()).unwrap_or_default(),
-            })
+        Event::VoteAbstained { poll_id, abstention } => {
+            let (poll_id, abstention) = (poll_id.to_string(), Some(abstention_to_pb(abstention)));
+            Payload::VoteAbstained(pb::VoteAbstained { poll_id, abstention })
         }
+        Event::ApprovalRequested(approval) => conduct::approval_requested(approval),
+        Event::ApprovalDecided { id, decided, by, reason } => {
+            conduct::approval_decided(*id, *decided, by.as_ref(), reason)
+        }
+        Event::ContextSummarised(summary) => conduct::summarised(summary),
+        Event::AutopilotChanged(autopilot) => conduct::autopilot_changed(autopilot),
+        Event::RunStarted(run) => run_started(run, private),
         Event::RunEnded { run, end, report } => run_ended(run, *end, report, private),
     }
+}
+
+/// What of a run the fold needs and members must not see.
+fn keep_run(run: &Run, private: &mut log::EventPrivate) {
+    private.chain_depth = run.chain_depth;
+    private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
+    private.started_at_ms = run.started_at.0;
+    private.llm_name.clone_from(&run.llm_name);
+    private.model.clone_from(&run.model);
+}
+
+fn run_started(run: &Run, private: &mut log::EventPrivate) -> Payload {
+    keep_run(run, private);
+    Payload::LlmThinking(pb::LlmThinking {
+        llm_id: run.llm_id.to_string(),
+        reply_to: run.reply_to.to_string(),
+        message_id: run.message_id.to_string(),
+        chain_depth: run.chain_depth,
+        poll_id: run.poll_id.map(|id| id.to_string()).unwrap_or_default(),
+        replaces: run.replaces.map(|id| id.to_string()).unwrap_or_default(),
+        autopilot_turn: run.turn.unwrap_or_default(),
+    })
 }
 
 fn room_updated(after: &Room, private: &mut log::EventPrivate, change: log::RoomChange) -> Payload {
     private.room_change = change.into();
     Payload::RoomUpdated(pb::RoomUpdated { room: Some(room_info(after)) })
+}
+
+fn member_changed(member: &Member, change: MemberChange, by: Option<&UserId>, reason: &str) -> Payload {
+    Payload::MemberChanged(pb::MemberChanged {
+        // Presence is not part of the log: it would be wrong by the time it is read.
+        member: Some(pb::Participant { presence: 0, ..member_to_pb(member, Presence::Offline) }),
+        change: member_change(change).into(),
+        by_id: by.map(ToString::to_string).unwrap_or_default(),
+        reason: reason.to_owned(),
+    })
 }
 
 fn member_change(change: MemberChange) -> pb::MemberChange {
@@ -203,6 +237,7 @@ fn poll_closed(
     room_id: &str,
     private: &mut log::EventPrivate,
 ) -> Payload {
+    private.asked_by = poll.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
     if poll.anonymous || ballots_shown(poll) < poll.ballots.len() {
         private.poll = Some(poll_with(poll, room_id, Ballots::All));
     }
@@ -216,10 +251,9 @@ fn poll_closed(
 }
 
 fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::EventPrivate) -> Payload {
-    private.chain_depth = run.chain_depth;
-    private.asked_by = run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
-    private.started_at_ms = run.started_at.0;
-    private.llm_name.clone_from(&run.llm_name);
+    keep_run(run, private);
+    let tool_use =
+        |used: &ToolUse| pb::ToolUse { tool: used.tool.clone(), calls: used.calls, failures: used.failures };
     let reason = match end {
         RunEnd::Completed => pb::LlmDoneReason::Completed,
         RunEnd::OptedOut => pb::LlmDoneReason::OptedOut,
@@ -228,8 +262,11 @@ fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::Even
         RunEnd::TimedOut => pb::LlmDoneReason::TimedOut,
         RunEnd::OverBudget => pb::LlmDoneReason::OverBudget,
     };
-    let usage =
-        pb::TokenUsage { prompt_tokens: report.prompt_tokens, completion_tokens: report.completion_tokens };
+    let usage = pb::TokenUsage {
+        prompt_tokens: report.prompt_tokens,
+        completion_tokens: report.completion_tokens,
+        cost_micros: report.cost_micros,
+    };
     Payload::LlmDone(pb::LlmDone {
         message_id: run.message_id.to_string(),
         llm_id: run.llm_id.to_string(),
@@ -244,6 +281,10 @@ fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::Even
         detail: report.detail.clone(),
         reply_to: run.reply_to.to_string(),
         poll_id: run.poll_id.map(|id| id.to_string()).unwrap_or_default(),
+        tool_uses: report.tools.iter().map(tool_use).collect(),
+        replaces: run.replaces.map(|id| id.to_string()).unwrap_or_default(),
+        autopilot_turn: run.turn.unwrap_or_default(),
+        retry_at: report.retry_at.and_then(time),
     })
 }
 

@@ -4,6 +4,7 @@
 //! decides: a field that makes no sense becomes a rejection on the way in, and cannot occur on the way out.
 
 pub mod command;
+mod conduct;
 pub mod decode;
 pub mod encode;
 pub mod frame;

@@ -10,11 +10,11 @@ use crate::{
     domain::{
         llm::{ChatStyle, LlmConfig},
         message::{Author, Message, Reaction},
-        poll::{Ballot, Poll, PollOption},
+        poll::{Abstention, Ballot, Poll, PollOption},
         room::{Member, Presence, Role, Room, Status, Visibility},
     },
     ids::{IdError, LlmId, MessageId, OptionId, PollId, Seq, UserId},
-    wire::pb::room::v1 as pb,
+    wire::{conduct, pb::room::v1 as pb},
 };
 
 /// Stored bytes are not what this server writes.
@@ -42,7 +42,8 @@ pub(super) fn presence_to_pb(presence: Presence) -> i32 {
     status.into()
 }
 
-pub(super) fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
+/// A moment as the contract says it.
+pub fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
     let seconds = at.0.div_euclid(1000);
     let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     Some(prost_types::Timestamp { seconds, nanos })
@@ -59,7 +60,7 @@ pub(super) fn id<T: std::str::FromStr<Err = IdError>>(what: &'static str, text: 
     text.parse().map_err(|error| Corrupt::new(what, error))
 }
 
-fn optional_id<T: std::str::FromStr<Err = IdError>>(
+pub(super) fn optional_id<T: std::str::FromStr<Err = IdError>>(
     what: &'static str,
     text: &str,
 ) -> Result<Option<T>, Corrupt> {
@@ -141,6 +142,7 @@ pub fn room_info(room: &Room) -> pb::RoomInfo {
         status: status.into(),
         ended_at,
         member_count: u32::try_from(room.members.len()).unwrap_or(u32::MAX),
+        settings: Some(conduct::settings_to_pb(&room.profile.settings)),
     }
 }
 
@@ -154,6 +156,8 @@ pub fn llm_to_pb(llm: &LlmConfig) -> pb::LlmConfig {
         title: llm.title.clone(),
         chat_style: chat_style_to_pb(llm.chat_style),
         avatar: llm.avatar.clone(),
+        allowed_tools: llm.allowed_tools.clone(),
+        fallback_models: llm.fallback_models.clone(),
     }
 }
 
@@ -167,6 +171,8 @@ pub(super) fn llm_from_pb(id: LlmId, llm: pb::LlmConfig) -> LlmConfig {
         title: llm.title,
         chat_style: chat_style_from_pb(llm.chat_style),
         avatar: llm.avatar,
+        allowed_tools: llm.allowed_tools,
+        fallback_models: llm.fallback_models,
     }
 }
 
@@ -252,6 +258,10 @@ pub fn message_to_pb(message: &Message) -> pb::Message {
         deleted: message.deleted,
         reactions: message.reactions.iter().map(reaction).collect(),
         partial: message.partial,
+        outside_sources: message.outside.clone(),
+        replaces: message.replaces.map(|id| id.to_string()).unwrap_or_default(),
+        superseded_by: message.superseded_by.map(|id| id.to_string()).unwrap_or_default(),
+        version: message.version,
     }
 }
 
@@ -279,6 +289,10 @@ pub(super) fn message_from_pb(
         deleted: message.deleted,
         reactions: message.reactions.into_iter().map(reaction).collect::<Result<_, Corrupt>>()?,
         partial: message.partial,
+        outside: message.outside_sources,
+        replaces: optional_id("message id", &message.replaces)?,
+        superseded_by: optional_id("message id", &message.superseded_by)?,
+        version: message.version,
         chain_depth,
         from_run,
         changes: 0,
@@ -334,7 +348,26 @@ pub(super) fn poll_with(poll: &Poll, room_id: &str, ballots: Ballots) -> pb::Pol
         closes_at: poll.closes_at.and_then(time),
         hide_results_until_closed: poll.hide_results,
         ballot_count: poll.ballot_count(),
+        quorum: poll.quorum,
+        quorum_reached: poll.quorum_reached(),
+        abstentions: poll.abstentions.iter().map(abstention_to_pb).collect(),
     }
+}
+
+pub(super) fn abstention_to_pb(abstention: &Abstention) -> pb::PollAbstention {
+    pb::PollAbstention {
+        llm_id: abstention.llm_id.to_string(),
+        llm_name: abstention.llm_name.clone(),
+        reason: abstention.reason.clone(),
+    }
+}
+
+pub(super) fn abstention_from_pb(abstention: pb::PollAbstention) -> Result<Abstention, Corrupt> {
+    Ok(Abstention {
+        llm_id: id("LLM id", &abstention.llm_id)?,
+        llm_name: abstention.llm_name,
+        reason: abstention.reason,
+    })
 }
 
 /// How many voters are shown, from the first.
@@ -426,5 +459,9 @@ pub(super) fn poll_from_pb(poll: pb::Poll) -> Result<Poll, Corrupt> {
         closes_at: poll.closes_at.as_ref().map(|t| timestamp(Some(t))),
         closed_at: poll.closed_at.as_ref().map(|t| timestamp(Some(t))),
         ballots,
+        quorum: poll.quorum,
+        abstentions: poll.abstentions.into_iter().map(abstention_from_pb).collect::<Result<_, _>>()?,
+        // Beside the public half: whoever reads it puts it in.
+        asked_by: None,
     })
 }

@@ -13,6 +13,7 @@ use crate::{
     },
     ids::{EventId, RequestId, Seq, UserId},
     wire::{
+        conduct,
         frame::frame,
         model::{llm_participant, member_to_pb, message_to_pb, poll_to_pb, room_info, time},
         pb::room::v1::{self as pb, server_event::Payload},
@@ -133,6 +134,9 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
         unread_count: view.unread,
         online_count: count(view.online_count),
         heartbeat_interval_ms: millis(view.heartbeat),
+        approvals: room.approvals.values().map(conduct::approval_to_pb).collect(),
+        autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
+        summary: room.summary.as_ref().map(conduct::summary_to_pb),
     };
     shrink(&mut state);
     frame(&pb::ServerEvent {

@@ -15,16 +15,18 @@ use crate::{
     },
     ids::Seq,
     wire::{
+        conduct,
         model::{
             Ballots, Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
-            poll_from_pb, poll_with, role_from_pb, role_to_pb, room_info, timestamp, visibility_from_pb,
+            optional_id, poll_from_pb, poll_with, role_from_pb, role_to_pb, room_info, timestamp,
+            visibility_from_pb,
         },
         pb::{room::v1 as pb, salon::log::v1 as log},
     },
 };
 
 /// The form this server writes. Snapshots of any other form are ignored and the log is folded instead.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Encodes a room.
 pub fn encode(room: &Room) -> Bytes {
@@ -44,6 +46,14 @@ pub fn encode(room: &Room) -> Bytes {
         runs: room.runs.values().map(run_to_pb).collect(),
         seq: room.seq.0,
         fence: room.fence.0,
+        approvals: room.approvals.values().map(conduct::approval_to_pb).collect(),
+        autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
+        summary: room.summary.as_ref().map(conduct::summary_to_pb),
+        poll_asked_by: room
+            .polls
+            .values()
+            .filter_map(|poll| Some((poll.id.to_string(), poll.asked_by.as_ref()?.to_string())))
+            .collect(),
     };
     snapshot.encode_to_vec().into()
 }
@@ -71,7 +81,9 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
     }
     let mut polls: BTreeMap<_, Poll> = BTreeMap::new();
     for poll in snapshot.polls {
-        let poll = poll_from_pb(poll)?;
+        let asked_by = snapshot.poll_asked_by.get(&poll.poll_id);
+        let asked_by = asked_by.map(|user| id("user id", user)).transpose()?;
+        let poll = Poll { asked_by, ..poll_from_pb(poll)? };
         polls.insert(poll.id, poll);
     }
     let mut recent = VecDeque::with_capacity(snapshot.recent.len());
@@ -85,6 +97,11 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         let run = run_from_pb(&run)?;
         runs.insert(run.message_id, run);
     }
+    let mut approvals = BTreeMap::new();
+    for approval in snapshot.approvals {
+        let approval = conduct::approval_from_pb(approval)?;
+        approvals.insert(approval.id, approval);
+    }
     let created_at = timestamp(info.created_at.as_ref());
     Ok(Room {
         id: id("room id", &info.room_id)?,
@@ -92,10 +109,11 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
             name: info.name,
             description: info.description,
             visibility: visibility_from_pb(info.visibility).unwrap_or(Visibility::Private),
+            settings: conduct::settings_from_pb(info.settings.as_ref()),
         },
         status,
         created_at,
-        created_by: if info.created_by.is_empty() { None } else { Some(id("user id", &info.created_by)?) },
+        created_by: optional_id("user id", &info.created_by)?,
         members,
         banned: snapshot.banned.iter().map(|u| id("user id", u)).collect::<Result<BTreeSet<_>, _>>()?,
         former_roles,
@@ -103,6 +121,9 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         polls,
         recent,
         runs,
+        approvals,
+        autopilot: snapshot.autopilot.map(conduct::autopilot_from_pb).transpose()?,
+        summary: snapshot.summary.map(conduct::summary_from_pb),
         seq: Seq(snapshot.seq),
         fence: Seq(snapshot.fence),
     })
@@ -118,6 +139,9 @@ fn run_to_pb(run: &Run) -> log::OpenRun {
         asked_by: run.asked_by.as_ref().map(ToString::to_string).unwrap_or_default(),
         started_at_ms: run.started_at.0,
         llm_name: run.llm_name.clone(),
+        replaces: run.replaces.map(|id| id.to_string()).unwrap_or_default(),
+        autopilot_turn: run.turn.unwrap_or_default(),
+        model: run.model.clone(),
     }
 }
 
@@ -127,9 +151,12 @@ fn run_from_pb(run: &log::OpenRun) -> Result<Run, Corrupt> {
         llm_id: id("LLM id", &run.llm_id)?,
         llm_name: run.llm_name.clone(),
         reply_to: id("message id", &run.reply_to)?,
-        poll_id: if run.poll_id.is_empty() { None } else { Some(id("poll id", &run.poll_id)?) },
+        poll_id: optional_id("poll id", &run.poll_id)?,
         chain_depth: run.chain_depth,
-        asked_by: if run.asked_by.is_empty() { None } else { Some(id("user id", &run.asked_by)?) },
+        asked_by: optional_id("user id", &run.asked_by)?,
         started_at: Timestamp(run.started_at_ms),
+        replaces: optional_id("message id", &run.replaces)?,
+        turn: (run.autopilot_turn > 0).then_some(run.autopilot_turn),
+        model: run.model.clone(),
     })
 }

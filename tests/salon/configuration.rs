@@ -93,22 +93,29 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
     }
 }
 
-/// The keys that stand in a file of two levels; each must have a comment above it, or above the key it follows.
+/// The keys that stand in a file; each must have a comment above it, above the key it follows, or above a section
+/// below the first level that it is in.
 fn written_keys(text: &str) -> Vec<String> {
-    let mut section = "";
-    let mut keys = Vec::new();
+    let mut sections: Vec<&str> = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
     let mut explained = false;
     for line in text.lines() {
         let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
             explained = explained || line.trim_start().starts_with('#');
             continue;
         };
-        if let Some(name) = name.strip_prefix("  ") {
-            assert!(explained, "{section}.{name} has no comment");
-            keys.push(format!("{section}.{name}"));
-        } else {
-            (section, explained) = (name, false);
+        let depth = (name.len() - name.trim_start().len()) / 2;
+        sections.truncate(depth);
+        sections.push(name.trim_start());
+        if depth == 0 {
+            explained = false;
+            continue;
         }
+        let key = sections.join(".");
+        assert!(explained, "{key} has no comment");
+        // What has keys of its own is a section and no key.
+        keys.retain(|known| !key.starts_with(&format!("{known}.")));
+        keys.push(key);
     }
     keys
 }
@@ -231,6 +238,7 @@ fn no_amount_is_without_bounds() {
         "grpc.host",
         "llm.default_provider",
         "llm.providers",
+        "mcp.servers",
         "log.format",
         "log.level",
         "store.durability",
@@ -247,6 +255,7 @@ fn no_amount_is_without_bounds() {
                 ("0s", "1000000h")
             }
             _ if key == "store.max_bytes" => ("0B", "1000000000GiB"),
+            _ if key.starts_with("llm.budgets.") => ("0", "4000000000000"),
             _ => {
                 assert!(words.contains(&key.as_str()), "{key} is neither an amount nor known as a word");
                 continue;
@@ -271,6 +280,8 @@ fn bounds_are_exact() {
         ("limits.queue_events", "16", "15", "65536", "65537"),
         ("limits.drain", "1s", "999ms", "10m", "601s"),
         ("llm.chunk_window", "5ms", "4ms", "1s", "1001ms"),
+        ("llm.budgets.user.tokens_per_day", "1", "0", "1000000000000", "1000000000001"),
+        ("llm.budgets.room.money_per_day", "0.000001", "0", "1000000000", "1000000000.000001"),
         ("bus.head_check", "100ms", "99ms", "1m", "60001ms"),
         ("grpc.send_buffer", "16KiB", "16383B", "4MiB", "4097KiB"),
     ] {
@@ -280,6 +291,22 @@ fn bounds_are_exact() {
         problem("", &[(&name, below)], &[key, below, "must be from", least]);
         problem("", &[(&name, above)], &[key, "must be from", most]);
     }
+}
+
+#[test]
+fn budgets_of_money_are_taken_exactly_as_they_are_written() {
+    for (written, micros) in
+        [("0.1", 100_000), ("\"0.1\"", 100_000), ("20", 20_000_000), ("1.000001", 1_000_001)]
+    {
+        let file = format!("llm: {{ budgets: {{ room: {{ money_per_day: {written} }} }} }}");
+        assert_eq!(good(&file, &[]).llm.budgets.room.money_per_day.unwrap().micros, micros, "{written}");
+    }
+    let key = "llm.budgets.room.money_per_day";
+    for wrong in ["0.0000001", "free", "-1", "true"] {
+        let file = format!("llm: {{ budgets: {{ room: {{ money_per_day: {wrong} }} }} }}");
+        assert!(problems(&file, &[]).iter().any(|problem| problem.key == key), "{wrong}");
+    }
+    problem("llm: { budgets: { rooms: {} } }", &[], &["llm.budgets.rooms", "did you mean"]);
 }
 
 #[test]
@@ -308,9 +335,11 @@ fn a_variable_beats_the_file_and_the_long_name_the_short() {
 fn every_key_has_a_variable() {
     for (key, default) in keys() {
         let value = match (&default, key.as_str()) {
-            (_, "llm.providers") => continue,
+            (_, "llm.providers" | "mcp.servers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
+            (serde_json::Value::Null, key) if key.contains(".tokens_per_") => "5000".to_owned(),
+            (serde_json::Value::Null, key) if key.contains(".money_per_") => "2.5".to_owned(),
             (serde_json::Value::Null, _) => "offline".to_owned(),
             (serde_json::Value::String(text), _) => text.clone(),
             (other, _) => other.to_string(),

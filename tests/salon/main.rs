@@ -12,6 +12,7 @@
 
 mod answers;
 mod bad_input;
+mod budgets;
 mod buses;
 mod cli_client;
 mod concurrency;
@@ -23,6 +24,7 @@ mod fake_openai;
 mod faults;
 mod groups;
 mod harness;
+mod mcp;
 mod process;
 mod providers;
 mod sessions;

@@ -145,7 +145,12 @@ async fn polls_count_on_a_page_of_history_and_in_a_room_state() {
 }
 
 fn room() -> Room {
-    let profile = Profile { name: "R".into(), description: String::new(), visibility: Visibility::Public };
+    let profile = Profile {
+        name: "R".into(),
+        description: String::new(),
+        visibility: Visibility::Public,
+        settings: Default::default(),
+    };
     let id = RoomId::parse("room").unwrap();
     let event = Event::RoomCreated(NewRoom { id, profile, created_by: None, llms: Vec::new() });
     apply::create(&Recorded { seq: Seq(1), event_id: EventId(Uuid::now_v7()), at: Timestamp(1), event })
@@ -176,6 +181,9 @@ fn closed(voters: usize, reason: &str) -> Poll {
         closes_at: None,
         closed_at: Some(Timestamp(3)),
         ballots: (0..voters).map(ballot).collect(),
+        quorum: 0,
+        abstentions: Vec::new(),
+        asked_by: None,
     }
 }
 

@@ -143,8 +143,12 @@ fn messages() {
     for (payload, expected) in [
         (Payload::Message(sent), Command::SendMessage(input)),
         (
-            Payload::EditMessage(pb::EditMessage { message_id: UUID.into(), content: "x".into() }),
-            Command::EditMessage { message_id: id, content: "x".into() },
+            Payload::EditMessage(pb::EditMessage {
+                message_id: UUID.into(),
+                content: "x".into(),
+                ..Default::default()
+            }),
+            Command::EditMessage { message_id: id, content: "x".into(), regenerate: false },
         ),
         (
             Payload::DeleteMessage(pb::DeleteMessage { message_id: UUID.into() }),
@@ -166,6 +170,8 @@ fn ada() -> pb::LlmConfig {
         title: "t".into(),
         chat_style: pb::ChatStyle::Bullet.into(),
         avatar: "a".into(),
+        allowed_tools: vec!["files__*".into()],
+        fallback_models: vec!["local:small".into()],
     }
 }
 
@@ -178,6 +184,8 @@ fn read_ada(display_name: &str) -> LlmConfig {
         title: "t".into(),
         chat_style: ChatStyle::Bullet,
         avatar: "a".into(),
+        allowed_tools: vec!["files__*".into()],
+        fallback_models: vec!["local:small".into()],
     }
 }
 
@@ -191,6 +199,8 @@ fn llms() {
         title: Some("t".into()),
         chat_style: Some(pb::ChatStyle::Detailed.into()),
         avatar: Some("a".into()),
+        allowed_tools: Some(pb::StringList { values: Vec::new() }),
+        fallback_models: Some(pb::StringList { values: vec!["local:small".into()] }),
     };
     let patch = LlmPatch {
         model: Some("m".into()),
@@ -199,6 +209,8 @@ fn llms() {
         title: Some("t".into()),
         chat_style: Some(ChatStyle::Detailed),
         avatar: Some("a".into()),
+        allowed_tools: Some(Vec::new()),
+        fallback_models: Some(vec!["local:small".into()]),
     };
     let add = |llm| Payload::AddLlm(pb::AddLlm { llm: Some(llm) });
     let nothing = pb::UpdateLlm { llm_id: "ada".into(), ..Default::default() };
@@ -218,7 +230,7 @@ fn polls() {
     let option = |text: &str| pb::PollOptionInput { text: text.into(), description: format!("{text}!") };
     let read_option = |text: &str| OptionInput { text: text.into(), description: format!("{text}!") };
     // Each flag alone, so that none is taken for another.
-    for flag in 0..4 {
+    for flag in 0..5 {
         for closes_in_ms in [0, 1500] {
             let create = pb::CreatePoll {
                 question: "?".into(),
@@ -227,15 +239,18 @@ fn polls() {
                 anonymous: flag == 1,
                 mandatory: flag == 2,
                 hide_results_until_closed: flag == 3,
+                secret_ballot: flag == 4,
+                quorum: 7 * flag,
                 closes_in_ms,
             };
             let expected = PollInput {
                 question: "?".into(),
                 options: vec![read_option("a"), read_option("b")],
                 allow_multiple: flag == 0,
-                anonymous: flag == 1,
+                anonymous: flag == 1 || flag == 4,
                 mandatory: flag == 2,
-                hide_results: flag == 3,
+                quorum: 7 * flag,
+                hide_results: flag == 3 || flag == 4,
                 closes_in: (closes_in_ms > 0).then(|| Duration::from_millis(closes_in_ms)),
             };
             assert_eq!(command(Payload::CreatePoll(create)), Command::CreatePoll(expected));
@@ -261,11 +276,13 @@ fn rooms_and_members() {
         name: name.map(Into::into),
         description: None,
         visibility: visibility.into(),
+        ..Default::default()
     };
     let updated = |name: Option<&str>, description: Option<&str>, visibility| Command::UpdateRoom {
         name: name.map(Into::into),
         description: description.map(Into::into),
         visibility,
+        settings: Default::default(),
     };
     let private = Some(Visibility::Private);
     let remove = pb::RemoveMember { user_id: "bob".into(), ban: true, reason: "r".into() };
@@ -368,7 +385,14 @@ fn what_no_id_can_name_does_not_exist() {
     for (payload, words) in [
         (Payload::Message(message("nonsense")), "no message \"nonsense\""),
         (Payload::Message(message("")), "no message"),
-        (Payload::EditMessage(pb::EditMessage { message_id: id(), content: "x".into() }), "no message"),
+        (
+            Payload::EditMessage(pb::EditMessage {
+                message_id: id(),
+                content: "x".into(),
+                ..Default::default()
+            }),
+            "no message",
+        ),
         (Payload::DeleteMessage(pb::DeleteMessage { message_id: id() }), "no message"),
         (Payload::React(pb::React { message_id: id(), emoji: "x".into(), remove: false }), "no message"),
         (Payload::MarkRead(pb::MarkRead { seq: 0, message_id: id() }), "no message"),
@@ -437,6 +461,7 @@ fn a_new_room_is_read() {
         description: "d".into(),
         visibility: pb::RoomVisibility::Private.into(),
         room_id: Some("chosen".into()),
+        settings: None,
     };
     let new = new_room(request.clone()).unwrap();
     assert_eq!((new.id.as_str(), new.profile.name.as_str()), ("chosen", "Room"));

@@ -16,6 +16,7 @@ use crate::{
 
 /// What is to be done with a line.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time: what was typed last")]
 pub enum Command {
     /// Send it.
     Send(Payload),
@@ -50,7 +51,8 @@ pub fn command(action: Action, view: &View) -> Result<Command, String> {
             Payload::React(React { message_id, emoji, remove: false })
         }
         Action::Edit(content) => {
-            Payload::EditMessage(EditMessage { message_id: own_message(view)?.id.clone(), content })
+            let message_id = own_message(view)?.id.clone();
+            Payload::EditMessage(EditMessage { message_id, content, ..Default::default() })
         }
         Action::Delete(None) => {
             Payload::DeleteMessage(DeleteMessage { message_id: own_message(view)?.id.clone() })
@@ -192,7 +194,7 @@ mod tests {
             |id: &str| Payload::React(React { message_id: id.into(), emoji: "👍".into(), remove: false });
         assert_eq!(sent("/react 👍"), Ok(react("m7")));
         assert_eq!(sent("/react #3 👍"), Ok(react("m3")));
-        let edit = EditMessage { message_id: "m3".into(), content: "new".into() };
+        let edit = EditMessage { message_id: "m3".into(), content: "new".into(), ..Default::default() };
         assert_eq!(sent("/edit new"), Ok(Payload::EditMessage(edit)));
         let vote = CastVote { poll_id: "p".into(), option_ids: vec!["2".into()], reason: "why not".into() };
         assert_eq!(sent("/vote 1 2 why not"), Ok(Payload::CastVote(vote)));

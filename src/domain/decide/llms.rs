@@ -5,14 +5,15 @@ use crate::{
         decide::{Context, Decision, require},
         event::Event,
         limits::{
-            AVATAR_CHARS, DISPLAY_NAME_CHARS, Limits, MODEL_CHARS, PERSONA_CHARS, TITLE_CHARS, check_chars,
-            check_name, check_required,
+            AVATAR_CHARS, DISPLAY_NAME_CHARS, FALLBACK_MODELS, Limits, MODEL_CHARS, PERSONA_CHARS,
+            TITLE_CHARS, check_chars, check_name, check_required,
         },
         llm::{LlmConfig, LlmPatch},
         mention::{self, is_everyone},
         permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
+        settings::check_patterns,
     },
     ids::{LlmId, UserId},
 };
@@ -47,6 +48,8 @@ pub(super) fn update(
         title: patch.title.unwrap_or_else(|| llm.title.clone()),
         chat_style: patch.chat_style.unwrap_or(llm.chat_style),
         avatar: patch.avatar.unwrap_or_else(|| llm.avatar.clone()),
+        allowed_tools: patch.allowed_tools.unwrap_or_else(|| llm.allowed_tools.clone()),
+        fallback_models: patch.fallback_models.unwrap_or_else(|| llm.fallback_models.clone()),
     };
     check(&now)?;
     let others: Vec<LlmConfig> = room.llms.iter().filter(|other| &other.id != llm_id).cloned().collect();
@@ -95,6 +98,16 @@ fn check(llm: &LlmConfig) -> Result<(), Rejection> {
     check_name("llm.title", &llm.title, TITLE_CHARS)?;
     check_name("llm.avatar", &llm.avatar, AVATAR_CHARS)?;
     check_chars("llm.persona", &llm.persona, PERSONA_CHARS)?;
+    check_patterns("llm.allowed_tools", &llm.allowed_tools)?;
+    let len = llm.fallback_models.len();
+    if len > FALLBACK_MODELS {
+        let problem = format_args!("must have at most {FALLBACK_MODELS} models, has {len}");
+        return Err(Rejection::field("llm.fallback_models", problem));
+    }
+    for model in &llm.fallback_models {
+        check_required("llm.fallback_models", model, MODEL_CHARS)?;
+        check_name("llm.fallback_models", model, MODEL_CHARS)?;
+    }
     if llm.display_name.contains(['@', '＠']) {
         return Err(Rejection::field("llm.display_name", "must not contain '@'"));
     }

@@ -3,10 +3,11 @@
 use crate::{
     domain::{
         command::MessageInput,
-        decide::{Context, Decision, NewEvent, require},
+        decide::{Context, Decision, NewEvent, autopilot, require},
         event::Event,
         limits::{
-            CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, check_name,
+            CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, MODEL_CHARS,
+            check_name,
         },
         mention,
         message::{Author, Message, PLAIN_TEXT},
@@ -48,7 +49,12 @@ pub(super) fn send(
         mentions,
         ..plain(id, Author::User(user.clone()), member.name.clone(), input.content, context)
     };
-    Ok(Decision::free(vec![posted(message)]))
+    let name = message.author_name.clone();
+    let posted = posted(message);
+    Ok(match autopilot::interrupted_by(room, &name, context) {
+        Some(paused) => Decision::fenced(vec![posted, paused]),
+        None => Decision::free(vec![posted]),
+    })
 }
 
 pub(super) fn edit(
@@ -56,6 +62,7 @@ pub(super) fn edit(
     user: &UserId,
     message_id: MessageId,
     content: String,
+    regenerate: bool,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
     require(room, user, Action::Write)?;
@@ -67,12 +74,51 @@ pub(super) fn edit(
     if message.poll_id.is_some() {
         return Err(Rejection::field("edit_message.message_id", "is a poll, which cannot be edited"));
     }
-    if message.content == content {
+    if regenerate {
+        require(room, user, Action::DirectLlms)?;
+    } else if message.content == content {
         return Ok(Decision::nothing());
     }
     check_changes(message)?;
     let mentions = mentions_in(room, &content, &message.content_type, &[]);
-    Ok(Decision::free(vec![context.event(Event::MessageEdited { message_id, content, mentions })]))
+    let edited = Event::MessageEdited { message_id, content, mentions, regenerate };
+    Ok(Decision::free(vec![context.event(edited)]))
+}
+
+pub(super) fn regenerate(
+    room: &Room,
+    user: &UserId,
+    message_id: MessageId,
+    model: String,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    require(room, user, Action::DirectLlms)?;
+    check_name("regenerate.model", &model, MODEL_CHARS)?;
+    let message = living_target(room, message_id, context)?;
+    replaceable(room, message)?;
+    let event = Event::RegenerateRequested { message_id, by: user.clone(), model };
+    Ok(Decision::free(vec![context.event(event)]))
+}
+
+/// Whether another answer may take the place of this one.
+pub(super) fn replaceable(room: &Room, message: &Message) -> Result<(), Rejection> {
+    let Author::Llm(llm) = &message.author else {
+        return Err(Rejection::field("regenerate.message_id", "must be an answer of an LLM"));
+    };
+    if !message.from_run || message.reply_to.is_none() {
+        return Err(Rejection::field("regenerate.message_id", "must be an answer of an LLM"));
+    }
+    if room.llm(llm).is_none() {
+        return Err(Rejection::not_found("LLM", llm));
+    }
+    if let Some(newer) = message.superseded_by {
+        let problem = format_args!("must be the newest version, which is {newer}");
+        return Err(Rejection::field("regenerate.message_id", problem));
+    }
+    if room.runs.values().any(|run| run.replaces == Some(message.id)) {
+        return Err(Rejection::new(Code::AlreadyExists, "another answer in its place is being written"));
+    }
+    Ok(())
 }
 
 pub(super) fn delete(
@@ -171,6 +217,10 @@ pub(super) fn plain(
         partial: false,
         chain_depth: 0,
         from_run: false,
+        outside: Vec::new(),
+        replaces: None,
+        superseded_by: None,
+        version: 0,
         changes: 0,
     }
 }
@@ -186,7 +236,7 @@ fn mentions_in(room: &Room, content: &str, content_type: &str, names: &[String])
     mention::resolve(&room.llms, text, names)
 }
 
-fn check_content(field: &'static str, content: &str, max: usize) -> Result<(), Rejection> {
+pub(super) fn check_content(field: &'static str, content: &str, max: usize) -> Result<(), Rejection> {
     if content.trim().is_empty() {
         return Err(Rejection::field(field, "must not be empty"));
     }
@@ -203,7 +253,7 @@ fn target<'a>(room: &'a Room, id: MessageId, context: &'a Context<'_>) -> Result
         .ok_or_else(|| Rejection::not_found("message", id))
 }
 
-fn living_target<'a>(
+pub(super) fn living_target<'a>(
     room: &'a Room,
     id: MessageId,
     context: &'a Context<'_>,

@@ -3,6 +3,8 @@
 //! Nothing here waits, reads a clock or makes up an id: what is needed comes in through [`Context`]. A decision is
 //! valid for the state it was made on; whether that state still held is checked by the store (the fence).
 
+mod approvals;
+mod autopilot;
 mod llms;
 mod members;
 mod messages;
@@ -20,6 +22,7 @@ use crate::{
         command::{Actor, Command},
         event::Event,
         limits::Limits,
+        llm::Run,
         message::Message,
         permissions::{self, Action},
         poll::Poll,
@@ -68,6 +71,7 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         }
         Command::EditMessage { message_id, .. }
         | Command::DeleteMessage { message_id }
+        | Command::Regenerate { message_id, .. }
         | Command::React { message_id, .. } => {
             room.recent_message(*message_id).is_none().then_some(Lookup::Message(*message_id))
         }
@@ -85,9 +89,21 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::UpdateMember { .. }
         | Command::RemoveMember { .. }
         | Command::EndRoom { .. }
-        | Command::StartRun(_)
-        | Command::FinishRun(_) => None,
+        | Command::DecideApproval { .. }
+        | Command::StartAutopilot(_)
+        | Command::ControlAutopilot { .. }
+        | Command::RequestApproval(_)
+        | Command::ExpireApproval(_)
+        | Command::RecordSummary(_)
+        | Command::StepAutopilot(_) => None,
+        Command::StartRun(run) => replaced(room, run),
+        Command::FinishRun(outcome) => room.runs.get(&outcome.message_id).and_then(|run| replaced(room, run)),
     }
+}
+
+/// The answer whose place a run takes, if it has left the state.
+fn replaced(room: &Room, run: &Run) -> Option<Lookup> {
+    run.replaces.filter(|id| room.recent_message(*id).is_none()).map(Lookup::Message)
 }
 
 /// An event that is to be appended.
@@ -163,8 +179,11 @@ pub fn decide(
             members::remove(room, user(actor)?, user_id, ban, reason, context)
         }
         Command::SendMessage(input) => messages::send(room, user(actor)?, input, context),
-        Command::EditMessage { message_id, content } => {
-            messages::edit(room, user(actor)?, message_id, content, context)
+        Command::EditMessage { message_id, content, regenerate } => {
+            messages::edit(room, user(actor)?, message_id, content, regenerate, context)
+        }
+        Command::Regenerate { message_id, model } => {
+            messages::regenerate(room, user(actor)?, message_id, model, context)
         }
         Command::DeleteMessage { message_id } => messages::delete(room, user(actor)?, message_id, context),
         Command::React { message_id, emoji, add } => {
@@ -179,12 +198,27 @@ pub fn decide(
         }
         Command::RetractVote(poll_id) => polls::retract(room, actor, poll_id, context),
         Command::ClosePoll(poll_id) => polls::close(room, actor, poll_id, context),
-        Command::UpdateRoom { name, description, visibility } => {
-            rooms::update(room, user(actor)?, name, description, visibility, context)
+        Command::UpdateRoom { name, description, visibility, settings } => {
+            rooms::update(room, user(actor)?, (name, description, visibility), settings, context)
+        }
+        Command::DecideApproval { id, approve, reason } => {
+            approvals::decide(room, user(actor)?, id, approve, reason, context)
+        }
+        Command::StartAutopilot(input) => autopilot::start(room, user(actor)?, input, context),
+        Command::ControlAutopilot { control, reason } => {
+            autopilot::control(room, user(actor)?, control, reason, context)
         }
         Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
         Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
         Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
+        Command::RequestApproval(approval) => {
+            server(actor).and_then(|()| approvals::request(room, approval, context))
+        }
+        Command::ExpireApproval(id) => server(actor).and_then(|()| approvals::expire(room, id, context)),
+        Command::RecordSummary(summary) => {
+            server(actor).and_then(|()| runs::summarised(room, summary, context))
+        }
+        Command::StepAutopilot(step) => server(actor).and_then(|()| autopilot::step(room, step, context)),
     }
 }
 
@@ -192,7 +226,9 @@ pub fn decide(
 fn user(actor: &Actor) -> Result<&UserId, Rejection> {
     match actor {
         Actor::User(id) => Ok(id),
-        Actor::Llm(_) | Actor::Server => Err(Rejection::denied("only people may do this")),
+        Actor::Llm(_) | Actor::Tool { .. } | Actor::Server => {
+            Err(Rejection::denied("only people may do this"))
+        }
     }
 }
 
@@ -200,7 +236,9 @@ fn user(actor: &Actor) -> Result<&UserId, Rejection> {
 fn server(actor: &Actor) -> Result<(), Rejection> {
     match actor {
         Actor::Server => Ok(()),
-        Actor::User(_) | Actor::Llm(_) => Err(Rejection::denied("only the server may do this")),
+        Actor::User(_) | Actor::Llm(_) | Actor::Tool { .. } => {
+            Err(Rejection::denied("only the server may do this"))
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::{
         event::{Event, Vote},
         limits::{
             OPEN_POLLS, POLL_DEADLINE_MS, POLL_OPTION_CHARS, POLL_OPTION_DESCRIPTION_CHARS, POLL_OPTIONS,
-            POLL_QUESTION_CHARS, REASON_CHARS, check_chars, check_required,
+            POLL_QUESTION_CHARS, QUORUM, REASON_CHARS, check_chars, check_required,
         },
         message::{Author, Message},
         permissions::Action,
@@ -24,7 +24,11 @@ pub(super) fn create(
     input: PollInput,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let creator = voter(room, actor)?;
+    let creator = match actor {
+        // A poll asks everybody: an LLM makes one only for somebody who may.
+        Actor::Llm(_) => return Err(Rejection::denied("an LLM creates polls on behalf of a person only")),
+        Actor::User(_) | Actor::Tool { .. } | Actor::Server => voter(room, actor)?,
+    };
     check(&input).map_err(|rejection| Rejection { code: Code::InvalidPoll, ..rejection })?;
     if room.open_polls().count() >= OPEN_POLLS {
         return Err(Rejection::new(
@@ -55,6 +59,12 @@ pub(super) fn create(
         closes_at: input.closes_in.map(|wait| context.at.plus(wait)),
         closed_at: None,
         ballots: Default::default(),
+        quorum: input.quorum,
+        abstentions: Vec::new(),
+        asked_by: match actor {
+            Actor::Tool { asked_by, .. } => Some(asked_by.clone()),
+            Actor::User(_) | Actor::Llm(_) | Actor::Server => None,
+        },
     };
     let message = Message {
         poll_id: Some(poll_id),
@@ -83,6 +93,10 @@ fn check(input: &PollInput) -> Result<(), Rejection> {
             let problem = format_args!("must differ: {:?} is there twice", option.text.trim());
             return Err(Rejection::field("create_poll.options.text", problem));
         }
+    }
+    if input.quorum > QUORUM {
+        let problem = format_args!("must be at most {QUORUM}, is {}", input.quorum);
+        return Err(Rejection::field("create_poll.quorum", problem));
     }
     match input.closes_in.map(|wait| wait.as_millis()) {
         Some(ms) if ms < 1000 || ms > u128::from(POLL_DEADLINE_MS) => Err(Rejection::field(
@@ -184,7 +198,7 @@ pub(super) fn close(
 ) -> Result<Decision, Rejection> {
     let by = match actor {
         Actor::Server => None,
-        Actor::User(_) | Actor::Llm(_) => Some(voter(room, actor)?),
+        Actor::User(_) | Actor::Llm(_) | Actor::Tool { .. } => Some(voter(room, actor)?),
     };
     let poll = open_poll(room, poll_id, context)?;
     if let Some(by) = &by {
@@ -209,6 +223,11 @@ fn voter(room: &Room, actor: &Actor) -> Result<Author, Rejection> {
         Actor::Llm(id) => {
             room.llm(id).ok_or_else(|| Rejection::not_found("LLM", id))?;
             Ok(Author::Llm(id.clone()))
+        }
+        Actor::Tool { llm, asked_by } => {
+            require(room, asked_by, Action::Poll)?;
+            room.llm(llm).ok_or_else(|| Rejection::not_found("LLM", llm))?;
+            Ok(Author::Llm(llm.clone()))
         }
         Actor::Server => Err(Rejection::denied("the server does not take part in polls")),
     }

@@ -2,7 +2,8 @@
 
 use crate::{
     domain::{
-        decide::{Context, Decision, llms, require},
+        autopilot::{Autopilot, Status as AutopilotStatus},
+        decide::{Context, Decision, approvals, llms, require},
         event::{Event, NewRoom},
         limits::{
             REASON_CHARS, ROOM_DESCRIPTION_CHARS, ROOM_NAME_CHARS, check_chars, check_name, check_required,
@@ -12,6 +13,7 @@ use crate::{
         permissions::Action,
         rejection::Rejection,
         room::{Profile, Room, Visibility},
+        settings::{self, SettingsPatch},
     },
     ids::UserId,
 };
@@ -26,17 +28,17 @@ pub(super) fn create(room: NewRoom, context: &mut Context<'_>) -> Result<Decisio
 pub(super) fn update(
     room: &Room,
     user: &UserId,
-    name: Option<String>,
-    description: Option<String>,
-    visibility: Option<Visibility>,
+    (name, description, visibility): (Option<String>, Option<String>, Option<Visibility>),
+    settings: SettingsPatch,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let only_description = name.is_none() && visibility.is_none();
+    let only_description = name.is_none() && visibility.is_none() && settings == SettingsPatch::default();
     require(room, user, if only_description { Action::Describe } else { Action::ChangeRoom })?;
     let profile = Profile {
         name: name.unwrap_or_else(|| room.profile.name.clone()),
         description: description.unwrap_or_else(|| room.profile.description.clone()),
         visibility: visibility.unwrap_or(room.profile.visibility),
+        settings: room.profile.settings.patched(settings),
     };
     check_profile(&profile)?;
     if profile == room.profile {
@@ -55,7 +57,13 @@ pub(super) fn end(
     let member = require(room, user, Action::EndRoom)?;
     check_chars("reason", &reason, REASON_CHARS)?;
     let mut events = Vec::new();
+    if let Some(autopilot) = room.open_autopilot() {
+        let (status, reason) = (AutopilotStatus::Ended, "the room ended".into());
+        let ended = Autopilot { status, reason, ..autopilot.clone() };
+        events.push(context.event(Event::AutopilotChanged(ended)));
+    }
     for run in room.runs.values() {
+        events.extend(approvals::cancel_of(room, run.message_id, context));
         let duration = context.at.since(run.started_at).as_millis();
         let report = RunReport {
             duration_ms: u32::try_from(duration).unwrap_or(u32::MAX),
@@ -78,5 +86,6 @@ pub(super) fn end(
 fn check_profile(profile: &Profile) -> Result<(), Rejection> {
     check_required("name", &profile.name, ROOM_NAME_CHARS)?;
     check_name("name", &profile.name, ROOM_NAME_CHARS)?;
-    check_chars("description", &profile.description, ROOM_DESCRIPTION_CHARS)
+    check_chars("description", &profile.description, ROOM_DESCRIPTION_CHARS)?;
+    settings::check_patterns("settings.allowed_tools", &profile.settings.allowed_tools)
 }

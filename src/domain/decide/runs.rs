@@ -2,14 +2,18 @@
 
 use crate::{
     domain::{
+        autopilot::Status,
         command::RunOutcome,
-        decide::{Context, Decision, messages},
+        decide::{Context, Decision, approvals, messages},
         event::Event,
-        llm::{Run, RunEnd},
+        limits::REASON_CHARS,
+        llm::{Run, RunEnd, RunReport},
         mention,
         message::{Author, Message},
+        poll::Abstention,
         rejection::{Code, Rejection},
         room::Room,
+        summary::{Summary, add_outside},
     },
     ids::LlmId,
 };
@@ -36,6 +40,15 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     if room.runs.contains_key(&run.message_id) || room.recent_message(run.message_id).is_some() {
         return Err(Rejection::new(Code::AlreadyExists, format!("the answer {} has begun", run.message_id)));
     }
+    if let Some(id) = run.replaces {
+        messages::replaceable(room, messages::living_target(room, id, context)?)?;
+    }
+    if let Some(turn) = run.turn {
+        let open = room.open_autopilot().filter(|autopilot| autopilot.status == Status::Running);
+        if open.is_none_or(|autopilot| turn != autopilot.turns + 1) {
+            return Err(Rejection::new(Code::NotFound, "it is nobody's turn"));
+        }
+    }
     let run = Run { llm_name: llm.display_name.clone(), started_at: context.at, ..run };
     Ok(Decision::fenced(vec![context.event(Event::RunStarted(run))]))
 }
@@ -48,14 +61,22 @@ pub(super) fn finish(
     let Some(run) = room.runs.get(&outcome.message_id).cloned() else {
         return Err(Rejection::not_found("running answer", outcome.message_id));
     };
-    let mut events = Vec::new();
+    let mut events = approvals::cancel_of(room, run.message_id, context);
     if !outcome.text.trim().is_empty() {
         let mut mentions = mention::resolve(&room.llms, &outcome.text, &[]);
         mentions.extend(outcome.mentions.into_iter().filter(|id| room.llm(id).is_some()));
         let mentions = distinct_others(mentions, &run.llm_id);
         let author = Author::Llm(run.llm_id.clone());
         let name = run.llm_name.clone();
+        let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());
+        let version = replaced.map_or(1, |old| old.version.saturating_add(1));
+        let replaces = replaced.map(|old| old.id);
+        let mut outside = Vec::new();
+        add_outside(&mut outside, &outcome.outside);
         events.push(messages::posted(Message {
+            version,
+            replaces,
+            outside,
             reply_to: Some(run.reply_to),
             mentions,
             partial: outcome.end != RunEnd::Completed,
@@ -63,10 +84,45 @@ pub(super) fn finish(
             from_run: true,
             ..messages::plain(run.message_id, author, name, outcome.text, context)
         }));
+        if let Some(message_id) = replaces {
+            let superseded = Event::MessageSuperseded { message_id, by: run.message_id };
+            events.push(context.event(superseded));
+        }
     }
+    events.extend(abstained(room, &run, outcome.end, &outcome.report).map(|event| context.event(event)));
     let ended = Event::RunEnded { run, end: outcome.end, report: Box::new(outcome.report) };
     events.push(context.event(ended));
     Ok(Decision::fenced(events))
+}
+
+/// An LLM that had to vote and did not: why, for everybody to see.
+fn abstained(room: &Room, run: &Run, end: RunEnd, report: &RunReport) -> Option<Event> {
+    let poll = room.polls.get(&run.poll_id?).filter(|poll| poll.is_open() && poll.mandatory)?;
+    let voter = Author::Llm(run.llm_id.clone());
+    if poll.ballots.contains_key(&voter) {
+        return None;
+    }
+    let said = [&report.detail, &report.error_message].into_iter().find(|text| !text.is_empty());
+    let reason = match (said, end) {
+        (Some(said), _) => said.chars().take(REASON_CHARS).collect(),
+        (None, RunEnd::TimedOut) => "it did not answer in time".to_owned(),
+        (None, RunEnd::OverBudget) => "a budget was used up".to_owned(),
+        (None, RunEnd::Completed | RunEnd::OptedOut | RunEnd::Interrupted | RunEnd::Failed) => {
+            "it did not vote".to_owned()
+        }
+    };
+    let abstention = Abstention { llm_id: run.llm_id.clone(), llm_name: run.llm_name.clone(), reason };
+    Some(Event::VoteAbstained { poll_id: poll.id, abstention })
+}
+
+/// Keeps a summary of what is too old to be given to an LLM.
+pub(super) fn summarised(
+    room: &Room,
+    summary: Summary,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    summary.check(room)?;
+    Ok(Decision::free(vec![context.event(Event::ContextSummarised(summary))]))
 }
 
 /// An LLM does not call itself, and calls nobody twice.

@@ -17,6 +17,8 @@ fn llm(text: &str) -> LlmConfig {
         title: String::new(),
         chat_style: Default::default(),
         avatar: String::new(),
+        allowed_tools: Vec::new(),
+        fallback_models: Vec::new(),
     }
 }
 

@@ -144,6 +144,9 @@ async fn whoever_asked_is_told_that_the_room_let_no_answer_begin() {
         chain_depth: 0,
         asked_by: None,
         started_at: Timestamp::default(),
+        replaces: None,
+        turn: None,
+        model: String::new(),
     };
     let rooms = &server.server.graph().rooms;
     let id = RoomId::parse(&room).unwrap();

@@ -178,7 +178,10 @@ async fn an_answer_streams_to_everybody_and_is_kept() {
         let message = answer.message.unwrap();
         assert_eq!((message.sender_id.as_str(), message.reply_to()), ("ada", ack.event_id.as_str()));
         let done = answer.done;
-        assert_eq!(done.usage.unwrap(), pb::TokenUsage { prompt_tokens: 11, completion_tokens: 7 });
+        assert_eq!(
+            done.usage.unwrap(),
+            pb::TokenUsage { prompt_tokens: 11, completion_tokens: 7, ..Default::default() }
+        );
         assert_eq!((done.provider.as_str(), done.error_code.as_str()), ("openai", ""));
         assert!(done.first_token_ms > 0 && done.duration_ms >= done.first_token_ms, "{done:?}");
     }

@@ -27,7 +27,11 @@ fn writing(message_id: &str, poll: &pb::Poll) -> Vec<Say> {
         message("hello"),
         message("@bot hello"),
         Say::React(pb::React { message_id: message_id.clone(), emoji: "+".into(), remove: false }),
-        Say::EditMessage(pb::EditMessage { message_id: message_id.clone(), content: "mine".into() }),
+        Say::EditMessage(pb::EditMessage {
+            message_id: message_id.clone(),
+            content: "mine".into(),
+            ..Default::default()
+        }),
         Say::DeleteMessage(pb::DeleteMessage { message_id }),
         Say::CreatePoll(pb::CreatePoll {
             question: "May I?".into(),
@@ -127,7 +131,11 @@ async fn the_messages_of_others_are_not_to_be_changed() {
     let mut scene = Scene::new().await;
     let message_id = scene.bystander.talk("mine").await.event_id;
     let mut other = scene.join("other").await;
-    let edit = Say::EditMessage(pb::EditMessage { message_id: message_id.clone(), content: "not".into() });
+    let edit = Say::EditMessage(pb::EditMessage {
+        message_id: message_id.clone(),
+        content: "not".into(),
+        ..Default::default()
+    });
     refused(other.command(edit).await, "permission_denied");
     refused(other.command(Say::DeleteMessage(pb::DeleteMessage { message_id })).await, "permission_denied");
     for emoji in ["", &"x".repeat(33)] {

@@ -57,7 +57,7 @@ impl Model {
                 let at = recorded.at;
                 self.messages.push(Message { seq: recorded.seq, at, ..message.clone() });
             }
-            Event::MessageEdited { message_id, content, mentions } => {
+            Event::MessageEdited { message_id, content, mentions, .. } => {
                 let message = self.message_mut(*message_id);
                 assert!(!message.deleted, "a deleted message was edited");
                 message.content.clone_from(content);
@@ -85,7 +85,37 @@ impl Model {
             Event::PollCreated(_)
             | Event::PollVoted(_)
             | Event::VoteRetracted { .. }
+            | Event::VoteAbstained { .. }
             | Event::PollClosed { .. } => self.follow_poll(recorded),
+            Event::RunStarted(_) | Event::RunEnded { .. } => self.follow_run(&recorded.event),
+            Event::RoomCreated(new) => {
+                self.creator.clone_from(&new.created_by);
+                self.names = new.llms.iter().map(|l| (l.id.clone(), l.display_name.clone())).collect();
+            }
+            Event::MemberChanged { member, change, .. } => self.follow_member(member, *change),
+            Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
+                self.names.insert(llm.id.clone(), llm.display_name.clone());
+            }
+            Event::MessageSuperseded { message_id, by } => {
+                let newer = self.message(*by).expect("the newer answer was posted before");
+                assert_eq!(newer.replaces, Some(*message_id));
+                let older = self.message_mut(*message_id);
+                assert_eq!(older.superseded_by, None, "an answer was replaced twice");
+                older.superseded_by = Some(*by);
+            }
+            Event::RegenerateRequested { .. }
+            | Event::ApprovalRequested(_)
+            | Event::ApprovalDecided { .. }
+            | Event::ContextSummarised(_)
+            | Event::AutopilotChanged(_) => {}
+            // Answers of it may still be open.
+            Event::LlmRemoved(_) | Event::RoomActivated | Event::RoomUpdated(_) | Event::RoomEnded { .. } => {
+            }
+        }
+    }
+
+    fn follow_run(&mut self, event: &Event) {
+        match event {
             Event::RunStarted(run) => {
                 assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
                 assert_eq!(Some(&run.llm_name), self.names.get(&run.llm_id));
@@ -96,17 +126,7 @@ impl Model {
                 trace.ended += 1;
                 assert_eq!(trace.ended, 1, "an answer ended twice");
             }
-            Event::RoomCreated(new) => {
-                self.creator.clone_from(&new.created_by);
-                self.names = new.llms.iter().map(|l| (l.id.clone(), l.display_name.clone())).collect();
-            }
-            Event::MemberChanged { member, change, .. } => self.follow_member(member, *change),
-            Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
-                self.names.insert(llm.id.clone(), llm.display_name.clone());
-            }
-            // Answers of it may still be open.
-            Event::LlmRemoved(_) | Event::RoomActivated | Event::RoomUpdated(_) | Event::RoomEnded { .. } => {
-            }
+            other => unreachable!("{other:?} is about no answer"),
         }
     }
 
@@ -147,6 +167,7 @@ impl Model {
                 assert!(vote.ballot.options.contains(&vote.option));
                 assert!(vote.retracted.iter().all(|option| !vote.ballot.options.contains(option)));
                 poll.ballots.insert(vote.voter.clone(), vote.ballot.clone());
+                poll.abstentions.retain(|known| vote.voter != Author::Llm(known.llm_id.clone()));
                 let votes = self.votes.entry(vote.poll_id).or_default();
                 votes.retain(|(voter, _)| voter != &vote.voter);
                 votes.push((vote.voter.clone(), vote.ballot.options.clone()));
@@ -156,6 +177,13 @@ impl Model {
                 assert!(poll.is_open(), "a retraction in a closed poll");
                 assert_eq!(poll.ballots.remove(voter).map(|b| b.options).as_ref(), Some(options));
                 self.votes.entry(*poll_id).or_default().retain(|(other, _)| other != voter);
+            }
+            Event::VoteAbstained { poll_id, abstention } => {
+                let voter = Author::Llm(abstention.llm_id.clone());
+                let poll = self.poll_mut(*poll_id);
+                assert!(poll.is_open() && poll.mandatory && !poll.ballots.contains_key(&voter));
+                poll.abstentions.retain(|known| known.llm_id != abstention.llm_id);
+                poll.abstentions.push(abstention.clone());
             }
             Event::PollClosed { poll, .. } => self.close(poll, recorded),
             other => unreachable!("{other:?} is about no poll"),

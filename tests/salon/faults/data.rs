@@ -208,7 +208,11 @@ fn writes(message_id: &str, poll_id: &str) -> Vec<Say> {
 fn moderations(message_id: &str, poll_id: &str) -> Vec<Say> {
     vec![
         Say::DeleteMessage(pb::DeleteMessage { message_id: message_id.to_owned() }),
-        Say::EditMessage(pb::EditMessage { message_id: message_id.to_owned(), content: "x".into() }),
+        Say::EditMessage(pb::EditMessage {
+            message_id: message_id.to_owned(),
+            content: "x".into(),
+            ..Default::default()
+        }),
         Say::ClosePoll(pb::ClosePoll { poll_id: poll_id.to_owned() }),
         Say::UpdateMember(pb::UpdateMember { user_id: "admin".into(), role: pb::Role::Viewer.into() }),
         Say::UpdateMember(pb::UpdateMember { user_id: "viewer".into(), role: pb::Role::Admin.into() }),

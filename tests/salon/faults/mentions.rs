@@ -205,7 +205,7 @@ async fn fault_14_a_name_that_would_be_ambiguous_is_refused() {
 }
 
 /// What the contract and the configuration say about it.
-const IN_PARALLEL: &str = "answer in parallel and do not see each other's answers";
+const IN_PARALLEL: &str = "do not see each other's answers";
 
 #[tokio::test]
 async fn fault_15_llms_called_together_answer_in_parallel_which_is_documented() {
@@ -311,7 +311,8 @@ async fn fault_16_a_deleted_or_edited_message_is_told_as_it_is_now() {
     let gone = ann.talk("the password is swordfish").await.event_id;
     let changed = ann.talk("we meet at eight").await.event_id;
     ann.command(Say::DeleteMessage(pb::DeleteMessage { message_id: gone })).await.unwrap();
-    let edit = pb::EditMessage { message_id: changed, content: "we meet at nine".into() };
+    let edit =
+        pb::EditMessage { message_id: changed, content: "we meet at nine".into(), ..Default::default() };
     ann.command(Say::EditMessage(edit)).await.unwrap();
     ann.talk("@bot when?").await;
     let call = model.call().await;

@@ -79,7 +79,8 @@ async fn a_room_without_sessions_leaves_memory_and_comes_back_as_it_was() {
     ann.command(poll(secs(30))).await.unwrap();
     let react = pb::React { message_id: ack.event_id.clone(), emoji: "🎉".into(), remove: false };
     ann.command(Say::React(react)).await.unwrap();
-    let edit = pb::EditMessage { message_id: ack.event_id, content: "hello all".into() };
+    let edit =
+        pb::EditMessage { message_id: ack.event_id, content: "hello all".into(), ..Default::default() };
     ann.command(Say::EditMessage(edit)).await.unwrap();
     ann.pick(closed).await;
     let before = join(&server, &room, "bob").await;

@@ -42,6 +42,8 @@ fn a_patch_changes_only_what_it_names() {
         chat_style: Some(ChatStyle::Bullet),
         avatar: Some("a".into()),
         display_name: None,
+        allowed_tools: Some(vec!["files__*".into()]),
+        fallback_models: Some(vec!["local:small".into()]),
     };
     table.ok("bob", update("ada", patch.clone()));
     table.nothing("bob", update("ada", patch));
@@ -54,6 +56,8 @@ fn a_patch_changes_only_what_it_names() {
         title: "t".into(),
         chat_style: ChatStyle::Bullet,
         avatar: "a".into(),
+        allowed_tools: vec!["files__*".into()],
+        fallback_models: vec!["local:small".into()],
         ..llm("ada", "ADA")
     };
     assert_eq!(table.room.llms, [now, llm("bot", "Bot 1")]);

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::limits::RECENT_MESSAGES;
 
 fn edit(message_id: MessageId, content: &str) -> Command {
-    Command::EditMessage { message_id, content: content.into() }
+    Command::EditMessage { message_id, content: content.into(), regenerate: false }
 }
 
 fn delete(message_id: MessageId) -> Command {

@@ -15,6 +15,7 @@ use crate::{
         event::{NewRoom, Recorded},
         llm::{ChatStyle, LlmConfig},
         room::{Profile, Role, Visibility},
+        settings::{Settings, SettingsPatch},
     },
     ids::{LlmId, OptionId, RoomId, Seq},
 };
@@ -58,10 +59,11 @@ impl Table {
     }
 
     fn decide(&mut self, who: &str, command: Command) -> Result<Decision, Rejection> {
-        let actor = match who {
-            "server" => Actor::Server,
-            llm if self.room.llm(&llm_id(llm)).is_some() || llm == "ghost" => Actor::Llm(llm_id(llm)),
-            user => Actor::User(user_id(user)),
+        let actor = match who.split_once(" as ") {
+            Some((user, llm)) => Actor::Tool { llm: llm_id(llm), asked_by: user_id(user) },
+            None if who == "server" => Actor::Server,
+            None if self.room.llm(&llm_id(who)).is_some() || who == "ghost" => Actor::Llm(llm_id(who)),
+            None => Actor::User(user_id(who)),
         };
         let ids = &mut self.ids;
         let mut context =
@@ -151,7 +153,12 @@ fn llm_id(name: &str) -> LlmId {
 fn new_room() -> NewRoom {
     NewRoom {
         id: RoomId::parse("room").unwrap(),
-        profile: Profile { name: "Room".into(), description: String::new(), visibility: Visibility::Public },
+        profile: Profile {
+            name: "Room".into(),
+            description: String::new(),
+            visibility: Visibility::Public,
+            settings: Settings::default(),
+        },
         created_by: None,
         llms: vec![llm("ada", "Ada Lovelace"), llm("bot", "Bot 1")],
     }
@@ -166,6 +173,8 @@ fn llm(id: &str, name: &str) -> LlmConfig {
         title: String::new(),
         chat_style: ChatStyle::Unspecified,
         avatar: String::new(),
+        allowed_tools: Vec::new(),
+        fallback_models: Vec::new(),
     }
 }
 
@@ -198,6 +207,7 @@ fn poll(options: &[&str]) -> PollInput {
         mandatory: false,
         hide_results: false,
         closes_in: None,
+        quorum: 0,
     }
 }
 

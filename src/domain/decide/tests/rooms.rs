@@ -10,6 +10,7 @@ fn a_room_is_created_within_its_limits() {
             name: name.into(),
             description: description.into(),
             visibility: Visibility::Private,
+            settings: Settings::default(),
         },
         ..new_room()
     };
@@ -51,6 +52,7 @@ fn a_room_is_changed_field_by_field() {
         name: name.map(Into::into),
         description: description.map(Into::into),
         visibility,
+        settings: SettingsPatch::default(),
     };
     // A MEMBER may describe; name and visibility are an ADMIN's.
     table.ok("bob", update(None, Some("About"), None));
@@ -59,7 +61,12 @@ fn a_room_is_changed_field_by_field() {
     table.refused("vic", update(None, Some("X"), None), Code::PermissionDenied, "Member");
     table.refused("eve", update(None, Some("X"), None), Code::PermissionDenied, "not a member");
     table.ok("ann", update(Some("New"), None, Some(Visibility::Private)));
-    let now = Profile { name: "New".into(), description: "About".into(), visibility: Visibility::Private };
+    let now = Profile {
+        name: "New".into(),
+        description: "About".into(),
+        visibility: Visibility::Private,
+        settings: Settings::default(),
+    };
     assert_eq!(table.room.profile, now);
     table.nothing("ann", update(None, None, None));
     table.nothing("ann", update(Some("New"), Some("About"), Some(Visibility::Private)));

@@ -20,6 +20,9 @@ fn run(reply_to: MessageId, llm: &str, n: u128, chain_depth: u32) -> Run {
         chain_depth,
         asked_by: Some(user_id("bob")),
         started_at: Timestamp(0),
+        replaces: None,
+        turn: None,
+        model: String::new(),
     }
 }
 
@@ -33,6 +36,7 @@ fn finish(n: u128, end: RunEnd, text: &str) -> Command {
         end,
         text: text.into(),
         mentions: vec![llm_id("bot"), llm_id("ada"), llm_id("ghost"), llm_id("bot")],
+        outside: Vec::new(),
         report: RunReport::default(),
     })
 }

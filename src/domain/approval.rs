@@ -1,0 +1,54 @@
+//! A call of a tool that waits until somebody decides it.
+
+use crate::{
+    clock::Timestamp,
+    domain::{
+        permissions::{self, Action},
+        rejection::Rejection,
+        room::{Role, Room},
+    },
+    ids::{ApprovalId, LlmId, MessageId, UserId},
+};
+
+/// A call that waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Approval {
+    /// Unique.
+    pub id: ApprovalId,
+    /// The answer that waits; it is running.
+    pub message_id: MessageId,
+    /// Who wants to call.
+    pub llm_id: LlmId,
+    /// Which tool.
+    pub tool: String,
+    /// JSON, as the LLM wrote it, cut to what can be shown.
+    pub arguments: String,
+    /// On whose behalf.
+    pub asked_by: Option<UserId>,
+    /// When it counts as denied.
+    pub expires_at: Timestamp,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Decided {
+    /// It may be called.
+    Approved,
+    /// It may not.
+    Denied,
+    /// Nobody decided in time.
+    Expired,
+    /// The answer ended before.
+    Cancelled,
+}
+
+impl Approval {
+    /// Whether this user may decide it: an ADMIN, or a member on whose own behalf the LLM acts.
+    pub fn may_decide(&self, room: &Room, user: &UserId) -> Result<(), Rejection> {
+        let member = permissions::require(room, user, Action::DirectLlms)?;
+        if member.role == Role::Admin || self.asked_by.as_ref() == Some(user) {
+            return Ok(());
+        }
+        Err(Rejection::denied("only an ADMIN, or whoever the LLM acts for, may decide this"))
+    }
+}

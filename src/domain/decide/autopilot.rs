@@ -1,0 +1,189 @@
+//! LLMs talking among themselves: started, steered, ended.
+
+use crate::{
+    domain::{
+        autopilot::{Autopilot, AutopilotInput, Control, Mode, OnRestart, Status, Step},
+        decide::{Context, Decision, NewEvent, messages, require},
+        event::Event,
+        limits::{AUTOPILOT_TURNS, AUTOPILOT_TURNS_DEFAULT, REASON_CHARS, check_chars},
+        message::Author,
+        permissions::Action,
+        rejection::{Code, Rejection},
+        room::Room,
+    },
+    ids::{AutopilotId, LlmId, MessageId, UserId},
+};
+
+pub(super) fn start(
+    room: &Room,
+    user: &UserId,
+    input: AutopilotInput,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let member = require(room, user, Action::DirectLlms)?;
+    if room.open_autopilot().is_some() {
+        return Err(Rejection::new(
+            Code::AlreadyExists,
+            "the room has an autopilot already; stop it before another",
+        ));
+    }
+    messages::check_content("start_autopilot.topic", &input.topic, context.limits.message_bytes)?;
+    let llms = speakers(room, &input)?;
+    let max_turns = if input.max_turns == 0 { AUTOPILOT_TURNS_DEFAULT } else { input.max_turns };
+    if max_turns > AUTOPILOT_TURNS {
+        return Err(Rejection::field(
+            "start_autopilot.max_turns",
+            format_args!("must be at most {AUTOPILOT_TURNS}, is {max_turns}"),
+        ));
+    }
+    let message_id = MessageId((context.new_id)());
+    let author = Author::User(user.clone());
+    // What is said to all of them calls none of them besides.
+    let message = messages::plain(message_id, author, member.name.clone(), input.topic.clone(), context);
+    let autopilot = Autopilot {
+        id: AutopilotId((context.new_id)()),
+        mode: input.mode,
+        status: Status::Running,
+        topic: input.topic,
+        llms,
+        moderator: input.moderator,
+        max_turns,
+        turns: 0,
+        on_human: input.on_human,
+        on_restart: input.on_restart,
+        started_by: user.clone(),
+        reason: String::new(),
+        chosen: None,
+        instruction: String::new(),
+        agreed: Vec::new(),
+        message_id,
+    };
+    let posted = messages::posted(message);
+    Ok(Decision::fenced(vec![posted, context.event(Event::AutopilotChanged(autopilot))]))
+}
+
+/// Who takes part, checked.
+fn speakers(room: &Room, input: &AutopilotInput) -> Result<Vec<LlmId>, Rejection> {
+    let is_moderator = |id: &LlmId| input.moderator.as_ref() == Some(id);
+    let llms = if input.llms.is_empty() {
+        room.llms.iter().map(|llm| llm.id.clone()).filter(|id| !is_moderator(id)).collect()
+    } else {
+        input.llms.clone()
+    };
+    for id in llms.iter().chain(&input.moderator) {
+        if room.llm(id).is_none() {
+            return Err(Rejection::not_found("LLM", id));
+        }
+    }
+    let field = "start_autopilot.llm_ids";
+    for (index, id) in llms.iter().enumerate() {
+        if llms.iter().skip(index + 1).any(|other| other == id) {
+            return Err(Rejection::field(field, format_args!("must differ: {id} is there twice")));
+        }
+        if is_moderator(id) {
+            return Err(Rejection::field(field, format_args!("must not name the moderator {id}")));
+        }
+    }
+    let least = match input.mode {
+        Mode::Debate | Mode::Consensus => 2,
+        Mode::RoundRobin | Mode::Moderator | Mode::Relay => 1,
+    };
+    if llms.len() < least {
+        let count = llms.len();
+        return Err(Rejection::field(field, format_args!("must name at least {least}, are {count}")));
+    }
+    match (input.mode, &input.moderator) {
+        (Mode::Moderator, None) => Err(Rejection::field(
+            "start_autopilot.moderator_llm_id",
+            "must name the LLM that chooses who speaks",
+        )),
+        (Mode::RoundRobin | Mode::Debate | Mode::Relay | Mode::Consensus, Some(_)) => Err(Rejection::field(
+            "start_autopilot.moderator_llm_id",
+            "must only be set with AUTOPILOT_MODE_MODERATOR",
+        )),
+        (Mode::Moderator, Some(_)) | (_, None) => Ok(llms),
+    }
+}
+
+pub(super) fn control(
+    room: &Room,
+    user: &UserId,
+    control: Control,
+    reason: String,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let member = require(room, user, Action::DirectLlms)?;
+    check_chars("control_autopilot.reason", &reason, REASON_CHARS)?;
+    let autopilot = open(room)?;
+    let status = match control {
+        Control::Stop => Status::Ended,
+        Control::Pause => Status::Paused,
+        Control::Resume => Status::Running,
+    };
+    if autopilot.status == status {
+        return Ok(Decision::nothing());
+    }
+    let reason = match (control, reason.is_empty()) {
+        (Control::Resume, _) => String::new(),
+        (Control::Stop, true) => format!("stopped by {}", member.name),
+        (Control::Pause, true) => format!("paused by {}", member.name),
+        (Control::Stop | Control::Pause, false) => reason,
+    };
+    Ok(changed(Autopilot { status, reason, ..autopilot.clone() }, context))
+}
+
+pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result<Decision, Rejection> {
+    let autopilot = open(room)?;
+    let next = match step {
+        Step::Choose { llm, instruction } => {
+            if !autopilot.llms.contains(&llm) {
+                return Err(Rejection::not_found("LLM in this autopilot", llm));
+            }
+            Autopilot { chosen: Some(llm), instruction, ..autopilot.clone() }
+        }
+        Step::Agree(llm) => {
+            let mut agreed = autopilot.agreed.clone();
+            if !agreed.contains(&llm) {
+                agreed.push(llm);
+            }
+            Autopilot { agreed, ..autopilot.clone() }
+        }
+        Step::Pause { reason } => Autopilot { status: Status::Paused, reason, ..autopilot.clone() },
+        Step::End { reason } => Autopilot { status: Status::Ended, reason, ..autopilot.clone() },
+        Step::Restarted => match autopilot.on_restart {
+            OnRestart::Continue => return Ok(Decision::nothing()),
+            OnRestart::Stop => {
+                let reason = "the server was restarted".into();
+                Autopilot { status: Status::Ended, reason, ..autopilot.clone() }
+            }
+        },
+    };
+    if &next == autopilot {
+        return Ok(Decision::nothing());
+    }
+    Ok(changed(next, context))
+}
+
+/// What somebody's message does to a running autopilot.
+pub(super) fn interrupted_by(room: &Room, name: &str, context: &mut Context<'_>) -> Option<NewEvent> {
+    use crate::domain::autopilot::OnHuman;
+    let autopilot = room.open_autopilot()?;
+    let pauses = autopilot.status == Status::Running && autopilot.on_human == OnHuman::Pause;
+    pauses.then(|| {
+        let reason = format!("{name} said something");
+        context.event(Event::AutopilotChanged(Autopilot {
+            status: Status::Paused,
+            reason,
+            ..autopilot.clone()
+        }))
+    })
+}
+
+fn open(room: &Room) -> Result<&Autopilot, Rejection> {
+    room.open_autopilot()
+        .ok_or_else(|| Rejection::new(Code::NotFound, "there is no autopilot in this room that is not over"))
+}
+
+fn changed(autopilot: Autopilot, context: &mut Context<'_>) -> Decision {
+    Decision::fenced(vec![context.event(Event::AutopilotChanged(autopilot))])
+}
