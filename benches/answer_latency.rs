@@ -19,7 +19,7 @@ use std::{
 };
 
 use axum::{
-    Router, body::Body, http::header::CONTENT_TYPE, response::IntoResponse, routing::post,
+    Router as Http, body::Body, http::header::CONTENT_TYPE, response::IntoResponse, routing::post,
     serve::ListenerExt as _,
 };
 use bytes::Bytes;
@@ -28,8 +28,10 @@ use salon::{
     bus::local::LocalBus,
     clock::SystemClock,
     config::Config,
-    dispatch::Providers,
-    llm::open::{ProviderConfig, ProviderKind, open},
+    llm::{
+        open::{ProviderConfig, ProviderKind, open},
+        route::{Router, RouterSettings},
+    },
     server::{Parts, Server},
     store::memory::MemoryStore,
     wire::pb::room::v1::{
@@ -60,7 +62,7 @@ impl Clock {
 }
 
 /// Serves on a free port; returns where.
-async fn serve(app: Router) -> String {
+async fn serve(app: Http) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     // Without Nagle, or it would be his algorithm that is measured.
@@ -70,7 +72,7 @@ async fn serve(app: Router) -> String {
 }
 
 /// The model: each token is the time at which it is sent.
-fn model(clock: Clock) -> Router {
+fn model(clock: Clock) -> Http {
     let event = |delta: &str, finish: &str| {
         let head = r#"{"id":"c","object":"chat.completion.chunk","created":1,"model":"m","choices":"#;
         Bytes::from(format!(
@@ -89,11 +91,11 @@ fn model(clock: Clock) -> Router {
         let events = tokens.chain(stream::iter(done)).map(Ok::<_, Infallible>);
         ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(events)).into_response()
     };
-    Router::new().route("/v1/chat/completions", post(answer))
+    Http::new().route("/v1/chat/completions", post(answer))
 }
 
 /// Passes on what comes.
-fn proxy(upstream: String) -> Router {
+fn proxy(upstream: String) -> Http {
     let client = reqwest::Client::new();
     let pass = move |body: Bytes| {
         let call = client.post(format!("{upstream}/chat/completions")).body(body);
@@ -102,7 +104,7 @@ fn proxy(upstream: String) -> Router {
             ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(answer.bytes_stream())).into_response()
         }
     };
-    Router::new().route("/v1/chat/completions", post(pass))
+    Http::new().route("/v1/chat/completions", post(pass))
 }
 
 /// Puts tokens together and notes how old each is when its last byte is there.
@@ -157,14 +159,15 @@ async fn salon(upstream: String) -> (Server, RoomServiceClient<tonic::transport:
         base_url: Some(upstream),
         api_key: Some(SecretString::from("sk-bench")),
         default_model: Some("m".into()),
+        ..ProviderConfig::default()
     };
     let provider = open("openai", &config).unwrap();
-    let providers =
-        Providers { by_name: [("openai".to_owned(), Arc::clone(&provider))].into(), default: provider };
+    let router =
+        Router::new([("openai".to_owned(), provider)].into(), "openai", RouterSettings::default()).unwrap();
     let parts = Parts {
         store: Arc::new(MemoryStore::new()),
         bus: Arc::new(LocalBus::default()),
-        providers,
+        router: Arc::new(router),
         clock: Arc::new(SystemClock),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -9,7 +9,7 @@ use crate::config::{
     AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
     Rooms, StoreKind,
     error::{Problem, Sources},
-    format_duration, format_size, keys, mcp, models,
+    extras, format_duration, format_size, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
@@ -216,13 +216,21 @@ impl Checks<'_> {
 
     fn provider(&mut self, config: &Config, key: &str, entry: &ProviderEntry) {
         let (url, env) = (format!("{key}.base_url"), format!("{key}.api_key_env"));
-        if entry.kind != ProviderKind::OpenAi {
-            for (key, value) in [(&url, &entry.base_url), (&env, &entry.api_key_env)] {
-                if let Some(value) = value {
-                    let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
-                    self.refuse(key, value, rule, "leave it out, or write `kind: openai`");
-                }
-            }
+        self.only_openai(key, entry);
+        if let (Some(_), Some(file)) = (&entry.api_key_env, &entry.api_key_file) {
+            let rule = "and `api_key_env` cannot both be given";
+            self.refuse(&format!("{key}.api_key_file"), file, rule, "leave one of them out");
+        }
+        for extras::Refused { key: below, value, rule, mend } in extras::check(entry) {
+            // The names are another server's, so only the section is known by its origin.
+            let section = format!("{key}.{}", below.split('.').next().unwrap_or_default());
+            self.problems.push(Problem {
+                key: format!("{key}.{below}"),
+                value: value.map(|value| keys::shown(&section, &value)),
+                source: self.sources.of(&section),
+                rule: rule.into(),
+                mend: mend.into(),
+            });
         }
         if let Some(value) = &entry.base_url {
             self.url(&url, value);
@@ -233,8 +241,11 @@ impl Checks<'_> {
         }
         match config.settings(entry) {
             // A variable that is named and not set has been complained about already.
-            ProviderSettings::OpenAi { base_url, api_key: None, .. }
-                if base_url == OPENAI_OWN_URL && entry.api_key_env.is_none() =>
+            ProviderSettings::OpenAi { base_url, api_key: None, headers, .. }
+                if base_url == OPENAI_OWN_URL
+                    && entry.api_key_env.is_none()
+                    && entry.api_key_file.is_none()
+                    && headers.is_empty() =>
             {
                 let mend =
                     "set the variable OPENAI_API_KEY, name another in `api_key_env`, or set `base_url`";
@@ -247,6 +258,31 @@ impl Checks<'_> {
             ProviderSettings::Offline
             | ProviderSettings::OpenAi { .. }
             | ProviderSettings::ChatService { .. } => {}
+        }
+    }
+
+    /// What only a provider of the kind `openai` has.
+    fn only_openai(&mut self, key: &str, entry: &ProviderEntry) {
+        if entry.kind == ProviderKind::OpenAi {
+            return;
+        }
+        let texts = [
+            ("base_url", &entry.base_url),
+            ("api_key_env", &entry.api_key_env),
+            ("api_key_file", &entry.api_key_file),
+            ("organization", &entry.organization),
+            ("project", &entry.project),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let sections = [
+            ("headers", entry.headers.is_empty()),
+            ("headers_env", entry.headers_env.is_empty()),
+            ("extra_body", entry.extra_body.is_empty()),
+        ];
+        let sections = sections.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| (name, "…"));
+        for (name, value) in texts.chain(sections) {
+            let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
+            self.refuse(&format!("{key}.{name}"), value, rule, "leave it out, or write `kind: openai`");
         }
     }
 

@@ -7,6 +7,7 @@
 mod budgets;
 mod check;
 mod error;
+mod extras;
 mod keys;
 mod limits;
 mod load;

@@ -40,8 +40,6 @@ use crate::{
 
 /// Commands that wait for one room.
 const ROOM_QUEUE: usize = 1024;
-/// The provider that is there when no other is.
-const OFFLINE: &str = "offline";
 /// Replies to commands that may wait unread in one session, beyond those that can be in flight.
 const SPARE_REPLIES: usize = 960;
 
@@ -202,37 +200,16 @@ pub fn store_config(config: &Config) -> StoreConfig {
     }
 }
 
-/// Opens every configured provider. One that is known but not in this build is left out, loudly; the next one by
-/// the configuration's own rule takes its place.
+/// Opens every configured provider, and knows their models.
 pub fn router(config: &Config) -> Result<Router, Error> {
     let settings = config.providers();
     let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     for (name, settings) in &settings.by_name {
-        match provider_config(settings) {
-            Some(config) => {
-                by_name.insert(name.clone(), open(name, &config).map_err(Error::Provider)?);
-            }
-            None => {
-                tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out");
-            }
-        }
+        by_name.insert(name.clone(), open(name, &provider_config(settings)).map_err(Error::Provider)?);
     }
-    let wanted = if by_name.contains_key(&settings.default) {
-        Some(settings.default.as_str())
-    } else {
-        settings.default_without_chat_service()
-    };
-    let default = match wanted.filter(|name| by_name.contains_key(*name)) {
-        Some(name) => name.to_owned(),
-        None => {
-            let offline = open(OFFLINE, &ProviderConfig::default()).map_err(Error::Provider)?;
-            by_name.insert(OFFLINE.to_owned(), offline);
-            OFFLINE.to_owned()
-        }
-    };
     let default_models =
         settings.by_name.iter().map(|(name, settings)| (name.clone(), default_model(settings))).collect();
-    Router::new(by_name, &default, router_settings(config, default_models)).map_err(Error::Models)
+    Router::new(by_name, &settings.default, router_settings(config, default_models)).map_err(Error::Models)
 }
 
 /// Whether the names of models lead somewhere. Opens nothing, so that a mistake ends the start before it takes a port.
@@ -279,16 +256,26 @@ fn default_model(settings: &ProviderSettings) -> String {
     configured.clone().filter(|model| !model.is_empty()).unwrap_or_else(|| usual.to_owned())
 }
 
-fn provider_config(settings: &ProviderSettings) -> Option<ProviderConfig> {
+fn provider_config(settings: &ProviderSettings) -> ProviderConfig {
     match settings {
-        ProviderSettings::Offline => Some(ProviderConfig::default()),
-        ProviderSettings::OpenAi { base_url, api_key, default_model } => Some(ProviderConfig {
-            kind: ProviderKind::Openai,
-            base_url: Some(base_url.clone()),
-            api_key: api_key.clone(),
+        ProviderSettings::Offline => ProviderConfig::default(),
+        ProviderSettings::OpenAi { base_url, api_key, default_model, headers, extra_body } => {
+            ProviderConfig {
+                kind: ProviderKind::Openai,
+                base_url: Some(base_url.clone()),
+                api_key: api_key.clone(),
+                default_model: default_model.clone(),
+                headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+                extra_body: extra_body.clone(),
+                ..ProviderConfig::default()
+            }
+        }
+        ProviderSettings::ChatService { address, default_model } => ProviderConfig {
+            kind: ProviderKind::ChatService,
+            address: Some(address.clone()),
             default_model: default_model.clone(),
-        }),
-        ProviderSettings::ChatService { .. } => None,
+            ..ProviderConfig::default()
+        },
     }
 }
 

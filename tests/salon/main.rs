@@ -19,6 +19,7 @@ mod concurrency;
 mod configuration;
 mod documents;
 mod domain_properties;
+mod fake_chat_service;
 mod fake_openai;
 mod faults;
 mod groups;

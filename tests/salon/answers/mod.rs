@@ -1,5 +1,6 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
+mod chat_service;
 mod chunks;
 mod ends;
 mod failures;
@@ -30,6 +31,7 @@ fn over_the_wire(fake: &FakeOpenAi) -> Setup {
         base_url: Some(fake.base_url()),
         api_key: Some(SecretString::from("sk-test-secret")),
         default_model: Some("fake-model".into()),
+        ..ProviderConfig::default()
     };
     Setup { provider: open("openai", &config).unwrap(), ..Setup::default() }
 }
