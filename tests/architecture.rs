@@ -26,10 +26,10 @@ const FLOORS: &[&[&str]] = &[
     // A room owns its feed: these two are neighbours in the picture, and in code rooms stands on registry.
     &["rooms"],
     &["registry"],
-    &["bus", "llm", "store"],
+    &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],
-    &["clock", "config", "ids", "telemetry"],
+    &["clock", "config", "ids", "json_schema", "telemetry"],
 ];
 
 /// A client of the contract that happens to live in the same program: it may use no more than another client could.
@@ -42,6 +42,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("prost", &["wire", "cli"], "only the wire knows protobuf types"),
     ("rusqlite", &["store/sqlite"], "each backend is behind its trait"),
     ("async_openai", &["llm/openai"], "each backend is behind its trait"),
+    ("rmcp", &["mcp"], "only one floor speaks MCP"),
+    ("jsonschema", &["json_schema"], "one module checks arguments"),
 ];
 
 /// What the domain may not name: it is pure, synchronous, and knows no socket, clock or store.

@@ -9,16 +9,16 @@ use crate::config::{
     AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
     StoreKind,
     error::{Problem, Sources},
-    format_duration, format_size, keys,
+    format_duration, format_size, keys, mcp,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
 /// What a message may carry besides its content: ids, mentions, a content type.
 const AROUND_CONTENT: usize = 64 * KIB;
 
@@ -30,6 +30,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.bus(&config.bus);
     checks.llm(&config.llm);
     checks.providers(config);
+    mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
     checks.limits(&config.limits);
     checks.rooms(&config.rooms);
@@ -44,7 +45,8 @@ pub(super) fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-struct Checks<'a> {
+/// The problems that were found so far.
+pub(super) struct Checks<'a> {
     sources: &'a Sources,
     problems: Vec<Problem>,
 }
@@ -60,7 +62,7 @@ impl Checks<'_> {
         });
     }
 
-    fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
+    pub(super) fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
         if !holds {
             self.refuse(key, value, rule, mend);
         }
@@ -83,11 +85,11 @@ impl Checks<'_> {
         self.range(key, &value, range, T::to_string);
     }
 
-    fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+    pub(super) fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
         self.range(key, &value, range, |value| format_duration(*value));
     }
 
-    fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
+    pub(super) fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
         self.range(key, &value, range, |value| format_size(*value));
     }
 
@@ -316,7 +318,7 @@ fn is_host_and_port(address: &str) -> bool {
     host && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn is_base_url(url: &str) -> bool {
+pub(super) fn is_base_url(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     web && uri.host().is_some_and(|host| !host.is_empty()) && !url.contains(['@', '?', '#'])

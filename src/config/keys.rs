@@ -7,7 +7,7 @@ use ::config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
 use crate::config::{
-    Config, ProviderEntry, ProviderKind, Source, Sources,
+    Config, McpServer, McpTool, ProviderEntry, ProviderKind, Source, Sources,
     error::{HIDDEN, Problem},
 };
 
@@ -28,6 +28,17 @@ pub(super) fn tree() -> Json {
             *kind = Json::Null;
         }
         *providers = serde_json::json!({ ANY_NAME: entry });
+    }
+    if let Some(servers) = tree.pointer_mut("/mcp/servers") {
+        let mut entry = serde_json::to_value(McpServer::default()).unwrap_or_default();
+        if let Some(entry) = entry.as_object_mut() {
+            let tool = serde_json::to_value(McpTool::default()).unwrap_or_default();
+            entry.insert("tools".into(), serde_json::json!({ ANY_NAME: tool }));
+            for names in ["env", "headers"] {
+                entry.insert(names.into(), serde_json::json!({ ANY_NAME: null }));
+            }
+        }
+        *servers = serde_json::json!({ ANY_NAME: entry });
     }
     tree
 }
@@ -54,7 +65,11 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
 /// A value as an error may show it.
 pub(super) fn shown(key: &str, value: &str) -> String {
     // Somebody may write the key itself where its variable is asked for, or a password into a URL.
-    let secret = key.ends_with(".api_key_env") || (key.ends_with("_url") && value.contains(['@', '?', '#']));
+    let in_mcp = |of: &str| key.starts_with("mcp.servers.") && key.contains(of);
+    let secret = key.ends_with(".api_key_env")
+        || in_mcp(".env.")
+        || in_mcp(".headers.")
+        || ((key.ends_with("_url") || in_mcp(".url")) && value.contains(['@', '?', '#']));
     if secret {
         return HIDDEN.into();
     }
@@ -110,10 +125,16 @@ pub(super) fn prune(
                 table.remove(&name);
                 continue;
             }
-            (Some(_), _) if known.get(&name).is_none() && !is_name(&name) => Some(complain(
-                "is no name of a provider".into(),
-                format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
-            )),
+            (Some(_), _) if known.get(&name).is_none() && !is_foreign(prefix) && !is_name(&name) => {
+                Some(complain(
+                    "is no name of a provider or a server".into(),
+                    format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
+                ))
+            }
+            (Some(Json::Array(_)), ValueKind::Array(_)) => {
+                sources.insert(key.clone(), source.clone());
+                None
+            }
             (Some(section @ Json::Object(_)), ValueKind::Table(inner)) => {
                 problems.extend(prune(inner, section, &key, sources));
                 None
@@ -156,6 +177,12 @@ fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_CHARS
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+/// Whether the names below `prefix` are given by others: tools, headers and variables.
+fn is_foreign(prefix: &str) -> bool {
+    prefix.starts_with("mcp.servers.")
+        && [".tools", ".headers", ".env"].iter().any(|end| prefix.ends_with(end))
 }
 
 fn children(section: &Json) -> String {

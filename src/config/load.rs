@@ -17,7 +17,7 @@ use secrecy::SecretString;
 use crate::config::{
     Config, HIDDEN, ProviderKind, check,
     error::{Error, Problem, Source, Sources},
-    keys, providers,
+    keys, mcp, providers,
 };
 
 /// The file that is read if none is named.
@@ -263,6 +263,7 @@ fn read_secrets(
         problems.push(problem);
     }
     config.environment.secrets = secrets;
+    mcp::read(config, variables, sources, problems);
     for variable in [providers::OPENAI_API_KEY, providers::OPENAI_BASE_URL] {
         if variables.contains_key(variable) {
             sources.insert(variable.into(), Source::Variable(variable.into()));

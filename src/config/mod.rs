@@ -9,6 +9,7 @@ mod error;
 mod keys;
 mod limits;
 mod load;
+mod mcp;
 mod providers;
 mod show;
 mod units;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
+pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
@@ -36,6 +38,8 @@ pub struct Config {
     pub bus: Bus,
     /// The LLMs and how much they may do.
     pub llm: Llm,
+    /// The servers of tools.
+    pub mcp: Mcp,
     /// The external chat service.
     pub chat_service: ChatService,
     /// Who may connect.
@@ -49,6 +53,9 @@ pub struct Config {
     /// What the environment says about providers.
     #[serde(skip)]
     environment: providers::Environment,
+    /// What the environment says about servers of tools.
+    #[serde(skip)]
+    mcp_environment: mcp::Environment,
 }
 
 /// The gRPC door.
@@ -172,6 +179,15 @@ words! {
     OpenAi = "openai",
     /// The external chat service at `chat_service.address`.
     ChatService = "chat_service",
+}
+
+words! {
+    /// Whether a person has to approve each call of a tool.
+    ToolApproval:
+    /// Yes.
+    Required = "required",
+    /// No.
+    None = "none",
 }
 
 words! {

@@ -7,13 +7,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     bus::Bus,
     clock::Clock,
-    config::{Config, ProviderSettings},
+    config::{Config, McpSettings, ProviderSettings, ToolApproval},
     dispatch::{DispatchLimits, LlmDispatcher, Providers},
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
         Provider,
         open::{OpenError, ProviderConfig, ProviderKind, open},
+    },
+    mcp::{
+        Servers,
+        config::{Endpoint, Pace, Policy, Rule, ServerConfig},
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
@@ -40,6 +44,8 @@ pub struct Graph {
     pub rooms: Rooms,
     /// What sessions need.
     pub services: Arc<Services>,
+    /// Servers of tools.
+    pub mcp: Servers,
     /// Tasks of rooms and of the registry; they end with the token they were given.
     pub tasks: TaskTracker,
 }
@@ -58,6 +64,7 @@ pub fn build(
     let registry =
         HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
+    let mcp = Servers::start(mcp_servers(config));
     let dispatcher = LlmDispatcher::start(&rooms, providers, dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
@@ -65,7 +72,7 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
-    Graph { rooms, services: Arc::new(services), tasks }
+    Graph { rooms, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -210,4 +217,42 @@ fn provider_config(settings: &ProviderSettings) -> Option<ProviderConfig> {
         }),
         ProviderSettings::ChatService { .. } => None,
     }
+}
+
+/// The servers of tools.
+fn mcp_servers(config: &Config) -> Vec<ServerConfig> {
+    config.mcp_servers().into_iter().filter_map(|(name, settings)| mcp_server(name, settings)).collect()
+}
+
+/// One without a place is refused by the configuration.
+fn mcp_server(name: String, settings: McpSettings) -> Option<ServerConfig> {
+    let McpSettings { entry, passed_on, env, headers } = settings;
+    let mut command = entry.command.into_iter();
+    let endpoint = match (command.next(), entry.url) {
+        (Some(program), _) => Endpoint::Stdio {
+            program,
+            args: command.collect(),
+            env: passed_on,
+            secret_env: env,
+            cwd: entry.cwd,
+        },
+        (None, Some(url)) => Endpoint::Http { url, headers },
+        (None, None) => return None,
+    };
+    let rule = |tool: crate::config::McpTool| match tool.hidden {
+        true => Rule::Hidden,
+        false => Rule::Offered(Policy {
+            approval: tool.approval == ToolApproval::Required,
+            trusted_only: tool.trusted_only,
+        }),
+    };
+    Some(ServerConfig {
+        name,
+        endpoint,
+        connect_timeout: entry.connect_timeout,
+        call_timeout: entry.call_timeout,
+        max_result: entry.max_result,
+        rules: entry.tools.into_iter().map(|(name, tool)| (name, rule(tool))).collect(),
+        pace: Pace::default(),
+    })
 }

@@ -259,6 +259,8 @@ impl Server {
         if tokio::time::timeout_at(deadline - grace / 4, answers).await.is_err() {
             tracing::warn!("the ends of answers could not be recorded; the next start will do it");
         }
+        // Nobody calls tools any more; their servers end while the streams do.
+        self.graph.mcp.start_shutdown();
         self.draining.cancel();
         self.sessions.close();
         self.connections.close();
@@ -273,6 +275,7 @@ impl Server {
         }
         self.abort.cancel();
         self.connections.wait().await;
+        self.graph.mcp.shutdown().await;
         self.stop.cancel();
         for tracker in [&self.graph.tasks, &self.tasks] {
             tracker.close();
