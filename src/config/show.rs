@@ -33,7 +33,8 @@ fn write_all(out: &mut String, loaded: &Loaded) -> fmt::Result {
 fn write_section(out: &mut String, loaded: &Loaded, tree: &Json, prefix: &str, depth: usize) -> fmt::Result {
     for (name, value) in tree.as_object().into_iter().flatten() {
         let key = keys::join(prefix, name);
-        let start = format!("{:1$}{name}:", "", depth * 2);
+        // Tools may be called anything: `*` as it is would be no YAML.
+        let start = format!("{:1$}{2}:", "", depth * 2, scalar(&Json::String(name.clone())));
         match value {
             Json::Object(section) if !section.is_empty() => {
                 writeln!(out, "{start}")?;

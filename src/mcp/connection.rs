@@ -116,7 +116,9 @@ async fn connect(server: &Arc<Server>, stop: &CancellationToken) -> Result<(), F
             let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
                 .custom_headers(custom)
                 .max_concurrent_requests(CALLS_MAX + 1)
-                .max_sse_event_size(MESSAGE_BYTES_MAX);
+                .max_sse_event_size(MESSAGE_BYTES_MAX)
+                // A server that has forgotten us may have other tools now: we begin anew, too.
+                .reinit_on_expired_session(false);
             let http = http_client(server, url).map_err(Failure::HttpClient)?;
             let transport = StreamableHttpClientTransport::with_client(http, config);
             converse(server, transport, stop).await
@@ -185,40 +187,32 @@ where
     outcome
 }
 
-/// Lists the tools, again whenever they change, and looks whether the server is alive. Ends only with a failure.
+/// Lists the tools, again whenever they may have changed, and looks whether the server is alive. Ends only with a
+/// failure.
 async fn attend(server: &Server, peer: &Peer<RoleClient>, changed: &Notify) -> Failure {
     let Pace { check, relist, .. } = server.config.pace;
     let mut tick = interval_at(Instant::now() + check, check);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut is_first = true;
     loop {
-        let listed = match list(server, peer).await {
-            Ok(tools) => catalog(&server.config, tools),
+        match list(server, peer).await {
+            Ok(tools) => server.connect(peer.clone(), catalog(&server.config, tools)),
             Err(failure) => return failure,
-        };
-        let (name, tools) = (&server.config.name, listed.len());
-        if is_first {
-            tracing::info!(server = %name, tools, "MCP server is connected");
-        } else {
-            tracing::info!(server = %name, tools, "MCP server has changed its tools");
         }
-        is_first = false;
-        server.connect(peer.clone(), listed);
-        // A server that changes them all the time is not listed all the time.
+        // A server that changes its tools all the time is not listed all the time.
         let earliest = Instant::now() + relist;
         loop {
-            tokio::select! {
+            let is_suspect = tokio::select! {
                 biased;
-                () = server.suspect.notified() => {}
-                () = changed.notified() => {
-                    sleep_until(earliest).await;
-                    break;
-                }
+                () = changed.notified() => break sleep_until(earliest).await,
+                () = server.suspect.notified() => true,
                 // Whoever works on calls need not answer anything else.
-                _ = tick.tick(), if server.is_quiet() => {}
-            }
+                _ = tick.tick(), if server.is_quiet() => false,
+            };
             if let Err(failure) = ping(server, peer).await {
                 return failure;
+            }
+            if is_suspect {
+                break sleep_until(earliest).await;
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rmcp::{
     RoleClient, ServiceError,
-    model::{CallToolRequestParams, CallToolResponse},
+    model::{CallToolRequestParams, CallToolResponse, ErrorCode},
     service::Peer,
 };
 use serde_json::{Map, Value};
@@ -41,7 +41,7 @@ struct Link {
 pub(super) struct Server {
     pub(super) config: ServerConfig,
     pub(super) secrets: Secrets,
-    /// Told when a call has found the connection broken.
+    /// Told when a call has failed as it would if the connection were broken or the tools were others.
     pub(super) suspect: Notify,
     calls: Semaphore,
     link: Mutex<Option<Link>>,
@@ -60,7 +60,16 @@ impl Server {
 
     /// From now on these are its tools, and this is where they are called.
     pub(super) fn connect(&self, peer: Peer<RoleClient>, catalog: Catalog) {
-        *self.link() = Some(Link { peer, catalog: Arc::new(catalog) });
+        let (server, tools) = (&self.config.name, catalog.len());
+        let mut link = self.link();
+        match link.as_ref() {
+            None => tracing::info!(%server, tools, "MCP server is connected"),
+            Some(before) if !before.catalog.keys().eq(catalog.keys()) => {
+                tracing::info!(%server, tools, "MCP server has changed its tools");
+            }
+            Some(_) => tracing::debug!(%server, tools, "MCP server has the same tools as before"),
+        }
+        *link = Some(Link { peer, catalog: Arc::new(catalog) });
     }
 
     /// From now on it has no tools.
@@ -114,6 +123,10 @@ impl Server {
         let (server, tool) = (&self.config.name, &tool.tool);
         match error {
             ServiceError::McpError(error) => {
+                // So an unknown tool is answered: the server may have been replaced meanwhile.
+                if matches!(error.code, ErrorCode::INVALID_PARAMS | ErrorCode::METHOD_NOT_FOUND) {
+                    self.suspect.notify_one();
+                }
                 CallError::Refused(self.secrets.line(&error.message, REFUSAL_CHARS))
             }
             ServiceError::TransportSend(_)
