@@ -22,6 +22,7 @@ mod fake_openai;
 mod faults;
 mod groups;
 mod harness;
+mod injections;
 mod process;
 mod providers;
 mod sessions;
