@@ -89,14 +89,14 @@ fn call_other(mut call: Call<'_>) -> Answered {
         return Answered::failed(&format!("there is no LLM {participant:?} in this room"));
     }
     let mut called = Vec::new();
-    for id in found {
-        let name = scene.others.iter().find(|l| l.id == id).map_or(id.as_str(), |l| l.display_name.as_str());
+    for other in scene.others.iter().filter(|other| found.contains(&other.id)) {
+        let name = other.display_name.as_str();
         called.push(name);
-        if !call.effects.mentions.contains(&id) {
+        if !call.effects.mentions.contains(&other.id) {
             let separator = if call.effects.mention_text.is_empty() { "" } else { "\n" };
             let context = plain::start(context.trim(), CONTEXT_CHARS);
             call.effects.mention_text.push_str(&format!("{separator}@{name} {context}"));
-            call.effects.mentions.push(id);
+            call.effects.mentions.push(other.id.clone());
         }
     }
     Answered::done(format!("after you answer: {}", plain::names(called)))

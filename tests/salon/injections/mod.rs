@@ -1,0 +1,3 @@
+//! Texts that attack, against a whole server.
+
+pub mod corpus;
