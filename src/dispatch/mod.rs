@@ -24,13 +24,13 @@ use uuid::Uuid;
 
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
+    dispatch::tools::Toolbox,
     domain::{
         event::{Event, Recorded},
         message::{Author, Message},
         rejection::{Code, Rejection},
         room::Room,
     },
-    dispatch::tools::Toolbox,
     ids::{LlmId, MessageId, PollId, RoomId, UserId},
     llm::Provider,
     mcp::Servers,

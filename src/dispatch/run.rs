@@ -228,7 +228,8 @@ mod tests {
             allowed_tools: Vec::new(),
             fallback_models: Vec::new(),
         };
-        let scene = Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new() };
+        let scene =
+            Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new() };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");
         assert!(seen(Ok(Some(scene.clone())), None).is_ok());

@@ -65,7 +65,8 @@ pub fn build(
         HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let mcp = Servers::start(mcp_servers(config));
-    let dispatcher = LlmDispatcher::start(&rooms, providers, mcp.clone(), dispatch_limits(config), TaskTracker::new());
+    let dispatcher =
+        LlmDispatcher::start(&rooms, providers, mcp.clone(), dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
         rate(config.limits.transients_per_second, config.limits.transients_burst),

@@ -22,7 +22,6 @@ mod fake_openai;
 mod faults;
 mod groups;
 mod harness;
-
 mod injections;
 mod mcp;
 mod process;

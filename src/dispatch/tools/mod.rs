@@ -18,14 +18,14 @@ mod talk;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-pub(super) use self::{
-    approve::Approvals,
-    registry::{Offered, built_in, shown},
-};
 use self::{
     answered::Answered,
     registry::{Call, Kind},
     repeats::Repeats,
+};
+pub(super) use self::{
+    approve::Approvals,
+    registry::{Offered, built_in, shown},
 };
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
@@ -66,9 +66,10 @@ impl Caller<'_> {
         let Some(asked_by) = self.job.asked_by.clone() else {
             return Err(Answered::failed("nobody asked for this whose rights it could be done with"));
         };
-        let look = self.inner.rooms.read(&self.job.room, move |room, _| {
-            permissions::require(room, &asked_by, action).map(|_| ())
-        });
+        let look = self
+            .inner
+            .rooms
+            .read(&self.job.room, move |room, _| permissions::require(room, &asked_by, action).map(|_| ()));
         let checked = look.await.and_then(|checked| checked);
         checked.map_err(|rejection| Answered::failed(&rejection.message))
     }

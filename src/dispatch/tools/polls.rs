@@ -79,7 +79,8 @@ pub(super) const CREATE: BuiltIn = BuiltIn {
     carry_out: |call| create(call).boxed(),
 };
 
-const CREATE_TEXT: &str = "Ask everybody in this room, on behalf of whoever asked you. Only when you were asked to.";
+const CREATE_TEXT: &str =
+    "Ask everybody in this room, on behalf of whoever asked you. Only when you were asked to.";
 
 /// Whether the run can act for somebody.
 fn for_people(at: &Situation<'_>) -> bool {

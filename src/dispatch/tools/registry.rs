@@ -11,12 +11,7 @@ use serde_json::Value;
 
 use super::{Caller, Effects, answered::Answered, history, polls, talk};
 use crate::{
-    dispatch::context::Scene,
-    domain::poll::Poll,
-    ids::PollId,
-    json_schema::Schema,
-    llm::Tool,
-    mcp::ToolInfo,
+    dispatch::context::Scene, domain::poll::Poll, ids::PollId, json_schema::Schema, llm::Tool, mcp::ToolInfo,
 };
 
 /// All of them, in the order in which models are shown them.

@@ -37,7 +37,12 @@ impl Repeats {
     }
 
     /// Counts what a call has come to, and says what the model should know of it.
-    pub(super) fn answered(&mut self, tool: &str, arguments: &str, answered: &Answered) -> Option<&'static str> {
+    pub(super) fn answered(
+        &mut self,
+        tool: &str,
+        arguments: &str,
+        answered: &Answered,
+    ) -> Option<&'static str> {
         if self.is_stuck {
             return None;
         }

@@ -1,12 +1,16 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
+mod approvals;
 mod chunks;
 mod ends;
 mod failures;
 mod interrupts;
 mod limits;
+mod model;
 mod polls;
 mod tools;
+mod tools_outside;
+mod tools_room;
 
 use salon::{
     llm::open::{ProviderConfig, ProviderKind, open},
