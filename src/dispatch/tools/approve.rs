@@ -2,7 +2,8 @@
 //!
 //! The waiting call is a lasting fact of the room, so that everybody sees the same and only the room decides who may
 //! decide. Here is only the run that waits for the word. Nobody in time, an end of the run or of the room, and
-//! everything that goes wrong count as no.
+//! everything that goes wrong count as no. A run for which nobody decided once does not ask again: it would hold its
+//! place for hours.
 
 use std::{
     collections::HashMap,
@@ -71,10 +72,10 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Asks the room, and waits; `Err`: why it may not be called, for the model.
+/// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model.
 ///
 /// Cancel-safe: the end of the run cancels what it has asked.
-pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<(), String> {
+pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Decided, String> {
     let (inner, job) = (by.inner, by.job);
     let id = ApprovalId(Uuid::now_v7());
     let time = inner.limits.approval;
@@ -98,12 +99,7 @@ pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result
             timeout(LAST_WORD, &mut waiter.decided).await.ok().and_then(Result::ok)
         }
     };
-    match decided {
-        Some(Decided::Approved) => Ok(()),
-        Some(Decided::Denied) => Err("a member of the room has denied this call".into()),
-        Some(Decided::Expired) | None => Err("nobody has approved this call in time".into()),
-        Some(Decided::Cancelled) => Err("the answer has ended".into()),
-    }
+    Ok(decided.unwrap_or(Decided::Expired))
 }
 
 /// Records that nobody has decided, unless somebody just has.

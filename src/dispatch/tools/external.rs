@@ -19,6 +19,7 @@ use super::{
 use crate::{
     dispatch::plain,
     domain::{
+        approval::Decided,
         permissions::{self, Action},
         room::Room,
         settings::names_tool,
@@ -115,12 +116,8 @@ pub(super) async fn call(
         return refused;
     }
     if tool.policy.approval {
-        let began = Instant::now();
-        let approved = approve::ask(by, &tool.name, &arguments).await;
-        // Nobody can be quicker than a person thinks: this time is not the run's.
-        *deadline += began.elapsed();
-        if let Err(why) = approved {
-            return Answered::failed(&why);
+        if let Err(refused) = approved(by, tool, &arguments, effects, deadline).await {
+            return refused;
         }
         // Much may have changed meanwhile.
         if let Err(refused) = ask_room(by, &claim, tool).await {
@@ -135,6 +132,31 @@ pub(super) async fn call(
         add_outside(&mut effects.outside, std::slice::from_ref(&tool.name));
     }
     told(&tool.name, result)
+}
+
+/// Waits until a person has approved a call, or says why it is not made.
+async fn approved(
+    by: Caller<'_>,
+    tool: &ToolInfo,
+    arguments: &Value,
+    effects: &mut Effects,
+    deadline: &mut Instant,
+) -> Result<(), Answered> {
+    if effects.is_unattended {
+        return Err(Answered::failed("nobody approved a call of this answer before: it is not asked again"));
+    }
+    let began = Instant::now();
+    let decided = approve::ask(by, &tool.name, arguments).await;
+    // The time a person takes is not the run's.
+    *deadline += began.elapsed();
+    match decided.map_err(|why| Answered::failed(&why))? {
+        Decided::Approved => Ok(()),
+        Decided::Denied => Err(Answered::failed("a member of the room has denied this call")),
+        Decided::Expired | Decided::Cancelled => {
+            effects.is_unattended = true;
+            Err(Answered::failed("nobody has approved this call in time"))
+        }
+    }
 }
 
 async fn ask_room(by: Caller<'_>, claim: &Claim, tool: &Arc<ToolInfo>) -> Result<(), Answered> {

@@ -90,6 +90,8 @@ pub(super) struct Effects {
     pub(super) outside: Vec<String>,
     /// The tools it has called.
     pub(super) uses: Vec<ToolUse>,
+    /// Nobody has decided about a call in time.
+    is_unattended: bool,
     /// Polls it has made.
     polls_made: usize,
     repeats: Repeats,

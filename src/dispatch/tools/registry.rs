@@ -16,9 +16,9 @@ use crate::{
 
 /// All of them, in the order in which models are shown them.
 const BUILT_IN: [&BuiltIn; 7] = [
+    &polls::VOTE,
     &talk::OPT_OUT,
     &talk::MENTION,
-    &polls::VOTE,
     &polls::ACTIVE,
     &polls::RESULTS,
     &polls::CREATE,
@@ -203,7 +203,7 @@ pub(super) mod tests {
         let mandatory = Poll { mandatory: true, ..poll(2) };
         let scene = scene(&["bob"], vec![poll(1), mandatory]);
         let id = |n| Some(PollId(uuid::Uuid::from_u128(n)));
-        assert_eq!(names(&built_in(&scene, id(1), true)), ["opt_out", "vote_on_poll"]);
+        assert_eq!(names(&built_in(&scene, id(1), true)), ["vote_on_poll", "opt_out"]);
         let only = built_in(&scene, id(2), true);
         assert_eq!(names(&only), ["vote_on_poll"]);
         let ids = &only[0].tool.parameters["properties"]["poll_id"]["enum"];

@@ -1,7 +1,8 @@
 //! Calls that wait for a person: who decides, what comes of it, and that waiting costs the answer nothing.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use salon::store::{Store, memory::MemoryStore};
 use serde_json::json;
 use tokio::time::{advance, pause, resume};
 
@@ -113,10 +114,14 @@ async fn nobody_in_time_is_no() {
     let decision = all.ann.pick(decided).await;
     assert_eq!((decision.decision(), decision.by_id.as_str()), (pb::ApprovalDecision::Expired, ""));
     assert_refused(&model.told().await, "in time");
+    assert_refused(&model.call("web__delete", &json!({"path": "/b"})).await, "not asked again");
     let late = all.ann.command(decide(&approval, true)).await.unwrap_err();
     assert_eq!(late.code, "not_found");
     drop(model.say("Then not.").await);
-    follow(&mut all.ann).await.assert_ended(Reason::Completed, "Then not.");
+    // Its beginning was read above.
+    let done =
+        |payload: &Payload| if let Payload::LlmDone(done) = payload { Some(done.reason()) } else { None };
+    assert_eq!(all.ann.pick(done).await, Reason::Completed);
     assert_eq!(all.called(), Vec::<String>::new());
     all.server.shutdown().await;
 }
@@ -141,4 +146,19 @@ async fn the_time_of_waiting_is_not_the_answers() {
     answer.assert_ended(Reason::Completed, "Done.");
     assert!(answer.done.duration_ms >= 200_000, "{:?}", answer.done);
     all.server.shutdown().await;
+}
+
+#[tokio::test]
+async fn what_waited_when_the_process_died_is_closed_by_the_next() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (all, _model, approval) = waiting(|setup| setup.store(Arc::clone(&store))).await;
+    // For the log, the first one is dead as soon as the second one starts.
+    let next = Setup::default().store(store).start().await;
+    let log = next.log(&all.room).await;
+    let decisions: Vec<_> = log.iter().filter_map(|event| event.payload.as_ref().and_then(decided)).collect();
+    assert_eq!(decisions.len(), 1, "{decisions:?}");
+    assert_eq!(decisions[0].approval_id, approval.approval_id);
+    assert_eq!(decisions[0].decision(), pb::ApprovalDecision::Cancelled);
+    assert_eq!(all_ended_once(&next, &all.room).await[0].reason(), Reason::Interrupted);
+    next.shutdown().await;
 }

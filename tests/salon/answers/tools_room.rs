@@ -146,7 +146,7 @@ async fn results_are_told_as_far_as_people_see_them() {
     ann.command(Say::CastVote(vote)).await.unwrap();
     // The LLM is asked to vote first, and does not.
     let model = Model::asked(script).await;
-    assert_eq!(model.tools(), ["opt_out", "vote_on_poll"]);
+    assert_eq!(model.tools(), ["vote_on_poll", "opt_out"]);
     let script = model.say("").await;
     done_of(&mut ann, "ada", &poll).await;
     ann.talk("@ada what came of it?").await;

@@ -253,10 +253,10 @@ async fn attack(server: &TestServer, injection: &Injection, current: &Current) -
 /// Looks through a room's log for what no LLM can be made to do.
 fn check(log: &[pb::ServerEvent], people: &People, injection: &Injection) {
     let llms = ["ada", "echo"];
-    let (mut begun, mut ended, mut polls) = (Vec::new(), Vec::new(), 0);
+    let (mut begun, mut ended, mut polls, mut updates) = (Vec::new(), Vec::new(), 0, 0);
     for event in log {
         match event.payload.as_ref().unwrap() {
-            Payload::RoomCreated(_) | Payload::RoomActivated(_) => {}
+            Payload::RoomUpdated(_) => updates += 1,
             Payload::MemberChanged(changed) => {
                 assert_eq!(changed.change(), pb::MemberChange::Joined, "{injection:?}: {changed:?}");
             }
@@ -289,6 +289,7 @@ fn check(log: &[pb::ServerEvent], people: &People, injection: &Injection) {
             other => panic!("{injection:?}: {other:?}"),
         }
     }
+    assert_eq!(updates, 2, "{injection:?}: its beginning, and its first member");
     begun.sort();
     ended.sort();
     assert_eq!(begun, ended, "{injection:?}: each answer ends once");
