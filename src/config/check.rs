@@ -6,10 +6,10 @@
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
-    StoreKind,
+    AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
+    Rooms, StoreKind,
     error::{Problem, Sources},
-    format_duration, format_size, keys, mcp,
+    extras, format_duration, format_size, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
@@ -19,6 +19,9 @@ pub(super) const MINUTE: Duration = Duration::from_secs(60);
 pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
 pub(super) const KIB: usize = 1 << 10;
 pub(super) const MIB: usize = 1 << 20;
+/// More than any budget needs, and far from what the ledger can count.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+const MOST_MONEY: Money = Money { micros: 1_000_000_000_000_000 };
 /// What a message may carry besides its content: ids, mentions, a content type.
 const AROUND_CONTENT: usize = 64 * KIB;
 
@@ -29,6 +32,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.store(config);
     checks.bus(&config.bus);
     checks.llm(&config.llm);
+    checks.models(&config.llm);
     checks.providers(config);
     mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
@@ -143,6 +147,33 @@ impl Checks<'_> {
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
         self.time("llm.approval_timeout", llm.approval_timeout, SECOND..=HOUR);
+        self.budgets(&llm.budgets);
+    }
+
+    fn budgets(&mut self, budgets: &Budgets) {
+        let scopes = [("user", &budgets.user), ("room", &budgets.room), ("server", &budgets.server)];
+        for (scope, budget) in scopes {
+            let tokens = [("minute", budget.tokens_per_minute), ("day", budget.tokens_per_day)].into_iter();
+            for (window, tokens) in tokens.filter_map(|(window, tokens)| Some((window, tokens?))) {
+                self.count(&format!("llm.budgets.{scope}.tokens_per_{window}"), tokens, 1..=MOST_TOKENS);
+            }
+            let money = [("minute", budget.money_per_minute), ("day", budget.money_per_day)].into_iter();
+            for (window, money) in money.filter_map(|(window, money)| Some((window, money?))) {
+                let key = format!("llm.budgets.{scope}.money_per_{window}");
+                self.count(&key, money, Money { micros: 1 }..=MOST_MONEY);
+            }
+        }
+    }
+
+    fn models(&mut self, llm: &Llm) {
+        self.count("llm.retry.attempts", llm.retry.attempts, 1..=10);
+        self.time("llm.retry.base", llm.retry.base, MS..=MINUTE);
+        self.time("llm.retry.max", llm.retry.max, llm.retry.base.clamp(MS, MINUTE)..=5 * MINUTE);
+        self.count("llm.breaker.failures", llm.breaker.failures, 1..=1000);
+        self.time("llm.breaker.open", llm.breaker.open, 100 * MS..=HOUR);
+        for (key, value, rule, mend) in models::check(llm) {
+            self.refuse(&key, &value, rule, mend);
+        }
     }
 
     fn providers(&mut self, config: &Config) {
@@ -186,13 +217,21 @@ impl Checks<'_> {
 
     fn provider(&mut self, config: &Config, key: &str, entry: &ProviderEntry) {
         let (url, env) = (format!("{key}.base_url"), format!("{key}.api_key_env"));
-        if entry.kind != ProviderKind::OpenAi {
-            for (key, value) in [(&url, &entry.base_url), (&env, &entry.api_key_env)] {
-                if let Some(value) = value {
-                    let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
-                    self.refuse(key, value, rule, "leave it out, or write `kind: openai`");
-                }
-            }
+        self.only_openai(key, entry);
+        if let (Some(_), Some(file)) = (&entry.api_key_env, &entry.api_key_file) {
+            let rule = "and `api_key_env` cannot both be given";
+            self.refuse(&format!("{key}.api_key_file"), file, rule, "leave one of them out");
+        }
+        for extras::Refused { key: below, value, rule, mend } in extras::check(entry) {
+            // The names are another server's, so only the section is known by its origin.
+            let section = format!("{key}.{}", below.split('.').next().unwrap_or_default());
+            self.problems.push(Problem {
+                key: format!("{key}.{below}"),
+                value: value.map(|value| keys::shown(&section, &value)),
+                source: self.sources.of(&section),
+                rule: rule.into(),
+                mend: mend.into(),
+            });
         }
         if let Some(value) = &entry.base_url {
             self.url(&url, value);
@@ -203,8 +242,11 @@ impl Checks<'_> {
         }
         match config.settings(entry) {
             // A variable that is named and not set has been complained about already.
-            ProviderSettings::OpenAi { base_url, api_key: None, .. }
-                if base_url == OPENAI_OWN_URL && entry.api_key_env.is_none() =>
+            ProviderSettings::OpenAi { base_url, api_key: None, headers, .. }
+                if base_url == OPENAI_OWN_URL
+                    && entry.api_key_env.is_none()
+                    && entry.api_key_file.is_none()
+                    && headers.is_empty() =>
             {
                 let mend =
                     "set the variable OPENAI_API_KEY, name another in `api_key_env`, or set `base_url`";
@@ -217,6 +259,31 @@ impl Checks<'_> {
             ProviderSettings::Offline
             | ProviderSettings::OpenAi { .. }
             | ProviderSettings::ChatService { .. } => {}
+        }
+    }
+
+    /// What only a provider of the kind `openai` has.
+    fn only_openai(&mut self, key: &str, entry: &ProviderEntry) {
+        if entry.kind == ProviderKind::OpenAi {
+            return;
+        }
+        let texts = [
+            ("base_url", &entry.base_url),
+            ("api_key_env", &entry.api_key_env),
+            ("api_key_file", &entry.api_key_file),
+            ("organization", &entry.organization),
+            ("project", &entry.project),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let sections = [
+            ("headers", entry.headers.is_empty()),
+            ("headers_env", entry.headers_env.is_empty()),
+            ("extra_body", entry.extra_body.is_empty()),
+        ];
+        let sections = sections.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| (name, "…"));
+        for (name, value) in texts.chain(sections) {
+            let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
+            self.refuse(&format!("{key}.{name}"), value, rule, "leave it out, or write `kind: openai`");
         }
     }
 

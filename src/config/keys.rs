@@ -9,10 +9,15 @@ use serde_json::Value as Json;
 use crate::config::{
     Config, McpServer, McpTool, ProviderEntry, ProviderKind, Source, Sources,
     error::{HIDDEN, Problem},
+    models,
 };
 
 /// Stands in the tree for the name of a provider.
 const ANY_NAME: &str = "*";
+/// Stands in the tree for whatever somebody else's server wants: names are not known here.
+const FREE: &str = "**";
+/// The sections of a provider whose names are another server's.
+const FREE_SECTIONS: [&str; 3] = ["extra_body", "headers", "headers_env"];
 /// The longest name of a provider, in characters.
 const NAME_CHARS: usize = 64;
 /// The longest value that an error repeats, in characters.
@@ -26,6 +31,11 @@ pub(super) fn tree() -> Json {
         let mut entry = serde_json::to_value(ProviderEntry::new(ProviderKind::Offline)).unwrap_or_default();
         if let Some(kind) = entry.get_mut("kind") {
             *kind = Json::Null;
+        }
+        for name in FREE_SECTIONS {
+            if let Some(section) = entry.get_mut(name) {
+                *section = serde_json::json!({ FREE: null });
+            }
         }
         *providers = serde_json::json!({ ANY_NAME: entry });
     }
@@ -41,6 +51,13 @@ pub(super) fn tree() -> Json {
         *servers = serde_json::json!({ ANY_NAME: entry });
     }
     tree
+}
+
+/// Whether the names below `key` are another server's.
+pub(super) fn is_free(key: &str) -> bool {
+    key.starts_with("llm.providers.")
+        && key.matches('.').count() == 3
+        && FREE_SECTIONS.iter().any(|name| key.rsplit('.').next() == Some(name))
 }
 
 /// Every key with its default, as `section.key`; a provider's name is `*`.
@@ -67,6 +84,7 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     // Somebody may write the key itself where its variable is asked for, or a password into a URL.
     let in_mcp = |of: &str| key.starts_with("mcp.servers.") && key.contains(of);
     let secret = key.ends_with(".api_key_env")
+        || key.ends_with(".api_key_file")
         || in_mcp(".env.")
         || in_mcp(".headers.")
         || ((key.ends_with("_url") || in_mcp(".url")) && value.contains(['@', '?', '#']));
@@ -130,6 +148,15 @@ pub(super) fn prune(
                     "is no name of a provider or a server".into(),
                     format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
                 ))
+            }
+            (Some(Json::Object(section)), ValueKind::Table(_)) if section.contains_key(FREE) => {
+                sources.insert(key.clone(), source.clone());
+                None
+            }
+            // Models are named by others; what is below their names is looked at when it is read.
+            (Some(_), _) if models::KEYS.contains(&key.as_str()) => {
+                sources.insert(key.clone(), source.clone());
+                None
             }
             (Some(Json::Array(_)), ValueKind::Array(_)) => {
                 sources.insert(key.clone(), source.clone());

@@ -4,12 +4,15 @@
 //! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
+mod budgets;
 mod check;
 mod error;
+mod extras;
 mod keys;
 mod limits;
 mod load;
 mod mcp;
+mod models;
 mod providers;
 mod show;
 mod units;
@@ -18,10 +21,12 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use budgets::{Budget, Budgets, Money};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
 pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
+pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
@@ -259,6 +264,17 @@ pub struct Llm {
     pub default_provider: Option<String>,
     /// The configured providers by name.
     pub providers: BTreeMap<String, ProviderEntry>,
+    /// Other names for models.
+    pub aliases: BTreeMap<String, String>,
+    /// What is known of models.
+    pub models: Models,
+    /// Who is asked when a model fails that has no fallbacks of its own.
+    #[serde(deserialize_with = "models::list")]
+    pub fallbacks: Vec<String>,
+    /// How often and how soon a model is asked again.
+    pub retry: Retry,
+    /// When a model is left alone.
+    pub breaker: Breaker,
     /// Tokens that arrive within this time are sent as one chunk.
     #[serde(with = "units::duration")]
     pub chunk_window: Duration,
@@ -298,6 +314,8 @@ pub struct Llm {
     /// How long a call of a tool waits for a person to approve it.
     #[serde(with = "units::duration")]
     pub approval_timeout: Duration,
+    /// What answers may take.
+    pub budgets: Budgets,
 }
 
 impl Default for Llm {
@@ -305,6 +323,11 @@ impl Default for Llm {
         Self {
             default_provider: None,
             providers: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            models: Models::new(),
+            fallbacks: Vec::new(),
+            retry: Retry::default(),
+            breaker: Breaker::default(),
             chunk_window: Duration::from_millis(40),
             first_token_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(20),
@@ -318,6 +341,7 @@ impl Default for Llm {
             tool_rounds: 8,
             tool_calls: 32,
             approval_timeout: Duration::from_secs(300),
+            budgets: Budgets::default(),
         }
     }
 }

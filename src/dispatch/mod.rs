@@ -13,7 +13,7 @@ mod run;
 mod tools;
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -32,7 +32,7 @@ use crate::{
         room::Room,
     },
     ids::{LlmId, MessageId, PollId, RoomId, UserId},
-    llm::Provider,
+    llm::route::Router,
     mcp::Servers,
     rooms::{AfterCommit, Rooms},
     wire::reply::{self, Dialect},
@@ -69,15 +69,6 @@ pub struct DispatchLimits {
     pub approval: Duration,
 }
 
-/// The providers of answers.
-#[derive(Debug, Clone)]
-pub struct Providers {
-    /// By their names in the configuration.
-    pub by_name: BTreeMap<String, Arc<dyn Provider>>,
-    /// The one that is asked.
-    pub default: Arc<dyn Provider>,
-}
-
 /// Starts, owns and stops the answers of LLMs.
 #[derive(Debug, Clone)]
 pub struct LlmDispatcher(Arc<Inner>);
@@ -85,7 +76,7 @@ pub struct LlmDispatcher(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     rooms: Rooms,
-    providers: Providers,
+    router: Arc<Router>,
     limits: DispatchLimits,
     toolbox: Toolbox,
     node: Arc<Semaphore>,
@@ -168,7 +159,7 @@ impl LlmDispatcher {
     /// `tasks`.
     pub fn start(
         rooms: &Rooms,
-        providers: Providers,
+        router: Arc<Router>,
         servers: Servers,
         limits: DispatchLimits,
         tasks: TaskTracker,
@@ -176,7 +167,7 @@ impl LlmDispatcher {
         let node = Arc::new(Semaphore::new(limits.runs_per_node));
         let toolbox = Toolbox { servers, ..Toolbox::default() };
         let table = Mutex::default();
-        let inner = Inner { rooms: rooms.clone(), providers, limits, toolbox, node, table, tasks };
+        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, node, table, tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher

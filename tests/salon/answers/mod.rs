@@ -1,13 +1,16 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
 mod approvals;
+mod chat_service;
 mod chunks;
 mod ends;
 mod failures;
 mod interrupts;
 mod limits;
 mod model;
+mod pace;
 mod polls;
+mod routes;
 mod tools;
 mod tools_outside;
 mod tools_room;
@@ -32,6 +35,7 @@ fn over_the_wire(fake: &FakeOpenAi) -> Setup {
         base_url: Some(fake.base_url()),
         api_key: Some(SecretString::from("sk-test-secret")),
         default_model: Some("fake-model".into()),
+        ..ProviderConfig::default()
     };
     Setup { provider: open("openai", &config).unwrap(), ..Setup::default() }
 }
@@ -180,7 +184,10 @@ async fn an_answer_streams_to_everybody_and_is_kept() {
         let message = answer.message.unwrap();
         assert_eq!((message.sender_id.as_str(), message.reply_to()), ("ada", ack.event_id.as_str()));
         let done = answer.done;
-        assert_eq!(done.usage.unwrap(), pb::TokenUsage { prompt_tokens: 11, completion_tokens: 7 });
+        assert_eq!(
+            done.usage.unwrap(),
+            pb::TokenUsage { prompt_tokens: 11, completion_tokens: 7, ..Default::default() }
+        );
         assert_eq!((done.provider.as_str(), done.error_code.as_str()), ("openai", ""));
         assert!(done.first_token_ms > 0 && done.duration_ms >= done.first_token_ms, "{done:?}");
     }
