@@ -146,6 +146,7 @@ impl Checks<'_> {
         self.count("llm.chain_depth", llm.chain_depth, 1..=20);
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
+        self.time("llm.approval_timeout", llm.approval_timeout, SECOND..=HOUR);
         self.budgets(&llm.budgets);
     }
 

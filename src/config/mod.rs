@@ -311,6 +311,9 @@ pub struct Llm {
     /// Tool calls within one answer.
     #[serde(deserialize_with = "units::whole")]
     pub tool_calls: u32,
+    /// How long a call of a tool waits for a person to approve it.
+    #[serde(with = "units::duration")]
+    pub approval_timeout: Duration,
     /// What answers may take.
     pub budgets: Budgets,
 }
@@ -337,6 +340,7 @@ impl Default for Llm {
             chain_depth: 5,
             tool_rounds: 8,
             tool_calls: 32,
+            approval_timeout: Duration::from_secs(300),
             budgets: Budgets::default(),
         }
     }

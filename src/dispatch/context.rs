@@ -13,6 +13,7 @@ use crate::{
         message::{Author, Message},
         poll::Poll,
         room::Room,
+        summary::add_outside,
     },
     ids::{LlmId, OptionId, PollId, UserId},
     llm::{Speaker, Turn},
@@ -30,6 +31,8 @@ pub(super) struct Scene {
     pub(super) others: Vec<LlmConfig>,
     pub(super) open_polls: Vec<Poll>,
     pub(super) turns: Vec<Turn>,
+    /// What from outside of the room is in what it is told.
+    pub(super) outside: Vec<String>,
 }
 
 /// Looks at a room through the eyes of one of its LLMs; `None`: it is not there any more.
@@ -46,13 +49,15 @@ pub(super) fn scene(
     let mut turns =
         vec![Turn::Text { speaker: Speaker::System, text: instructions(room, &llm, &others, online, poll) }];
     let skip = room.recent.len().saturating_sub(history);
-    turns.extend(
-        room.recent.iter().skip(skip).filter(|m| !m.deleted).map(|message| turn(room, llm_id, message)),
-    );
+    let mut outside = Vec::new();
+    for message in room.recent.iter().skip(skip).filter(|m| !m.deleted) {
+        add_outside(&mut outside, &message.outside);
+        turns.push(turn(room, llm_id, message));
+    }
     if let Some(poll) = poll {
         turns.push(Turn::Text { speaker: Speaker::User, text: ballot_paper(poll) });
     }
-    Some(Scene { others, open_polls: room.open_polls().cloned().collect(), turns, llm })
+    Some(Scene { others, open_polls: room.open_polls().cloned().collect(), turns, outside, llm })
 }
 
 fn instructions(

@@ -1,12 +1,16 @@
 //! The conversation of one answer: the model is asked, its tool calls are carried out, and it is asked again with their
 //! results, as often as is allowed.
+//!
+//! Rounds and calls are bounded, and who repeats itself gets no more tools; then the model is asked once more without
+//! any. The calls of a round are carried out one after the other. Opting out ends the answer behind the other calls of
+//! its round.
 
 use crate::{
     dispatch::{
         Inner, Job,
         context::Scene,
-        listen::{Heard, Progress, ask},
-        tools::{self, Effects},
+        listen::{Heard, Progress, ask, publish_chunk},
+        tools::{self, Caller, Effects},
     },
     domain::{
         llm::RunEnd,
@@ -52,8 +56,10 @@ pub(super) fn crash() -> (String, String) {
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
 pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
-    let deadline = progress.started + inner.limits.total;
-    let offered = tools::offered(scene, job.poll_id);
+    let mut deadline = progress.started + inner.limits.total;
+    let by = Caller { inner, job, scene };
+    progress.effects.outside.clone_from(&scene.outside);
+    let offered = tools::offered(by).await;
     let mut plan = inner.router.plan(&scene.llm.model, &[]);
     // Until somebody else answers.
     if let Some(wanted) = plan.targets().first() {
@@ -63,8 +69,9 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
     let mut turns = scene.turns.clone();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
-        let tools = if round == inner.limits.tool_rounds { &[][..] } else { offered.as_slice() };
-        let heard = match ask(inner, job, scene, &plan, (&turns, tools), progress, deadline).await {
+        let is_last = round == inner.limits.tool_rounds || progress.effects.is_stuck();
+        let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
+        let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(error) => return Ended::failed(error),
         };
@@ -72,28 +79,42 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         if heard.calls.is_empty() {
             return said(job, &progress.effects, &heard, progress.answer.text());
         }
+        if is_last {
+            break;
+        }
         let calls: Vec<ToolCall> = heard.calls.into_iter().take(progress.calls_left).collect();
         progress.calls_left -= calls.len();
         turns.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
+        // A tool may take its time: what was said before is heard before.
+        publish_chunk(inner, job, progress);
         for call in calls {
             let effects = &mut progress.effects;
-            let result = tools::carry_out(&inner.rooms, &job.room, scene, tools, &call, effects).await;
+            let result = tools::carry_out(by, &offered, &call, effects, &mut deadline).await;
             turns.push(Turn::ToolResult { call_id: call.id, result });
         }
-        if job.poll_id.is_some_and(|poll| progress.effects.voted.contains(&poll)) {
-            return Ended::by_itself(RunEnd::Completed, "");
-        }
-        if let Some(reason) = progress.effects.opted_out.clone() {
-            let silent = progress.answer.text().trim().is_empty() && progress.effects.mentions.is_empty();
-            let end = if silent { RunEnd::OptedOut } else { RunEnd::Completed };
-            return Ended::by_itself(end, reason);
+        if let Some(ended) = done(job, progress) {
+            return ended;
         }
         progress.answer.new_part();
         if progress.calls_left == 0 {
             return Ended::by_itself(RunEnd::Completed, "no more tool calls were allowed");
         }
     }
-    Ended::by_itself(RunEnd::Completed, "no more rounds were allowed")
+    let stuck = progress.effects.is_stuck();
+    let why = if stuck { "it repeated a tool call too often" } else { "no more rounds were allowed" };
+    Ended::by_itself(RunEnd::Completed, why)
+}
+
+/// How a run ends because of what its tools have done: a vote is cast, or the model wants to say nothing.
+fn done(job: &Job, progress: &Progress) -> Option<Ended> {
+    let effects = &progress.effects;
+    if job.poll_id.is_some_and(|poll| effects.voted.contains(&poll)) {
+        return Some(Ended::by_itself(RunEnd::Completed, ""));
+    }
+    let reason = effects.opted_out.clone()?;
+    let silent = progress.answer.text().trim().is_empty() && effects.mentions.is_empty();
+    let end = if silent { RunEnd::OptedOut } else { RunEnd::Completed };
+    Some(Ended::by_itself(end, reason))
 }
 
 /// How a run ends whose model has finished.

@@ -24,6 +24,7 @@ use uuid::Uuid;
 
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
+    dispatch::tools::Toolbox,
     domain::{
         event::{Event, Recorded},
         message::{Author, Message},
@@ -32,6 +33,7 @@ use crate::{
     },
     ids::{LlmId, MessageId, PollId, RoomId, UserId},
     llm::route::Router,
+    mcp::Servers,
     rooms::{AfterCommit, Rooms},
     wire::reply::{self, Dialect},
 };
@@ -63,6 +65,8 @@ pub struct DispatchLimits {
     pub tool_rounds: usize,
     /// Tool calls in one answer.
     pub tool_calls: usize,
+    /// How long a call waits for a person to approve it.
+    pub approval: Duration,
 }
 
 /// Starts, owns and stops the answers of LLMs.
@@ -74,6 +78,7 @@ struct Inner {
     rooms: Rooms,
     router: Arc<Router>,
     limits: DispatchLimits,
+    toolbox: Toolbox,
     node: Arc<Semaphore>,
     table: Mutex<Table>,
     tasks: TaskTracker,
@@ -150,10 +155,19 @@ fn too_many(why: String) -> Rejection {
 }
 
 impl LlmDispatcher {
-    /// A dispatcher that is told what `rooms` commits; its runs are tracked by `tasks`.
-    pub fn start(rooms: &Rooms, router: Arc<Router>, limits: DispatchLimits, tasks: TaskTracker) -> Self {
+    /// A dispatcher that is told what `rooms` commits; its LLMs may call tools of `servers`, its runs are tracked by
+    /// `tasks`.
+    pub fn start(
+        rooms: &Rooms,
+        router: Arc<Router>,
+        servers: Servers,
+        limits: DispatchLimits,
+        tasks: TaskTracker,
+    ) -> Self {
         let node = Arc::new(Semaphore::new(limits.runs_per_node));
-        let inner = Inner { rooms: rooms.clone(), router, limits, node, table: Mutex::default(), tasks };
+        let toolbox = Toolbox { servers, ..Toolbox::default() };
+        let table = Mutex::default();
+        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, node, table, tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
@@ -321,6 +335,7 @@ impl AfterCommit for LlmDispatcher {
                 Event::LlmRemoved(id) => {
                     self.stop(&room.id, "the LLM was removed from the room", |job| job.llm_id == *id);
                 }
+                Event::ApprovalDecided { id, decided, .. } => self.0.toolbox.approvals.decided(*id, *decided),
                 Event::RoomEnded { .. } => {
                     self.stop(&room.id, "the room ended", |_| true);
                 }
@@ -330,7 +345,6 @@ impl AfterCommit for LlmDispatcher {
                 | Event::RegenerateRequested { .. }
                 | Event::VoteAbstained { .. }
                 | Event::ApprovalRequested(_)
-                | Event::ApprovalDecided { .. }
                 | Event::ContextSummarised(_)
                 | Event::AutopilotChanged(_)
                 | Event::RoomUpdated(_)

@@ -180,12 +180,13 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
     }
     progress.report.detail = plain::start(&ended.detail, REASON_CHARS).to_owned();
     progress.report.duration_ms = millis(progress.started.elapsed());
+    progress.report.tools = std::mem::take(&mut progress.effects.uses);
     RunOutcome {
         message_id: job.message_id,
         end: ended.end,
         text: progress.answer.text().to_owned(),
         mentions: progress.effects.mentions,
-        outside: Vec::new(),
+        outside: progress.effects.outside,
         report: progress.report,
     }
 }
@@ -225,9 +226,10 @@ mod tests {
             allowed_tools: Vec::new(),
             fallback_models: Vec::new(),
         };
-        let scene = Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new() };
+        let scene =
+            Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new() };
         let poll = PollId(uuid::Uuid::from_u128(1));
-        assert_eq!(tools::offered(&scene, Some(poll)), [], "nor offered anything");
+        assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");
         assert!(seen(Ok(Some(scene.clone())), None).is_ok());
         let Err(ended) = seen(Ok(Some(scene)), Some(poll)) else { panic!("it would be asked") };
         assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::OptedOut, "the poll is closed"));

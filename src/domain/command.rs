@@ -90,6 +90,8 @@ pub struct PollInput {
     pub closes_in: Option<Duration>,
     /// Fewer ballots are no result; 0: any number is.
     pub quorum: u32,
+    /// What from outside of the room went into its words, when an LLM has written them.
+    pub outside: Vec<String>,
 }
 
 /// What a message is made of.

@@ -178,6 +178,15 @@ impl Rooms {
         Ok(HistoryPage { messages, polls, more: more || cut })
     }
 
+    /// A poll as it is now, or as it was closed.
+    pub async fn poll(&self, room: &RoomId, id: PollId) -> Result<Option<Poll>, Rejection> {
+        let in_state = self.read(room, move |room, _| room.polls.get(&id).cloned()).await?;
+        match in_state {
+            Some(poll) => Ok(Some(poll)),
+            None => poll(self.store().as_ref(), room, id).await.map_err(|error| refused(room, &error)),
+        }
+    }
+
     async fn polls_for(&self, room: &RoomId, messages: &[Message]) -> Result<Vec<Poll>, Rejection> {
         let ids: Vec<PollId> = messages.iter().filter_map(|message| message.poll_id).collect();
         if ids.is_empty() {

@@ -75,7 +75,8 @@ pub fn build(
     let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let mcp = Servers::start(mcp_servers(config));
-    let dispatcher = LlmDispatcher::start(&rooms, router, dispatch_limits(config), TaskTracker::new());
+    let dispatcher =
+        LlmDispatcher::start(&rooms, router, mcp.clone(), dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
         rate(config.limits.transients_per_second, config.limits.transients_burst),
@@ -151,6 +152,7 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         chain_depth: config.llm.chain_depth,
         tool_rounds: count(config.llm.tool_rounds),
         tool_calls: count(config.llm.tool_calls),
+        approval: config.llm.approval_timeout,
     }
 }
 

@@ -414,6 +414,7 @@ fn read_poll(poll: pb::CreatePoll) -> PollInput {
         mandatory: poll.mandatory,
         hide_results: poll.hide_results_until_closed || poll.secret_ballot,
         quorum: poll.quorum,
+        outside: Vec::new(),
         closes_in: match poll.closes_in_ms {
             0 => None,
             ms => Some(Duration::from_millis(ms)),

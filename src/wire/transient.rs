@@ -9,7 +9,7 @@ use crate::{
         llm::LiveAnswer,
         room::{Member, Presence},
     },
-    ids::{EventId, MessageId, Seq, UserId},
+    ids::{EventId, LlmId, MessageId, Seq, UserId},
     wire::{
         frame::{PREFIX, frame, len_at},
         model::{member_to_pb, presence_to_pb, time},
@@ -87,6 +87,17 @@ pub fn chunk(answer: &LiveAnswer, offset: usize, text: &str) -> Bytes {
         reply_to: answer.reply_to.to_string(),
         offset: u64::try_from(offset).unwrap_or(u64::MAX),
         ..Default::default()
+    }))
+}
+
+/// An LLM calls a tool; `ended`: the tool has answered, and whether the call failed.
+pub fn tool_call(answer: MessageId, llm: &LlmId, tool: &str, ended: Option<bool>) -> Bytes {
+    bare(Payload::LlmToolCall(pb::LlmToolCall {
+        message_id: answer.to_string(),
+        llm_id: llm.to_string(),
+        tool: tool.to_owned(),
+        ended: ended.is_some(),
+        failed: ended.unwrap_or(false),
     }))
 }
 

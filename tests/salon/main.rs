@@ -24,6 +24,7 @@ mod fake_openai;
 mod faults;
 mod groups;
 mod harness;
+mod injections;
 mod mcp;
 mod process;
 mod providers;

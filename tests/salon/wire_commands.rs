@@ -273,6 +273,7 @@ fn polls() {
                 anonymous: flag == 1 || flag == 4,
                 mandatory: flag == 2,
                 quorum: 7 * flag,
+                outside: Vec::new(),
                 hide_results: flag == 3 || flag == 4,
                 closes_in: (closes_in_ms > 0).then(|| Duration::from_millis(closes_in_ms)),
             };

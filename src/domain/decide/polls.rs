@@ -14,6 +14,7 @@ use crate::{
         poll::{Ballot, Poll, PollOption},
         rejection::{Code, Rejection},
         room::{Role, Room},
+        summary::add_outside,
     },
     ids::{MessageId, OptionId, PollId},
 };
@@ -66,8 +67,11 @@ pub(super) fn create(
             Actor::User(_) | Actor::Llm(_) | Actor::Server => None,
         },
     };
+    let mut outside = Vec::new();
+    add_outside(&mut outside, &input.outside);
     let message = Message {
         poll_id: Some(poll_id),
+        outside,
         ..messages::plain(message_id, creator, creator_name, input.question, context)
     };
     let posted = messages::posted(message);

@@ -1,15 +1,19 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
+mod approvals;
 mod chat_service;
 mod chunks;
 mod ends;
 mod failures;
 mod interrupts;
 mod limits;
+mod model;
 mod pace;
 mod polls;
 mod routes;
 mod tools;
+mod tools_outside;
+mod tools_room;
 
 use salon::{
     llm::open::{ProviderConfig, ProviderKind, open},

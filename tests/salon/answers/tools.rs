@@ -154,13 +154,18 @@ async fn a_wrong_call_is_told_to_the_model_and_not_to_the_room() {
 #[tokio::test]
 async fn a_model_that_calls_for_ever_is_stopped_by_rounds_and_by_calls() {
     for (calls, requests, executed) in [(1, 4, 3), (2, 3, 5), (9, 1, 5)] {
-        let calls = vec![("launch_rockets", "{}"); calls];
-        let fake = FakeOpenAi::start(turn("", &calls)).await;
+        // Never the same call twice: that would be stopped sooner.
+        let fake = FakeOpenAi::start(move |request: &Received| {
+            let name = |index| format!("launch_rocket_{}_{index}", request.number);
+            let names: Vec<String> = (0..calls).map(name).collect();
+            turn("", &names.iter().map(|name| (name.as_str(), "{}")).collect::<Vec<_>>())
+        })
+        .await;
         let (answer, server, room, _ann) = ask(&fake).await;
         answer.assert_ended(Reason::Completed, "");
         assert!(answer.done.detail.starts_with("no more"), "{:?}", answer.done);
         let asked = fake.requests();
-        assert_eq!(asked.len(), requests, "{} calls a turn", calls.len());
+        assert_eq!(asked.len(), requests, "{calls} calls a turn");
         let last = results(asked.last().unwrap()).len();
         assert!(last <= executed, "{last} of at most {executed}");
         // In the last round allowed there is nothing left to call.

@@ -256,6 +256,7 @@ fn input(options: usize, flags: u8, closes: bool) -> PollInput {
         hide_results: flags & 8 != 0,
         closes_in: closes.then_some(Duration::from_secs(20)),
         quorum: u32::from(flags),
+        outside: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tools of MCP servers: what is offered, calls and what may go wrong with them, over HTTP and as child processes.
 
 mod config;
-mod fake;
+pub mod fake;
 mod foreign;
 mod http;
 mod offers;
@@ -9,7 +9,10 @@ mod stdio;
 
 use std::{sync::Arc, time::Duration};
 
-use salon::mcp::{CallError, CallResult, Servers, ToolInfo};
+use salon::{
+    config::{McpServer, McpTool, ToolApproval},
+    mcp::{CallError, CallResult, Servers, ToolInfo},
+};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
@@ -48,4 +51,21 @@ pub async fn text(servers: &Servers, name: &str, arguments: Value) -> String {
     let result = call(servers, name, arguments).await.unwrap();
     assert!(!result.is_error, "{result:?}");
     result.text
+}
+
+/// Lets a server offer these tools of `fake`: their names, whether a person has to approve a call, and whether they are
+/// for trusted runs only.
+pub fn offer(
+    config: &mut salon::config::Config,
+    name: &str,
+    fake: &fake::FakeMcp,
+    tools: &[(&str, bool, bool)],
+) {
+    let tool = |&(name, approval, trusted_only): &(&str, bool, bool)| {
+        let approval = if approval { ToolApproval::Required } else { ToolApproval::None };
+        (name.to_owned(), McpTool { approval, trusted_only, hidden: false })
+    };
+    let tools = tools.iter().map(tool).collect();
+    let server = McpServer { url: Some(fake.url()), tools, ..McpServer::default() };
+    config.mcp.servers.insert(name.to_owned(), server);
 }

@@ -208,6 +208,7 @@ fn poll(options: &[&str]) -> PollInput {
         hide_results: false,
         closes_in: None,
         quorum: 0,
+        outside: Vec::new(),
     }
 }
 

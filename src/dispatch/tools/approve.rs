@@ -1,0 +1,161 @@
+//! Calls that wait until a person allows them.
+//!
+//! The waiting call is a lasting fact of the room, so that everybody sees the same and only the room decides who may
+//! decide. Here is only the run that waits for the word. Nobody in time, an end of the run or of the room, and
+//! everything that goes wrong count as no. A run for which nobody decided once does not ask again: it would hold its
+//! place for hours.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    sync::oneshot,
+    time::{sleep, timeout},
+};
+use uuid::Uuid;
+
+use super::{Caller, repeats::normalised};
+use crate::{
+    dispatch::plain,
+    domain::{
+        approval::{Approval, Decided},
+        command::{Actor, Command},
+        limits::APPROVAL_ARGUMENTS_BYTES,
+        rejection::{Code, Rejection},
+    },
+    ids::{ApprovalId, is_disturbing},
+};
+
+/// Between two tries to record that nobody decided when the store fails.
+const RETRY: Duration = Duration::from_millis(250);
+/// A decision that was recorded just before the deadline is known by then.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+/// The runs of this node that wait for a decision.
+#[derive(Debug, Default)]
+pub(in crate::dispatch) struct Approvals(Mutex<HashMap<ApprovalId, oneshot::Sender<Decided>>>);
+
+impl Approvals {
+    /// Tells the run that waits for it, if it is on this node.
+    pub(in crate::dispatch) fn decided(&self, id: ApprovalId, decided: Decided) {
+        if let Some(waiting) = self.table().remove(&id) {
+            // The run may have been stopped just now.
+            let _ = waiting.send(decided);
+        }
+    }
+
+    fn wait(&self, id: ApprovalId) -> Waiter<'_> {
+        let (sender, decided) = oneshot::channel();
+        self.table().insert(id, sender);
+        Waiter { approvals: self, id, decided }
+    }
+
+    fn table(&self) -> MutexGuard<'_, HashMap<ApprovalId, oneshot::Sender<Decided>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place in the table; dropping it gives it up.
+struct Waiter<'a> {
+    approvals: &'a Approvals,
+    id: ApprovalId,
+    decided: oneshot::Receiver<Decided>,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        self.approvals.table().remove(&self.id);
+    }
+}
+
+/// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model.
+///
+/// Cancel-safe: the end of the run cancels what it has asked.
+pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Decided, String> {
+    let (inner, job) = (by.inner, by.job);
+    let id = ApprovalId(Uuid::now_v7());
+    let time = inner.limits.approval;
+    // Before it is asked: the answer may be there before the question has returned.
+    let mut waiter = inner.toolbox.approvals.wait(id);
+    let approval = Approval {
+        id,
+        message_id: job.message_id,
+        llm_id: job.llm_id.clone(),
+        tool: tool.to_owned(),
+        arguments: readable(arguments),
+        asked_by: job.asked_by.clone(),
+        expires_at: inner.rooms.clock().now().plus(time),
+    };
+    let request = Command::RequestApproval(approval);
+    inner.rooms.submit(&job.room, Actor::Server, request).await.map_err(|rejection| rejection.message)?;
+    let decided = match timeout(time, &mut waiter.decided).await {
+        Ok(decided) => decided.ok(),
+        Err(_) => {
+            expire(by, id).await;
+            timeout(LAST_WORD, &mut waiter.decided).await.ok().and_then(Result::ok)
+        }
+    };
+    Ok(decided.unwrap_or(Decided::Expired))
+}
+
+/// Records that nobody has decided, unless somebody just has.
+async fn expire(by: Caller<'_>, id: ApprovalId) {
+    let expire = || by.inner.rooms.submit(&by.job.room, Actor::Server, Command::ExpireApproval(id));
+    while let Err(Rejection { code: Code::Unavailable, .. }) = expire().await {
+        sleep(RETRY).await;
+    }
+}
+
+/// Arguments as whoever decides is shown them: compact, so that nothing is hidden behind spaces, without characters
+/// that change how others look, and as much of them as can be shown.
+fn readable(arguments: &Value) -> String {
+    let whole = normalised(arguments);
+    let mut text = String::with_capacity(whole.len());
+    for c in whole.chars() {
+        if is_disturbing(c) {
+            // Only inside of strings, where this means the same.
+            text.push_str(&format!("\\u{:04x}", u32::from(c)));
+        } else {
+            text.push(c);
+        }
+    }
+    if text.len() <= APPROVAL_ARGUMENTS_BYTES {
+        return text;
+    }
+    let mark = format!(" [cut: {} bytes in all]", text.len());
+    format!("{}{mark}", plain::within(&text, APPROVAL_ARGUMENTS_BYTES - mark.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_are_shown_as_they_are() {
+        let odd = json!({"b": "x\u{202e}y\n", "a": [1]});
+        assert_eq!(readable(&odd), "{\"a\":[1],\"b\":\"x\\u202ey\\n\"}");
+        assert_eq!(serde_json::from_str::<Value>(&readable(&odd)).unwrap(), odd);
+        let long = readable(&json!({"a": "é".repeat(APPROVAL_ARGUMENTS_BYTES)}));
+        assert!(long.len() <= APPROVAL_ARGUMENTS_BYTES && long.ends_with("bytes in all]"), "{}", long.len());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_once_and_who_has_gone_is_forgotten() {
+        let approvals = Approvals::default();
+        let id = |n| ApprovalId(Uuid::from_u128(n));
+        let mut waiter = approvals.wait(id(1));
+        drop(approvals.wait(id(2)));
+        approvals.decided(id(2), Decided::Approved);
+        approvals.decided(id(1), Decided::Denied);
+        approvals.decided(id(1), Decided::Approved);
+        assert_eq!((&mut waiter.decided).await, Ok(Decided::Denied));
+        drop(waiter);
+        assert!(approvals.table().is_empty());
+    }
+}

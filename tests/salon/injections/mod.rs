@@ -1,0 +1,4 @@
+//! Texts that attack, against a whole server.
+
+pub mod corpus;
+mod obeys;
