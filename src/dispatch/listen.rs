@@ -12,11 +12,12 @@ use crate::{
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
         plain::within,
+        receipt,
         tools::Effects,
     },
     domain::llm::{LiveAnswer, RunReport},
     llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Tool, ToolCall, Turn},
-    wire::transient,
+    wire::transient::{self, Receipt},
 };
 
 /// How long an answer that asks only for a vote may be, in tokens, if it may be as long at all.
@@ -33,6 +34,8 @@ pub(super) struct Progress {
     pub(super) flush_at: Option<Instant>,
     pub(super) last_flush: Option<Instant>,
     pub(super) calls_left: usize,
+    /// Whoever asked was told that the model has the question.
+    pub(super) taken_up: bool,
 }
 
 /// What a model has said in one round.
@@ -65,6 +68,9 @@ pub(super) async fn ask(
     };
     let first = deadline.min(Instant::now() + inner.limits.first_token);
     let mut deltas = timeout_at(first, provider.answer(request)).await.map_err(|_| late(provider))??;
+    if !std::mem::replace(&mut progress.taken_up, true) {
+        receipt::tell(inner, job, Receipt::TakenUp);
+    }
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();

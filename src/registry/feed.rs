@@ -270,7 +270,7 @@ impl Feed {
                     return;
                 }
             }
-            TransientContent::Other => {}
+            TransientContent::Error { .. } | TransientContent::Other => {}
         }
         for session in state.present.sessions() {
             let reaches = match &transient.audience {
@@ -280,7 +280,7 @@ impl Feed {
                 Audience::Users(users) => users.contains(&session.user),
             };
             if reaches {
-                session.outbound.push_transient(&transient.frame);
+                session.outbound.push_transient(transient.frame_for(session.outbound.dialect()));
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::{
         llm::LiveAnswer,
         room::{Member, Presence},
     },
-    ids::{EventId, MessageId, Seq, UserId},
+    ids::{EventId, LlmId, MessageId, Seq, UserId},
     wire::{
         frame::frame,
         model::{member_to_pb, presence_to_pb, time},
@@ -23,6 +23,20 @@ pub struct Stamp {
     pub event_id: EventId,
     /// When.
     pub at: Timestamp,
+}
+
+/// How far a question has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is stored.
+    Logged,
+    /// It waits for the LLM.
+    Delivered {
+        /// Answers of the room that come before it.
+        waiting: usize,
+    },
+    /// The model has been given it.
+    TakenUp,
 }
 
 fn told(stamp: Stamp, payload: Payload) -> Bytes {
@@ -85,6 +99,22 @@ pub fn chunk(answer: &LiveAnswer, offset: usize, text: &str) -> Bytes {
         content: text.to_owned(),
         reply_to: answer.reply_to.to_string(),
         offset: u64::try_from(offset).unwrap_or(u64::MAX),
+    }))
+}
+
+/// How far a question has come: `answer` is the id its answer will have.
+pub fn llm_receipt(question: MessageId, llm: &LlmId, answer: MessageId, receipt: Receipt) -> Bytes {
+    let (state, waiting) = match receipt {
+        Receipt::Logged => (pb::ReceiptState::Logged, 0),
+        Receipt::Delivered { waiting } => (pb::ReceiptState::Delivered, waiting),
+        Receipt::TakenUp => (pb::ReceiptState::TakenUp, 0),
+    };
+    bare(Payload::LlmReceipt(pb::LlmReceipt {
+        question_id: question.to_string(),
+        llm_id: llm.to_string(),
+        message_id: answer.to_string(),
+        state: state.into(),
+        waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
     }))
 }
 
