@@ -47,7 +47,12 @@ pub(super) fn scene(
         vec![Turn::Text { speaker: Speaker::System, text: instructions(room, &llm, &others, online, poll) }];
     let skip = room.recent.len().saturating_sub(history);
     turns.extend(
-        room.recent.iter().skip(skip).filter(|m| !m.deleted).map(|message| turn(room, llm_id, message)),
+        room
+            .recent
+            .iter()
+            .skip(skip)
+            .filter(|m| !m.deleted && m.superseded_by.is_none())
+            .map(|message| turn(room, llm_id, message)),
     );
     if let Some(poll) = poll {
         turns.push(Turn::Text { speaker: Speaker::User, text: ballot_paper(poll) });
