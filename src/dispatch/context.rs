@@ -47,8 +47,7 @@ pub(super) fn scene(
         vec![Turn::Text { speaker: Speaker::System, text: instructions(room, &llm, &others, online, poll) }];
     let skip = room.recent.len().saturating_sub(history);
     turns.extend(
-        room
-            .recent
+        room.recent
             .iter()
             .skip(skip)
             .filter(|m| !m.deleted && m.superseded_by.is_none())

@@ -215,7 +215,8 @@ impl LlmDispatcher {
 
     /// Asks again for an answer that was stopped: in the place of what it had said, if it had.
     async fn ask_behind(&self, stopped: MessageId, again: Job) {
-        let said = self.0.rooms.read(&again.room, move |room, _| room.recent_message(stopped).is_some()).await;
+        let said =
+            self.0.rooms.read(&again.room, move |room, _| room.recent_message(stopped).is_some()).await;
         let replaces = if said.is_ok_and(|said| said) { Some(stopped) } else { again.replaces };
         self.ask(&Job { replaces, ..again });
     }

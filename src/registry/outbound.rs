@@ -16,7 +16,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{ids::Seq, store::Page, wire::reply::{ClosingReason, Dialect}};
+use crate::{
+    ids::Seq,
+    store::Page,
+    wire::reply::{ClosingReason, Dialect},
+};
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

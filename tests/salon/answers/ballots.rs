@@ -12,7 +12,8 @@ use super::*;
 async fn voting() -> TestServer {
     let provider = ScriptedProvider::with("scripted", |request: &Request| {
         let tool = request.tools.iter().find(|tool| tool.name == "vote_on_poll");
-        let poll = tool.map_or(Value::Null, |tool| tool.parameters["properties"]["poll_id"]["enum"][0].clone());
+        let poll =
+            tool.map_or(Value::Null, |tool| tool.parameters["properties"]["poll_id"]["enum"][0].clone());
         if request.display_name == "mute" || poll.is_null() {
             return Step::answer("I say nothing of use.");
         }
@@ -77,7 +78,8 @@ async fn who_must_vote_and_does_not_has_abstained_for_everybody_to_see() {
     let mut admin = server.join(&room, "admin").await;
     admin.command(create(&pb::CreatePoll { mandatory: true, ..Default::default() })).await.unwrap();
     let poll = created(&mut admin).await;
-    let abstained = admin.pick(|p| if let Payload::VoteAbstained(a) = p { Some(a.clone()) } else { None }).await;
+    let abstained =
+        admin.pick(|p| if let Payload::VoteAbstained(a) = p { Some(a.clone()) } else { None }).await;
     let abstention = abstained.abstention.unwrap();
     assert_eq!((abstained.poll_id.as_str(), abstention.llm_id.as_str()), (poll.poll_id.as_str(), "mute"));
     assert_eq!(abstention.reason, "did not vote, although it was asked twice");

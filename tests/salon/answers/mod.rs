@@ -144,7 +144,8 @@ async fn all_ended_once(server: &TestServer, room: &str) -> Vec<pb::LlmDone> {
             Payload::MessageReceived(received) => {
                 let message = received.message.as_ref().unwrap();
                 if message.sender_type() == pb::ParticipantType::Llm && message.poll_id.is_none() {
-                    let superseded = |e: &&pb::ServerEvent| matches!(e.payload, Some(Payload::MessageSuperseded(_)));
+                    let superseded =
+                        |e: &&pb::ServerEvent| matches!(e.payload, Some(Payload::MessageSuperseded(_)));
                     let behind = log[index + 1..].iter().find(|event| !superseded(event)).unwrap();
                     let Some(Payload::LlmDone(done)) = &behind.payload else { panic!("{message:?}") };
                     assert_eq!(done.message_id, message.message_id);

@@ -18,8 +18,8 @@ use salon::{
 use super::*;
 use crate::harness::gate::GatedStore;
 
-const SEEDS: std::ops::Range<u64> = 0..6;
-const STEPS: usize = 150;
+const SEEDS: std::ops::Range<u64> = 0..8;
+const STEPS: usize = 600;
 const LLMS: [&str; 3] = ["ada", "bob", "eve"];
 
 /// Numbers that look like chance and are the same in every run.
@@ -64,7 +64,8 @@ impl Provider for Wild {
 
     async fn answer(&self, _: Request) -> Result<Deltas, Error> {
         let done = || Ok(Delta::Done(Finish::Stop));
-        let behind = |n: u64| stream::once(tokio::time::sleep(Duration::from_millis(n))).filter_map(async |()| None);
+        let behind =
+            |n: u64| stream::once(tokio::time::sleep(Duration::from_millis(n))).filter_map(async |()| None);
         let said = match self.0.below(12) {
             0 => return Err(broken()),
             1 => panic!("told to panic"),
@@ -75,7 +76,8 @@ impl Provider for Wild {
             6 => vec![call("opt_out"), Ok(Delta::Done(Finish::ToolCalls))],
             7 => vec![call("no_such_tool"), Ok(Delta::Done(Finish::ToolCalls))],
             8 => {
-                let (half, rest) = (stream::iter([text("Half")]), stream::once(async { panic!("told to panic") }));
+                let (half, rest) =
+                    (stream::iter([text("Half")]), stream::once(async { panic!("told to panic") }));
                 return Ok(half.chain(rest).boxed());
             }
             9 => return Ok(stream::iter([text("Half")]).chain(stream::pending()).boxed()),
@@ -89,7 +91,7 @@ impl Provider for Wild {
 /// Something that a person does; whether it is refused does not matter here.
 async fn act(chance: &Chance, session: &mut Session, messages: &mut Vec<String>, store: &GatedStore) {
     let llm = *chance.of(&LLMS);
-    let command = match chance.below(16) {
+    let command = match chance.below(18) {
         0 => interrupt("", None),
         1 => interrupt(llm, None),
         2 => Say::RemoveLlm(pb::RemoveLlm { llm_id: llm.into() }),
@@ -109,16 +111,24 @@ async fn act(chance: &Chance, session: &mut Session, messages: &mut Vec<String>,
                 ["a", "b"].map(|text| pb::PollOptionInput { text: text.into(), ..Default::default() });
             let mandatory = chance.below(2) == 0;
             let question = "Which?".into();
-            Say::CreatePoll(pb::CreatePoll { question, options: options.into(), mandatory, ..Default::default() })
+            Say::CreatePoll(pb::CreatePoll {
+                question,
+                options: options.into(),
+                mandatory,
+                ..Default::default()
+            })
         }
         8 | 9 => {
-            let is_answer =
-                |p: &Payload| if let Payload::LlmDone(done) = p { Some(done.message_id.clone()) } else { None };
-            let done = session.settle().await.into_iter().filter_map(|e| e.payload.as_ref().and_then(is_answer));
+            let is_answer = |p: &Payload| {
+                if let Payload::LlmDone(done) = p { Some(done.message_id.clone()) } else { None }
+            };
+            let done =
+                session.settle().await.into_iter().filter_map(|e| e.payload.as_ref().and_then(is_answer));
             let Some(message_id) = done.last() else { return };
             Say::Regenerate(pb::Regenerate { message_id, model: String::new() })
         }
         10 => return store.fail_one(),
+        12 => return store.lose_nth(1 + usize::try_from(chance.below(4)).unwrap()),
         11 => return tokio::time::sleep(Duration::from_millis(chance.below(40))).await,
         _ => crate::harness::session::message(&format!("@{llm} what is it?")),
     };
@@ -174,5 +184,5 @@ async fn every_answer_that_begins_ends_once_whatever_goes_wrong() {
         println!("seed {seed}: {runs} answers");
         ended += runs;
     }
-    assert!(ended > 200, "only {ended} answers");
+    assert!(ended > 500, "only {ended} answers");
 }

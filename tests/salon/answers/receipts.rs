@@ -77,13 +77,15 @@ async fn original_refusal(server: &TestServer, room: &str) -> pb::Error {
     use http_body_util::BodyExt as _;
     let (sender, response) = raw::call(server.channel().await, "/api.room.Room/RoomSession", &[]).await;
     let mut body = response.into_body();
-    for say in [Say::Join(crate::harness::session::join(room, "ann")), crate::harness::session::message("@ada hi")]
+    for say in
+        [Say::Join(crate::harness::session::join(room, "ann")), crate::harness::session::message("@ada hi")]
     {
         sender.send(raw::frame(0, &raw::encode("", say))).await.unwrap();
     }
     let mut bytes = Vec::new();
     loop {
-        let frame = tokio::time::timeout(crate::harness::DEADLINE, body.frame()).await.expect("no error came");
+        let frame =
+            tokio::time::timeout(crate::harness::DEADLINE, body.frame()).await.expect("no error came");
         bytes.extend(frame.expect("the stream ended").unwrap().into_data().unwrap_or_else(|_| Bytes::new()));
         while bytes.len() >= 5 {
             let len = u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize;

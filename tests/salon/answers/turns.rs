@@ -28,7 +28,10 @@ async fn room(server: &TestServer, policy: pb::TurnPolicy, llms: &[&str]) -> Str
 }
 
 async fn next(script: &mut Script) -> Call {
-    tokio::time::timeout(crate::harness::DEADLINE, script.next_call()).await.expect("nobody is asked").unwrap()
+    tokio::time::timeout(crate::harness::DEADLINE, script.next_call())
+        .await
+        .expect("nobody is asked")
+        .unwrap()
 }
 
 async fn say(mut call: Call, text: &str) {
@@ -49,12 +52,18 @@ async fn one_after_the_other_each_reads_the_answer_before() {
         assert_eq!(call.request.display_name, name);
         let told = told(&call.request);
         for answer in 0..3 {
-            assert_eq!(told.contains(&format!("answer {answer}")), answer < before, "{name} was told: {told}");
+            assert_eq!(
+                told.contains(&format!("answer {answer}")),
+                answer < before,
+                "{name} was told: {told}"
+            );
         }
         // Nobody else has begun: the log would say so.
-        let begun = server.log(&room).await.into_iter().filter(|event| {
-            matches!(event.payload, Some(Payload::LlmThinking(_)))
-        });
+        let begun = server
+            .log(&room)
+            .await
+            .into_iter()
+            .filter(|event| matches!(event.payload, Some(Payload::LlmThinking(_))));
         assert_eq!(begun.count(), before + 1);
         say(call, &format!("answer {before}")).await;
         answers.push(follow(&mut ann).await);
@@ -134,7 +143,8 @@ async fn what_waits_for_an_older_question_is_dropped_and_told_and_votes_go_on() 
     let mut votes = Vec::new();
     for _ in 0..2 {
         let options = ["red", "green"].map(|t| pb::PollOptionInput { text: t.into(), ..Default::default() });
-        let poll = pb::CreatePoll { question: "Which?".into(), options: options.into(), ..Default::default() };
+        let poll =
+            pb::CreatePoll { question: "Which?".into(), options: options.into(), ..Default::default() };
         ann.command(Say::CreatePoll(poll)).await.unwrap();
         votes.push(next(&mut script).await);
     }
@@ -191,10 +201,8 @@ async fn where_only_people_are_answered_llms_call_nobody() {
     let server = Setup::default().provider(provider).start().await;
     let room = server.room(&["ada", "bob"]).await;
     let mut admin = server.join(&room, "admin").await;
-    let settings = pb::RoomSettings {
-        response_policy: pb::ResponsePolicy::AddressedOnly.into(),
-        ..Default::default()
-    };
+    let settings =
+        pb::RoomSettings { response_policy: pb::ResponsePolicy::AddressedOnly.into(), ..Default::default() };
     let update = pb::UpdateRoom { settings: Some(settings), ..Default::default() };
     admin.command(Say::UpdateRoom(update)).await.unwrap();
     admin.talk("@ada hello").await;

@@ -1,6 +1,6 @@
 //! A store whose appends a test can hold back and let fail, to put several commands into one group.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use salon::{
@@ -21,13 +21,22 @@ pub struct GatedStore {
     open: Semaphore,
     waiting: Notify,
     fail: AtomicBool,
+    /// How many appends are stored until one is lost; 0: none is.
+    lose: AtomicUsize,
 }
 
 impl GatedStore {
     /// A gate that stands open.
     pub fn new() -> Self {
         let open = Semaphore::new(Semaphore::MAX_PERMITS);
-        Self { inner: MemoryStore::new(), open, waiting: Notify::new(), fail: AtomicBool::new(false) }
+        let waiting = Notify::new();
+        Self {
+            inner: MemoryStore::new(),
+            open,
+            waiting,
+            fail: AtomicBool::new(false),
+            lose: AtomicUsize::new(0),
+        }
     }
 
     /// Shuts the gate; the guard opens it again.
@@ -46,6 +55,16 @@ impl GatedStore {
     pub fn fail_one(&self) {
         self.fail.store(true, Ordering::SeqCst);
     }
+
+    /// The `n`th of the next appends, from 1, is stored, and nobody is told so.
+    pub fn lose_nth(&self, n: usize) {
+        self.lose.store(n, Ordering::SeqCst);
+    }
+}
+
+fn unavailable() -> Error {
+    let what = "was told to fail".to_owned();
+    Error { kind: ErrorKind::Unavailable, store: "gated", what, source: None }
 }
 
 #[async_trait]
@@ -61,14 +80,15 @@ impl Store for GatedStore {
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
         // Who comes while the gate is open and a failure is wanted, fails; who waits at the gate is let through.
         if self.open.available_permits() > 0 && self.fail.swap(false, Ordering::SeqCst) {
-            let what = "was told to fail".to_owned();
-            return Err(Error { kind: ErrorKind::Unavailable, store: "gated", what, source: None });
+            return Err(unavailable());
         }
         if self.open.available_permits() == 0 {
             self.waiting.notify_one();
         }
         drop(self.open.acquire().await);
-        self.inner.append(room, appends).await
+        let outcomes = self.inner.append(room, appends).await?;
+        let left = self.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left == Ok(1) { Err(unavailable()) } else { Ok(outcomes) }
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {

@@ -86,7 +86,8 @@ const LLMS: [&str; 5] = ["ada", "bob", "cat", "dan", "eve"];
 
 #[tokio::test]
 async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_none_counts_as_whole() {
-    let half = Reply::stream().delta(&json!({"content": "I was about"})).delta(&json!({"content": " to say"}));
+    let half =
+        Reply::stream().delta(&json!({"content": "I was about"})).delta(&json!({"content": " to say"}));
     let model = FakeOpenAi::start(half.stall()).await;
     let place = Place::new().env("OPENAI_BASE_URL", &model.base_url());
     let server = place.start().await;
@@ -102,7 +103,8 @@ async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_no
     for ann in &mut sessions {
         let mut heard = std::collections::BTreeSet::new();
         while heard.len() < LLMS.len() {
-            let said = |p: &Payload| if let Payload::LlmChunk(c) = p { Some(c.message_id.clone()) } else { None };
+            let said =
+                |p: &Payload| if let Payload::LlmChunk(c) = p { Some(c.message_id.clone()) } else { None };
             heard.insert(ann.pick(said).await);
         }
     }
