@@ -136,7 +136,10 @@ fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
     let (first, stop) = schedule.next().unwrap();
     schedule.next().unwrap();
     let again = |old: &Job| Job { message_id: MessageId(Uuid::from_u128(100)), ..old.clone() };
-    assert_eq!(schedule.again(&room, first.reply_to, "edited", again), [first.llm_id.clone()]);
+    assert_eq!(
+        schedule.again(&room, first.reply_to, "edited", again).as_slice(),
+        std::slice::from_ref(&first.llm_id)
+    );
     assert_eq!(stop.why(), "edited");
     let waits = schedule.again(&room, MessageId(Uuid::from_u128(3)), "edited", again);
     assert_eq!(waits.len(), 1, "who waits will read the new text");
