@@ -255,6 +255,7 @@ impl LlmDispatcher {
             chain_depth: old.chain_depth,
             replaces: old.replaces,
             asked_by: question.author.user().cloned(),
+            model: old.model.clone(),
             at_question: true,
             ..Job::new(room, old.llm_id.clone(), question.id)
         };

@@ -118,9 +118,10 @@ impl Schedule {
             runs.in_line = true;
             self.line.push_back(room.clone());
         } else if runs.active.is_empty() && runs.waiting.is_empty() {
-            self.rooms.remove(room);
-            // Its queue was emptied while it stood in the line.
-            self.line.retain(|other| other != room);
+            // Its queue may have been emptied while it stood in the line.
+            if self.rooms.remove(room).is_some_and(|runs| runs.in_line) {
+                self.line.retain(|other| other != room);
+            }
         }
     }
 

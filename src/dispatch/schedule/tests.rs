@@ -1,5 +1,6 @@
 //! Orders of beginning, by case: turns, votes, rooms that share a node, and what is stopped.
 
+use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
@@ -147,4 +148,78 @@ fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
     let behind = schedule.finished(&room, first.message_id).unwrap();
     assert_eq!((behind.message_id.0.as_u128(), behind.reply_to), (100, first.reply_to));
     assert!(schedule.finished(&room, MessageId(Uuid::from_u128(2))).is_none());
+}
+
+/// What may happen to a schedule: a question or a vote, an end, a stop.
+#[derive(Debug, Clone)]
+enum Move {
+    Ask { room: usize, vote: bool, policy: TurnPolicy },
+    End(usize),
+    Stop { room: usize, even: bool },
+}
+
+const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
+
+fn a_move() -> impl Strategy<Value = Move> {
+    let policy =
+        prop_oneof![Just(TurnPolicy::Parallel), Just(TurnPolicy::Sequential), Just(TurnPolicy::LatestWins)];
+    let ask = (0..ROOMS.len(), prop::bool::weighted(0.2), policy)
+        .prop_map(|(room, vote, policy)| Move::Ask { room, vote, policy });
+    let stop = (0..ROOMS.len(), any::<bool>()).prop_map(|(room, even)| Move::Stop { room, even });
+    prop_oneof![6 => ask, 5 => any::<usize>().prop_map(Move::End), 1 => stop]
+}
+
+/// Checks the bounds, and that nobody who asked one after the other speaks beside whoever spoke before.
+fn check(schedule: &Schedule) {
+    assert!(schedule.running <= SLOTS.per_node);
+    assert_eq!(schedule.running, schedule.rooms.values().map(|runs| runs.active.len()).sum::<usize>());
+    for (room, runs) in &schedule.rooms {
+        assert!(runs.active.len() <= SLOTS.per_room && !(runs.active.is_empty() && runs.waiting.is_empty()));
+        assert!(runs.active.len() + runs.waiting.len() <= SLOTS.per_room + SLOTS.queue_per_room);
+        let places = schedule.line.iter().filter(|id| *id == room).count();
+        assert_eq!(places, usize::from(runs.in_line), "a place in the line, and no two");
+        if runs.startable(SLOTS.per_room).is_some() {
+            assert!(runs.in_line && schedule.running == SLOTS.per_node, "{room} could begin something");
+        }
+    }
+    assert!(schedule.line.iter().all(|room| schedule.rooms.contains_key(room)));
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_asked_begins_once_or_is_dropped_and_nothing_is_lost(
+        moves in prop::collection::vec(a_move(), 1..200),
+    ) {
+        let mut schedule = Schedule::new(SLOTS);
+        let (mut taken, mut over) = (0, 0);
+        let mut running: Vec<Job> = Vec::new();
+        let ends = std::iter::repeat_n(Move::End(0), 100);
+        for (n, step) in moves.into_iter().chain(ends).enumerate() {
+            match step {
+                Move::Ask { room, vote: is_vote, policy } => {
+                    let id = n as u128;
+                    let asked = if is_vote { vote(ROOMS[room], id) } else { job(ROOMS[room], id, policy) };
+                    taken += usize::from(schedule.ask(asked).is_ok());
+                }
+                Move::End(at) if !running.is_empty() => {
+                    let ended = running.remove(at % running.len());
+                    schedule.finished(&ended.room, ended.message_id);
+                    over += 1;
+                }
+                Move::End(_) => {}
+                Move::Stop { room, even } => {
+                    let which = |job: &Job| job.message_id.0.as_u128().is_multiple_of(2) == even;
+                    over += schedule.stop(&RoomId::parse(ROOMS[room]).unwrap(), "", which).dropped.len();
+                }
+            }
+            while let Some((begun, _)) = schedule.next() {
+                let spoken = running.iter().any(|other| other.room == begun.room && other.is_spoken());
+                let waits = begun.is_spoken() && begun.policy == TurnPolicy::Sequential;
+                prop_assert!(!(waits && spoken), "{begun:?} speaks beside another");
+                running.push(begun);
+            }
+            check(&schedule);
+        }
+        prop_assert_eq!((running.len(), schedule.count(), over), (0, 0, taken));
+    }
 }

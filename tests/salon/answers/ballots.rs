@@ -1,10 +1,13 @@
 //! Polls and the LLMs that vote in them, as everybody sees it: who comes late, who abstains, what is kept secret.
 
+use std::time::Duration;
+
 use salon::llm::{
     Finish, Request,
     scripted::{ScriptedProvider, Step},
 };
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::*;
 
@@ -118,6 +121,31 @@ async fn a_quorum_is_reached_by_ballots_of_people_and_llms() {
         let result = closed(&mut admin).await;
         assert_eq!((result.ballot_count, result.quorum_reached), (if reached { 3 } else { 2 }, reached));
     }
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_vote_of_whoever_is_still_thinking() {
+    let provider = ScriptedProvider::with("scripted", |_| vec![Step::Stall]);
+    let patient =
+        |config: &mut salon::config::Config| config.llm.first_token_timeout = Duration::from_secs(60);
+    let setup = Setup::default().provider(provider).config(patient).virtual_time();
+    let server = setup.start_without_port().await;
+    let room = server.room(&["ada"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    admin.patience = Duration::from_secs(3600);
+    let poll = pb::CreatePoll { closes_in_ms: 30_000, quorum: 2, ..Default::default() };
+    admin.command(create(&poll)).await.unwrap();
+    let poll = created(&mut admin).await;
+    admin.command(vote(&poll, "1")).await.unwrap();
+    let begun = Instant::now();
+    let result = closed(&mut admin).await;
+    assert!(begun.elapsed().abs_diff(Duration::from_secs(30)) < Duration::from_millis(100));
+    assert_eq!((result.ballot_count, result.quorum_reached), (1, false));
+    let answer = follow(&mut admin).await;
+    answer.assert_ended(Reason::Interrupted, "");
+    assert_eq!(answer.done.detail, "the poll was closed");
+    assert_eq!(admin.command(vote(&poll, "2")).await.unwrap_err().code, "poll_closed");
     server.shutdown().await;
 }
 
