@@ -12,7 +12,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let public = protox::compile(["room/v1/room.proto", "api/room/room.proto"], ["proto"])?;
     fs::write(out_dir.join("descriptors.bin"), public.encode_to_vec())?;
 
-    let code = protox::compile(["room/v1/room.proto", "salon/log/v1/log.proto"], ["proto"])?;
+    // Of the Chat Service the program is a client; its tests play the server.
+    let code =
+        protox::compile(["room/v1/room.proto", "salon/log/v1/log.proto", "api/chat/chat.proto"], ["proto"])?;
     tonic_prost_build::configure()
         .bytes(".room.v1.SendSignal.data")
         .bytes(".room.v1.Signal.data")

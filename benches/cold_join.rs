@@ -40,7 +40,7 @@ use salon::{
         self, Store,
         config::{Durability, StoreConfig, StoreKind},
     },
-    wire::command::Join,
+    wire::command::{ChunkWish, Join},
 };
 use tokio::runtime::Runtime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -71,6 +71,7 @@ impl Process {
             participants_shown: 200,
             sessions_per_user: 16,
             head_check: Duration::from_secs(2),
+            chunk_interval: Duration::from_millis(40),
         };
         let registry = HandlerRegistry::start(Arc::clone(&store), bus, limits, tasks.clone(), stop.clone());
         let limits = RoomsLimits {
@@ -162,7 +163,13 @@ async fn join(directory: &Path, length: u64) -> Duration {
     let process = Process::start(directory);
     let limits = QueueLimits { events: 256, bytes: 1 << 20, replies: 1024 };
     let outbound = Arc::new(Outbound::new(limits));
-    let join = Join { room_id: room(length), user_id: ann(), profile: profile(), after: None };
+    let join = Join {
+        room_id: room(length),
+        user_id: ann(),
+        profile: profile(),
+        after: None,
+        chunks: ChunkWish::default(),
+    };
     let begin = Instant::now();
     let joined = process
         .rooms

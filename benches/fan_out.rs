@@ -23,7 +23,7 @@ use salon::{
         outbound::{Outbound, QueueLimits},
     },
     store::memory::MemoryStore,
-    wire::{frame, pb::room::v1 as pb},
+    wire::{command::ChunkWish, frame, pb::room::v1 as pb},
 };
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -64,7 +64,7 @@ fn feed(registry: &HandlerRegistry, handlers: u64) -> (Arc<Feed>, Vec<Arc<Outbou
             avatar: String::new(),
             joined_at: Timestamp::default(),
         };
-        feed.enter(ConnectionId::next(), &member, &outbound, |_, delivered| {
+        feed.enter(ConnectionId::next(), &member, &outbound, ChunkWish::default(), |_, delivered| {
             outbound.start(bytes::Bytes::from_static(b"state"), delivered, delivered);
         });
         assert!(take(&outbound) > 0);
@@ -85,8 +85,12 @@ fn take(outbound: &Outbound) -> usize {
 fn through_feed(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let _entered = runtime.enter();
-    let limits =
-        RegistryLimits { participants_shown: 200, sessions_per_user: 16, head_check: Duration::from_secs(2) };
+    let limits = RegistryLimits {
+        participants_shown: 200,
+        sessions_per_user: 16,
+        head_check: Duration::from_secs(2),
+        chunk_interval: Duration::from_millis(40),
+    };
     let stop = CancellationToken::new();
     let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(LocalBus::default()));
     let registry = HandlerRegistry::start(store, bus, limits, TaskTracker::new(), stop.clone());

@@ -176,6 +176,10 @@ uuid_id! {
     /// A poll.
     PollId
 }
+uuid_id! {
+    /// What one piece of work holds of the budgets until it ends.
+    ReservationId
+}
 
 uuid_id! {
     /// A call of a tool that waits for a decision.

@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point down its floors, which `tests/architecture.rs` checks.
 
+pub mod budget;
 pub mod bus;
 pub mod cli;
 pub mod clock;
@@ -10,7 +11,9 @@ pub mod dispatch;
 pub mod domain;
 pub mod grpc;
 pub mod ids;
+pub mod json_schema;
 pub mod llm;
+pub mod mcp;
 pub mod registry;
 pub mod rooms;
 pub mod server;

@@ -20,6 +20,7 @@ use salon::{
         health::{self, HealthOptions},
         log::{self, LogOptions},
         rooms::{self, RoomsOptions},
+        usage::{self, UsageOptions},
     },
     config::{self, AuthMode, Config, Loaded},
     server::{self, Parts, Server},
@@ -51,11 +52,13 @@ fn main() -> ExitCode {
 
 /// The configuration, or its problems on standard error and the code that says so.
 fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
-    config::load(file, Path::new("."), env::vars_os()).map_err(|error| {
-        let error = anyhow::Error::new(error);
+    let refused = |error: anyhow::Error| {
         let _ = writeln!(io::stderr(), "salon: {error:#}");
         ExitCode::from(config::EXIT_CODE)
-    })
+    };
+    let loaded = config::load(file, Path::new("."), env::vars_os()).map_err(|error| refused(error.into()))?;
+    server::graph::check_models(&loaded.config).map_err(|error| refused(error.into()))?;
+    Ok(loaded)
 }
 
 fn config_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
@@ -87,7 +90,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     // The port is taken before any work is done, so that a second server fails at once.
     let listener = server::bind(&config).await?;
     let parts = Parts::open(&config)?;
-    let provider = parts.providers.default.name().to_owned();
+    let provider = parts.router.default_provider().to_owned();
     let server = Server::start(&config, parts, listener).await?;
     greet(&config, &server, &provider);
     tokio::select! {
@@ -145,6 +148,10 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
                 let options =
                     RoomsOptions { server: args.server.url, user: args.user.id, json: args.json, limit: ALL };
                 rooms::run(options, &mut out).await?
+            }
+            Command::Usage(args) => {
+                let args::Usage { server, user, room, json } = args;
+                usage::run(UsageOptions { server: server.url, user, room, json }, &mut out).await?
             }
             Command::Log(args) => {
                 let limit = args.limit.unwrap_or_default();

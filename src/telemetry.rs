@@ -56,8 +56,10 @@ fn subscriber<W>(log: &Log, colours: bool, writer: W) -> Result<Dispatch, Error>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter =
-        EnvFilter::try_new(&log.level).map_err(|source| Error::Level { level: log.level.clone(), source })?;
+    // What `mcp` has to say about its servers it says itself. The SDK below it would write a line for whatever a
+    // foreign server sends, in that server's words; who names it in `log.level` gets that.
+    let filter = EnvFilter::try_new(format!("rmcp=off,{}", log.level))
+        .map_err(|source| Error::Level { level: log.level.clone(), source })?;
     // When stderr is gone, complaining on stderr would panic, within the panic hook even abort.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     Ok(match log.format {
@@ -154,6 +156,15 @@ mod tests {
         assert!(!text.contains('\u{1b}') && !text.contains("not at this level"), "{text}");
         let coloured = logged(&log(LogFormat::Text, "info"), true, || tracing::info!("room opened"));
         assert!(coloured.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_foreign_servers_of_tools_send_is_no_line_of_ours() {
+        let line = || tracing::error!(target: "rmcp::service", "received notification");
+        assert_eq!(logged(&log(LogFormat::Text, "trace"), false, line), "");
+        assert!(
+            logged(&log(LogFormat::Text, "info,rmcp=info"), false, line).contains("received notification")
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{
     domain::{
         event::{Event, MemberChange, Recorded},
-        llm::LiveAnswer,
+        llm::{ActiveAnswer, LiveAnswer},
         room::Role,
     },
     ids::{MessageId, RoomId, Seq, UserId},
@@ -44,7 +44,7 @@ impl LogBatch {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Note {
     /// An answer began.
-    RunStarted(LiveAnswer),
+    RunStarted(ActiveAnswer),
     /// An answer ended: late chunks of it are dropped.
     RunEnded(MessageId),
     /// Every stream must end.
@@ -61,16 +61,19 @@ pub enum Note {
 }
 
 impl Note {
-    /// What delivery must know of this event, if anything.
-    pub fn of(recorded: &Recorded) -> Option<Self> {
+    /// What delivery must know of this event at this position, if anything.
+    pub fn of(seq: Seq, recorded: &Recorded) -> Option<Self> {
         match &recorded.event {
-            Event::RunStarted(run) => Some(Self::RunStarted(LiveAnswer {
-                message_id: run.message_id,
-                llm_id: run.llm_id.clone(),
-                reply_to: run.reply_to,
-                text: String::new(),
-                started_at: run.started_at,
-            })),
+            Event::RunStarted(run) => {
+                let answer = LiveAnswer {
+                    message_id: run.message_id,
+                    llm_id: run.llm_id.clone(),
+                    reply_to: run.reply_to,
+                    text: String::new(),
+                    started_at: run.started_at,
+                };
+                Some(Self::RunStarted(ActiveAnswer { answer, seq }))
+            }
             Event::RunEnded { run, .. } => Some(Self::RunEnded(run.message_id)),
             Event::RoomEnded { .. } => Some(Self::RoomEnded),
             Event::MemberChanged { member, change, .. } => {

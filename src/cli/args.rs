@@ -42,6 +42,12 @@ Examples:
   salon rooms
   salon rooms --user ada --json | jq -r .room_id";
 
+const USAGE_EXAMPLES: &str = "\
+Examples:
+  salon usage                          Of all rooms together
+  salon usage --room lobby --user ada  Of the room, and of the user
+  salon usage --json | jq -r .spent";
+
 const HEALTH_EXAMPLES: &str = "\
 Examples:
   salon health
@@ -89,6 +95,9 @@ pub enum Command {
     /// List the rooms
     #[command(after_help = ROOMS_EXAMPLES)]
     Rooms(Rooms),
+    /// Print what the answers of LLMs have used up, beside what is allowed
+    #[command(after_help = USAGE_EXAMPLES)]
+    Usage(Usage),
     /// Print a room's log, one JSON object a line
     #[command(after_help = LOG_EXAMPLES)]
     Log(Log),
@@ -152,6 +161,23 @@ pub struct Rooms {
     /// Who asks.
     #[command(flatten)]
     pub user: User,
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `salon usage`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Usage {
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Of this user
+    #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub user: Option<String>,
+    /// Of this room; with neither, of the whole server
+    #[arg(long, value_name = "ROOM", value_parser = NonEmptyStringValueParser::new())]
+    pub room: Option<String>,
     /// Print one JSON object a line instead of a table
     #[arg(long)]
     pub json: bool,

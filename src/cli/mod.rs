@@ -14,3 +14,4 @@ pub mod json;
 pub mod log;
 pub mod rooms;
 pub mod text;
+pub mod usage;

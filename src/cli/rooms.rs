@@ -3,7 +3,6 @@
 use std::io::{BufWriter, Write};
 
 use tonic::transport::Channel;
-use unicode_width::UnicodeWidthStr;
 
 use crate::{
     cli::{
@@ -87,21 +86,7 @@ fn table(rooms: &[RoomInfo], out: &mut impl Write) -> std::io::Result<()> {
     }
     let header = ["ROOM", "NAME", "STATUS", "MEMBERS", "LLMS", "CREATED"].map(str::to_owned);
     let rows: Vec<[String; 6]> = std::iter::once(header).chain(rooms.iter().map(row)).collect();
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.width());
-        }
-    }
-    for row in &rows {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.width())))
-            .collect();
-        writeln!(out, "{}", cells.join("  ").trim_end())?;
-    }
-    Ok(())
+    text::columns(&rows, out)
 }
 
 fn row(room: &RoomInfo) -> [String; 6] {

@@ -1,7 +1,9 @@
 //! Text from the network, made safe for a terminal and for a reader.
 //!
 //! Owns the removal of terminal escapes and control characters and the showing of marks that reorder or hide text.
-//! Everything a server sends passes through here before it is printed; nothing here ever fails.
+//! Everything a server sends passes through here before it is printed; nothing that cleans ever fails.
+
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::ids::is_disturbing;
 
@@ -93,6 +95,25 @@ pub fn excerpt(text: &str, max: usize) -> String {
         Some((at, _)) => format!("{}…", clean.get(..at).unwrap_or_default().trim_end()),
         None => clean,
     }
+}
+
+/// Writes rows whose cells stand below one another, in any script.
+pub fn columns<const N: usize>(rows: &[[String; N]], out: &mut impl std::io::Write) -> std::io::Result<()> {
+    let mut widths = [0; N];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    for row in rows {
+        let cells: Vec<String> = row
+            .iter()
+            .zip(widths)
+            .map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.width())))
+            .collect();
+        writeln!(out, "{}", cells.join("  ").trim_end())?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -6,19 +6,22 @@
 use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
 
 use crate::config::{
-    AuthMode, Bus, Config, Grpc, Limits, Llm, ProviderEntry, ProviderKind, ProviderSettings, Rooms,
-    StoreKind,
+    AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
+    Rooms, StoreKind,
     error::{Problem, Sources},
-    format_duration, format_size, keys,
+    extras, format_duration, format_size, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
 };
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(60 * 60);
-const KIB: usize = 1 << 10;
-const MIB: usize = 1 << 20;
+pub(super) const MINUTE: Duration = Duration::from_secs(60);
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+pub(super) const KIB: usize = 1 << 10;
+pub(super) const MIB: usize = 1 << 20;
+/// More than any budget needs, and far from what the ledger can count.
+const MOST_TOKENS: u64 = 1_000_000_000_000;
+const MOST_MONEY: Money = Money { micros: 1_000_000_000_000_000 };
 /// What a message may carry besides its content: ids, mentions, a content type.
 const AROUND_CONTENT: usize = 64 * KIB;
 
@@ -29,7 +32,9 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.store(config);
     checks.bus(&config.bus);
     checks.llm(&config.llm);
+    checks.models(&config.llm);
     checks.providers(config);
+    mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
     checks.limits(&config.limits);
     checks.rooms(&config.rooms);
@@ -44,7 +49,8 @@ pub(super) fn is_variable_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
 }
 
-struct Checks<'a> {
+/// The problems that were found so far.
+pub(super) struct Checks<'a> {
     sources: &'a Sources,
     problems: Vec<Problem>,
 }
@@ -60,7 +66,7 @@ impl Checks<'_> {
         });
     }
 
-    fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
+    pub(super) fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
         if !holds {
             self.refuse(key, value, rule, mend);
         }
@@ -83,11 +89,11 @@ impl Checks<'_> {
         self.range(key, &value, range, T::to_string);
     }
 
-    fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+    pub(super) fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
         self.range(key, &value, range, |value| format_duration(*value));
     }
 
-    fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
+    pub(super) fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
         self.range(key, &value, range, |value| format_size(*value));
     }
 
@@ -140,6 +146,33 @@ impl Checks<'_> {
         self.count("llm.chain_depth", llm.chain_depth, 1..=20);
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
+        self.budgets(&llm.budgets);
+    }
+
+    fn budgets(&mut self, budgets: &Budgets) {
+        let scopes = [("user", &budgets.user), ("room", &budgets.room), ("server", &budgets.server)];
+        for (scope, budget) in scopes {
+            let tokens = [("minute", budget.tokens_per_minute), ("day", budget.tokens_per_day)].into_iter();
+            for (window, tokens) in tokens.filter_map(|(window, tokens)| Some((window, tokens?))) {
+                self.count(&format!("llm.budgets.{scope}.tokens_per_{window}"), tokens, 1..=MOST_TOKENS);
+            }
+            let money = [("minute", budget.money_per_minute), ("day", budget.money_per_day)].into_iter();
+            for (window, money) in money.filter_map(|(window, money)| Some((window, money?))) {
+                let key = format!("llm.budgets.{scope}.money_per_{window}");
+                self.count(&key, money, Money { micros: 1 }..=MOST_MONEY);
+            }
+        }
+    }
+
+    fn models(&mut self, llm: &Llm) {
+        self.count("llm.retry.attempts", llm.retry.attempts, 1..=10);
+        self.time("llm.retry.base", llm.retry.base, MS..=MINUTE);
+        self.time("llm.retry.max", llm.retry.max, llm.retry.base.clamp(MS, MINUTE)..=5 * MINUTE);
+        self.count("llm.breaker.failures", llm.breaker.failures, 1..=1000);
+        self.time("llm.breaker.open", llm.breaker.open, 100 * MS..=HOUR);
+        for (key, value, rule, mend) in models::check(llm) {
+            self.refuse(&key, &value, rule, mend);
+        }
     }
 
     fn providers(&mut self, config: &Config) {
@@ -183,13 +216,21 @@ impl Checks<'_> {
 
     fn provider(&mut self, config: &Config, key: &str, entry: &ProviderEntry) {
         let (url, env) = (format!("{key}.base_url"), format!("{key}.api_key_env"));
-        if entry.kind != ProviderKind::OpenAi {
-            for (key, value) in [(&url, &entry.base_url), (&env, &entry.api_key_env)] {
-                if let Some(value) = value {
-                    let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
-                    self.refuse(key, value, rule, "leave it out, or write `kind: openai`");
-                }
-            }
+        self.only_openai(key, entry);
+        if let (Some(_), Some(file)) = (&entry.api_key_env, &entry.api_key_file) {
+            let rule = "and `api_key_env` cannot both be given";
+            self.refuse(&format!("{key}.api_key_file"), file, rule, "leave one of them out");
+        }
+        for extras::Refused { key: below, value, rule, mend } in extras::check(entry) {
+            // The names are another server's, so only the section is known by its origin.
+            let section = format!("{key}.{}", below.split('.').next().unwrap_or_default());
+            self.problems.push(Problem {
+                key: format!("{key}.{below}"),
+                value: value.map(|value| keys::shown(&section, &value)),
+                source: self.sources.of(&section),
+                rule: rule.into(),
+                mend: mend.into(),
+            });
         }
         if let Some(value) = &entry.base_url {
             self.url(&url, value);
@@ -200,8 +241,11 @@ impl Checks<'_> {
         }
         match config.settings(entry) {
             // A variable that is named and not set has been complained about already.
-            ProviderSettings::OpenAi { base_url, api_key: None, .. }
-                if base_url == OPENAI_OWN_URL && entry.api_key_env.is_none() =>
+            ProviderSettings::OpenAi { base_url, api_key: None, headers, .. }
+                if base_url == OPENAI_OWN_URL
+                    && entry.api_key_env.is_none()
+                    && entry.api_key_file.is_none()
+                    && headers.is_empty() =>
             {
                 let mend =
                     "set the variable OPENAI_API_KEY, name another in `api_key_env`, or set `base_url`";
@@ -214,6 +258,31 @@ impl Checks<'_> {
             ProviderSettings::Offline
             | ProviderSettings::OpenAi { .. }
             | ProviderSettings::ChatService { .. } => {}
+        }
+    }
+
+    /// What only a provider of the kind `openai` has.
+    fn only_openai(&mut self, key: &str, entry: &ProviderEntry) {
+        if entry.kind == ProviderKind::OpenAi {
+            return;
+        }
+        let texts = [
+            ("base_url", &entry.base_url),
+            ("api_key_env", &entry.api_key_env),
+            ("api_key_file", &entry.api_key_file),
+            ("organization", &entry.organization),
+            ("project", &entry.project),
+        ];
+        let texts = texts.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let sections = [
+            ("headers", entry.headers.is_empty()),
+            ("headers_env", entry.headers_env.is_empty()),
+            ("extra_body", entry.extra_body.is_empty()),
+        ];
+        let sections = sections.into_iter().filter(|(_, is_empty)| !is_empty).map(|(name, _)| (name, "…"));
+        for (name, value) in texts.chain(sections) {
+            let rule = format!("means nothing for the kind `{}`", entry.kind.as_str());
+            self.refuse(&format!("{key}.{name}"), value, rule, "leave it out, or write `kind: openai`");
         }
     }
 
@@ -316,7 +385,7 @@ fn is_host_and_port(address: &str) -> bool {
     host && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn is_base_url(url: &str) -> bool {
+pub(super) fn is_base_url(url: &str) -> bool {
     let Ok(uri) = url.parse::<http::Uri>() else { return false };
     let web = matches!(uri.scheme_str(), Some("http" | "https"));
     web && uri.host().is_some_and(|host| !host.is_empty()) && !url.contains(['@', '?', '#'])

@@ -7,12 +7,17 @@ use ::config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
 use crate::config::{
-    Config, ProviderEntry, ProviderKind, Source, Sources,
+    Config, McpServer, McpTool, ProviderEntry, ProviderKind, Source, Sources,
     error::{HIDDEN, Problem},
+    models,
 };
 
 /// Stands in the tree for the name of a provider.
 const ANY_NAME: &str = "*";
+/// Stands in the tree for whatever somebody else's server wants: names are not known here.
+const FREE: &str = "**";
+/// The sections of a provider whose names are another server's.
+const FREE_SECTIONS: [&str; 3] = ["extra_body", "headers", "headers_env"];
 /// The longest name of a provider, in characters.
 const NAME_CHARS: usize = 64;
 /// The longest value that an error repeats, in characters.
@@ -27,9 +32,32 @@ pub(super) fn tree() -> Json {
         if let Some(kind) = entry.get_mut("kind") {
             *kind = Json::Null;
         }
+        for name in FREE_SECTIONS {
+            if let Some(section) = entry.get_mut(name) {
+                *section = serde_json::json!({ FREE: null });
+            }
+        }
         *providers = serde_json::json!({ ANY_NAME: entry });
     }
+    if let Some(servers) = tree.pointer_mut("/mcp/servers") {
+        let mut entry = serde_json::to_value(McpServer::default()).unwrap_or_default();
+        if let Some(entry) = entry.as_object_mut() {
+            let tool = serde_json::to_value(McpTool::default()).unwrap_or_default();
+            entry.insert("tools".into(), serde_json::json!({ ANY_NAME: tool }));
+            for names in ["env", "headers"] {
+                entry.insert(names.into(), serde_json::json!({ ANY_NAME: null }));
+            }
+        }
+        *servers = serde_json::json!({ ANY_NAME: entry });
+    }
     tree
+}
+
+/// Whether the names below `key` are another server's.
+pub(super) fn is_free(key: &str) -> bool {
+    key.starts_with("llm.providers.")
+        && key.matches('.').count() == 3
+        && FREE_SECTIONS.iter().any(|name| key.rsplit('.').next() == Some(name))
 }
 
 /// Every key with its default, as `section.key`; a provider's name is `*`.
@@ -54,7 +82,12 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
 /// A value as an error may show it.
 pub(super) fn shown(key: &str, value: &str) -> String {
     // Somebody may write the key itself where its variable is asked for, or a password into a URL.
-    let secret = key.ends_with(".api_key_env") || (key.ends_with("_url") && value.contains(['@', '?', '#']));
+    let in_mcp = |of: &str| key.starts_with("mcp.servers.") && key.contains(of);
+    let secret = key.ends_with(".api_key_env")
+        || key.ends_with(".api_key_file")
+        || in_mcp(".env.")
+        || in_mcp(".headers.")
+        || ((key.ends_with("_url") || in_mcp(".url")) && value.contains(['@', '?', '#']));
     if secret {
         return HIDDEN.into();
     }
@@ -110,10 +143,25 @@ pub(super) fn prune(
                 table.remove(&name);
                 continue;
             }
-            (Some(_), _) if known.get(&name).is_none() && !is_name(&name) => Some(complain(
-                "is no name of a provider".into(),
-                format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
-            )),
+            (Some(_), _) if known.get(&name).is_none() && !is_foreign(prefix) && !is_name(&name) => {
+                Some(complain(
+                    "is no name of a provider or a server".into(),
+                    format!("use at most {NAME_CHARS} of the characters a-z, 0-9, - and _"),
+                ))
+            }
+            (Some(Json::Object(section)), ValueKind::Table(_)) if section.contains_key(FREE) => {
+                sources.insert(key.clone(), source.clone());
+                None
+            }
+            // Models are named by others; what is below their names is looked at when it is read.
+            (Some(_), _) if models::KEYS.contains(&key.as_str()) => {
+                sources.insert(key.clone(), source.clone());
+                None
+            }
+            (Some(Json::Array(_)), ValueKind::Array(_)) => {
+                sources.insert(key.clone(), source.clone());
+                None
+            }
             (Some(section @ Json::Object(_)), ValueKind::Table(inner)) => {
                 problems.extend(prune(inner, section, &key, sources));
                 None
@@ -156,6 +204,12 @@ fn is_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= NAME_CHARS
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
+}
+
+/// Whether the names below `prefix` are given by others: tools, headers and variables.
+fn is_foreign(prefix: &str) -> bool {
+    prefix.starts_with("mcp.servers.")
+        && [".tools", ".headers", ".env"].iter().any(|end| prefix.ends_with(end))
 }
 
 fn children(section: &Json) -> String {

@@ -7,7 +7,8 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs, io,
+    fs,
+    io::{self, Read as _},
     path::{Path, PathBuf},
 };
 
@@ -15,13 +16,15 @@ use ::config::{ConfigError, File, FileFormat, Map, Source as Layer, Value, Value
 use secrecy::SecretString;
 
 use crate::config::{
-    Config, HIDDEN, ProviderKind, check,
+    Config, HIDDEN, ProviderEntry, ProviderKind, check,
     error::{Error, Problem, Source, Sources},
-    keys, providers,
+    keys, mcp, providers,
 };
 
 /// The file that is read if none is named.
 const FILE: &str = "config.yaml";
+/// More than any key has; whoever names a large file by mistake is told so at once.
+const KEY_BYTES_MAX: u16 = 16 * 1024;
 /// What begins the name of a variable that sets a key.
 const PREFIX: &str = "SALON__";
 /// Short names for keys that other servers of this kind have too.
@@ -228,10 +231,30 @@ fn read_secrets(
 ) {
     config.environment.openai_base_url = variables.get(providers::OPENAI_BASE_URL).cloned();
     let mut wanted = BTreeMap::from([(providers::OPENAI_API_KEY, None)]);
-    for (name, entry) in &config.llm.providers {
-        let key = format!("llm.providers.{name}.api_key_env");
-        if let (Some(variable), ProviderKind::OpenAi) = (&entry.api_key_env, entry.kind) {
-            wanted.insert(variable, Some(key));
+    let mut files = BTreeMap::new();
+    let openai = |entry: &ProviderEntry| entry.kind == ProviderKind::OpenAi;
+    for (name, entry) in config.llm.providers.iter().filter(|(_, entry)| openai(entry)) {
+        let key = format!("llm.providers.{name}");
+        if let Some(variable) = &entry.api_key_env {
+            wanted.insert(variable, Some(format!("{key}.api_key_env")));
+        }
+        for variable in entry.headers_env.values() {
+            wanted.insert(variable, Some(format!("{key}.headers_env")));
+        }
+        // Both is a problem of its own.
+        if let (Some(file), None) = (&entry.api_key_file, &entry.api_key_env) {
+            match key_in(Path::new(file)) {
+                Ok(secret) => {
+                    files.insert(file.clone(), secret);
+                }
+                Err(rule) => problems.push(Problem {
+                    key: format!("{key}.api_key_file"),
+                    value: Some(HIDDEN.into()),
+                    source: sources.of(&format!("{key}.api_key_file")),
+                    rule,
+                    mend: "name a readable file that holds the key alone".into(),
+                }),
+            }
         }
     }
     let mut secrets = BTreeMap::new();
@@ -242,13 +265,14 @@ fn read_secrets(
                 value: Some(HIDDEN.into()),
                 source: sources.of(&key),
                 rule: "names a variable of the environment that is not set".into(),
-                mend:
-                    "set that variable to the key, or leave `api_key_env` out for a server that asks for none"
-                        .into(),
+                mend: "set that variable to the secret, or leave it out for a server that asks for none"
+                    .into(),
                 key,
             },
             (None, _) => continue,
-            (Some(secret), _) if secret.bytes().all(|b| b.is_ascii_graphic()) => {
+            (Some(secret), key)
+                if is_secret(secret, key.as_ref().is_some_and(|key| key.ends_with(".headers_env"))) =>
+            {
                 secrets.insert(variable.to_owned(), SecretString::from(secret));
                 continue;
             }
@@ -263,9 +287,35 @@ fn read_secrets(
         problems.push(problem);
     }
     config.environment.secrets = secrets;
+    config.environment.files = files;
+    mcp::read(config, variables, sources, problems);
     for variable in [providers::OPENAI_API_KEY, providers::OPENAI_BASE_URL] {
         if variables.contains_key(variable) {
             sources.insert(variable.into(), Source::Variable(variable.into()));
         }
+    }
+}
+
+/// Whether it is one word; a header may have several.
+fn is_secret(text: &str, may_have_spaces: bool) -> bool {
+    text.bytes().all(|b| b.is_ascii_graphic() || (may_have_spaces && b == b' '))
+}
+
+/// The key that a file holds. What is wrong with the file is said without a word of it.
+fn key_in(path: &Path) -> Result<SecretString, String> {
+    let mut text = String::new();
+    let read = fs::File::open(path)
+        .and_then(|file| file.take(u64::from(KEY_BYTES_MAX) + 1).read_to_string(&mut text));
+    let key = text.trim();
+    match read {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Err("names a file that is no text".into())
+        }
+        Err(error) => Err(format!("names a file that cannot be read ({})", error.kind())),
+        Ok(_) if key.is_empty() => Err("names a file that is empty".into()),
+        Ok(size) if size > usize::from(KEY_BYTES_MAX) || !key.bytes().all(|b| b.is_ascii_graphic()) => {
+            Err("names a file that holds more than one line of printable ASCII without spaces".into())
+        }
+        Ok(_) => Ok(SecretString::from(key)),
     }
 }

@@ -4,11 +4,15 @@
 //! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
+mod budgets;
 mod check;
 mod error;
+mod extras;
 mod keys;
 mod limits;
 mod load;
+mod mcp;
+mod models;
 mod providers;
 mod show;
 mod units;
@@ -17,9 +21,12 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use budgets::{Budget, Budgets, Money};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
+pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
+pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
@@ -36,6 +43,8 @@ pub struct Config {
     pub bus: Bus,
     /// The LLMs and how much they may do.
     pub llm: Llm,
+    /// The servers of tools.
+    pub mcp: Mcp,
     /// The external chat service.
     pub chat_service: ChatService,
     /// Who may connect.
@@ -49,6 +58,9 @@ pub struct Config {
     /// What the environment says about providers.
     #[serde(skip)]
     environment: providers::Environment,
+    /// What the environment says about servers of tools.
+    #[serde(skip)]
+    mcp_environment: mcp::Environment,
 }
 
 /// The gRPC door.
@@ -175,6 +187,15 @@ words! {
 }
 
 words! {
+    /// Whether a person has to approve each call of a tool.
+    ToolApproval:
+    /// Yes.
+    Required = "required",
+    /// No.
+    None = "none",
+}
+
+words! {
     /// Who may connect.
     AuthMode:
     /// Everybody who reaches the port, under the name they give.
@@ -243,6 +264,17 @@ pub struct Llm {
     pub default_provider: Option<String>,
     /// The configured providers by name.
     pub providers: BTreeMap<String, ProviderEntry>,
+    /// Other names for models.
+    pub aliases: BTreeMap<String, String>,
+    /// What is known of models.
+    pub models: Models,
+    /// Who is asked when a model fails that has no fallbacks of its own.
+    #[serde(deserialize_with = "models::list")]
+    pub fallbacks: Vec<String>,
+    /// How often and how soon a model is asked again.
+    pub retry: Retry,
+    /// When a model is left alone.
+    pub breaker: Breaker,
     /// Tokens that arrive within this time are sent as one chunk.
     #[serde(with = "units::duration")]
     pub chunk_window: Duration,
@@ -279,6 +311,8 @@ pub struct Llm {
     /// Tool calls within one answer.
     #[serde(deserialize_with = "units::whole")]
     pub tool_calls: u32,
+    /// What answers may take.
+    pub budgets: Budgets,
 }
 
 impl Default for Llm {
@@ -286,6 +320,11 @@ impl Default for Llm {
         Self {
             default_provider: None,
             providers: BTreeMap::new(),
+            aliases: BTreeMap::new(),
+            models: Models::new(),
+            fallbacks: Vec::new(),
+            retry: Retry::default(),
+            breaker: Breaker::default(),
             chunk_window: Duration::from_millis(40),
             first_token_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(20),
@@ -298,6 +337,7 @@ impl Default for Llm {
             chain_depth: 5,
             tool_rounds: 8,
             tool_calls: 32,
+            budgets: Budgets::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::config::{Config, ProviderKind};
 
@@ -30,15 +31,44 @@ pub struct ProviderEntry {
     /// `base_url` either, so that a key is not sent to a server it was not made for.
     #[serde(default)]
     pub api_key_env: Option<String>,
+    /// The file that holds the key, in place of `api_key_env`; read once, at the start.
+    #[serde(default)]
+    pub api_key_file: Option<String>,
     /// The model of an LLM that names none.
     #[serde(default)]
     pub default_model: Option<String>,
+    /// The organisation that the calls are counted for, where the server asks for one.
+    #[serde(default)]
+    pub organization: Option<String>,
+    /// The project that the calls are counted for, where the server asks for one.
+    #[serde(default)]
+    pub project: Option<String>,
+    /// Further headers of every request; nothing secret.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// Further headers whose values are secrets: by the variables that hold them.
+    #[serde(default)]
+    pub headers_env: BTreeMap<String, String>,
+    /// What is added to the body of every request.
+    #[serde(default)]
+    pub extra_body: Map<String, Value>,
 }
 
 impl ProviderEntry {
     /// An entry of this kind with nothing set.
     pub fn new(kind: ProviderKind) -> Self {
-        Self { kind, base_url: None, api_key_env: None, default_model: None }
+        Self {
+            kind,
+            base_url: None,
+            api_key_env: None,
+            api_key_file: None,
+            default_model: None,
+            organization: None,
+            project: None,
+            headers: BTreeMap::new(),
+            headers_env: BTreeMap::new(),
+            extra_body: Map::new(),
+        }
     }
 }
 
@@ -55,6 +85,10 @@ pub enum ProviderSettings {
         api_key: Option<SecretString>,
         /// The model of an LLM that names none.
         default_model: Option<String>,
+        /// Further headers; any may be a secret.
+        headers: BTreeMap<String, SecretString>,
+        /// What is added to the body of every request.
+        extra_body: Map<String, Value>,
     },
     /// The external chat service.
     ChatService {
@@ -74,28 +108,15 @@ pub struct Providers {
     pub by_name: BTreeMap<String, ProviderSettings>,
 }
 
-impl Providers {
-    /// The default among those that need no chat service: `openai` if it is there, else the first that remains.
-    pub fn default_without_chat_service(&self) -> Option<&str> {
-        let usable = |name: &&String| {
-            !matches!(self.by_name.get(name.as_str()), None | Some(ProviderSettings::ChatService { .. }))
-        };
-        let openai = ProviderKind::OpenAi.as_str().to_owned();
-        [&self.default, &openai]
-            .into_iter()
-            .find(usable)
-            .or_else(|| self.by_name.keys().find(usable))
-            .and_then(|name| self.by_name.get_key_value(name).map(|(name, _)| name.as_str()))
-    }
-}
-
 /// What the environment says about providers, read once by `load`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Environment {
     /// `OPENAI_BASE_URL`.
     pub(super) openai_base_url: Option<String>,
-    /// The keys by the variables that hold them: `OPENAI_API_KEY` and every `api_key_env`.
+    /// The secrets by the variables that hold them: `OPENAI_API_KEY`, every `api_key_env` and every `headers_env`.
     pub(super) secrets: BTreeMap<String, SecretString>,
+    /// The keys by the files that hold them: every `api_key_file`.
+    pub(super) files: BTreeMap<String, SecretString>,
 }
 
 impl Config {
@@ -134,10 +155,24 @@ impl Config {
             ProviderKind::OpenAi => {
                 let url = entry.base_url.as_ref().or(self.environment.openai_base_url.as_ref());
                 let url = url.map_or(OPENAI_OWN_URL, |url| url.trim_end_matches('/'));
+                let variable = |name: &str| self.environment.secrets.get(name);
+                let key = match &entry.api_key_file {
+                    Some(file) => self.environment.files.get(file),
+                    None => key_variable(entry).and_then(variable),
+                };
+                let account =
+                    [("OpenAI-Organization", &entry.organization), ("OpenAI-Project", &entry.project)];
+                let account = account.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
+                let plain = entry.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+                let plain = account.chain(plain).map(|(name, value)| (name, SecretString::from(value)));
+                let secret = entry.headers_env.iter();
+                let secret = secret.filter_map(|(name, from)| Some((name.as_str(), variable(from)?.clone())));
                 ProviderSettings::OpenAi {
                     base_url: url.into(),
-                    api_key: key_variable(entry).and_then(|name| self.environment.secrets.get(name)).cloned(),
+                    api_key: key.cloned(),
                     default_model,
+                    headers: plain.chain(secret).map(|(name, value)| (name.to_owned(), value)).collect(),
+                    extra_body: entry.extra_body.clone(),
                 }
             }
             ProviderKind::ChatService => ProviderSettings::ChatService {
@@ -150,9 +185,9 @@ impl Config {
 
 /// The variable that holds the key of an entry, if it has one.
 pub(super) fn key_variable(entry: &ProviderEntry) -> Option<&str> {
-    match (&entry.api_key_env, &entry.base_url) {
-        (Some(name), _) => Some(name),
-        (None, None) => Some(OPENAI_API_KEY),
-        (None, Some(_)) => None,
+    match (&entry.api_key_env, &entry.base_url, &entry.api_key_file) {
+        (Some(name), _, _) => Some(name),
+        (None, None, None) => Some(OPENAI_API_KEY),
+        (None, Some(_), _) | (None, None, Some(_)) => None,
     }
 }

@@ -33,9 +33,10 @@ fn write_all(out: &mut String, loaded: &Loaded) -> fmt::Result {
 fn write_section(out: &mut String, loaded: &Loaded, tree: &Json, prefix: &str, depth: usize) -> fmt::Result {
     for (name, value) in tree.as_object().into_iter().flatten() {
         let key = keys::join(prefix, name);
-        let start = format!("{:1$}{name}:", "", depth * 2);
+        // Tools may be called anything: `*` as it is would be no YAML.
+        let start = format!("{:1$}{2}:", "", depth * 2, scalar(&Json::String(name.clone())));
         match value {
-            Json::Object(section) if !section.is_empty() => {
+            Json::Object(section) if !section.is_empty() && !keys::is_free(&key) => {
                 writeln!(out, "{start}")?;
                 write_section(out, loaded, value, &key, depth + 1)?;
             }
@@ -78,9 +79,10 @@ fn write_providers(out: &mut String, loaded: &Loaded) -> fmt::Result {
             ProviderSettings::OpenAi { base_url, api_key, .. } => {
                 let entry = loaded.config.llm.providers.get(name);
                 let variable = entry.map_or(Some(providers::OPENAI_API_KEY), providers::key_variable);
-                match (api_key, variable) {
-                    (Some(_), Some(variable)) => {
-                        writeln!(out, "#   {name}: {base_url}, key {HIDDEN} from {variable}")?;
+                let file = entry.and_then(|entry| entry.api_key_file.as_deref());
+                match (api_key, file.or(variable)) {
+                    (Some(_), Some(origin)) => {
+                        writeln!(out, "#   {name}: {base_url}, key {HIDDEN} from {origin}")?;
                     }
                     _ => writeln!(out, "#   {name}: {base_url}, no key")?,
                 }

@@ -66,7 +66,7 @@ enum Scalar {
     Flag(bool),
     Whole(i128),
     Text(String),
-    Fraction,
+    Fraction(f64),
 }
 
 impl<'de> Deserialize<'de> for Scalar {
@@ -87,8 +87,8 @@ impl<'de> Deserialize<'de> for Scalar {
             fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
                 Ok(Scalar::Whole(value.into()))
             }
-            fn visit_f64<E>(self, _: f64) -> Result<Scalar, E> {
-                Ok(Scalar::Fraction)
+            fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
+                Ok(Scalar::Fraction(value))
             }
             fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
                 Ok(Scalar::Text(value.into()))
@@ -104,7 +104,7 @@ impl Scalar {
         match self {
             Self::Whole(number) => number.to_string(),
             Self::Text(text) => text,
-            Self::Flag(_) | Self::Fraction => String::new(),
+            Self::Flag(_) | Self::Fraction(_) => String::new(),
         }
     }
 }
@@ -114,7 +114,7 @@ pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(from: D) -> Res
     let number = match Scalar::deserialize(from)? {
         Scalar::Whole(number) => Some(number),
         Scalar::Text(text) => text.trim().parse().ok(),
-        Scalar::Flag(_) | Scalar::Fraction => None,
+        Scalar::Flag(_) | Scalar::Fraction(_) => None,
     };
     let number = number.ok_or_else(|| D::Error::custom("must be a whole number"))?;
     T::try_from(number).map_err(|_| {
@@ -123,13 +123,28 @@ pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(from: D) -> Res
     })
 }
 
+/// Below this a number of the file with six digits behind the point is the one that was written: it has at most
+/// fifteen digits, which a float keeps.
+const EXACT_BELOW: f64 = 1e9;
+
+/// A decimal number as its text, for what must not be rounded.
+pub(super) fn decimal<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    match Scalar::deserialize(from)? {
+        Scalar::Whole(number) => Ok(number.to_string()),
+        Scalar::Text(text) => Ok(text),
+        Scalar::Fraction(number) if number.abs() < EXACT_BELOW => Ok(number.to_string()),
+        Scalar::Fraction(_) => Err(D::Error::custom("is too large to be read exactly: write it in quotes")),
+        Scalar::Flag(_) => Err(D::Error::custom("must be a decimal number")),
+    }
+}
+
 /// Yes or no, written `true` or `false`.
 pub(super) fn flag<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
     match Scalar::deserialize(from)? {
         Scalar::Flag(value) => Ok(value),
         Scalar::Text(text) if text == "true" => Ok(true),
         Scalar::Text(text) if text == "false" => Ok(false),
-        Scalar::Text(_) | Scalar::Whole(_) | Scalar::Fraction => {
+        Scalar::Text(_) | Scalar::Whole(_) | Scalar::Fraction(_) => {
             Err(D::Error::custom("must be `true` or `false`"))
         }
     }

@@ -12,7 +12,7 @@ use crate::{
         llm::RunEnd,
         rejection::{Code, Rejection},
     },
-    llm::{Error, ErrorKind, Finish, Provider, ToolCall, Turn},
+    llm::{Error, ErrorKind, Finish, ToolCall, Turn},
 };
 
 /// How a run ended, before it is recorded.
@@ -51,23 +51,24 @@ pub(super) fn crash() -> (String, String) {
 }
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
-pub(super) async fn converse(
-    inner: &Inner,
-    job: &Job,
-    provider: &dyn Provider,
-    scene: &Scene,
-    progress: &mut Progress,
-) -> Ended {
+pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let deadline = progress.started + inner.limits.total;
     let offered = tools::offered(scene, job.poll_id);
+    let mut plan = inner.router.plan(&scene.llm.model, &[]);
+    // Until somebody else answers.
+    if let Some(wanted) = plan.targets().first() {
+        progress.report.provider.clone_from(&wanted.provider);
+        progress.report.model.clone_from(&wanted.model);
+    }
     let mut turns = scene.turns.clone();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
         let tools = if round == inner.limits.tool_rounds { &[][..] } else { offered.as_slice() };
-        let heard = match ask(inner, job, provider, scene, (&turns, tools), progress, deadline).await {
+        let heard = match ask(inner, job, scene, &plan, (&turns, tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(error) => return Ended::failed(error),
         };
+        plan.prefer(&progress.report.provider, &progress.report.model);
         if heard.calls.is_empty() {
             return said(job, &progress.effects, &heard, progress.answer.text());
         }

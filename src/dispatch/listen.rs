@@ -16,7 +16,10 @@ use crate::{
         tools::Effects,
     },
     domain::llm::{LiveAnswer, RunReport},
-    llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Tool, ToolCall, Turn},
+    llm::{
+        Delta, Deltas, Error, ErrorKind, Finish, Request, Tool, ToolCall, Turn,
+        route::{Answered, Attempts, Plan},
+    },
     wire::transient::{self, Receipt},
 };
 
@@ -49,14 +52,15 @@ pub(super) struct Heard {
 pub(super) async fn ask(
     inner: &Inner,
     job: &Job,
-    provider: &dyn Provider,
     scene: &Scene,
+    plan: &Plan,
     (turns, tools): (&[Turn], &[Tool]),
     progress: &mut Progress,
     deadline: Instant,
 ) -> Result<Heard, Error> {
     let request = Request {
-        model: scene.llm.model.clone(),
+        // The plan says it.
+        model: String::new(),
         turns: turns.to_vec(),
         tools: tools.to_vec(),
         form: None,
@@ -66,8 +70,9 @@ pub(super) async fn ask(
         },
         display_name: scene.llm.display_name.clone(),
     };
-    let first = deadline.min(Instant::now() + inner.limits.first_token);
-    let mut deltas = timeout_at(first, provider.answer(request)).await.map_err(|_| late(provider))??;
+    let limits = Attempts { first_token: inner.limits.first_token, deadline };
+    let Answered { mut deltas, provider, model, .. } = inner.router.answer(plan, request, limits).await?;
+    (progress.report.provider, progress.report.model) = (provider, model);
     if !std::mem::replace(&mut progress.taken_up, true) {
         receipt::tell(inner, job, Receipt::TakenUp);
     }
@@ -76,9 +81,10 @@ pub(super) async fn ask(
     let aloud = job.poll_id.is_none();
     // Of one answer the last count holds; those of several rounds add up.
     let before = (progress.report.prompt_tokens, progress.report.completion_tokens);
-    let mut next_by = first;
+    // The first part is there already.
+    let mut next_by = deadline;
     loop {
-        let delta = next_delta(inner, job, provider, &mut deltas, progress, next_by).await?;
+        let delta = next_delta(inner, job, &mut deltas, progress, next_by).await?;
         next_by = deadline.min(Instant::now() + inner.limits.idle);
         if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
             progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
@@ -114,7 +120,6 @@ pub(super) async fn ask(
 async fn next_delta(
     inner: &Inner,
     job: &Job,
-    provider: &dyn Provider,
     deltas: &mut Deltas,
     progress: &mut Progress,
     by: Instant,
@@ -129,21 +134,21 @@ async fn next_delta(
                     Ok(Some(delta)) => delta,
                     Ok(None) => Err(Error {
                         kind: ErrorKind::Network,
-                        provider: provider.name().to_owned(),
+                        provider: progress.report.provider.clone(),
                         message: "the answer ended without an end".into(),
                         retry_after: None,
                     }),
-                    Err(_) => Err(late(provider)),
+                    Err(_) => Err(late(&progress.report.provider)),
                 };
             }
         }
     }
 }
 
-fn late(provider: &dyn Provider) -> Error {
+fn late(provider: &str) -> Error {
     Error {
         kind: ErrorKind::Timeout,
-        provider: provider.name().to_owned(),
+        provider: provider.to_owned(),
         message: "nothing came in time".into(),
         retry_after: None,
     }
@@ -154,8 +159,11 @@ fn schedule_flush(inner: &Inner, job: &Job, progress: &mut Progress) {
     if !progress.answer.has_chunk() {
         return;
     }
+    // A session here may want it sooner; who wants it later is told later by the feed.
+    let wanted = inner.rooms.registry().chunk_interval(&job.room);
+    let window = wanted.map_or(inner.limits.chunk_window, |wanted| wanted.min(inner.limits.chunk_window));
     // Looked at with every part: a model that never pauses would keep a timer from being seen.
-    let due = progress.last_flush.map(|last| last + inner.limits.chunk_window);
+    let due = progress.last_flush.map(|last| last + window);
     match due {
         Some(due) if due > Instant::now() => progress.flush_at = Some(due),
         Some(_) | None => publish_chunk(inner, job, progress),

@@ -19,7 +19,6 @@ mod tools;
 mod vote;
 
 use std::{
-    collections::BTreeMap,
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -39,7 +38,7 @@ use crate::{
         room::Room,
     },
     ids::{LlmId, MessageId, RoomId, UserId},
-    llm::Provider,
+    llm::route::Router,
     rooms::{AfterCommit, Rooms},
     wire::transient::Receipt,
 };
@@ -77,15 +76,6 @@ pub struct DispatchLimits {
     pub tool_calls: usize,
 }
 
-/// The providers of answers.
-#[derive(Debug, Clone)]
-pub struct Providers {
-    /// By their names in the configuration.
-    pub by_name: BTreeMap<String, Arc<dyn Provider>>,
-    /// The one that is asked.
-    pub default: Arc<dyn Provider>,
-}
-
 /// Starts, owns and stops the answers of LLMs.
 #[derive(Debug, Clone)]
 pub struct LlmDispatcher(Arc<Inner>);
@@ -93,7 +83,7 @@ pub struct LlmDispatcher(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     rooms: Rooms,
-    providers: Providers,
+    router: Arc<Router>,
     limits: DispatchLimits,
     schedule: Mutex<Schedule>,
     draining: AtomicBool,
@@ -107,7 +97,7 @@ fn too_many(why: String) -> Rejection {
 
 impl LlmDispatcher {
     /// A dispatcher that is told what `rooms` commits; its runs are tracked by `tasks`.
-    pub fn start(rooms: &Rooms, providers: Providers, limits: DispatchLimits, tasks: TaskTracker) -> Self {
+    pub fn start(rooms: &Rooms, router: Arc<Router>, limits: DispatchLimits, tasks: TaskTracker) -> Self {
         let slots = Slots {
             per_room: limits.runs_per_room,
             queue_per_room: limits.queue_per_room,
@@ -115,7 +105,7 @@ impl LlmDispatcher {
         };
         let schedule = Mutex::new(Schedule::new(slots));
         let draining = AtomicBool::new(false);
-        let inner = Inner { rooms: rooms.clone(), providers, limits, schedule, draining, tasks };
+        let inner = Inner { rooms: rooms.clone(), router, limits, schedule, draining, tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher

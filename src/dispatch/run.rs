@@ -100,7 +100,6 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
 }
 
 async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
-    let provider = Arc::clone(&inner.providers.default);
     let started = Instant::now();
     let scene = seen(look(inner, job).await, job.poll_id);
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
@@ -114,7 +113,7 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
             started_at: inner.rooms.clock().now(),
         },
         effects: Effects::default(),
-        report: RunReport { provider: provider.name().to_owned(), ..RunReport::default() },
+        report: RunReport::default(),
         started,
         flush_at: None,
         last_flush: None,
@@ -123,12 +122,11 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
     };
     let ended = match scene {
         Ok(scene) => {
-            progress.report.model.clone_from(&scene.llm.model);
             tokio::select! {
                 biased;
                 () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
                 // A provider's panic must not take away what it has said before.
-                ended = AssertUnwindSafe(vote::converse(inner, job, provider.as_ref(), &scene, &mut progress))
+                ended = AssertUnwindSafe(vote::converse(inner, job, &scene, &mut progress))
                     .catch_unwind() => ended.unwrap_or_else(|_| Ended::crashed()),
             }
         }

@@ -8,7 +8,7 @@ use crate::{
         listen::Progress,
     },
     domain::llm::RunEnd,
-    llm::{Provider, Speaker, Turn},
+    llm::{Speaker, Turn},
 };
 
 /// What an LLM is told that had to vote and did not.
@@ -16,14 +16,8 @@ const REMINDER: &str = "You have not voted. In this poll everybody must vote, an
                         vote_on_poll now. You are not asked again.";
 
 /// [`converse::converse`], and once more if a vote is owed.
-pub(super) async fn converse(
-    inner: &Inner,
-    job: &Job,
-    provider: &dyn Provider,
-    scene: &Scene,
-    progress: &mut Progress,
-) -> Ended {
-    let ended = converse::converse(inner, job, provider, scene, progress).await;
+pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
+    let ended = converse::converse(inner, job, scene, progress).await;
     if !owes_a_vote(job, &ended, progress) {
         return ended;
     }
@@ -32,7 +26,7 @@ pub(super) async fn converse(
     }
     let mut scene = scene.clone();
     scene.turns.push(Turn::Text { speaker: Speaker::User, text: REMINDER.to_owned() });
-    let ended = converse::converse(inner, job, provider, &scene, progress).await;
+    let ended = converse::converse(inner, job, &scene, progress).await;
     if !owes_a_vote(job, &ended, progress) {
         return ended;
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     clock::Timestamp,
-    ids::{LlmId, MessageId, PollId, UserId},
+    ids::{LlmId, MessageId, PollId, Seq, UserId},
 };
 
 /// How an LLM is asked to write.
@@ -90,6 +90,29 @@ pub struct Run {
     pub model: String,
 }
 
+impl LiveAnswer {
+    /// The same with no more than the first `bytes` of its text; the whole of it if they do not end between characters.
+    #[must_use]
+    pub fn up_to(&self, bytes: usize) -> Self {
+        Self {
+            message_id: self.message_id,
+            llm_id: self.llm_id.clone(),
+            reply_to: self.reply_to,
+            text: self.text.get(..bytes).unwrap_or(&self.text).to_owned(),
+            started_at: self.started_at,
+        }
+    }
+}
+
+/// An answer that is being written, and where its room's log says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveAnswer {
+    /// The answer.
+    pub answer: LiveAnswer,
+    /// The position of its beginning; zero when that is not known here.
+    pub seq: Seq,
+}
+
 /// How an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RunEnd {
@@ -114,6 +137,8 @@ pub struct RunReport {
     pub prompt_tokens: u32,
     /// Tokens the model made, when the provider says.
     pub completion_tokens: u32,
+    /// Millionths of the price table's currency; zero without a price.
+    pub cost_micros: u64,
     /// From the start to the first token; zero if none came.
     pub first_token_ms: u32,
     /// From the start to the end.
@@ -130,6 +155,8 @@ pub struct RunReport {
     pub detail: String,
     /// The tools it called, in the order of their first call.
     pub tools: Vec<ToolUse>,
+    /// Of a budget that was used up: when it refills.
+    pub retry_at: Option<Timestamp>,
 }
 
 /// What an answer did with one tool.

@@ -9,3 +9,4 @@ mod cursor;
 pub mod door;
 pub mod service;
 pub mod status;
+mod usage;

@@ -6,11 +6,12 @@ use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    budget::{Budgets, Scopes},
     domain::{
-        rejection::Rejection,
+        rejection::{Code, Rejection},
         room::{Member, Presence, Room},
     },
-    grpc::{cursor, status},
+    grpc::{cursor, status, usage::budget_to_pb},
     ids::{RoomId, Seq, UserId},
     registry::feed::Feed,
     rooms::Rooms,
@@ -44,13 +45,14 @@ pub struct ApiLimits {
 #[derive(Debug, Clone)]
 pub struct RoomApi {
     rooms: Rooms,
+    budgets: Budgets,
     limits: ApiLimits,
 }
 
 impl RoomApi {
-    /// Calls on these rooms.
-    pub fn new(rooms: Rooms, limits: ApiLimits) -> Self {
-        Self { rooms, limits }
+    /// Calls on these rooms and budgets.
+    pub fn new(rooms: Rooms, budgets: Budgets, limits: ApiLimits) -> Self {
+        Self { rooms, budgets, limits }
     }
 }
 
@@ -184,6 +186,27 @@ impl RoomService for RoomApi {
             Some((event, reading))
         });
         Ok(Response::new(Box::pin(events)))
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<pb::GetUsageRequest>,
+    ) -> Result<Response<pb::GetUsageResponse>, Status> {
+        let request = request.into_inner();
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let scopes = Scopes {
+            user: given(request.user_id).map(|text| user_id("user_id", &text)).transpose()?,
+            room: given(request.room_id).map(|text| room_id(&text)).transpose()?,
+        };
+        if let Some(room) = &scopes.room {
+            self.rooms.check_reader(room, None).await.map_err(refuse)?;
+        }
+        let usage = self.budgets.usage(&scopes).await.map_err(|error| {
+            tracing::warn!(%error, "the budgets cannot be read");
+            refuse(Rejection::new(Code::Unavailable, "the budgets cannot be read now; try again"))
+        })?;
+        let budgets = usage.into_iter().map(budget_to_pb).collect();
+        Ok(Response::new(pb::GetUsageResponse { budgets }))
     }
 
     type RoomSessionStream = Pin<Box<dyn Stream<Item = Result<pb::ServerEvent, Status>> + Send>>;

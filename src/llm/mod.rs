@@ -8,10 +8,17 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
+mod assemble;
+pub mod chat_service;
+mod fault;
+mod form;
 pub mod offline;
 pub mod open;
 pub mod openai;
+mod retry_after;
+pub mod route;
 pub mod scripted;
+pub mod tokens;
 
 /// Who said something, as a model sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -209,14 +216,24 @@ pub type Deltas = BoxStream<'static, Result<Delta, Error>>;
 /// * The stream yields text and whole tool calls in the order of the model, then [`Delta::Done`], then ends. After
 ///   an error it ends. An end without `Done` or error never happens: a provider turns it into
 ///   [`ErrorKind::Network`].
-/// * **Cancel safety.** Dropping the future or the stream stops the call upstream at once.
+/// * Text comes as it is made, and is never held back longer than it takes to see what it is; a tool call is held back
+///   until it is whole. However the bytes were cut on their way, no character and no call is.
+/// * What a provider writes in place of an answer, in whatever dialect, is an error and never text.
+/// * **Errors** are classified here and nowhere else: who asks acts on [`ErrorKind`] and `retry_after`. Before the
+///   first delta they come from `answer` or from the stream, as the provider tells them. `message` is for the log: it is
+///   short, on one line, and holds no key.
+/// * **Cancel safety.** Dropping the future or the stream stops the call upstream at once, and leaves a provider that
+///   works. What one caller does not read holds up no other.
 /// * Nothing is retried inside once a delta was yielded.
-/// * Timeouts are the caller's, but for connecting.
+/// * An answer is bounded: what is longer than any answer is [`ErrorKind::Garbled`].
+/// * Timeouts are the caller's, but for connecting. Making a provider opens no connection.
+///
+/// The suite `tests/salon/providers/conformance.rs` plays all of it against every provider.
 #[async_trait]
 pub trait Provider: Send + Sync + fmt::Debug + 'static {
     /// As in `llm.providers.<name>`.
     fn name(&self) -> &str;
 
-    /// Begins an answer; returns when the provider has accepted the request.
+    /// Begins an answer; returns when the provider has accepted the request, with some as late as the first token.
     async fn answer(&self, request: Request) -> Result<Deltas, Error>;
 }

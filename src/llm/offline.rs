@@ -8,8 +8,9 @@ use std::{collections::VecDeque, fmt::Write as _, time::Duration};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 
-use crate::llm::{Delta, Deltas, Error, Finish, Provider, Request, Speaker, Turn};
+use crate::llm::{Delta, Deltas, Error, Finish, Provider, Request, Speaker, ToolCall, Turn};
 
+mod form;
 mod vote;
 
 /// Between two words: slow enough that people see the answer being written, some 65 words a second.
@@ -58,17 +59,7 @@ impl Provider for OfflineProvider {
 
 /// The whole answer.
 fn write(request: &Request) -> VecDeque<Delta> {
-    let (turn, since) = said_last(&request.turns);
-    let said = &without_marks(turn);
-    let call = vote::next_call(request, said, since);
-    let text = match (&call, since) {
-        (Some(_), []) => format!("{} takes part in the poll.", speaker_name(request)),
-        (Some(_), _) => String::new(),
-        (None, since) => match since.iter().rev().find_map(result) {
-            Some(result) => after_tool(request, since, result),
-            None => reply(request, said),
-        },
-    };
+    let (text, call) = compose(request);
     let mut deltas = VecDeque::new();
     let mut made = 0_u32;
     let mut finish = Finish::Stop;
@@ -88,6 +79,25 @@ fn write(request: &Request) -> VecDeque<Delta> {
     deltas.push_back(Delta::Usage { prompt_tokens: words(&request.turns), completion_tokens: made });
     deltas.push_back(Delta::Done(finish));
     deltas
+}
+
+/// What is said, and which tool is called behind it.
+fn compose(request: &Request) -> (String, Option<ToolCall>) {
+    if let Some(asked) = &request.form {
+        return (form::fill(&asked.schema), None);
+    }
+    let (turn, since) = said_last(&request.turns);
+    let said = &without_marks(turn);
+    let call = vote::next_call(request, said, since);
+    let text = match (&call, since) {
+        (Some(_), []) => format!("{} takes part in the poll.", speaker_name(request)),
+        (Some(_), _) => String::new(),
+        (None, since) => match since.iter().rev().find_map(result) {
+            Some(result) => after_tool(request, since, result),
+            None => reply(request, said),
+        },
+    };
+    (text, call)
 }
 
 /// What an answer reacts to, and what happened since.

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 use serde::Deserialize;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 use crate::llm::{
     Provider,
+    chat_service::{self, ChatServiceProvider},
     offline::OfflineProvider,
     openai::{NewError, OPENAI_BASE_URL, OPENAI_DEFAULT_MODEL, OpenAiConfig, OpenAiProvider},
 };
@@ -44,11 +46,18 @@ impl ProviderKind {
 pub struct ProviderConfig {
     /// Which backend.
     pub kind: ProviderKind,
-    /// Where it is; `None`: the backend's usual place.
+    /// Where an `openai` is; `None`: the backend's usual place.
     pub base_url: Option<String>,
-    /// The value of the variable that `api_key_env` names; never read from a file.
+    /// Where a `chat_service` is, as `host:port`.
+    pub address: Option<String>,
+    /// The key that `api_key_env` or `api_key_file` leads to; never in the configuration itself.
     #[serde(skip)]
     pub api_key: Option<SecretString>,
+    /// Further headers of every request to an `openai`, resolved like the key.
+    #[serde(skip)]
+    pub headers: Vec<(String, SecretString)>,
+    /// What is added to the body of every request to an `openai`.
+    pub extra_body: Map<String, Value>,
     /// The model of requests that name none; `None`: the backend's usual model.
     pub default_model: Option<String>,
 }
@@ -56,14 +65,6 @@ pub struct ProviderConfig {
 /// Why a provider cannot be opened. Names the key of the configuration that is to be mended.
 #[derive(Debug, Error)]
 pub enum OpenError {
-    /// The kind is known, and this build cannot make it.
-    #[error("llm.providers.{name}.kind: not built yet: {kind}; use openai or offline")]
-    NotBuilt {
-        /// Which provider.
-        name: String,
-        /// What was asked for.
-        kind: &'static str,
-    },
     /// The configuration of an `openai` provider is wrong.
     #[error("llm.providers.{name}")]
     Openai {
@@ -72,6 +73,15 @@ pub enum OpenError {
         /// What is wrong.
         #[source]
         source: NewError,
+    },
+    /// The configuration of a `chat_service` provider is wrong.
+    #[error("llm.providers.{name}")]
+    ChatService {
+        /// Which provider.
+        name: String,
+        /// What is wrong.
+        #[source]
+        source: chat_service::NewError,
     },
 }
 
@@ -87,13 +97,19 @@ pub fn open(name: &str, config: &ProviderConfig) -> Result<Arc<dyn Provider>, Op
                 base_url: text(&config.base_url, OPENAI_BASE_URL),
                 api_key: config.api_key.clone().unwrap_or_default(),
                 default_model: text(&config.default_model, OPENAI_DEFAULT_MODEL),
+                headers: config.headers.clone(),
+                extra_body: config.extra_body.clone(),
             };
             let provider = OpenAiProvider::new(name, config)
                 .map_err(|source| OpenError::Openai { name: name.to_owned(), source })?;
             Ok(Arc::new(provider))
         }
-        kind @ ProviderKind::ChatService => {
-            Err(OpenError::NotBuilt { name: name.to_owned(), kind: kind.as_str() })
+        ProviderKind::ChatService => {
+            let address = config.address.as_deref().unwrap_or_default();
+            let model = config.default_model.as_deref().unwrap_or_default();
+            let provider = ChatServiceProvider::new(name, address, model)
+                .map_err(|source| OpenError::ChatService { name: name.to_owned(), source })?;
+            Ok(Arc::new(provider))
         }
     }
 }
@@ -109,17 +125,10 @@ mod tests {
     #[test]
     fn each_kind_opens_by_the_name_it_has_in_the_configuration() {
         for kind in [ProviderKind::Offline, ProviderKind::Openai, ProviderKind::ChatService] {
-            let config: ProviderConfig = serde_json::from_value(json!({"kind": kind.as_str()})).unwrap();
+            let config = json!({"kind": kind.as_str(), "address": "chat:50051"});
+            let config: ProviderConfig = serde_json::from_value(config).unwrap();
             assert_eq!(config.kind, kind);
-            match open("mine", &config) {
-                Ok(provider) => assert_eq!(provider.name(), "mine"),
-                Err(error) => {
-                    assert_eq!(kind, ProviderKind::ChatService);
-                    let message =
-                        "llm.providers.mine.kind: not built yet: chat_service; use openai or offline";
-                    assert_eq!(error.to_string(), message);
-                }
-            }
+            assert_eq!(open("mine", &config).unwrap().name(), "mine");
         }
     }
 
@@ -134,6 +143,12 @@ mod tests {
         assert_eq!(error.to_string(), "llm.providers.local");
         assert_eq!(error.source().unwrap().to_string(), "base_url must begin with http:// or https://");
         assert!(serde_json::from_value::<ProviderConfig>(json!({"knd": "offline"})).is_err());
+        for address in ["", "chat", "http://chat:1", "chat:1/path", "chat:notaport"] {
+            let kind = ProviderKind::ChatService;
+            let config = ProviderConfig { kind, address: Some(address.into()), ..ProviderConfig::default() };
+            let error = open("chat", &config).unwrap_err();
+            assert_eq!(error.source().unwrap().to_string(), "the address must be host:port", "{address}");
+        }
     }
 
     #[test]
@@ -141,6 +156,7 @@ mod tests {
         let config = ProviderConfig {
             kind: ProviderKind::Openai,
             api_key: Some(SecretString::from("sk-secret")),
+            headers: vec![("x-account".into(), SecretString::from("sk-secret"))],
             ..ProviderConfig::default()
         };
         let provider = open("openai", &config).unwrap();

@@ -16,13 +16,17 @@ use std::{
 use async_openai::{Client, error::OpenAIError, types::stream::StreamResponse};
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Map, Value};
 use thiserror::Error as ThisError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::llm::{Delta, Deltas, Error, ErrorKind, Provider, Request};
+use crate::llm::{
+    Delta, Deltas, Error, ErrorKind, Provider, Request,
+    assemble::Assembler,
+    fault::{Fault, Problem, Reporter},
+};
 
-mod assemble;
 mod body;
 mod chunk;
 mod classify;
@@ -30,11 +34,10 @@ mod fate;
 mod request;
 mod transport;
 
-use assemble::Assembler;
 use chunk::Chunk;
-use classify::{Classifier, Problem};
+use classify::Classifier;
 use fate::Fate;
-use request::{Dialect, Wanted};
+use request::{Dialect, OWN_NAMES, Wanted};
 use transport::{Endpoint, Transport};
 
 /// The server of a key that names no other.
@@ -46,6 +49,9 @@ pub const OPENAI_DEFAULT_MODEL: &str = "gpt-4o-mini";
 /// stream must not turn a whole answer into a timeout.
 const AFTER_FINISH: Duration = Duration::from_secs(1);
 
+/// A header's value below this is a word rather than a key.
+const SECRET_CHARS_MIN: usize = 8;
+
 /// What a provider is made from.
 #[derive(Debug, Clone)]
 pub struct OpenAiConfig {
@@ -55,6 +61,10 @@ pub struct OpenAiConfig {
     pub api_key: SecretString,
     /// For requests that name no model.
     pub default_model: String,
+    /// Further headers of every request; any may be a secret.
+    pub headers: Vec<(String, SecretString)>,
+    /// What is added to the body of every request.
+    pub extra_body: Map<String, Value>,
 }
 
 /// Why a provider cannot be made.
@@ -66,6 +76,14 @@ pub enum NewError {
     /// The key holds characters that no header may have.
     #[error("the api key holds characters that cannot be sent, such as a line break")]
     ApiKey,
+    /// A header has a name or a value that cannot be sent, or is one that the client writes itself.
+    #[error(
+        "the header {0} cannot be sent: it is no header, holds a line break, or is not the operator's to set"
+    )]
+    Header(String),
+    /// The extra body would change what the server itself says.
+    #[error("extra_body must not hold {0}, which the server sets itself")]
+    ExtraBody(String),
     /// The HTTP client did not start.
     #[error("the http client cannot be made")]
     HttpClient(#[source] reqwest::Error),
@@ -76,6 +94,7 @@ pub struct OpenAiProvider {
     name: String,
     default_model: String,
     dialect: Dialect,
+    extra_body: Map<String, Value>,
     transport: Transport,
     classifier: Arc<Classifier>,
     /// Set once the server has refused to be asked for usage.
@@ -85,14 +104,22 @@ pub struct OpenAiProvider {
 impl OpenAiProvider {
     /// A provider that calls `config.base_url`. Opens no connection.
     pub fn new(name: &str, config: OpenAiConfig) -> Result<Self, NewError> {
-        let endpoint = Endpoint::new(&config.base_url, config.api_key.clone())?;
-        let classifier = Arc::new(Classifier::new(name, config.api_key));
+        if let Some(name) = OWN_NAMES.iter().find(|name| config.extra_body.contains_key(**name)) {
+            return Err(NewError::ExtraBody((*name).to_owned()));
+        }
+        let endpoint = Endpoint::new(&config.base_url, config.api_key.clone(), &config.headers)?;
+        let mut secrets: Vec<_> = config.headers.into_iter().map(|(_, value)| value).collect();
+        // What is short is no secret, and taking it out would make a message unreadable.
+        secrets.retain(|secret| secret.expose_secret().len() >= SECRET_CHARS_MIN);
+        secrets.push(config.api_key);
+        let classifier = Arc::new(Classifier::new(Reporter::new(name, secrets)));
         let dialect = Dialect::of(endpoint.host());
         let transport = Transport::new(endpoint, Arc::clone(&classifier))?;
         Ok(Self {
             name: name.to_owned(),
             default_model: config.default_model,
             dialect,
+            extra_body: config.extra_body,
             transport,
             classifier,
             refuses_usage: AtomicBool::new(false),
@@ -101,7 +128,7 @@ impl OpenAiProvider {
 
     async fn open(&self, request: &Request, want_usage: bool) -> Result<Answer, Error> {
         let model = if request.model.is_empty() { &self.default_model } else { &request.model };
-        let wanted = Wanted::new(request, model, self.dialect, want_usage);
+        let wanted = Wanted::new(request, model, self.dialect, want_usage, &self.extra_body);
         let (client, fate) = self.transport.client();
         let upstream = open_stream(&client, &wanted).await.map_err(|error| self.opening(error, &fate))?;
         Ok(Answer {
@@ -217,7 +244,7 @@ impl Answer {
     }
 
     fn take(&mut self, chunk: Chunk) -> Result<(), Error> {
-        let taken = self.assembler.take(chunk, &mut self.ready);
+        let taken = take(&mut self.assembler, chunk, &mut self.ready);
         taken.map_err(|problem| self.classifier.error(&problem))?;
         if self.finish_by.is_none() && self.assembler.has_finished() {
             self.finish_by = Some(Instant::now() + AFTER_FINISH);
@@ -229,4 +256,15 @@ impl Answer {
         self.upstream = None;
         self.assembler.end(&mut self.ready).map_err(|problem| self.classifier.error(&problem))
     }
+}
+
+/// Puts a chunk into an answer, unless it reports a failure.
+fn take(assembler: &mut Assembler, chunk: Chunk, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
+    if let Some(error) = &chunk.error {
+        return Err(Fault::from_value(error).in_stream());
+    }
+    if let Some((prompt_tokens, completion_tokens)) = chunk.tokens() {
+        assembler.set_usage(prompt_tokens, completion_tokens);
+    }
+    chunk.into_pieces().try_for_each(|piece| assembler.take(piece, out))
 }

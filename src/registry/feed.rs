@@ -5,34 +5,35 @@
 //! given and the first chunk after it fit together.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::time::Instant;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     bus::{Audience, LogBatch, Note, Transient, TransientContent},
     domain::{
         event::MemberChange,
-        llm::LiveAnswer,
+        llm::{ActiveAnswer, LiveAnswer},
         room::{Member, Presence, Role},
     },
-    ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
+    ids::{ConnectionId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
+        answers::Answers,
         outbound::{Backlog, Expelled, Outbound, count},
+        pace::Pace,
         presence::{Change, Present, Session},
         recent::{Recent, Stretch},
     },
     store::Page,
-    wire::transient,
+    wire::{command::ChunkWish, transient},
 };
 
 /// Batches kept that came too early; beyond it the hole is read from the store with all that follows.
 const EARLY_BATCHES: usize = 64;
-/// Ended answers remembered, so that late chunks are recognised.
-const ENDED_ANSWERS: usize = 64;
+
 /// Whether a batch could be delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
@@ -60,8 +61,8 @@ pub struct Now<'a> {
     pub online: &'a [(UserId, Presence)],
     /// How many users are online.
     pub online_count: usize,
-    /// Answers being written.
-    pub answers: &'a [LiveAnswer],
+    /// Answers being written, as far as the session is told of them when the next chunk comes.
+    pub answers: &'a [ActiveAnswer],
 }
 
 /// The delivery of one room.
@@ -73,6 +74,8 @@ pub struct Feed {
     /// Held from a change of presence until it has been told, so that nobody hears of a coming before the going.
     /// Taken before `state`, never after.
     telling: Mutex<()>,
+    /// Something is due before `State::timer`.
+    pub(super) sooner: Notify,
 }
 
 #[derive(Debug)]
@@ -81,9 +84,10 @@ pub(super) struct State {
     pub(super) delivered: Seq,
     pub(super) early: BTreeMap<Seq, LogBatch>,
     pub(super) filling: bool,
-    present: Present,
-    answers: Vec<LiveAnswer>,
-    ended: VecDeque<MessageId>,
+    pub(super) present: Present,
+    pub(super) answers: Answers,
+    /// When the task that keeps the pace of chunks comes next; `None`: there is no such task.
+    pub(super) timer: Option<Instant>,
     merged: Option<Merged>,
     occupancy_changed: bool,
     recent: Recent,
@@ -106,13 +110,13 @@ impl Feed {
             early: BTreeMap::new(),
             filling: false,
             present: Present::default(),
-            answers: Vec::new(),
-            ended: VecDeque::new(),
+            answers: Answers::default(),
+            timer: None,
             merged: None,
             occupancy_changed: false,
             recent: Recent::default(),
         };
-        Self { room, limits, state: Mutex::new(state), telling: Mutex::new(()) }
+        Self { room, limits, state: Mutex::new(state), telling: Mutex::new(()), sooner: Notify::new() }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -167,14 +171,23 @@ impl Feed {
         self.lock().present.user_count() <= self.limits.participants_shown
     }
 
-    /// Answers that are being written, with what was sent of them.
+    /// Answers that are being written, with what has come of them.
     pub fn answers(&self) -> Vec<LiveAnswer> {
-        self.lock().answers.clone()
+        self.lock().answers.whole().cloned().collect()
+    }
+
+    /// The shortest time between two chunks that a session here wants; `None`: nobody is here.
+    pub fn shortest_interval(&self) -> Option<std::time::Duration> {
+        self.lock().answers.shortest()
     }
 
     /// Takes answers that are running when the room is loaded.
     pub fn running(&self, answers: Vec<LiveAnswer>) {
-        self.lock().answers = answers;
+        let mut state = self.lock();
+        for answer in answers {
+            // Where it began is in the log, which nobody has read to here.
+            state.answers.begin(ActiveAnswer { answer, seq: Seq::default() });
+        }
     }
 
     /// Lets a session listen: `start` is called with the present and the last position delivered, and must call
@@ -185,8 +198,10 @@ impl Feed {
         connection: ConnectionId,
         member: &Member,
         outbound: &Arc<Outbound>,
+        wish: ChunkWish,
         start: impl FnOnce(Now<'_>, Seq),
     ) -> PresenceNews {
+        let pace = Pace::of(wish, self.limits.chunk_interval);
         let mut state = self.lock();
         for oldest in state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
             oldest.expel(Expelled::TooManySessions);
@@ -197,9 +212,12 @@ impl Feed {
             user: member.id.clone(),
             outbound: Arc::clone(outbound),
             role: member.role,
+            pace,
         });
+        state.answers.enter(pace);
+        let answers = state.answers.as_told(pace);
         let online = state.online(self.limits.participants_shown);
-        let now = Now { online: &online, online_count: state.present.user_count(), answers: &state.answers };
+        let now = Now { online: &online, online_count: state.present.user_count(), answers: &answers };
         start(now, state.delivered);
         state.news(change, self.limits)
     }
@@ -209,18 +227,23 @@ impl Feed {
         self.lock().present.role(connection)
     }
 
-    /// Tells a session that was behind what holds now.
-    pub fn resync(&self, start: impl FnOnce(Now<'_>)) {
+    /// Tells the session behind this queue, which was behind, what holds now. One that has left is told nothing.
+    pub fn resync(&self, outbound: &Outbound, start: impl FnOnce(Now<'_>)) {
         let mut state = self.lock();
+        let Some(pace) = state.present.pace_of(outbound) else {
+            return;
+        };
         state.flush_merged();
+        let answers = state.answers.as_told(pace);
         let online = state.online(self.limits.participants_shown);
-        start(Now { online: &online, online_count: state.present.user_count(), answers: &state.answers });
+        start(Now { online: &online, online_count: state.present.user_count(), answers: &answers });
     }
 
     /// Removes a session; `None`: it was not there.
     pub fn exit(&self, connection: ConnectionId) -> Option<(UserId, PresenceNews)> {
         let mut state = self.lock();
-        let (user, change) = state.present.exit(connection)?;
+        let (user, pace, change) = state.present.exit(connection)?;
+        state.answers.leave(pace);
         let news = state.news(change, self.limits);
         Some((user, news))
     }
@@ -261,17 +284,16 @@ impl Feed {
         if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
     }
 
-    /// Delivers something that is not stored.
-    pub fn deliver_transient(&self, transient: &Transient) {
-        let mut state = self.lock();
+    /// Delivers something that is not stored. True: text of an answer waits, and somebody must keep its pace.
+    #[must_use]
+    pub(super) fn deliver_transient(&self, transient: &Transient) -> bool {
         match &transient.content {
             TransientContent::Chunk { message_id, offset, text } => {
-                if !state.take_chunk(*message_id, *offset, text) {
-                    return;
-                }
+                return self.deliver_chunk(transient, (*message_id, *offset, text));
             }
             TransientContent::Error { .. } | TransientContent::Other => {}
         }
+        let state = self.lock();
         for session in state.present.sessions() {
             let reaches = match &transient.audience {
                 Audience::Room => true,
@@ -283,6 +305,7 @@ impl Feed {
                 session.outbound.push_transient(transient.frame_for(session.outbound.dialect()));
             }
         }
+        false
     }
 
     /// What follows `after`, if it is all in memory still.
@@ -345,8 +368,10 @@ impl State {
         } else {
             self.flush_merged();
             let events = count(batch.first, batch.last);
+            let streamed = self.end_answers(batch);
             for session in self.present.sessions() {
-                session.outbound.push_log(batch.first, batch.last, events, &batch.frames);
+                let streamed = streamed.as_ref().filter(|_| session.pace.compact);
+                session.outbound.push_live(batch.first, batch.last, events, &batch.frames, streamed);
             }
         }
         for note in batch.notes.iter() {
@@ -381,14 +406,8 @@ impl State {
 
     fn take_note(&mut self, note: &Note) {
         match note {
-            Note::RunStarted(answer) => self.answers.push(answer.clone()),
-            Note::RunEnded(message_id) => {
-                self.answers.retain(|answer| &answer.message_id != message_id);
-                self.ended.push_back(*message_id);
-                if self.ended.len() > ENDED_ANSWERS {
-                    self.ended.pop_front();
-                }
-            }
+            Note::RunStarted(answer) => self.answers.begin(answer.clone()),
+            Note::RunEnded(message_id) => self.answers.end(*message_id),
             Note::RoomEnded => self.expel(Expelled::RoomEnded, None),
             Note::Membership { user, change, role } => match change {
                 MemberChange::Left => self.expel(Expelled::Left, Some(user)),
@@ -406,25 +425,6 @@ impl State {
                 session.outbound.expel(why);
             }
         }
-    }
-
-    /// Adds a chunk to the text so far; whether sessions should see it.
-    fn take_chunk(&mut self, message_id: MessageId, offset: usize, text: &str) -> bool {
-        if self.ended.contains(&message_id) {
-            return false;
-        }
-        let Some(answer) = self.answers.iter_mut().find(|answer| answer.message_id == message_id) else {
-            return false;
-        };
-        if offset < answer.text.len() {
-            return false;
-        }
-        // Behind a hole (the bus lost a chunk) the text so far stays what it is; clients see the gap in the offset
-        // and get the whole text at the end.
-        if offset == answer.text.len() {
-            answer.text.push_str(text);
-        }
-        true
     }
 }
 

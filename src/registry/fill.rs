@@ -73,7 +73,7 @@ fn batch_of(records: &[Record]) -> Option<LogBatch> {
     let mut notes = Vec::new();
     for record in records {
         let recorded = decode::event(record.seq, &record.public, &record.private).ok()?;
-        notes.extend(Note::of(&recorded));
+        notes.extend(Note::of(record.seq, &recorded));
     }
     Some(LogBatch { first, last, frames: frames_of(records), notes: notes.into() })
 }

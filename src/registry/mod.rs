@@ -4,9 +4,12 @@
 //! always in the order of their positions. When the bus loses something, the feed reads it from the store; when
 //! that fails as well, delivery waits and is tried again.
 
+mod answers;
+mod chunks;
 pub mod feed;
 pub mod fill;
 pub mod outbound;
+pub mod pace;
 mod presence;
 pub mod recent;
 pub mod seat;
@@ -35,6 +38,8 @@ pub struct RegistryLimits {
     pub sessions_per_user: usize,
     /// How often the store's head is looked at when the bus may lose messages.
     pub head_check: Duration,
+    /// Between two chunks of an answer, for a session that does not say.
+    pub chunk_interval: Duration,
 }
 
 /// How often merged membership and occupancy are told.
@@ -96,6 +101,16 @@ impl HandlerRegistry {
         }
     }
 
+    /// The shortest time between two chunks of an answer that a session of this room on this node wants.
+    pub fn chunk_interval(&self, room: &RoomId) -> Option<Duration> {
+        self.feeds.get(room).and_then(|feed| feed.shortest_interval())
+    }
+
+    fn keep_pace(&self, feed: Arc<Feed>) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move { stop.run_until_cancelled(feed.keep_pace()).await });
+    }
+
     /// How many sessions there are over all rooms.
     pub fn session_count(&self) -> usize {
         self.feeds.iter().map(|feed| feed.session_count()).sum()
@@ -117,7 +132,11 @@ impl Subscriber for HandlerRegistry {
                     self.fill(&feed);
                 }
             }
-            BusMessage::Transient(transient) => feed.deliver_transient(&transient),
+            BusMessage::Transient(transient) => {
+                if feed.deliver_transient(&transient) {
+                    self.keep_pace(feed);
+                }
+            }
         }
     }
 }

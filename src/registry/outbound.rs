@@ -169,6 +169,19 @@ impl Outbound {
 
     /// Takes live events: `frames` speak for all from `first` to `last`, in `events` messages.
     pub fn push_log(&self, first: Seq, last: Seq, events: usize, frames: &Bytes) {
+        self.push_live(first, last, events, frames, None);
+    }
+
+    /// [`Outbound::push_log`]; `streamed` are the same events without texts that were told by chunks, for a session that
+    /// was told all of them.
+    pub(super) fn push_live(
+        &self,
+        first: Seq,
+        last: Seq,
+        events: usize,
+        frames: &Bytes,
+        streamed: Option<&Bytes>,
+    ) {
         let mut queue = self.lock();
         if queue.is_over() || last <= queue.taken {
             return;
@@ -177,6 +190,8 @@ impl Outbound {
         if queue.mode == Mode::Before {
             return;
         }
+        // Who has left something out may have left out a chunk.
+        let frames = streamed.filter(|_| queue.mode == Mode::Live).unwrap_or(frames);
         if first == queue.taken.next() && queue.fits(events, frames.len(), self.limits) {
             queue.take(last, events, frames.clone());
             drop(queue);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use crate::{
     domain::room::{Presence, Role},
     ids::{ConnectionId, UserId},
-    registry::outbound::Outbound,
+    registry::{outbound::Outbound, pace::Pace},
 };
 
 /// A session as the registry sees it.
@@ -16,6 +16,8 @@ pub(super) struct Session {
     pub(super) outbound: Arc<Outbound>,
     /// What the user may do now.
     pub(super) role: Role,
+    /// How it is told of answers.
+    pub(super) pace: Pace,
 }
 
 /// What an entry or an exit means for the user, not only for the connection.
@@ -93,19 +95,24 @@ impl Present {
         self.sessions.iter().find(|s| s.connection == connection).map(|s| s.role)
     }
 
+    /// How a session is told of answers.
+    pub(super) fn pace_of(&self, outbound: &Outbound) -> Option<Pace> {
+        self.sessions.iter().find(|s| std::ptr::eq(s.outbound.as_ref(), outbound)).map(|s| s.pace)
+    }
+
     /// Removes a connection; `None`: it was not there.
-    pub(super) fn exit(&mut self, connection: ConnectionId) -> Option<(UserId, Change)> {
+    pub(super) fn exit(&mut self, connection: ConnectionId) -> Option<(UserId, Pace, Change)> {
         let index = self.sessions.iter().position(|s| s.connection == connection)?;
-        let user = self.sessions.remove(index).user;
+        let Session { user, pace, .. } = self.sessions.remove(index);
         let connections = self.users.get_mut(&user)?;
         let before = best(connections);
         connections.retain(|(id, _)| *id != connection);
         let after = best(connections);
         if connections.is_empty() {
             self.users.remove(&user);
-            return Some((user, Change::User));
+            return Some((user, pace, Change::User));
         }
-        Some((user, Change::Connection { before, after }))
+        Some((user, pace, Change::Connection { before, after }))
     }
 
     /// Sets how one connection is; returns the user's presence before and after.
@@ -146,9 +153,17 @@ mod tests {
     use super::*;
     use crate::registry::outbound::QueueLimits;
 
+    const PACE: Pace = Pace { interval: std::time::Duration::ZERO, compact: false };
+
     fn session(connection: ConnectionId, user: &UserId) -> Session {
         let outbound = Outbound::new(QueueLimits { events: 4, bytes: 1024, replies: 4 });
-        Session { connection, user: user.clone(), outbound: Arc::new(outbound), role: Role::Member }
+        Session {
+            connection,
+            user: user.clone(),
+            outbound: Arc::new(outbound),
+            role: Role::Member,
+            pace: PACE,
+        }
     }
 
     #[test]
@@ -167,10 +182,10 @@ mod tests {
         present.check_invariants();
 
         let less = Change::Connection { before: Presence::Away, after: Presence::Away };
-        assert_eq!(present.exit(c1), Some((ann.clone(), less)));
+        assert_eq!(present.exit(c1), Some((ann.clone(), PACE, less)));
         assert_eq!(present.exit(c1), None);
-        assert_eq!(present.exit(c2), Some((ann, Change::User)));
-        assert_eq!(present.exit(c3), Some((bob, Change::User)));
+        assert_eq!(present.exit(c2), Some((ann, PACE, Change::User)));
+        assert_eq!(present.exit(c3), Some((bob, PACE, Change::User)));
         present.check_invariants();
         assert_eq!(present.user_count(), 0);
     }

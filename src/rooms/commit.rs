@@ -187,7 +187,7 @@ impl Batches {
             notes: Vec::new(),
         });
         open.last = seq;
-        open.notes.extend(Note::of(recorded));
+        open.notes.extend(Note::of(seq, recorded));
         frame::put_stored(&mut open.frames, &record.public, seq);
     }
 

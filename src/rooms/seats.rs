@@ -41,7 +41,7 @@ impl Worker {
     /// Lets a member's session in: snapshot and subscription are one step under the feed's lock.
     fn enter(&self, task: JoinTask) {
         let JoinTask { join, request_id, connection, outbound, read, unread, reply, charge: _ } = task;
-        let Join { user_id, after, .. } = join;
+        let Join { user_id, after, chunks, .. } = join;
         let (Some(room), Some(feed)) = (&self.state, &self.feed) else {
             let _ = reply.send(Err(reply::unavailable()));
             return;
@@ -51,7 +51,7 @@ impl Worker {
             return;
         };
         let telling = feed.telling();
-        let news = feed.enter(connection, &member, &outbound, |now, delivered| {
+        let news = feed.enter(connection, &member, &outbound, chunks, |now, delivered| {
             let view = self.view(&now, &user_id, read, unread);
             let known = room.seq.max(delivered);
             match after {
@@ -87,7 +87,7 @@ impl Worker {
         let (Some(room), Some(feed)) = (&self.state, &self.feed) else {
             return;
         };
-        feed.resync(|now| {
+        feed.resync(outbound, |now| {
             let view = self.view(&now, user, read, unread);
             outbound.resynced(reply::resumed(room, outbound.taken(), &view, None));
         });

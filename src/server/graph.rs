@@ -5,19 +5,29 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    budget::{self, Budgets},
     bus::Bus,
     clock::Clock,
-    config::{Config, ProviderSettings},
-    dispatch::{DispatchLimits, LlmDispatcher, Providers},
+    config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
+    dispatch::{DispatchLimits, LlmDispatcher},
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
         Provider,
-        open::{OpenError, ProviderConfig, ProviderKind, open},
+        open::{ProviderConfig, ProviderKind, open},
+        openai::OPENAI_DEFAULT_MODEL,
+        route::{
+            BreakerSettings, ModelSettings, NameError, NameSettings, Prices, RetrySettings, Router,
+            RouterSettings,
+        },
+    },
+    mcp::{
+        Servers,
+        config::{Endpoint, Pace, Policy, Rule, ServerConfig},
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::accept::ConnectionLimits,
+    server::{Error, accept::ConnectionLimits},
     session::{
         Services, SessionLimits,
         rates::{Rate, Rates},
@@ -38,8 +48,12 @@ const SPARE_REPLIES: usize = 960;
 pub struct Graph {
     /// Rooms.
     pub rooms: Rooms,
+    /// What answers may take.
+    pub budgets: Budgets,
     /// What sessions need.
     pub services: Arc<Services>,
+    /// Servers of tools.
+    pub mcp: Servers,
     /// Tasks of rooms and of the registry; they end with the token they were given.
     pub tasks: TaskTracker,
 }
@@ -49,7 +63,7 @@ pub fn build(
     config: &Config,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
-    providers: Providers,
+    router: Arc<Router>,
     clock: Arc<dyn Clock>,
     stop: &CancellationToken,
     draining: CancellationToken,
@@ -57,15 +71,18 @@ pub fn build(
     let tasks = TaskTracker::new();
     let registry =
         HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
+    let limits = budget_limits(&config.llm.budgets);
+    let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
-    let dispatcher = LlmDispatcher::start(&rooms, providers, dispatch_limits(config), TaskTracker::new());
+    let mcp = Servers::start(mcp_servers(config));
+    let dispatcher = LlmDispatcher::start(&rooms, router, dispatch_limits(config), TaskTracker::new());
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
         rate(config.limits.transients_per_second, config.limits.transients_burst),
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
-    Graph { rooms, services: Arc::new(services), tasks }
+    Graph { rooms, budgets, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -85,6 +102,7 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         participants_shown: config.limits.participants_shown,
         sessions_per_user: config.limits.sessions_per_user,
         head_check: config.bus.head_check,
+        chunk_interval: config.llm.chunk_window,
     }
 }
 
@@ -136,6 +154,16 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
     }
 }
 
+fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
+    let scope = |limits: &crate::config::Budget| budget::ScopeLimits {
+        tokens_per_minute: limits.tokens_per_minute,
+        tokens_per_day: limits.tokens_per_day,
+        money_per_minute: limits.money_per_minute.map(|money| money.micros),
+        money_per_day: limits.money_per_day.map(|money| money.micros),
+    };
+    budget::Limits { user: scope(&budgets.user), room: scope(&budgets.room), server: scope(&budgets.server) }
+}
+
 /// How connections behave.
 pub fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
@@ -172,42 +200,119 @@ pub fn store_config(config: &Config) -> StoreConfig {
     }
 }
 
-/// Opens every configured provider. One that is known but not in this build is left out, loudly; the next one by
-/// the configuration's own rule takes its place.
-pub fn providers(config: &Config) -> Result<Providers, OpenError> {
+/// Opens every configured provider, and knows their models.
+pub fn router(config: &Config) -> Result<Router, Error> {
     let settings = config.providers();
     let mut by_name: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     for (name, settings) in &settings.by_name {
-        match provider_config(settings) {
-            Some(config) => {
-                by_name.insert(name.clone(), open(name, &config)?);
-            }
-            None => {
-                tracing::warn!(provider = %name, "this build cannot call a chat service yet; it is left out");
-            }
-        }
+        by_name.insert(name.clone(), open(name, &provider_config(settings)).map_err(Error::Provider)?);
     }
-    let wanted = if by_name.contains_key(&settings.default) {
-        Some(settings.default.as_str())
-    } else {
-        settings.default_without_chat_service()
-    };
-    let default = match wanted.and_then(|name| by_name.get(name)) {
-        Some(provider) => Arc::clone(provider),
-        None => open("offline", &ProviderConfig::default())?,
-    };
-    Ok(Providers { by_name, default })
+    let default_models =
+        settings.by_name.iter().map(|(name, settings)| (name.clone(), default_model(settings))).collect();
+    Router::new(by_name, &settings.default, router_settings(config, default_models)).map_err(Error::Models)
 }
 
-fn provider_config(settings: &ProviderSettings) -> Option<ProviderConfig> {
-    match settings {
-        ProviderSettings::Offline => Some(ProviderConfig::default()),
-        ProviderSettings::OpenAi { base_url, api_key, default_model } => Some(ProviderConfig {
-            kind: ProviderKind::Openai,
-            base_url: Some(base_url.clone()),
-            api_key: api_key.clone(),
-            default_model: default_model.clone(),
+/// Whether the names of models lead somewhere. Opens nothing, so that a mistake ends the start before it takes a port.
+pub fn check_models(config: &Config) -> Result<(), NameError> {
+    let providers = config.providers();
+    let RouterSettings { names, .. } = router_settings(config, BTreeMap::new());
+    Router::check_names(providers.by_name.into_keys(), &providers.default, names)
+}
+
+/// How the router behaves, given the models of requests that name none.
+pub fn router_settings(config: &Config, default_models: BTreeMap<String, String>) -> RouterSettings {
+    let llm = &config.llm;
+    let names = NameSettings {
+        aliases: llm.aliases.clone(),
+        models: llm.models.iter().map(|(name, entry)| (name.clone(), model_settings(entry))).collect(),
+        fallbacks: llm.fallbacks.clone(),
+        default_models,
+    };
+    let retry = RetrySettings { attempts: llm.retry.attempts, base: llm.retry.base, max: llm.retry.max };
+    let breaker = BreakerSettings { failures: llm.breaker.failures, open: llm.breaker.open };
+    RouterSettings { names, retry, breaker, ..RouterSettings::default() }
+}
+
+fn model_settings(entry: &ModelEntry) -> ModelSettings {
+    ModelSettings {
+        tools: entry.tools,
+        context_tokens: entry.context_tokens,
+        max_output_tokens: entry.max_output_tokens,
+        prices: entry.prices.map(|prices| Prices {
+            input_micros_per_million: prices.input.0,
+            output_micros_per_million: prices.output.0,
         }),
-        ProviderSettings::ChatService { .. } => None,
+        fallbacks: entry.fallbacks.clone(),
     }
+}
+
+fn default_model(settings: &ProviderSettings) -> String {
+    let (configured, usual) = match settings {
+        ProviderSettings::Offline => return String::new(),
+        ProviderSettings::OpenAi { default_model, .. } => (default_model, OPENAI_DEFAULT_MODEL),
+        // The service knows it.
+        ProviderSettings::ChatService { default_model, .. } => (default_model, ""),
+    };
+    configured.clone().filter(|model| !model.is_empty()).unwrap_or_else(|| usual.to_owned())
+}
+
+fn provider_config(settings: &ProviderSettings) -> ProviderConfig {
+    match settings {
+        ProviderSettings::Offline => ProviderConfig::default(),
+        ProviderSettings::OpenAi { base_url, api_key, default_model, headers, extra_body } => {
+            ProviderConfig {
+                kind: ProviderKind::Openai,
+                base_url: Some(base_url.clone()),
+                api_key: api_key.clone(),
+                default_model: default_model.clone(),
+                headers: headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+                extra_body: extra_body.clone(),
+                ..ProviderConfig::default()
+            }
+        }
+        ProviderSettings::ChatService { address, default_model } => ProviderConfig {
+            kind: ProviderKind::ChatService,
+            address: Some(address.clone()),
+            default_model: default_model.clone(),
+            ..ProviderConfig::default()
+        },
+    }
+}
+
+/// The servers of tools.
+fn mcp_servers(config: &Config) -> Vec<ServerConfig> {
+    config.mcp_servers().into_iter().filter_map(|(name, settings)| mcp_server(name, settings)).collect()
+}
+
+/// One without a place is refused by the configuration.
+fn mcp_server(name: String, settings: McpSettings) -> Option<ServerConfig> {
+    let McpSettings { entry, passed_on, env, headers } = settings;
+    let mut command = entry.command.into_iter();
+    let endpoint = match (command.next(), entry.url) {
+        (Some(program), _) => Endpoint::Stdio {
+            program,
+            args: command.collect(),
+            env: passed_on,
+            secret_env: env,
+            cwd: entry.cwd,
+        },
+        (None, Some(url)) => Endpoint::Http { url, headers },
+        (None, None) => return None,
+    };
+    let rule = |tool: crate::config::McpTool| match tool.hidden {
+        true => Rule::Hidden,
+        false => Rule::Offered(Policy {
+            approval: tool.approval == ToolApproval::Required,
+            trusted_only: tool.trusted_only,
+        }),
+    };
+    Some(ServerConfig {
+        name,
+        endpoint,
+        connect_timeout: entry.connect_timeout,
+        call_timeout: entry.call_timeout,
+        max_result: entry.max_result,
+        rules: entry.tools.into_iter().map(|(name, tool)| (name, rule(tool))).collect(),
+        pace: Pace::default(),
+    })
 }

@@ -23,16 +23,18 @@ use crate::{
     bus::{Bus, local::LocalBus},
     clock::{Clock, SystemClock},
     config::Config,
-    dispatch::Providers,
     grpc::{
         door::{Door, OriginalDoor},
         service::RoomApi,
     },
     ids::{MessageId, RoomId},
-    llm::open::OpenError,
+    llm::{
+        open::OpenError,
+        route::{NameError, Router},
+    },
     server::{
         accept::{ConnectionLimits, serve, serve_io},
-        graph::{Graph, api_limits, connection_limits, providers, store_config},
+        graph::{Graph, api_limits, connection_limits, router, store_config},
     },
     session::rates::FORGET_INTERVAL,
     store::{self, Store},
@@ -48,6 +50,9 @@ pub enum Error {
     /// A provider cannot be opened.
     #[error("cannot open a provider of answers")]
     Provider(#[source] OpenError),
+    /// The names of models make no sense.
+    #[error("the names of models make no sense")]
+    Models(#[source] NameError),
     /// The address cannot be listened on.
     #[error(
         "cannot listen on {address}; is another server running there? grpc.port (GRPC_PORT) chooses another port"
@@ -65,6 +70,9 @@ pub enum Error {
     /// It cannot be found out which answers a crash has left open.
     #[error("cannot read which answers were open when the server ended")]
     Recovery(#[source] store::Error),
+    /// It cannot be found out what a crash has left reserved.
+    #[error("cannot read what answers had reserved when the server ended")]
+    Budgets(#[source] store::Error),
 }
 
 /// The names health is reported for.
@@ -86,7 +94,7 @@ pub struct Parts {
     /// How nodes hint to one another.
     pub bus: Arc<dyn Bus>,
     /// Where answers come from.
-    pub providers: Providers,
+    pub router: Arc<Router>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
 }
@@ -99,7 +107,7 @@ impl Parts {
             bus: match config.bus.kind {
                 crate::config::BusKind::Local => Arc::new(LocalBus::default()),
             },
-            providers: providers(config).map_err(Error::Provider)?,
+            router: Arc::new(router(config)?),
             clock: Arc::new(SystemClock),
         })
     }
@@ -145,20 +153,21 @@ impl Server {
     ) -> Result<Self, Error> {
         let listener: Option<TcpListener> = listener.into();
         let (stop, draining) = (CancellationToken::new(), CancellationToken::new());
-        let Parts { store, bus, providers, clock } = parts;
+        let Parts { store, bus, router, clock } = parts;
         let graph = graph::build(
             config,
             Arc::clone(&store),
             bus,
-            providers,
+            router,
             Arc::clone(&clock),
             &stop,
             draining.clone(),
         );
         let orphans = graph.rooms.orphans().await.map_err(Error::Recovery)?;
         let orphans = graph.rooms.close_orphans(orphans).await;
+        graph.budgets.recover().await.map_err(Error::Budgets)?;
         let sessions = TaskTracker::new();
-        let api = RoomApi::new(graph.rooms.clone(), api_limits(config));
+        let api = RoomApi::new(graph.rooms.clone(), graph.budgets.clone(), api_limits(config));
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(door)?;
         let server = Self {
@@ -259,6 +268,8 @@ impl Server {
         if tokio::time::timeout_at(deadline - grace / 4, answers).await.is_err() {
             tracing::warn!("the ends of answers could not be recorded; the next start will do it");
         }
+        // Nobody calls tools any more; their servers end while the streams do.
+        self.graph.mcp.start_shutdown();
         self.draining.cancel();
         self.sessions.close();
         self.connections.close();
@@ -273,6 +284,7 @@ impl Server {
         }
         self.abort.cancel();
         self.connections.wait().await;
+        self.graph.mcp.shutdown().await;
         self.stop.cancel();
         for tracker in [&self.graph.tasks, &self.tasks] {
             tracker.close();

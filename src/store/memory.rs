@@ -18,13 +18,17 @@ use crate::{
         event::{DirectoryChange, Kind},
         room::Visibility,
     },
-    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         Append, Direction, Error, ErrorKind, Head, Idempotency, Listed, NewRecord, Outcome, Page, Receipt,
         Record, RoomFilter, Snapshot, Store,
+        ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
+        memory::accounts::Accounts,
         rules::{self, PageFill, Placement},
     },
 };
+
+mod accounts;
 
 const NAME: &str = "memory";
 
@@ -35,12 +39,13 @@ pub struct MemoryStore {
     state: Mutex<Option<State>>,
 }
 
-/// All rooms, and their order.
+/// All rooms, their order, and the ledger.
 #[derive(Debug, Default)]
 struct State {
     rooms: HashMap<RoomId, Room>,
     /// By position in lists.
     order: BTreeMap<u64, RoomId>,
+    accounts: Accounts,
 }
 
 /// A record with what only the store's own questions need.
@@ -354,6 +359,27 @@ impl Store for MemoryStore {
             let rooms = state.rooms.iter();
             rooms.flat_map(|(id, room)| room.runs.iter().map(|run| (id.clone(), *run))).collect()
         })
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
+        ledger::check(NAME, &reservation)?;
+        self.with(|state| state.accounts.reserve(reservation))
+    }
+
+    async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error> {
+        self.with(|state| state.accounts.settle(id, &actual))
+    }
+
+    async fn open_reservations(&self) -> Result<Vec<OpenReservation>, Error> {
+        self.with(|state| state.accounts.open())
+    }
+
+    async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, Error> {
+        self.with(|state| state.accounts.balances(accounts))
+    }
+
+    async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
+        self.with(|state| state.accounts.forget(before))
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -13,15 +13,17 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     domain::event::{DirectoryChange, Kind},
-    ids::{EventId, MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{EventId, MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         config::{StoreConfig, StoreKind},
+        ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
         sqlite::SqliteStore,
     },
 };
 
 pub mod config;
+pub mod ledger;
 pub mod memory;
 mod rules;
 pub mod sqlite;
@@ -216,7 +218,7 @@ impl Error {
     }
 }
 
-/// Keeps the logs of rooms.
+/// Keeps the logs of rooms, and the ledger of what answers use up.
 ///
 /// # Contract
 ///
@@ -236,6 +238,15 @@ impl Error {
 ///   is never that of a room. An append with another fence or without one to a room that does not exist is
 ///   [`Outcome::FenceMoved`] to `Seq::ZERO`. Reading a room that does not exist gives nothing, not an error;
 ///   neither a snapshot nor a cursor of it is kept.
+/// * **Ledger.** An account holds what is spent and what is reserved, and begins at nothing. A reservation is carried
+///   out whole or not at all: at the instant it is, `spent + reserved` of each of its accounts, its own amounts
+///   included, is within that line's limit. Concurrent reservations are carried out one after the other: of many that
+///   have room for one, one gets it. Settling ends a reservation exactly once: it moves what was reserved to what was
+///   spent, in the accounts (and so in the windows) of the reservation, however much later that is. Amounts are
+///   recorded as given, also those above what was reserved: then an account can be beyond its limit, and admits
+///   nothing more. An account may be forgotten when its time has come and nothing is reserved in it; settling finds
+///   it gone and passes over it. The ledger is as durable as the log, is not part of any room, and no call looks at
+///   more accounts than it names.
 /// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it.
 /// * **Clone.** Backends are shared by `Arc`; no call needs `&mut`.
 #[async_trait]
@@ -293,6 +304,23 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Every answer that has begun and not ended, over all rooms.
     async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error>;
+
+    /// Reserves all lines, or none. One that is open already is [`Reserve::Reserved`] and changes nothing, so that
+    /// a call whose outcome is not known can be repeated.
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error>;
+
+    /// Ends a reservation; `actual` is what was used, in the order of its lines. A line without an amount was used
+    /// up as reserved: an empty `actual` is what a crash settles with. Whether it was open; if not, nothing changes.
+    async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error>;
+
+    /// Every reservation that was not settled.
+    async fn open_reservations(&self) -> Result<Vec<OpenReservation>, Error>;
+
+    /// What these accounts hold, in their order; nothing in one that does not exist.
+    async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, Error>;
+
+    /// Forgets accounts that need not be kept until `before`; returns how many.
+    async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error>;
 
     /// Answers quickly when the store can be written to.
     async fn check(&self) -> Result<(), Error>;

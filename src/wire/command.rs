@@ -91,7 +91,21 @@ pub struct Join {
     pub profile: JoinProfile,
     /// Continue behind this position.
     pub after: Option<Seq>,
+    /// How to be told of answers.
+    pub chunks: ChunkWish,
 }
+
+/// How a client wishes to be told the text of answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChunkWish {
+    /// Between two chunks of an answer; `None`: as the server likes.
+    pub interval: Option<Duration>,
+    /// Chunks name their answer by its position, and a text that was told is not told again.
+    pub compact: bool,
+}
+
+/// The longest time between two chunks that may be asked for.
+pub const CHUNK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
 /// A message that could not be read, with the request id it had, if that could be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -292,7 +306,23 @@ fn read_join(join: pb::JoinRoom) -> Result<Join, Rejection> {
             avatar: join.avatar,
         },
         after: join.after_seq.map(Seq),
+        chunks: ChunkWish {
+            interval: join.chunk_interval_ms.map(read_chunk_interval).transpose()?,
+            compact: join.compact_answers,
+        },
     })
+}
+
+fn read_chunk_interval(ms: u32) -> Result<Duration, Rejection> {
+    let interval = Duration::from_millis(ms.into());
+    if interval > CHUNK_INTERVAL_MAX {
+        let most = CHUNK_INTERVAL_MAX.as_millis();
+        return Err(Rejection::field(
+            "join.chunk_interval_ms",
+            format_args!("must be at most {most}, is {ms}"),
+        ));
+    }
+    Ok(interval)
 }
 
 fn read_interrupt(interrupt: &pb::InterruptLlm) -> Result<Request, Rejection> {

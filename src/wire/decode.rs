@@ -179,7 +179,9 @@ fn poll_closed(closed: pb::PollClosed, private: log::EventPrivate) -> Result<Eve
         text => Some(author_from_pb(closed.closed_by_type, text)?),
     };
     let poll = private.poll.or(closed.poll).ok_or_else(|| Corrupt::new("poll", "it is empty"))?;
-    Ok(Event::PollClosed { poll: poll_from_pb(poll)?, by, by_name: closed.closed_by_name })
+    let asked_by = optional_id("user id", &private.asked_by)?;
+    let poll = Poll { asked_by, ..poll_from_pb(poll)? };
+    Ok(Event::PollClosed { poll, by, by_name: closed.closed_by_name })
 }
 
 fn run_started(thinking: &pb::LlmThinking, private: &log::EventPrivate) -> Result<Event, Corrupt> {
@@ -227,6 +229,7 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
     let report = RunReport {
         prompt_tokens: usage.prompt_tokens,
         completion_tokens: usage.completion_tokens,
+        cost_micros: usage.cost_micros,
         first_token_ms: done.first_token_ms,
         duration_ms: done.duration_ms,
         model: done.model,
@@ -235,6 +238,7 @@ fn run_ended(done: pb::LlmDone, private: &log::EventPrivate) -> Result<Event, Co
         error_message: done.error_message,
         detail: done.detail,
         tools: done.tool_uses.into_iter().map(tool_use).collect(),
+        retry_at: done.retry_at.as_ref().map(|at| timestamp(Some(at))),
     };
     Ok(Event::RunEnded { run, end, report: Box::new(report) })
 }

@@ -237,6 +237,7 @@ fn poll_closed(
     room_id: &str,
     private: &mut log::EventPrivate,
 ) -> Payload {
+    private.asked_by = poll.asked_by.as_ref().map(ToString::to_string).unwrap_or_default();
     if poll.anonymous || ballots_shown(poll) < poll.ballots.len() {
         private.poll = Some(poll_with(poll, room_id, Ballots::All));
     }
@@ -261,8 +262,11 @@ fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::Even
         RunEnd::TimedOut => pb::LlmDoneReason::TimedOut,
         RunEnd::OverBudget => pb::LlmDoneReason::OverBudget,
     };
-    let usage =
-        pb::TokenUsage { prompt_tokens: report.prompt_tokens, completion_tokens: report.completion_tokens };
+    let usage = pb::TokenUsage {
+        prompt_tokens: report.prompt_tokens,
+        completion_tokens: report.completion_tokens,
+        cost_micros: report.cost_micros,
+    };
     Payload::LlmDone(pb::LlmDone {
         message_id: run.message_id.to_string(),
         llm_id: run.llm_id.to_string(),
@@ -280,6 +284,7 @@ fn run_ended(run: &Run, end: RunEnd, report: &RunReport, private: &mut log::Even
         tool_uses: report.tools.iter().map(tool_use).collect(),
         replaces: run.replaces.map(|id| id.to_string()).unwrap_or_default(),
         autopilot_turn: run.turn.unwrap_or_default(),
+        retry_at: report.retry_at.and_then(time),
     })
 }
 

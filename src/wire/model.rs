@@ -42,7 +42,8 @@ pub(super) fn presence_to_pb(presence: Presence) -> i32 {
     status.into()
 }
 
-pub(super) fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
+/// A moment as the contract says it.
+pub fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
     let seconds = at.0.div_euclid(1000);
     let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
     Some(prost_types::Timestamp { seconds, nanos })
@@ -261,6 +262,7 @@ pub fn message_to_pb(message: &Message) -> pb::Message {
         replaces: message.replaces.map(|id| id.to_string()).unwrap_or_default(),
         superseded_by: message.superseded_by.map(|id| id.to_string()).unwrap_or_default(),
         version: message.version,
+        streamed: false,
     }
 }
 

@@ -1,4 +1,5 @@
-//! The messages of the contract, generated from `proto/` by `build.rs`.
+//! The messages of the contracts, generated from `proto/` by `build.rs`: those of the server, and that of the Chat
+//! Service it may call.
 #![allow(
     clippy::all,
     clippy::pedantic,
@@ -15,6 +16,16 @@ pub mod room {
     pub mod v1 {
         tonic::include_proto!("room.v1");
     }
+}
+
+/// The original's Chat Service, which answers for LLMs.
+pub mod api {
+    tonic::include_proto!("api");
+}
+
+/// What the original's services say to one another.
+pub mod shared {
+    tonic::include_proto!("shared");
 }
 
 /// What only the server reads.

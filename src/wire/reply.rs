@@ -7,7 +7,7 @@ use prost::Message as _;
 
 use crate::{
     domain::{
-        llm::LiveAnswer,
+        llm::ActiveAnswer,
         rejection::{Code, Rejection},
         room::{Presence, Room},
     },
@@ -107,7 +107,7 @@ pub struct View<'a> {
     /// How many users are online.
     pub online_count: usize,
     /// Answers being written.
-    pub answers: &'a [LiveAnswer],
+    pub answers: &'a [ActiveAnswer],
     /// Whose stream it is.
     pub you: &'a UserId,
     /// Their read cursor.
@@ -211,12 +211,13 @@ fn presence_of(view: &View<'_>, user: &UserId) -> Presence {
 }
 
 fn answers(view: &View<'_>) -> Vec<pb::ActiveAnswer> {
-    let answer = |a: &LiveAnswer| pb::ActiveAnswer {
-        message_id: a.message_id.to_string(),
-        llm_id: a.llm_id.to_string(),
-        reply_to: a.reply_to.to_string(),
-        content: a.text.clone(),
-        started_at: time(a.started_at),
+    let answer = |active: &ActiveAnswer| pb::ActiveAnswer {
+        message_id: active.answer.message_id.to_string(),
+        llm_id: active.answer.llm_id.to_string(),
+        reply_to: active.answer.reply_to.to_string(),
+        content: active.answer.text.clone(),
+        started_at: time(active.answer.started_at),
+        thinking_seq: active.seq.0,
     };
     view.answers.iter().map(answer).collect()
 }

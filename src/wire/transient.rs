@@ -1,6 +1,7 @@
 //! Events that are not stored: encoded and framed once, sent to whoever is there.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use prost::Message as _;
 
 use crate::{
     clock::Timestamp,
@@ -10,7 +11,7 @@ use crate::{
     },
     ids::{EventId, LlmId, MessageId, Seq, UserId},
     wire::{
-        frame::frame,
+        frame::{PREFIX, frame, len_at},
         model::{member_to_pb, presence_to_pb, time},
         pb::room::v1::{self as pb, server_event::Payload},
     },
@@ -99,6 +100,7 @@ pub fn chunk(answer: &LiveAnswer, offset: usize, text: &str) -> Bytes {
         content: text.to_owned(),
         reply_to: answer.reply_to.to_string(),
         offset: u64::try_from(offset).unwrap_or(u64::MAX),
+        ..Default::default()
     }))
 }
 
@@ -116,6 +118,51 @@ pub fn llm_receipt(question: MessageId, llm: &LlmId, answer: MessageId, receipt:
         state: state.into(),
         waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
     }))
+}
+
+/// More text of the answer whose beginning stands at `seq`, in the form for those who asked for few bytes.
+pub fn compact_chunk(seq: Seq, offset: usize, text: &str) -> Bytes {
+    bare(Payload::LlmChunk(pb::LlmChunk {
+        content: text.to_owned(),
+        offset: u64::try_from(offset).unwrap_or(u64::MAX),
+        thinking_seq: seq.0,
+        ..Default::default()
+    }))
+}
+
+/// Frames of lasting events without the text of these answers, which was told by chunks to the last byte; `None`: there
+/// is nothing to leave out.
+pub fn without_streamed(frames: &[u8], told: &[&LiveAnswer]) -> Option<Bytes> {
+    let (mut out, mut at, mut left_out) = (BytesMut::with_capacity(frames.len()), 0, false);
+    while let Some(len) = len_at(frames, at) {
+        let whole = frames.get(at..at + len)?;
+        let mut event = pb::ServerEvent::decode(whole.get(PREFIX..)?).ok()?;
+        if leave_out(&mut event, told) {
+            left_out = true;
+            out.extend_from_slice(&frame(&event));
+        } else {
+            out.extend_from_slice(whole);
+        }
+        at += len;
+    }
+    (left_out && at == frames.len()).then(|| out.freeze())
+}
+
+fn leave_out(event: &mut pb::ServerEvent, told: &[&LiveAnswer]) -> bool {
+    let Some(Payload::MessageReceived(pb::MessageReceived { message: Some(message) })) = &mut event.payload
+    else {
+        return false;
+    };
+    // The very text: what was told and differs is told again.
+    let same = |answer: &&&LiveAnswer| {
+        answer.text == message.content && answer.message_id.to_string() == message.message_id
+    };
+    if message.content.is_empty() || told.iter().find(same).is_none() {
+        return false;
+    }
+    message.content.clear();
+    message.streamed = true;
+    true
 }
 
 /// A sign of life.

@@ -1,10 +1,10 @@
 """Starts a Salon of its own, waits until it is healthy, runs a client against it, and stops it.
 
-    drive.py [--port PORT] COMMAND…
+    drive.py [--port PORT] [--config FILE] COMMAND…
 
 The client gets SALON_ADDRESS, SALON_PID and SALON_EXIT: the file that holds the server's exit code once it has
 ended, so that a client can send SIGTERM and see the whole drain. The server is SALON_BIN, its store a new
-directory, its configuration the defaults. Exits with the client's code, or 1 when the server misbehaves.
+directory, its configuration the defaults or FILE. Exits with the client's code, or 1 when the server misbehaves.
 """
 
 import os
@@ -43,7 +43,7 @@ def free_port():
     sys.exit("no free port between 20000 and 32000")
 
 
-def start(port, home, log):
+def start(port, config, home, log):
     binary = pathlib.Path(os.environ["SALON_BIN"]).resolve()
     if not binary.is_file():
         sys.exit(f"{binary} is not there: run `cargo build` first, or set SALON_BIN")
@@ -52,6 +52,8 @@ def start(port, home, log):
     # A scenario says in a second what people say in minutes; on a fast machine that is more than the default allows.
     env |= {"SALON__LIMITS__MESSAGES_PER_SECOND": "1000", "SALON__LIMITS__MESSAGES_BURST": "1000"}
     env |= {"SALON__LIMITS__TRANSIENTS_PER_SECOND": "1000", "SALON__LIMITS__TRANSIENTS_BURST": "1000"}
+    if config:
+        shutil.copyfile(config, home / "config.yaml")
     # In its own directory: a config.yaml of the one it was called from must not count.
     return subprocess.Popen([binary, "serve"], cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
 
@@ -100,8 +102,8 @@ def stop(server):
     return code == 0
 
 
-def run(client, port, home, log):
-    server = start(port, home, log)
+def run(client, port, config, home, log):
+    server = start(port, config, home, log)
     exit_file = home / "exit"
     watcher = threading.Thread(target=watch, args=(server, exit_file), daemon=True)
     watcher.start()
@@ -126,16 +128,20 @@ def run(client, port, home, log):
 
 def main():
     args = sys.argv[1:]
-    port = free_port()
-    if args[:1] == ["--port"]:
-        port, args = int(args[1]), args[2:]
+    port, config = free_port(), None
+    while args[:1] in (["--port"], ["--config"]):
+        option, value, *args = args
+        if option == "--port":
+            port = int(value)
+        else:
+            config = value
     if not args:
         sys.exit(__doc__)
     home = pathlib.Path(tempfile.mkdtemp(prefix="salon-foreign-"))
     code = 1
     try:
         with open(home / "server.log", "wb") as log:
-            code = run(args, port, home, log)
+            code = run(args, port, config, home, log)
     finally:
         if code:
             print("--- the end of the server's log", file=sys.stderr)

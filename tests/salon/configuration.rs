@@ -1,5 +1,7 @@
 //! The configuration as an operator meets it: files, variables, and what is said about their mistakes.
 
+mod models;
+
 use std::{fs, path::Path};
 
 use salon::config::{
@@ -93,22 +95,29 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
     }
 }
 
-/// The keys that stand in a file of two levels; each must have a comment above it, or above the key it follows.
+/// The keys that stand in a file; each must have a comment above it, above the key it follows, or above a section
+/// below the first level that it is in.
 fn written_keys(text: &str) -> Vec<String> {
-    let mut section = "";
-    let mut keys = Vec::new();
+    let mut sections: Vec<&str> = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
     let mut explained = false;
     for line in text.lines() {
         let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
             explained = explained || line.trim_start().starts_with('#');
             continue;
         };
-        if let Some(name) = name.strip_prefix("  ") {
-            assert!(explained, "{section}.{name} has no comment");
-            keys.push(format!("{section}.{name}"));
-        } else {
-            (section, explained) = (name, false);
+        let depth = (name.len() - name.trim_start().len()) / 2;
+        sections.truncate(depth);
+        sections.push(name.trim_start());
+        if depth == 0 {
+            explained = false;
+            continue;
         }
+        let key = sections.join(".");
+        assert!(explained, "{key} has no comment");
+        // What has keys of its own is a section and no key.
+        keys.retain(|known| !key.starts_with(&format!("{known}.")));
+        keys.push(key);
     }
     keys
 }
@@ -229,8 +238,12 @@ fn no_amount_is_without_bounds() {
         "bus.kind",
         "chat_service.address",
         "grpc.host",
+        "llm.aliases",
         "llm.default_provider",
+        "llm.fallbacks",
+        "llm.models",
         "llm.providers",
+        "mcp.servers",
         "log.format",
         "log.level",
         "store.durability",
@@ -247,6 +260,7 @@ fn no_amount_is_without_bounds() {
                 ("0s", "1000000h")
             }
             _ if key == "store.max_bytes" => ("0B", "1000000000GiB"),
+            _ if key.starts_with("llm.budgets.") => ("0", "4000000000000"),
             _ => {
                 assert!(words.contains(&key.as_str()), "{key} is neither an amount nor known as a word");
                 continue;
@@ -271,6 +285,8 @@ fn bounds_are_exact() {
         ("limits.queue_events", "16", "15", "65536", "65537"),
         ("limits.drain", "1s", "999ms", "10m", "601s"),
         ("llm.chunk_window", "5ms", "4ms", "1s", "1001ms"),
+        ("llm.budgets.user.tokens_per_day", "1", "0", "1000000000000", "1000000000001"),
+        ("llm.budgets.room.money_per_day", "0.000001", "0", "1000000000", "1000000000.000001"),
         ("bus.head_check", "100ms", "99ms", "1m", "60001ms"),
         ("grpc.send_buffer", "16KiB", "16383B", "4MiB", "4097KiB"),
     ] {
@@ -280,6 +296,22 @@ fn bounds_are_exact() {
         problem("", &[(&name, below)], &[key, below, "must be from", least]);
         problem("", &[(&name, above)], &[key, "must be from", most]);
     }
+}
+
+#[test]
+fn budgets_of_money_are_taken_exactly_as_they_are_written() {
+    for (written, micros) in
+        [("0.1", 100_000), ("\"0.1\"", 100_000), ("20", 20_000_000), ("1.000001", 1_000_001)]
+    {
+        let file = format!("llm: {{ budgets: {{ room: {{ money_per_day: {written} }} }} }}");
+        assert_eq!(good(&file, &[]).llm.budgets.room.money_per_day.unwrap().micros, micros, "{written}");
+    }
+    let key = "llm.budgets.room.money_per_day";
+    for wrong in ["0.0000001", "free", "-1", "true"] {
+        let file = format!("llm: {{ budgets: {{ room: {{ money_per_day: {wrong} }} }} }}");
+        assert!(problems(&file, &[]).iter().any(|problem| problem.key == key), "{wrong}");
+    }
+    problem("llm: { budgets: { rooms: {} } }", &[], &["llm.budgets.rooms", "did you mean"]);
 }
 
 #[test]
@@ -308,9 +340,11 @@ fn a_variable_beats_the_file_and_the_long_name_the_short() {
 fn every_key_has_a_variable() {
     for (key, default) in keys() {
         let value = match (&default, key.as_str()) {
-            (_, "llm.providers") => continue,
+            (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers" | "mcp.servers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
+            (serde_json::Value::Null, key) if key.contains(".tokens_per_") => "5000".to_owned(),
+            (serde_json::Value::Null, key) if key.contains(".money_per_") => "2.5".to_owned(),
             (serde_json::Value::Null, _) => "offline".to_owned(),
             (serde_json::Value::String(text), _) => text.clone(),
             (other, _) => other.to_string(),
@@ -372,9 +406,6 @@ fn the_default_provider_follows_what_there_is() {
         assert_eq!(providers.default, default);
         assert!(providers.by_name.contains_key(default) && providers.by_name.contains_key("offline"));
     }
-    let providers = good("", &[key, chat]).providers();
-    assert_eq!(providers.default_without_chat_service(), Some("openai"));
-    assert_eq!(good("", &[chat]).providers().default_without_chat_service(), Some("offline"));
 }
 
 #[test]
@@ -385,7 +416,7 @@ fn providers_get_their_own_keys_and_no_others() {
         [("OPENAI_API_KEY", SECRET), ("B_KEY", " other-key\n"), ("OPENAI_BASE_URL", "http://o/v1")];
     let providers = good(file, &environment).providers();
     let settings = |name: &str| match &providers.by_name[name] {
-        ProviderSettings::OpenAi { base_url, api_key, default_model } => {
+        ProviderSettings::OpenAi { base_url, api_key, default_model, .. } => {
             let key = api_key.as_ref().map(|key| key.expose_secret().to_owned());
             (base_url.clone(), key, default_model.clone())
         }
@@ -395,6 +426,99 @@ fn providers_get_their_own_keys_and_no_others() {
     assert_eq!(settings("b"), ("http://b/v1".into(), Some("other-key".into()), Some("m".into())));
     assert_eq!(settings("c"), ("http://o/v1".into(), Some(SECRET.into()), None));
     assert_eq!(settings("openai"), settings("c"));
+}
+
+#[test]
+fn a_provider_may_add_headers_and_a_body() {
+    let directory = TempDir::new().unwrap();
+    let key_file = directory.path().join("key");
+    fs::write(&key_file, format!("  {SECRET}\n")).unwrap();
+    let file = format!(
+        "llm:\n  providers:\n    mine:\n      kind: openai\n      base_url: http://a/v1\n      api_key_file: {}\n      \
+         organization: org-1\n      project: proj-1\n      headers: {{ X-Title: Salon, 'HTTP-Referer': 'http://s' }}\n      \
+         headers_env: {{ X-Account: ACCOUNT }}\n      extra_body: {{ top_k: 5, temperature: 0.5, provider: {{ Order: [a, b] }} }}\n",
+        key_file.display()
+    );
+    let loaded = read(&file, &[("ACCOUNT", "Bearer other-secret")]).unwrap();
+    let ProviderSettings::OpenAi { api_key, headers, extra_body, .. } =
+        loaded.config.providers().by_name.remove("mine").unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!(api_key.unwrap().expose_secret(), SECRET);
+    let sent: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.expose_secret())).collect();
+    assert_eq!(
+        sent,
+        [
+            ("HTTP-Referer", "http://s"),
+            ("OpenAI-Organization", "org-1"),
+            ("OpenAI-Project", "proj-1"),
+            ("X-Account", "Bearer other-secret"),
+            ("X-Title", "Salon"),
+        ]
+    );
+    let added = serde_json::json!({"top_k": 5, "temperature": 0.5, "provider": {"Order": ["a", "b"]}});
+    assert_eq!(serde_json::Value::Object(extra_body), added);
+
+    let shown = show(&loaded);
+    assert!(shown.contains(&format!("key *** from {}", key_file.display())), "{shown}");
+    for secret in [SECRET, "other-secret"] {
+        assert!(!format!("{shown} {loaded:?}").contains(secret), "{shown}");
+    }
+    let again = read(&shown, &[("ACCOUNT", "x")]).unwrap();
+    assert_eq!(tree(&again.config), tree(&loaded.config), "{shown}");
+}
+
+#[test]
+fn what_a_provider_may_not_add_is_refused() {
+    let provider = |rest: &str| {
+        format!("llm: {{ providers: {{ mine: {{ kind: openai, base_url: 'http://a/v1', {rest} }} }} }}")
+    };
+    for (rest, parts) in [
+        ("extra_body: { messages: [] }", ["mine.extra_body.messages", "set by the server itself"]),
+        ("extra_body: { stream: false }", ["mine.extra_body.stream", "set by the server itself"]),
+        ("extra_body: { tools: [] }", ["mine.extra_body.tools", "leave it out"]),
+        ("extra_body: { a: [{ api_key: x }] }", ["mine.extra_body.a.api_key", "looks like a secret"]),
+        ("headers: { Authorization: x }", ["mine.headers.Authorization", "set by the server itself"]),
+        ("headers: { X-Api-Key: x }", ["mine.headers.X-Api-Key", "headers_env"]),
+        ("headers: { 'X Title': x }", ["mine.headers.X Title", "name of a header"]),
+        ("headers: { X-Title: \"a\\nb\" }", ["mine.headers.X-Title", "printable ASCII"]),
+        ("headers: [a]", ["mine.headers", "section with keys"]),
+        ("headers_env: { X-Account: 'se cret' }", ["mine.headers_env.X-Account", "name of a variable"]),
+        ("headers_env: { X-Account: MISSING }", ["mine.headers_env", "not set"]),
+        ("headers_env: { Host: HOME_HOST }", ["mine.headers_env.Host", "set by the server"]),
+        ("organization: 'aé'", ["mine.organization", "printable ASCII"]),
+        ("api_key_file: /nonexistent/key", ["mine.api_key_file", "cannot be read"]),
+        ("api_key_file: /", ["mine.api_key_file", "cannot be read"]),
+        ("api_key_file: /dev/null", ["mine.api_key_file", "is empty"]),
+        ("api_key_file: /dev/zero", ["mine.api_key_file", "one line"]),
+        ("extra_bdy: {}", ["mine.extra_bdy", "extra_body"]),
+    ] {
+        problem(&provider(rest), &[("HOME_HOST", "x")], &parts);
+    }
+    problem(
+        &provider("api_key_file: /dev/null, api_key_env: MY_KEY"),
+        &[("MY_KEY", SECRET)],
+        &["mine.api_key_file", "cannot both be given"],
+    );
+    let twice = provider("headers: { X-Team: a }, headers_env: { x-team: TEAM }");
+    problem(&twice, &[("TEAM", "b")], &["mine.headers_env.x-team", "given twice"]);
+    for rest in ["headers: { X-A: b }", "extra_body: { a: 1 }", "organization: o", "api_key_file: /dev/null"]
+    {
+        let offline = format!("llm: {{ providers: {{ mine: {{ kind: offline, {rest} }} }} }}");
+        problem(&offline, &[], &["means nothing", "`offline`"]);
+    }
+    // Nothing of a secret in the wrong place is repeated.
+    for rest in [
+        format!("headers: {{ X-Api-Key: {SECRET} }}"),
+        format!("headers: {{ Authorization: Bearer {SECRET} }}"),
+        format!("headers_env: {{ X-Account: {SECRET} }}"),
+        format!("extra_body: {{ provider: {{ api_key: {SECRET} }} }}"),
+        format!("api_key_file: {SECRET}"),
+    ] {
+        let error = read(&provider(&rest), &[]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
+    }
 }
 
 #[test]

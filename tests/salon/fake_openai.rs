@@ -6,7 +6,7 @@
 //!     0 => Reply::tool_call("call_1", "opt_out", &json!({})),
 //!     _ => Reply::status(429, "slow down").header("retry-after", "7"),
 //! }).await;
-//! // base_url = server.base_url(); server.requests(); server.disconnects(); server.disconnected(1).await;
+//! // base_url = server.base_url(); server.requests(); server.disconnected(1).await;
 //! ```
 //!
 //! The events are written by hand, byte by byte if need be, so that a stream can stall, be cut or make no sense.
@@ -37,6 +37,8 @@ pub struct Received {
     pub number: usize,
     /// The `authorization` header.
     pub authorization: Option<String>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Value,
 }
@@ -58,13 +60,20 @@ pub struct Reply {
     status: u16,
     headers: Vec<(&'static str, String)>,
     writes: Vec<Write>,
+    /// Whether not even the headers come.
+    is_silent: bool,
 }
 
 impl Reply {
+    /// A server that takes the request and never says anything.
+    pub fn silent() -> Self {
+        Self { is_silent: true, ..Self::stream() }
+    }
+
     /// A stream of events that says nothing yet.
     pub fn stream() -> Self {
         let headers = vec![("content-type", "text/event-stream; charset=utf-8".to_owned())];
-        Self { status: 200, headers, writes: Vec::new() }
+        Self { status: 200, headers, writes: Vec::new(), is_silent: false }
     }
 
     /// A whole answer, word by word, with usage and end.
@@ -90,7 +99,7 @@ impl Reply {
     /// A body of any kind.
     pub fn raw(status: u16, content_type: &str, body: &str) -> Self {
         let headers = vec![("content-type", content_type.to_owned())];
-        Self { status, headers, writes: vec![Write::Bytes(body.into())] }
+        Self { status, headers, writes: vec![Write::Bytes(body.into())], is_silent: false }
     }
 
     /// With another header.
@@ -225,11 +234,6 @@ impl FakeOpenAi {
         self.shared.requests.lock().unwrap().clone()
     }
 
-    /// How many answers were given up by the client before they were written.
-    pub fn disconnects(&self) -> usize {
-        *self.shared.disconnects.borrow()
-    }
-
     /// Waits until `count` answers were given up.
     pub async fn disconnected(&self, count: usize) {
         let mut disconnects = self.shared.disconnects.subscribe();
@@ -247,7 +251,7 @@ async fn complete(
         let mut requests = shared.requests.lock().unwrap();
         let body = serde_json::from_str(&body).unwrap();
         let number = requests.len();
-        requests.push(Received { number, authorization, body });
+        requests.push(Received { number, authorization, headers, body });
         requests.last().unwrap().clone()
     };
     let reply = shared.behaviour.reply(&received);
@@ -256,6 +260,12 @@ async fn complete(
         response = response.header(*name, value);
     }
     let open = Open { written: false, disconnects: shared.disconnects.clone() };
+    if reply.is_silent {
+        // Dropped together with this future when the client closes the connection.
+        let _open = open;
+        std::future::pending::<()>().await;
+        unreachable!();
+    }
     Ok(response.body(body_of(reply.writes, open)).unwrap())
 }
 

@@ -12,16 +12,19 @@
 
 mod answers;
 mod bad_input;
+mod budgets;
 mod buses;
 mod cli_client;
 mod concurrency;
 mod configuration;
 mod documents;
 mod domain_properties;
+mod fake_chat_service;
 mod fake_openai;
 mod faults;
 mod groups;
 mod harness;
+mod mcp;
 mod process;
 mod providers;
 mod sessions;

@@ -1,10 +1,10 @@
-//! The providers: the contract that all keep, and what is special to each.
+//! The providers: the contract that all keep (`conformance.rs`), and what is special to each.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use salon::llm::{
-    Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Speaker, Tool, ToolCall, Turn,
+    AnswerForm, Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, Speaker, Tool, ToolCall, Turn,
     offline::OfflineProvider,
     open::{ProviderConfig, ProviderKind, open},
     scripted::{ScriptedProvider, Step},
@@ -15,6 +15,9 @@ use tokio::{task::JoinSet, time::timeout};
 
 use crate::fake_openai::{FakeOpenAi, Reply};
 
+mod cancel;
+mod chat_service;
+mod conformance;
 mod openai;
 
 /// Long enough for the slowest machine; only a test that fails waits so long.
@@ -54,6 +57,7 @@ fn openai_at(base_url: &str, key: &str) -> Arc<dyn Provider> {
         base_url: Some(base_url.to_owned()),
         api_key: Some(SecretString::from(key)),
         default_model: Some("fake-model".into()),
+        ..ProviderConfig::default()
     };
     open("openai", &config).unwrap()
 }
@@ -201,6 +205,21 @@ async fn offline_finishes_after_its_vote() {
         text_of(&deltas),
         "Ada, written by Salon's offline stand-in, voted by a fixed rule. The result: \u{201c}vote recorded\u{201d}."
     );
+}
+
+#[tokio::test]
+async fn offline_fills_a_form() {
+    let provider: Arc<dyn Provider> = Arc::new(OfflineProvider::with_pause("offline", Duration::ZERO));
+    let schema = json!({"type": "object", "required": ["name", "llms"], "properties": {
+        "name": {"type": "string"},
+        "llms": {"type": "array", "minItems": 1, "items": {"type": "integer"}}
+    }});
+    let form = Some(AnswerForm { name: "room".into(), schema });
+    let deltas = answer(&provider, Request { form, max_tokens: 0, ..request() }).await.unwrap();
+    let filled: Value = serde_json::from_str(&text_of(&deltas)).unwrap();
+    assert!(filled["name"].as_str().unwrap().contains("offline"), "{filled}");
+    assert_eq!(filled["llms"], json!([0]));
+    assert_eq!(*deltas.last().unwrap(), Delta::Done(Finish::Stop));
 }
 
 // Scripted.

@@ -3,6 +3,7 @@
 
 mod appends;
 mod cancel;
+mod ledger;
 mod listing;
 mod reads;
 mod repeats;
@@ -97,6 +98,21 @@ every_backend! {
         a_room_changes_its_list_with_its_visibility
         lists_are_paged_without_a_page_too_many
         runs_are_open_from_start_to_end
+    }
+    ledger {
+        a_reservation_is_whole_or_absent
+        a_limit_can_be_reached_and_not_passed
+        of_64_reservations_for_one_place_one_gets_it
+        reservations_and_settlements_at_once_stay_within_the_limit
+        a_repeat_of_an_open_reservation_changes_nothing
+        settling_moves_what_was_used_and_frees_the_rest
+        settling_twice_or_the_unknown_changes_nothing
+        more_than_was_reserved_is_recorded_and_stops_what_follows
+        a_window_is_an_account_of_its_own
+        accounts_are_forgotten_when_they_are_over_and_nothing_is_reserved
+        many_accounts_are_forgotten_at_once
+        a_reservation_without_sense_is_refused
+        a_dropped_reservation_is_whole_or_absent
     }
     cancel {
         a_dropped_append_is_whole_or_absent

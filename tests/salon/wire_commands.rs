@@ -14,7 +14,7 @@ use salon::{
     },
     ids::{LlmId, MessageId, OptionId, PollId, RequestId, RoomId, Seq, UserId},
     wire::{
-        command::{Inbound, Join, ReadUpTo, Request, Unreadable, new_room, read},
+        command::{ChunkWish, Inbound, Join, ReadUpTo, Request, Unreadable, new_room, read},
         pb::room::v1::{self as pb, client_message::Payload},
     },
 };
@@ -70,6 +70,27 @@ fn join(room_id: &str, user_id: &str) -> pb::JoinRoom {
 }
 
 #[test]
+fn how_to_be_told_of_answers() {
+    let asked = |chunk_interval_ms, compact_answers| {
+        Payload::Join(pb::JoinRoom { chunk_interval_ms, compact_answers, ..join("room", "ann") })
+    };
+    let wish = |payload| match request(payload) {
+        Request::Join(join) => join.chunks,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(wish(asked(None, false)), ChunkWish::default());
+    for ms in [0, 1, 500] {
+        let interval = Some(std::time::Duration::from_millis(ms.into()));
+        assert_eq!(wish(asked(Some(ms), true)), ChunkWish { interval, compact: true });
+    }
+    for ms in [501, u32::MAX] {
+        let refused = refused(Some(asked(Some(ms), false)));
+        assert_eq!((refused.code, refused.field), (Code::InvalidArgument, Some("join.chunk_interval_ms")));
+        assert!(refused.message.contains(&format!("must be at most 500, is {ms}")), "{refused:?}");
+    }
+}
+
+#[test]
 fn what_is_for_the_session() {
     let full = pb::JoinRoom {
         display_name: " Ann ".into(),
@@ -86,7 +107,9 @@ fn what_is_for_the_session() {
         avatar: avatar.into(),
     };
     let read_join = |profile, after| {
-        Request::Join(Join { room_id: RoomId::parse("room").unwrap(), user_id: user("ann"), profile, after })
+        let chunks = ChunkWish::default();
+        let (room_id, user_id) = (RoomId::parse("room").unwrap(), user("ann"));
+        Request::Join(Join { room_id, user_id, profile, after, chunks })
     };
     let signal = pb::SendSignal { r#type: "x".into(), data: vec![0, 255].into(), to: vec!["bob".into()] };
     let interrupt = |llm_id: &str, message_id: Option<&str>| {

@@ -11,9 +11,10 @@ use futures_util::{Stream, StreamExt as _, stream, stream::BoxStream};
 
 use crate::llm::{
     ErrorKind,
+    fault::Problem,
     openai::{
         chunk::Chunk,
-        classify::{Classifier, Problem},
+        classify::Classifier,
         fate::{Ended, Fate},
     },
 };

@@ -1,9 +1,9 @@
 //! A conversation as the body of a chat completions request.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::llm::{Request, Speaker, Tool, ToolCall, Turn};
+use crate::llm::{Request, Speaker, Tool, ToolCall, Turn, form::NamedSchema};
 
 /// Which of two names a server knows for the longest answer. OpenAI's newer models refuse the old name, and most
 /// other servers do not know the new one.
@@ -41,6 +41,30 @@ pub(super) struct Wanted<'a> {
     stream: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     stream_options: Option<StreamOptions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<ResponseFormat<'a>>,
+    /// What the operator adds; never one of the names above.
+    #[serde(flatten)]
+    extra: &'a Map<String, Value>,
+}
+
+/// The names that the operator may not add: Salon says them itself, or they would make several answers of one.
+pub(super) const OWN_NAMES: [&str; 9] = [
+    "model",
+    "messages",
+    "tools",
+    "max_completion_tokens",
+    "max_tokens",
+    "stream",
+    "stream_options",
+    "response_format",
+    "n",
+];
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename = "json_schema")]
+struct ResponseFormat<'a> {
+    json_schema: NamedSchema<'a>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,7 +120,13 @@ struct WantedFunction<'a> {
 }
 
 impl<'a> Wanted<'a> {
-    pub(super) fn new(request: &'a Request, model: &'a str, dialect: Dialect, want_usage: bool) -> Self {
+    pub(super) fn new(
+        request: &'a Request,
+        model: &'a str,
+        dialect: Dialect,
+        want_usage: bool,
+        extra: &'a Map<String, Value>,
+    ) -> Self {
         // Zero would be refused; it means that the caller sets no limit.
         let longest = (request.max_tokens > 0).then_some(request.max_tokens);
         Self {
@@ -107,6 +137,8 @@ impl<'a> Wanted<'a> {
             max_tokens: longest.filter(|_| dialect == Dialect::Compatible),
             stream: true,
             stream_options: want_usage.then_some(StreamOptions { include_usage: true }),
+            response_format: request.form.as_ref().map(|form| ResponseFormat { json_schema: form.into() }),
+            extra,
         }
     }
 }
@@ -145,6 +177,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::llm::AnswerForm;
 
     fn text(speaker: Speaker, text: &str) -> Turn {
         Turn::Text { speaker, text: text.to_owned() }
@@ -171,7 +204,8 @@ mod tests {
             max_tokens: 9,
             display_name: "Ada".into(),
         };
-        let body = serde_json::to_value(Wanted::new(&request, "m", Dialect::Compatible, true)).unwrap();
+        let body =
+            serde_json::to_value(Wanted::new(&request, "m", Dialect::Compatible, true, &Map::new())).unwrap();
         assert_eq!(
             body,
             json!({
@@ -195,6 +229,34 @@ mod tests {
     }
 
     #[test]
+    fn a_form_is_asked_for_and_nothing_of_ours_may_be_added() {
+        let form = AnswerForm { name: "room".into(), schema: json!({"type": "object"}) };
+        let request = Request {
+            model: String::new(),
+            turns: vec![text(Speaker::User, "hi")],
+            tools: vec![Tool { name: "t".into(), description: String::new(), parameters: json!({}) }],
+            form: Some(form),
+            max_tokens: 1,
+            display_name: String::new(),
+        };
+        let mut names = vec!["n".to_owned()];
+        for dialect in [Dialect::Compatible, Dialect::OpenAi] {
+            let body = serde_json::to_value(Wanted::new(&request, "m", dialect, true, &Map::new())).unwrap();
+            assert_eq!(
+                body["response_format"],
+                json!({"type": "json_schema", "json_schema":
+                    {"name": "room", "schema": {"type": "object"}, "strict": false}})
+            );
+            names.extend(body.as_object().unwrap().keys().cloned());
+        }
+        names.sort();
+        names.dedup();
+        let mut own = OWN_NAMES.map(str::to_owned);
+        own.sort();
+        assert_eq!(names, own, "whatever is sent is on the list");
+    }
+
+    #[test]
     fn openai_itself_gets_the_new_name_of_the_longest_answer() {
         let request = Request {
             model: String::new(),
@@ -204,9 +266,13 @@ mod tests {
             max_tokens: 7,
             display_name: String::new(),
         };
-        let body =
-            serde_json::to_value(Wanted::new(&request, "m", Dialect::of("api.openai.com"), false)).unwrap();
-        assert_eq!(body, json!({"model": "m", "messages": [], "max_completion_tokens": 7, "stream": true}));
+        let extra = Map::from_iter([("top_k".to_owned(), json!(3))]);
+        let wanted = Wanted::new(&request, "m", Dialect::of("api.openai.com"), false, &extra);
+        let body = serde_json::to_value(wanted).unwrap();
+        assert_eq!(
+            body,
+            json!({"model": "m", "messages": [], "max_completion_tokens": 7, "stream": true, "top_k": 3})
+        );
         assert_eq!(Dialect::of("localhost"), Dialect::Compatible);
     }
 }

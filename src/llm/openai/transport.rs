@@ -8,8 +8,8 @@ use std::{error::Error as StdError, fmt, net::IpAddr, sync::Arc, time::Duration}
 use async_openai::{Client, config::Config, middleware::HttpRequestFactory};
 use futures_util::StreamExt as _;
 use http::{
-    HeaderMap, HeaderValue,
-    header::{AUTHORIZATION, CONTENT_TYPE},
+    HeaderMap, HeaderName, HeaderValue,
+    header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING},
 };
 use reqwest::{Response, Url};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -17,12 +17,8 @@ use tokio::time::timeout;
 
 use crate::llm::{
     Error, ErrorKind,
-    openai::{
-        NewError,
-        body::by_lines,
-        classify::{Classifier, Problem},
-        fate::Fate,
-    },
+    fault::Problem,
+    openai::{NewError, body::by_lines, classify::Classifier, fate::Fate},
 };
 
 /// Long enough for a far server and a lost packet, short enough that a room is told soon.
@@ -43,7 +39,11 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    pub(super) fn new(base_url: &str, api_key: SecretString) -> Result<Self, NewError> {
+    pub(super) fn new(
+        base_url: &str,
+        api_key: SecretString,
+        further: &[(String, SecretString)],
+    ) -> Result<Self, NewError> {
         let url = Url::parse(base_url).map_err(|_| NewError::BaseUrl("is not a url"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(NewError::BaseUrl("must begin with http:// or https://"));
@@ -56,6 +56,11 @@ impl Endpoint {
             return Err(NewError::BaseUrl("must end with its path"));
         }
         let mut headers = HeaderMap::new();
+        for (name, value) in further {
+            let (name, value) =
+                header(name, value.expose_secret()).ok_or_else(|| NewError::Header(name.clone()))?;
+            headers.insert(name, value);
+        }
         if !api_key.expose_secret().is_empty() {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", api_key.expose_secret()))
                 .map_err(|_| NewError::ApiKey)?;
@@ -80,6 +85,15 @@ impl Endpoint {
         let address = self.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         &*self.host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
+}
+
+/// A header of the operator's. None of those that carry the exchange itself: a wrong one would break every request.
+fn header(name: &str, value: &str) -> Option<(HeaderName, HeaderValue)> {
+    let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+    let carries = [ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING].contains(&name);
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    (!carries).then_some((name, value))
 }
 
 impl fmt::Debug for Endpoint {
@@ -214,7 +228,7 @@ mod tests {
     use super::*;
 
     fn endpoint(url: &str, key: &str) -> Result<Endpoint, NewError> {
-        Endpoint::new(url, SecretString::from(key))
+        Endpoint::new(url, SecretString::from(key), &[])
     }
 
     #[test]
@@ -239,6 +253,21 @@ mod tests {
             assert!(matches!(error, NewError::BaseUrl(_)), "{url}");
         }
         assert!(matches!(endpoint("http://e.com", "a\nb"), Err(NewError::ApiKey)));
+    }
+
+    #[test]
+    fn headers_are_sent_and_those_of_the_exchange_are_refused() {
+        let with = |name: &str, value: &str| {
+            let headers = [(name.to_owned(), SecretString::from(value))];
+            Endpoint::new("http://e.com", SecretString::from(""), &headers)
+        };
+        assert_eq!(with("X-Title", "Salon").unwrap().headers()["x-title"], "Salon");
+        for (name, value) in
+            [("x title", "a"), ("", "a"), ("x", "a\nb"), ("Content-Length", "1"), ("host", "x")]
+        {
+            let error = with(name, value).unwrap_err();
+            assert!(matches!(&error, NewError::Header(refused) if refused == name), "{name}: {error}");
+        }
     }
 
     #[test]

@@ -9,12 +9,16 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::{
     clock::Timestamp,
-    ids::LlmId,
+    ids::{LlmId, MessageId},
     registry::outbound::{QueueLimits, Work},
 };
 
-const LIMITS: RegistryLimits =
-    RegistryLimits { participants_shown: 2, sessions_per_user: 2, head_check: Duration::from_secs(2) };
+const LIMITS: RegistryLimits = RegistryLimits {
+    participants_shown: 2,
+    sessions_per_user: 2,
+    head_check: Duration::from_secs(2),
+    chunk_interval: Duration::ZERO,
+};
 
 fn feed(head: u64) -> Feed {
     Feed::new(RoomId::parse("room").unwrap(), Seq(head), LIMITS)
@@ -34,7 +38,7 @@ fn member(name: &str) -> Member {
 fn enter(feed: &Feed, name: &str) -> (ConnectionId, Arc<Outbound>, PresenceNews) {
     let limits = QueueLimits { events: 100, bytes: 100_000, replies: 10 };
     let (connection, outbound) = (ConnectionId::next(), Arc::new(Outbound::new(limits)));
-    let news = feed.enter(connection, &member(name), &outbound, |_, seq| {
+    let news = feed.enter(connection, &member(name), &outbound, ChunkWish::default(), |_, seq| {
         outbound.start(Bytes::new(), seq, seq);
     });
     feed.lock().present.check_invariants();
@@ -79,9 +83,16 @@ fn answer() -> LiveAnswer {
 }
 
 fn texts(feed: &Feed) -> Vec<String> {
-    let mut texts = Vec::new();
-    feed.resync(|now| texts = now.answers.iter().map(|answer| answer.text.clone()).collect());
-    texts
+    feed.answers().into_iter().map(|answer| answer.text).collect()
+}
+
+fn started(answer: LiveAnswer) -> Note {
+    Note::RunStarted(ActiveAnswer { answer, seq: Seq(1) })
+}
+
+/// Takes a chunk; nobody need keep a pace.
+fn take(feed: &Feed, transient: &Transient) {
+    assert!(!feed.deliver_transient(transient));
 }
 
 #[test]
@@ -149,35 +160,28 @@ fn a_session_hears_exactly_what_comes_behind_its_start() {
 fn chunks_make_up_the_text_so_far_and_repeats_do_not() {
     let (feed, answer) = (feed(0), answer());
     let (_, ann, _) = enter(&feed, "ann");
-    let id = answer.message_id;
-    feed.deliver_transient(&chunk(id, 0, "before the answer has begun"));
-    let _ = feed.deliver(batch(1, 1, &[Note::RunStarted(answer)]));
+    let (id, whole) = (answer.message_id, answer.clone());
+    take(&feed, &chunk(id, 0, "before the answer has begun"));
+    let _ = feed.deliver(batch(1, 1, &[started(answer)]));
     for (offset, text) in [(0, "AB"), (2, "CD"), (2, "CD"), (0, "AB"), (4, "E")] {
-        feed.deliver_transient(&chunk(id, offset, text));
+        take(&feed, &chunk(id, offset, text));
     }
     assert_eq!(texts(&feed), ["ABCDE"]);
-    // Behind a hole sessions see it, with the offset that shows the hole; the text so far does not lie.
-    feed.deliver_transient(&chunk(id, 9, "J"));
-    assert_eq!(texts(&feed), ["ABCDE"]);
+    assert_eq!(read(&ann), "aABCDE");
+    // What is behind a hole is not told, and not part of the text so far, until the hole is closed.
+    for (offset, text) in [(8, "I"), (6, "G"), (7, "H"), (9, "J")] {
+        take(&feed, &chunk(id, offset, text));
+        assert_eq!((texts(&feed), read(&ann)), (vec!["ABCDE".into()], Bytes::new()));
+    }
+    take(&feed, &chunk(id, 5, "F"));
+    assert_eq!(texts(&feed), ["ABCDEFGHIJ"]);
+    take(&feed, &chunk(id, 12, "M"));
     let _ = feed.deliver(batch(2, 2, &[Note::RunEnded(id)]));
-    feed.deliver_transient(&chunk(id, 5, "too late"));
+    take(&feed, &chunk(id, 10, "too late"));
     assert!(texts(&feed).is_empty());
-    assert_eq!(read(&ann), "aABCDEJb");
-}
-
-#[test]
-fn only_so_many_ended_answers_are_remembered() {
-    let feed = feed(0);
-    for seq in 1..200 {
-        let note = Note::RunEnded(answer().message_id);
-        let _ = feed.deliver(LogBatch {
-            first: Seq(seq),
-            last: Seq(seq),
-            frames: Bytes::new(),
-            notes: [note].into(),
-        });
-    }
-    assert_eq!(feed.lock().ended.len(), ENDED_ANSWERS);
+    let all = read(&ann);
+    let merged = transient::chunk(&LiveAnswer { text: String::new(), ..whole }, 5, "FGHIJ");
+    assert_eq!(all, [merged.as_ref(), b"b"].concat());
 }
 
 #[test]
@@ -194,7 +198,7 @@ fn transients_reach_their_audience_and_nobody_else() {
         (Audience::Users([user("ann"), user("nobody")].into()), "4"),
     ] {
         let content = TransientContent::Other;
-        feed.deliver_transient(&Transient { frame: Bytes::from_static(frame.as_bytes()), audience, content });
+        take(&feed, &Transient { frame: Bytes::from_static(frame.as_bytes()), audience, content });
     }
     assert_eq!((read(&ann), read(&ann_too), read(&bob)), ("14".into(), "134".into(), "123".into()));
 }

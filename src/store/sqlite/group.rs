@@ -13,11 +13,13 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::{
     clock::Timestamp,
     domain::event::DirectoryChange,
-    ids::{RoomId, Seq, UserId},
+    ids::{ReservationId, RoomId, Seq, UserId},
     store::{
         Append, Idempotency, NewRecord, Outcome, Receipt, Snapshot,
+        ledger::{Reservation, Reserve},
         rules::{self, Placement},
         sqlite::{
+            accounts,
             known::{Known, KnownRooms},
             rows,
         },
@@ -133,6 +135,25 @@ impl<'a> Group<'a> {
         )?;
         let forgotten = delete.execute(params![before.0, limit])?;
         Ok(u64::try_from(forgotten).unwrap_or(u64::MAX))
+    }
+
+    /// A reservation: refused, or written whole.
+    pub(super) fn reserve(&mut self, reservation: &Reservation) -> rusqlite::Result<Reserve> {
+        let (answer, wrote) = accounts::reserve(self.transaction, reservation)?;
+        self.wrote |= wrote;
+        Ok(answer)
+    }
+
+    /// Ends a reservation; says whether it was open.
+    pub(super) fn settle(&mut self, id: ReservationId, actual: &[u64]) -> rusqlite::Result<bool> {
+        let settled = accounts::settle(self.transaction, id, actual)?;
+        self.wrote |= settled;
+        Ok(settled)
+    }
+
+    /// Forgets up to `limit` accounts that need not be kept until `before`.
+    pub(super) fn forget_accounts(&mut self, before: Timestamp, limit: u32) -> rusqlite::Result<u64> {
+        accounts::forget(self.transaction, before, limit)
     }
 
     /// That this is reached shows that the writer lives and that the file can be locked. If the last transaction

@@ -4,9 +4,10 @@ use tokio::sync::oneshot;
 
 use crate::{
     clock::Timestamp,
-    ids::{RoomId, Seq, UserId},
+    ids::{ReservationId, RoomId, Seq, UserId},
     store::{
         Append, Error, ErrorKind, Outcome, Snapshot,
+        ledger::{Reservation, Reserve},
         sqlite::{failure::error, group::Group},
     },
 };
@@ -44,6 +45,12 @@ pub(super) enum Job {
     Cursor { room: RoomId, user: UserId, to: Seq, waiting: Waiting<Seq> },
     /// One portion of [`crate::store::Store::forget_requests`].
     Forget { before: Timestamp, limit: u32, waiting: Waiting<u64> },
+    /// [`crate::store::Store::reserve`].
+    Reserve { reservation: Reservation, waiting: Waiting<Reserve> },
+    /// [`crate::store::Store::settle`].
+    Settle { id: ReservationId, actual: Vec<u64>, waiting: Waiting<bool> },
+    /// One portion of [`crate::store::Store::forget_accounts`].
+    ForgetAccounts { before: Timestamp, limit: u32, waiting: Waiting<u64> },
     /// [`crate::store::Store::check`].
     Check { waiting: Waiting<()> },
     /// [`crate::store::Store::close`]: answered when nothing is left to do.
@@ -70,6 +77,11 @@ impl Job {
             Self::Forget { before, limit, waiting } => {
                 waiting.result = Some(group.forget_requests(*before, *limit)?);
             }
+            Self::Reserve { reservation, waiting } => waiting.result = Some(group.reserve(reservation)?),
+            Self::Settle { id, actual, waiting } => waiting.result = Some(group.settle(*id, actual)?),
+            Self::ForgetAccounts { before, limit, waiting } => {
+                waiting.result = Some(group.forget_accounts(*before, *limit)?);
+            }
             Self::Check { waiting } => waiting.result = Some(group.check()?),
             Self::Close { waiting } => waiting.result = Some(()),
             #[cfg(test)]
@@ -86,7 +98,9 @@ impl Job {
                 waiting.answer(commit);
             }
             Self::Cursor { waiting, .. } => waiting.answer(commit),
-            Self::Forget { waiting, .. } => waiting.answer(commit),
+            Self::Forget { waiting, .. } | Self::ForgetAccounts { waiting, .. } => waiting.answer(commit),
+            Self::Reserve { waiting, .. } => waiting.answer(commit),
+            Self::Settle { waiting, .. } => waiting.answer(commit),
             #[cfg(test)]
             Self::Panic { waiting } => waiting.answer(commit),
         }

@@ -20,11 +20,12 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
         Snapshot, Store,
         config::StoreConfig,
+        ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         rules,
         sqlite::{
             failure::{NAME, closed, error},
@@ -34,6 +35,7 @@ use crate::{
     },
 };
 
+mod accounts;
 mod failure;
 mod file;
 mod group;
@@ -45,7 +47,7 @@ mod rows;
 mod schema;
 mod writer;
 
-/// How many idempotency keys one transaction forgets, so that appends need not wait long behind it.
+/// How many idempotency keys or accounts one transaction forgets, so that appends need not wait long behind it.
 const FORGOTTEN_AT_ONCE: u32 = 1000;
 
 /// A store in one file. To be closed with [`Store::close`]; a store that is only dropped finishes its writing and lets
@@ -190,6 +192,36 @@ impl Store for SqliteStore {
 
     async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
         self.readers.ask(|connection| queries::open_runs(connection)).await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
+        ledger::check(NAME, &reservation)?;
+        self.write(|waiting| Job::Reserve { reservation, waiting }).await
+    }
+
+    async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error> {
+        self.write(|waiting| Job::Settle { id, actual, waiting }).await
+    }
+
+    async fn open_reservations(&self) -> Result<Vec<OpenReservation>, Error> {
+        self.readers.ask(|connection| accounts::open(connection)).await
+    }
+
+    async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, Error> {
+        let accounts = accounts.to_vec();
+        self.readers.ask(move |connection| accounts::balances(connection, &accounts)).await
+    }
+
+    async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
+        let limit = FORGOTTEN_AT_ONCE;
+        let mut forgotten = 0;
+        loop {
+            let portion = self.write(|waiting| Job::ForgetAccounts { before, limit, waiting }).await?;
+            forgotten += portion;
+            if portion < u64::from(limit) {
+                return Ok(forgotten);
+            }
+        }
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -18,7 +18,7 @@ use crate::store::{
 const APPLICATION_ID: i64 = 0x5341_4C4F;
 
 /// The steps, oldest first.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, LEDGER];
 
 const FIRST: &str = "
 CREATE TABLE rooms (
@@ -90,6 +90,35 @@ CREATE TABLE snapshots (
 CREATE TABLE probe (
     filler BLOB NOT NULL
 ) STRICT;
+";
+
+/// What a reservation holds names its accounts by key and window, not by a number: a number could be used again for
+/// another account after this one was forgotten.
+const LEDGER: &str = "
+CREATE TABLE accounts (
+    key        TEXT    NOT NULL,
+    begins     INTEGER NOT NULL,
+    spent      INTEGER NOT NULL,
+    reserved   INTEGER NOT NULL,
+    keep_until INTEGER NOT NULL,
+    PRIMARY KEY (key, begins)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX accounts_kept ON accounts (keep_until);
+
+CREATE TABLE reservations (
+    id  BLOB    NOT NULL PRIMARY KEY,
+    run BLOB    NOT NULL,
+    at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE reserved (
+    reservation BLOB    NOT NULL,
+    line        INTEGER NOT NULL,
+    key         TEXT    NOT NULL,
+    begins      INTEGER NOT NULL,
+    amount      INTEGER NOT NULL,
+    PRIMARY KEY (reservation, line)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Refuses a file that this build must not touch. Nothing is written.
@@ -167,6 +196,21 @@ mod tests {
         migrate(&mut connection).unwrap();
         inspect(&connection).unwrap();
         touch(&connection).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_the_first_version_keeps_what_it_holds() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(FIRST).unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.execute("INSERT INTO rooms VALUES (1, 'r', 5, 3, 0, NULL)", []).unwrap();
+        inspect(&connection).unwrap();
+        migrate(&mut connection).unwrap();
+        let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(number("PRAGMA user_version"), newest());
+        assert_eq!(number("SELECT head FROM rooms WHERE id = 'r'"), 5);
+        assert_eq!(number("SELECT count(*) FROM accounts"), 0);
     }
 
     #[test]

@@ -99,6 +99,12 @@ fn no_question_reads_a_whole_table_or_sorts_a_room() {
         let steps = explain.query_map(params_from_iter(nothing), |row| row.get::<_, String>(3)).unwrap();
         steps.map(Result::unwrap).collect::<Vec<_>>().join("\n")
     };
+    assert!(plan(accounts::BALANCE).contains("SEARCH accounts USING PRIMARY KEY (key=? AND begins=?)"));
+    assert!(
+        plan(accounts::FORGET).contains("INDEX accounts_kept (keep_until<?)"),
+        "{}",
+        plan(accounts::FORGET)
+    );
     for (sql, index) in [
         (queries::READ, "events_place (room=? AND seq>?)"),
         (queries::MESSAGES_AFTER, "events_messages (room=? AND seq>?)"),

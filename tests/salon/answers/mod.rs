@@ -1,15 +1,18 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
 mod ballots;
+mod chat_service;
 mod chunks;
 mod ends;
 mod failures;
 mod interrupts;
 mod limits;
 mod once;
+mod pace;
 mod polls;
 mod receipts;
 mod regenerate;
+mod routes;
 mod tools;
 mod turns;
 
@@ -33,6 +36,7 @@ fn over_the_wire(fake: &FakeOpenAi) -> Setup {
         base_url: Some(fake.base_url()),
         api_key: Some(SecretString::from("sk-test-secret")),
         default_model: Some("fake-model".into()),
+        ..ProviderConfig::default()
     };
     Setup { provider: open("openai", &config).unwrap(), ..Setup::default() }
 }
@@ -204,7 +208,10 @@ async fn an_answer_streams_to_everybody_and_is_kept() {
         let message = answer.message.unwrap();
         assert_eq!((message.sender_id.as_str(), message.reply_to()), ("ada", ack.event_id.as_str()));
         let done = answer.done;
-        assert_eq!(done.usage.unwrap(), pb::TokenUsage { prompt_tokens: 11, completion_tokens: 7 });
+        assert_eq!(
+            done.usage.unwrap(),
+            pb::TokenUsage { prompt_tokens: 11, completion_tokens: 7, ..Default::default() }
+        );
         assert_eq!((done.provider.as_str(), done.error_code.as_str()), ("openai", ""));
         assert!(done.first_token_ms > 0 && done.duration_ms >= done.first_token_ms, "{done:?}");
     }

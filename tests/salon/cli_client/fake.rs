@@ -254,6 +254,13 @@ impl RoomService for Fake {
         Err(Status::unimplemented("not played"))
     }
 
+    async fn get_usage(
+        &self,
+        _: Request<pb::GetUsageRequest>,
+    ) -> Result<Response<pb::GetUsageResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
     async fn list_members(
         &self,
         _: Request<pb::ListMembersRequest>,

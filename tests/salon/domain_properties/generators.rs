@@ -4,7 +4,10 @@
 use proptest::prelude::*;
 use salon::domain::{llm::RunEnd, room::Role};
 
-use super::steps::{KNOWN, Op, Opening, Step};
+use super::{
+    conduct,
+    steps::{KNOWN, Op, Opening, Step},
+};
 
 /// One in ten ids is of something that does not exist.
 const IDS: std::ops::Range<u8> = 0..KNOWN + 10;
@@ -14,12 +17,14 @@ pub fn opening() -> impl Strategy<Value = Opening> {
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
+    // Boxed below: a strategy of all steps by value does not fit the stack of a test.
     // Actors below 6 are users, below 10 LLMs, the rest the server.
     let anybody = (0..13_u8, op()).prop_map(|(actor, op)| Step { actor, op });
+    let tool = (13..17_u8, op()).prop_map(|(actor, op)| Step { actor, op });
     let server = (10..13_u8, runs()).prop_map(|(actor, op)| Step { actor, op });
     let people = (prop_oneof![5 => 0..2_u8, 1 => 2..4_u8], op()).prop_map(|(actor, op)| Step { actor, op });
     let newcomer = (others(), join()).prop_map(|(actor, op)| Step { actor, op });
-    prop_oneof![3 => anybody, 4 => server, 25 => people, 2 => newcomer]
+    prop_oneof![3 => anybody, 1 => tool, 4 => server, 25 => people, 2 => newcomer]
 }
 
 fn join() -> impl Strategy<Value = Op> {
@@ -35,7 +40,7 @@ fn others() -> impl Strategy<Value = u8> {
     prop_oneof![1 => 0..2_u8, 9 => 2..6_u8]
 }
 
-fn runs() -> impl Strategy<Value = Op> {
+fn runs() -> BoxedStrategy<Op> {
     let ends = prop_oneof![
         Just(RunEnd::Completed),
         Just(RunEnd::OptedOut),
@@ -49,10 +54,12 @@ fn runs() -> impl Strategy<Value = Op> {
             .prop_map(|(llm, target, depth, again)| Op::StartRun { llm, target, depth, again }),
         3 => (IDS, 0..8_u8, ends, prop::option::of(0..4_u8))
             .prop_map(|(run, text, end, mention)| Op::FinishRun { run, text, end, mention }),
+        3 => conduct::by_the_server().prop_map(Op::Conduct),
     ]
+    .boxed()
 }
 
-fn op() -> impl Strategy<Value = Op> {
+fn op() -> BoxedStrategy<Op> {
     let small = || prop::option::weighted(0.3, 0..4_u8);
     let message = prop_oneof![
         12 => (0..8_u8, prop::option::weighted(0.3, IDS), small())
@@ -76,6 +83,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..4_u8, small(), small()).prop_map(|(llm, name, model)| Op::UpdateLlm { llm, name, model }),
         1 => (0..4_u8).prop_map(|llm| Op::RemoveLlm { llm }),
         1 => runs(),
+        5 => conduct::by_people().prop_map(Op::Conduct),
     ];
     let room = prop_oneof![
         2 => (small(), small(), prop::option::of(any::<bool>()))
@@ -86,4 +94,5 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Create),
     ];
     prop_oneof![240 => message, 100 => poll, 40 => llm, 30 => room, 15 => join(), 1 => Just(Op::EndRoom)]
+        .boxed()
 }

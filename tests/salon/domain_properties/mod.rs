@@ -3,6 +3,7 @@
 //! Random actors send random commands with ids out of small pools, so that most of them hit something. After each
 //! of them the room is compared with a model that was written a second time, without looking at `apply`.
 
+mod conduct;
 pub mod generators;
 mod model;
 mod steps;
@@ -59,6 +60,10 @@ fn check_reached(reached: &BTreeMap<String, usize>) {
     let names: Vec<&str> = reached.keys().map(String::as_str).collect();
     let expected = [
         "AlreadyExists",
+        "ApprovalDecided",
+        "ApprovalRequested",
+        "AutopilotChanged",
+        "ContextSummarised",
         "InvalidArgument",
         "InvalidPoll",
         "LlmAdded",
@@ -73,12 +78,14 @@ fn check_reached(reached: &BTreeMap<String, usize>) {
         "MessageDeleted",
         "MessageEdited",
         "MessagePosted",
+        "MessageSuperseded",
         "NotFound",
         "PermissionDenied",
         "PollClosed",
         "PollCreated",
         "PollVoted",
         "ReactionChanged",
+        "RegenerateRequested",
         "ResourceExhausted",
         "RoomActivated",
         "RoomCreated",
@@ -86,6 +93,7 @@ fn check_reached(reached: &BTreeMap<String, usize>) {
         "RoomUpdated",
         "RunEnded",
         "RunStarted",
+        "VoteAbstained",
         "VoteRetracted",
         "a closed poll's refusal",
         "an ended room's refusal",

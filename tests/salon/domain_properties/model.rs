@@ -85,17 +85,9 @@ impl Model {
             Event::PollCreated(_)
             | Event::PollVoted(_)
             | Event::VoteRetracted { .. }
+            | Event::VoteAbstained { .. }
             | Event::PollClosed { .. } => self.follow_poll(recorded),
-            Event::RunStarted(run) => {
-                assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
-                assert_eq!(Some(&run.llm_name), self.names.get(&run.llm_id));
-                self.runs.push(RunTrace { id: run.message_id, name: run.llm_name.clone(), ended: 0 });
-            }
-            Event::RunEnded { run, .. } => {
-                let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
-                trace.ended += 1;
-                assert_eq!(trace.ended, 1, "an answer ended twice");
-            }
+            Event::RunStarted(_) | Event::RunEnded { .. } => self.follow_run(&recorded.event),
             Event::RoomCreated(new) => {
                 self.creator.clone_from(&new.created_by);
                 self.names = new.llms.iter().map(|l| (l.id.clone(), l.display_name.clone())).collect();
@@ -111,13 +103,6 @@ impl Model {
                 assert_eq!(older.superseded_by, None, "an answer was replaced twice");
                 older.superseded_by = Some(*by);
             }
-            Event::VoteAbstained { poll_id, abstention } => {
-                let voter = Author::Llm(abstention.llm_id.clone());
-                let poll = self.poll_mut(*poll_id);
-                assert!(poll.is_open() && poll.mandatory && !poll.ballots.contains_key(&voter));
-                poll.abstentions.retain(|known| known.llm_id != abstention.llm_id);
-                poll.abstentions.push(abstention.clone());
-            }
             Event::RegenerateRequested { .. }
             | Event::ApprovalRequested(_)
             | Event::ApprovalDecided { .. }
@@ -126,6 +111,22 @@ impl Model {
             // Answers of it may still be open.
             Event::LlmRemoved(_) | Event::RoomActivated | Event::RoomUpdated(_) | Event::RoomEnded { .. } => {
             }
+        }
+    }
+
+    fn follow_run(&mut self, event: &Event) {
+        match event {
+            Event::RunStarted(run) => {
+                assert!(self.runs.iter().all(|r| r.id != run.message_id), "an answer began twice");
+                assert_eq!(Some(&run.llm_name), self.names.get(&run.llm_id));
+                self.runs.push(RunTrace { id: run.message_id, name: run.llm_name.clone(), ended: 0 });
+            }
+            Event::RunEnded { run, .. } => {
+                let trace = self.runs.iter_mut().find(|r| r.id == run.message_id).expect("the answer began");
+                trace.ended += 1;
+                assert_eq!(trace.ended, 1, "an answer ended twice");
+            }
+            other => unreachable!("{other:?} is about no answer"),
         }
     }
 
@@ -176,6 +177,13 @@ impl Model {
                 assert!(poll.is_open(), "a retraction in a closed poll");
                 assert_eq!(poll.ballots.remove(voter).map(|b| b.options).as_ref(), Some(options));
                 self.votes.entry(*poll_id).or_default().retain(|(other, _)| other != voter);
+            }
+            Event::VoteAbstained { poll_id, abstention } => {
+                let voter = Author::Llm(abstention.llm_id.clone());
+                let poll = self.poll_mut(*poll_id);
+                assert!(poll.is_open() && poll.mandatory && !poll.ballots.contains_key(&voter));
+                poll.abstentions.retain(|known| known.llm_id != abstention.llm_id);
+                poll.abstentions.push(abstention.clone());
             }
             Event::PollClosed { poll, .. } => self.close(poll, recorded),
             other => unreachable!("{other:?} is about no poll"),

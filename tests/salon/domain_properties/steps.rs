@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use salon::{
+    clock::Timestamp,
     domain::{
         command::{Actor, Command, JoinProfile, MessageInput, OptionInput, PollInput, RunOutcome},
         event::NewRoom,
@@ -13,7 +14,7 @@ use salon::{
     ids::{LlmId, MessageId, OptionId, PollId, RoomId, UserId},
 };
 
-use super::world::World;
+use super::{conduct::Conduct, world::World};
 
 /// How a room begins.
 #[derive(Debug, Clone)]
@@ -128,6 +129,7 @@ pub enum Op {
         end: RunEnd,
         mention: Option<u8>,
     },
+    Conduct(Conduct),
     /// A poll's deadline passes.
     Wait {
         seconds: u8,
@@ -146,6 +148,7 @@ impl Step {
         let actor = match self.actor {
             n @ 0..6 => Actor::User(user(n)),
             n @ 6..10 => Actor::Llm(llm(n - 6)),
+            n @ 13..17 => Actor::Tool { llm: llm(n % 3), asked_by: user(n - 13) },
             _ => Actor::Server,
         };
         (actor, self.op.command(world))
@@ -204,22 +207,8 @@ impl Op {
                 Command::RemoveMember { user_id: user(id), ban, reason: "spam".into() }
             }
             Self::EndRoom => Command::EndRoom { reason: "done".into() },
-            Self::StartRun { llm: id, target, depth, again } => {
-                let message_id = if again { run(world, 0) } else { MessageId(world.fresh_id()) };
-                Command::StartRun(Run {
-                    message_id,
-                    llm_id: llm(id),
-                    llm_name: String::new(),
-                    reply_to: message(world, target),
-                    poll_id: (depth % 2 == 1).then(|| poll(world, target)),
-                    chain_depth: depth,
-                    asked_by: (depth % 3 > 0).then(|| user(id)),
-                    started_at: Default::default(),
-                    replaces: None,
-                    turn: None,
-                    model: String::new(),
-                })
-            }
+            Self::StartRun { llm: id, target, depth, again } => start(world, id, target, depth, again),
+            Self::Conduct(conduct) => conduct.command(world),
             Self::FinishRun { run: id, text, end, mention } => finish(run(world, id), text, end, mention),
             // Nothing to do but to let time pass: the server closes the poll whose time has come, if any.
             Self::Wait { seconds } => {
@@ -228,6 +217,23 @@ impl Op {
             }
         }
     }
+}
+
+fn start(world: &World, id: u8, target: u8, depth: u32, again: bool) -> Command {
+    let message_id = if again { run(world, 0) } else { MessageId(world.fresh_id()) };
+    Command::StartRun(Run {
+        message_id,
+        llm_id: llm(id),
+        llm_name: String::new(),
+        reply_to: message(world, target),
+        poll_id: (depth % 2 == 1).then(|| poll(world, target)),
+        chain_depth: depth,
+        asked_by: (!depth.is_multiple_of(3)).then(|| user(id)),
+        started_at: Default::default(),
+        replaces: None,
+        turn: None,
+        model: String::new(),
+    })
 }
 
 fn send(world: &World, content: u8, reply_to: Option<u8>, mention: Option<u8>) -> Command {
@@ -269,6 +275,7 @@ fn report(n: u32) -> RunReport {
     RunReport {
         prompt_tokens: n * 10,
         completion_tokens: n * 10 + 1,
+        cost_micros: u64::from(n * 10 + 4),
         first_token_ms: n * 10 + 2,
         duration_ms: n * 10 + 3,
         model: format!("model {n}"),
@@ -277,14 +284,15 @@ fn report(n: u32) -> RunReport {
         error_message: format!("message {n}"),
         detail: format!("detail {n}"),
         tools: vec![ToolUse { tool: format!("tool {n}"), calls: n * 10 + 4, failures: n * 10 + 5 }],
+        retry_at: n.is_multiple_of(2).then_some(Timestamp(i64::from(n))),
     }
 }
 
-fn user(n: u8) -> UserId {
+pub fn user(n: u8) -> UserId {
     UserId::parse(&format!("user{n}")).unwrap()
 }
 
-fn llm(n: u8) -> LlmId {
+pub fn llm(n: u8) -> LlmId {
     LlmId::parse(&format!("llm{n}")).unwrap()
 }
 

@@ -69,6 +69,15 @@ impl World {
         id
     }
 
+    /// The room as it is.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
     /// Everything that has happened.
     pub fn log(&self) -> &[Recorded] {
         &self.log
@@ -149,6 +158,7 @@ impl World {
         assert!(end.is_none_or(|index| index + 1 == self.log.len()), "something follows the end");
         if self.room.has_ended() {
             assert!(self.room.runs.is_empty(), "an answer is open in an ended room");
+            assert_eq!(self.room.open_autopilot(), None, "an autopilot is open in an ended room");
             assert_eq!(self.room.open_polls().count(), 0, "a poll is open in an ended room");
         }
         assert!(self.room.llms.len() <= self.limits.llms_per_room);
@@ -177,9 +187,14 @@ fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str)
     assert!(decision.fenced || !events().any(Event::moves_fence), "{what} moves the fence without asking it");
     let role = match actor {
         Actor::User(id) => before.members.get(id).map(|m| m.role),
-        Actor::Llm(_) | Actor::Tool { .. } => {
+        Actor::Llm(_) => {
             assert!(events().all(is_about_polls), "{what}");
+            assert!(!events().any(|event| matches!(event, Event::PollCreated(_))), "{what}");
             return;
+        }
+        Actor::Tool { asked_by, .. } => {
+            assert!(events().all(is_about_polls), "{what}");
+            before.members.get(asked_by).map(|m| m.role)
         }
         Actor::Server => {
             assert!(events().all(is_of_the_server), "{what}");

@@ -205,7 +205,7 @@ async fn fault_14_a_name_that_would_be_ambiguous_is_refused() {
 }
 
 /// What the contract and the configuration say about it.
-const IN_PARALLEL: &str = "LLMs that one message calls do not see each other's answers";
+const IN_PARALLEL: &str = "do not see each other's answers";
 
 #[tokio::test]
 async fn fault_15_llms_called_together_answer_in_parallel_which_is_documented() {

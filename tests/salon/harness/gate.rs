@@ -1,14 +1,20 @@
-//! A store whose appends a test can hold back and let fail, to put several commands into one group.
+//! A store whose appends a test can hold back and let fail, to put several commands into one group, and whose ledger
+//! can fail before or behind what it was asked.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use async_trait::async_trait;
 use salon::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store, memory::MemoryStore,
+        Snapshot, Store,
+        ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
+        memory::MemoryStore,
     },
 };
 use tokio::sync::{Notify, Semaphore};
@@ -23,19 +29,32 @@ pub struct GatedStore {
     fail: AtomicBool,
     /// How many appends are stored until one is lost; 0: none is.
     lose: AtomicUsize,
+    /// How the next calls to change the ledger fail, and how many of them.
+    ledger: Mutex<(Option<Fault>, u32)>,
+    pauses: AtomicBool,
+}
+
+/// When a call to change the ledger fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is changed.
+    Before,
+    /// It is changed, and the caller cannot know.
+    After,
 }
 
 impl GatedStore {
     /// A gate that stands open.
     pub fn new() -> Self {
         let open = Semaphore::new(Semaphore::MAX_PERMITS);
-        let waiting = Notify::new();
         Self {
             inner: MemoryStore::new(),
             open,
-            waiting,
+            waiting: Notify::new(),
             fail: AtomicBool::new(false),
+            ledger: Mutex::new((None, 0)),
             lose: AtomicUsize::new(0),
+            pauses: AtomicBool::new(false),
         }
     }
 
@@ -59,6 +78,45 @@ impl GatedStore {
     /// The `n`th of the next appends, from 1, is stored, and nobody is told so.
     pub fn lose_nth(&self, n: usize) {
         self.lose.store(n, Ordering::SeqCst);
+    }
+
+    /// So many of the next calls to change the ledger fail.
+    pub fn ledger_fails(&self, fault: Option<Fault>, times: u32) {
+        *self.ledger.lock().unwrap() = (fault, times);
+    }
+
+    /// Whether the next call to change the ledger fails.
+    pub fn ledger_is_faulty(&self) -> bool {
+        let ledger = self.ledger.lock().unwrap();
+        ledger.0.is_some() && ledger.1 > 0
+    }
+
+    /// Whether calls to change the ledger wait once before they do it and once behind that.
+    pub fn ledger_pauses(&self, pauses: bool) {
+        self.pauses.store(pauses, Ordering::SeqCst);
+    }
+
+    /// Carries out a call to change the ledger, with what a test has put in its way.
+    async fn change<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let fault = {
+            let mut ledger = self.ledger.lock().unwrap();
+            let fault = ledger.0.filter(|_| ledger.1 > 0);
+            ledger.1 = ledger.1.saturating_sub(1);
+            fault
+        };
+        let pauses = self.pauses.load(Ordering::SeqCst);
+        let failure = unavailable();
+        if pauses {
+            tokio::task::yield_now().await;
+        }
+        if fault == Some(Fault::Before) {
+            return Err(failure);
+        }
+        let done = call.await;
+        if pauses {
+            tokio::task::yield_now().await;
+        }
+        if fault.is_some() { Err(failure) } else { done }
     }
 }
 
@@ -151,6 +209,26 @@ impl Store for GatedStore {
 
     async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
         self.inner.open_runs().await
+    }
+
+    async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
+        self.change(self.inner.reserve(reservation)).await
+    }
+
+    async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error> {
+        self.change(self.inner.settle(id, actual)).await
+    }
+
+    async fn open_reservations(&self) -> Result<Vec<OpenReservation>, Error> {
+        self.inner.open_reservations().await
+    }
+
+    async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, Error> {
+        self.inner.balances(accounts).await
+    }
+
+    async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
+        self.inner.forget_accounts(before).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -13,9 +13,8 @@ use salon::{
     bus::{Bus, local::LocalBus},
     clock::{Clock, SystemClock, Timestamp},
     config::Config,
-    dispatch::Providers,
-    llm::{Provider, offline::OfflineProvider},
-    server::{Parts, Server},
+    llm::{Provider, offline::OfflineProvider, route::Router},
+    server::{Parts, Server, graph},
     store::{Store, memory::MemoryStore},
     wire::pb::room::v1::{self as pb, room_service_client::RoomServiceClient},
 };
@@ -33,6 +32,7 @@ pub struct Setup {
     pub store: Arc<dyn Store>,
     pub bus: Arc<dyn Bus>,
     pub provider: Arc<dyn Provider>,
+    pub others: Vec<Arc<dyn Provider>>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -45,11 +45,14 @@ impl Default for Setup {
         config.limits.transients_per_second = 1_000_000;
         config.limits.transients_burst = 1_000_000;
         config.limits.drain = Duration::from_secs(5);
+        // A failure is told at once; trying again is tested where it is done.
+        config.llm.retry.attempts = 1;
         Self {
             config,
             store: Arc::new(MemoryStore::new()),
             bus: Arc::new(LocalBus::default()),
             provider: Arc::new(OfflineProvider::with_pause("offline", Duration::ZERO)),
+            others: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -65,6 +68,12 @@ impl Setup {
     /// Answers come from here.
     pub fn provider(mut self, provider: impl Provider) -> Self {
         self.provider = Arc::new(provider);
+        self
+    }
+
+    /// Answers come from here as well, by the provider's name.
+    pub fn also(mut self, provider: impl Provider) -> Self {
+        self.others.push(Arc::new(provider));
         self
     }
 
@@ -87,11 +96,13 @@ impl Setup {
     }
 
     fn parts(&self) -> Parts {
-        let by_name = [(self.provider.name().to_owned(), Arc::clone(&self.provider))].into();
+        let all = std::iter::once(&self.provider).chain(&self.others);
+        let by_name = all.map(|one| (one.name().to_owned(), Arc::clone(one))).collect();
+        let settings = graph::router_settings(&self.config, [].into());
         Parts {
             store: Arc::clone(&self.store),
             bus: Arc::clone(&self.bus),
-            providers: Providers { by_name, default: Arc::clone(&self.provider) },
+            router: Arc::new(Router::new(by_name, self.provider.name(), settings).unwrap()),
             clock: Arc::clone(&self.clock),
         }
     }

@@ -38,6 +38,28 @@ async fn a_log_is_printed_and_a_room_that_is_not_there_is_an_error() {
 }
 
 #[tokio::test]
+async fn usage_is_printed_for_people_and_for_programs() {
+    let place = Place::new().env("SALON__LLM__BUDGETS__ROOM__MONEY_PER_DAY", "12.5");
+    let server = place.start().await;
+    server.room("tea", &[]).await;
+    let (code, out, errors) = text(&place.run(&["usage", "--room", "tea", "--server", &server.url]).await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    let money = out.lines().find(|line| line.contains("day") && line.contains("money")).unwrap();
+    assert!(money.contains("room") && money.contains("12.5"), "{out}");
+    let (code, out, _) = text(&place.run(&["usage", "--json", "--server", &server.url]).await);
+    let first: serde_json::Value = serde_json::from_str(out.lines().next().unwrap()).unwrap();
+    assert_eq!((code, out.lines().count()), (Some(0), 4));
+    assert_eq!(
+        (&first["scope"], &first["window"]),
+        (&"BUDGET_SCOPE_SERVER".into(), &"BUDGET_WINDOW_DAY".into())
+    );
+    let (code, out, errors) = text(&place.run(&["usage", "--room", "gone", "--server", &server.url]).await);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.contains("there is no room"), "{errors}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn rooms_are_listed_for_people_and_for_programs() {
     let place = Place::new();
     let server = place.start().await;

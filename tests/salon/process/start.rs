@@ -72,6 +72,15 @@ async fn a_value_out_of_its_bounds_is_named_with_its_bounds() {
 }
 
 #[tokio::test]
+async fn a_model_that_leads_nowhere_ends_the_start() {
+    let place = Place::new();
+    fs::write(place.path("config.yaml"), "llm:\n  aliases: { a: b, b: a }\n").unwrap();
+    refused(&place, 78, &["llm.aliases.a", "leads back to itself", "a -> b -> a"]).await;
+    let place = Place::new().env("SALON__LLM__FALLBACKS", "groq:llama");
+    refused(&place, 78, &["llm.fallbacks[0]", "groq", "offline:groq:llama"]).await;
+}
+
+#[tokio::test]
 async fn a_config_file_that_is_not_there_is_named() {
     let place = Place::new();
     let output = place.run(&["--config", "gone.yaml"]).await;

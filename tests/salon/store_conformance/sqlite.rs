@@ -13,7 +13,9 @@ use salon::{
     domain::{event::DirectoryChange, room::Visibility},
     ids::{MessageId, RequestId, Seq},
     store::{
-        self, Append, Direction, Error, ErrorKind, Outcome, RoomFilter, Snapshot, Store, config::StoreConfig,
+        self, Append, Direction, Error, ErrorKind, Outcome, RoomFilter, Snapshot, Store,
+        config::StoreConfig,
+        ledger::{Account, Balance, Line, Reserve},
     },
 };
 
@@ -256,6 +258,45 @@ async fn a_full_file_acknowledges_nothing_and_works_again_when_there_is_room() {
     let file = rusqlite::Connection::open(&config.path).unwrap();
     let sound: String = file.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
     assert_eq!(sound, "ok");
+}
+
+#[tokio::test]
+async fn reservations_outlive_the_store_and_can_be_settled_behind_a_full_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = sqlite_config(directory.path());
+    let account = |n: usize| Account { key: format!("{n} {}", "k".repeat(200)), begins: Timestamp(0) };
+    let line = |n| Line { account: account(n), amount: 6, limit: Some(10), keep_until: Timestamp(0) };
+    let store = store::open(&config).unwrap();
+    let first = super::ledger::reservation(vec![line(0)]);
+    assert_eq!(store.reserve(first.clone()).await.unwrap(), Reserve::Reserved);
+    store.close().await.unwrap();
+
+    let store = store::open(&StoreConfig { max_bytes: Some(512 * 1024), ..config }).unwrap();
+    let held = store.balances(&[account(0)]).await.unwrap();
+    assert_eq!(held, [Balance { spent: 0, reserved: 6 }]);
+    assert_eq!(store.open_reservations().await.unwrap()[0].id, first.id);
+    let full = Reserve::Refused { line: 0, balance: held[0] };
+    assert_eq!(store.reserve(super::ledger::reservation(vec![line(0)])).await.unwrap(), full);
+
+    let mut open = Vec::new();
+    let refused = loop {
+        let reservation = super::ledger::reservation(vec![line(open.len() + 1)]);
+        match store.reserve(reservation.clone()).await {
+            Ok(reserved) => assert_eq!(reserved, Reserve::Reserved),
+            Err(error) => break error,
+        }
+        open.push(reservation.id);
+    };
+    assert_eq!(refused.kind, ErrorKind::Unavailable, "{refused}");
+    assert!(open.len() > 100, "{}", open.len());
+    assert_eq!(store.open_reservations().await.unwrap().len(), 1 + open.len());
+    assert_eq!(store.balances(&[account(open.len() + 1)]).await.unwrap(), [Balance::default()]);
+    // Settling needs no room: it writes less than it takes away.
+    for id in open {
+        assert!(store.settle(id, vec![2]).await.unwrap());
+    }
+    assert_eq!(store.balances(&[account(1)]).await.unwrap(), [Balance { spent: 2, reserved: 0 }]);
+    store.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use salon::{
     clock::Timestamp,
-    ids::{RequestId, Seq},
-    store::{Direction, Error, ErrorKind, RoomFilter, Snapshot, Store},
+    ids::{RequestId, ReservationId, Seq},
+    store::{
+        Direction, Error, ErrorKind, RoomFilter, Snapshot, Store,
+        ledger::{Account, Line},
+    },
 };
 use tokio::task::JoinSet;
 
-use super::support::{ALL, created, fact, plain, room, user};
+use super::support::{ALL, created, fact, next_id, plain, room, user};
 
 pub async fn a_cursor_only_moves_forward(store: Arc<dyn Store>) {
     let (here, there) = (created(&store, "here").await, created(&store, "there").await);
@@ -107,5 +110,12 @@ pub async fn a_closed_store_answers_nothing(store: Arc<dyn Store>) {
     assert_closed(store.cursor(&room, &ann).await);
     assert_closed(store.list_rooms(RoomFilter::Public, u64::MAX, 9).await);
     assert_closed(store.open_runs().await);
+    let account = Account { key: "a".into(), begins: Timestamp(0) };
+    let line = Line { account: account.clone(), amount: 1, limit: None, keep_until: Timestamp(0) };
+    assert_closed(store.reserve(super::ledger::reservation(vec![line])).await);
+    assert_closed(store.settle(ReservationId(next_id()), Vec::new()).await);
+    assert_closed(store.open_reservations().await);
+    assert_closed(store.balances(&[account]).await);
+    assert_closed(store.forget_accounts(Timestamp(0)).await);
     assert_closed(store.check().await);
 }

@@ -56,6 +56,8 @@ fn a_patch_changes_only_what_it_names() {
         title: "t".into(),
         chat_style: ChatStyle::Bullet,
         avatar: "a".into(),
+        allowed_tools: vec!["files__*".into()],
+        fallback_models: vec!["local:small".into()],
         ..llm("ada", "ADA")
     };
     assert_eq!(table.room.llms, [now, llm("bot", "Bot 1")]);

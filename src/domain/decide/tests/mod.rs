@@ -59,10 +59,11 @@ impl Table {
     }
 
     fn decide(&mut self, who: &str, command: Command) -> Result<Decision, Rejection> {
-        let actor = match who {
-            "server" => Actor::Server,
-            llm if self.room.llm(&llm_id(llm)).is_some() || llm == "ghost" => Actor::Llm(llm_id(llm)),
-            user => Actor::User(user_id(user)),
+        let actor = match who.split_once(" as ") {
+            Some((user, llm)) => Actor::Tool { llm: llm_id(llm), asked_by: user_id(user) },
+            None if who == "server" => Actor::Server,
+            None if self.room.llm(&llm_id(who)).is_some() || who == "ghost" => Actor::Llm(llm_id(who)),
+            None => Actor::User(user_id(who)),
         };
         let ids = &mut self.ids;
         let mut context =

@@ -82,16 +82,30 @@ fn the_parts_of_a_poll_have_limits() {
 #[test]
 fn a_poll_is_announced_by_a_message() {
     let mut table = Table::new();
-    let events = table.ok("ada", Command::CreatePoll(PollInput { anonymous: true, ..poll(&[" a ", "b"]) }));
+    let events =
+        table.ok("bob as ada", Command::CreatePoll(PollInput { anonymous: true, ..poll(&[" a ", "b"]) }));
     let [Event::MessagePosted(message), Event::PollCreated(poll)] = &events[..] else { panic!("{events:?}") };
     assert_eq!((message.id, message.poll_id), (poll.message_id, Some(poll.id)));
     assert_eq!((poll.creator_name.as_str(), poll.anonymous), ("Ada Lovelace", true));
     assert_eq!(poll.options[0].text, "a");
     assert_eq!((&poll.options[0].id, &poll.options[1].id), (&option(1), &option(2)));
-    for (who, words) in [("vic", "polls"), ("eve", "not a member"), ("server", "take part in polls")] {
+    assert_eq!(poll.asked_by, Some(user_id("bob")));
+    for (who, words) in [
+        ("vic", "polls"),
+        ("eve", "not a member"),
+        ("server", "take part in polls"),
+        ("ada", "on behalf of a person"),
+        ("vic as ada", "polls"),
+        ("eve as ada", "not a member"),
+    ] {
         table.refused(who, Command::CreatePoll(super::poll(&["a", "b"])), Code::PermissionDenied, words);
     }
-    table.refused("ghost", Command::CreatePoll(super::poll(&["a", "b"])), Code::NotFound, "no LLM ghost");
+    table.refused(
+        "bob as ghost",
+        Command::CreatePoll(super::poll(&["a", "b"])),
+        Code::NotFound,
+        "no LLM ghost",
+    );
 }
 
 #[test]

@@ -1,0 +1,195 @@
+//! Puts an answer together from its pieces: text as it comes, tool calls whole and in the order of the model.
+
+use std::collections::{HashSet, VecDeque};
+
+use crate::llm::{Delta, ErrorKind, Finish, ToolCall, fault::Problem};
+
+/// The most calls of one answer. A model that asks for more is caught in a loop.
+pub(super) const CALLS_MAX: usize = 64;
+
+/// What a server says next, in no one's dialect.
+#[derive(Debug, Default)]
+pub(super) struct Piece {
+    /// More text.
+    pub(super) text: String,
+    /// Pieces of calls, behind the text.
+    pub(super) tools: Vec<ToolPiece>,
+    /// Why the model stopped, in the server's word.
+    pub(super) finish: Option<String>,
+}
+
+/// A piece of a tool call, or a whole one.
+#[derive(Debug, Default)]
+pub(super) struct ToolPiece {
+    /// Which call it continues; some servers leave it out, others say 0 for all.
+    pub(super) index: Option<u32>,
+    /// Empty when it continues.
+    pub(super) id: String,
+    /// Empty when it continues.
+    pub(super) name: String,
+    /// More of them.
+    pub(super) arguments: String,
+}
+
+/// What has come of an answer.
+#[derive(Debug, Default)]
+pub(super) struct Assembler {
+    /// From the first tool call on, what comes is held back until the calls are whole, so that the order stays.
+    held: Vec<Held>,
+    calls: usize,
+    /// Whether anything that belongs to an answer came.
+    began: bool,
+    finish: Option<Finish>,
+    usage: Option<(u32, u32)>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Text(String),
+    Call(Partial),
+}
+
+/// A tool call that may be incomplete.
+#[derive(Debug, Default)]
+struct Partial {
+    index: Option<u32>,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Assembler {
+    /// Whether the model said that it stopped.
+    pub(super) fn has_finished(&self) -> bool {
+        self.finish.is_some()
+    }
+
+    /// Notes the tokens given to the model and made by it; the last ones count.
+    pub(super) fn set_usage(&mut self, prompt_tokens: u32, completion_tokens: u32) {
+        self.usage = Some((prompt_tokens, completion_tokens));
+    }
+
+    /// Takes the next piece and puts what is certain into `out`. Behind the end nothing counts.
+    pub(super) fn take(&mut self, piece: Piece, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
+        if self.finish.is_some() {
+            return Ok(());
+        }
+        self.began = true;
+        self.take_text(piece.text, out);
+        for tool in piece.tools {
+            self.take_tool(tool)?;
+        }
+        if let Some(reason) = piece.finish.filter(|reason| !reason.is_empty()) {
+            self.finish(Some(&reason), out)?;
+        }
+        Ok(())
+    }
+
+    /// The stream ended as it should: what is held, the usage and the end.
+    pub(super) fn end(&mut self, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
+        if !self.began {
+            return Err(Problem::new(ErrorKind::Garbled, "the stream held no answer"));
+        }
+        let finish = match self.finish {
+            Some(finish) => finish,
+            None => self.finish(None, out)?,
+        };
+        if let Some((prompt_tokens, completion_tokens)) = self.usage.take() {
+            out.push_back(Delta::Usage { prompt_tokens, completion_tokens });
+        }
+        out.push_back(Delta::Done(finish));
+        Ok(())
+    }
+
+    fn take_text(&mut self, text: String, out: &mut VecDeque<Delta>) {
+        if text.is_empty() {
+            return;
+        }
+        match self.held.last_mut() {
+            None => out.push_back(Delta::Text(text)),
+            Some(Held::Text(held)) => held.push_str(&text),
+            Some(Held::Call(_)) => self.held.push(Held::Text(text)),
+        }
+    }
+
+    fn take_tool(&mut self, piece: ToolPiece) -> Result<(), Problem> {
+        let continued = self.held.iter_mut().rev().find_map(|held| match held {
+            Held::Call(call) if call.is_continued_by(piece.index, &piece.id) => Some(call),
+            Held::Call(_) | Held::Text(_) => None,
+        });
+        let call = if let Some(call) = continued {
+            call
+        } else {
+            self.calls += 1;
+            if self.calls > CALLS_MAX {
+                return Err(Problem::new(ErrorKind::Garbled, "more tool calls than any model needs"));
+            }
+            self.held.push(Held::Call(Partial { index: piece.index, ..Partial::default() }));
+            match self.held.last_mut() {
+                Some(Held::Call(call)) => call,
+                Some(Held::Text(_)) | None => return Ok(()),
+            }
+        };
+        if call.id.is_empty() {
+            call.id = piece.id;
+        }
+        // Some servers repeat the name in every piece.
+        if call.name.is_empty() {
+            call.name = piece.name;
+        }
+        call.arguments.push_str(&piece.arguments);
+        Ok(())
+    }
+
+    fn finish(&mut self, reason: Option<&str>, out: &mut VecDeque<Delta>) -> Result<Finish, Problem> {
+        let said = match reason {
+            Some("length" | "max_tokens") => Finish::Length,
+            Some("content_filter") => Finish::Filtered,
+            Some("error") => {
+                return Err(Problem::new(ErrorKind::Overloaded, "the provider gave up the answer"));
+            }
+            // What matters of the other words is whether there are calls: servers say "stop" with and without.
+            _ => Finish::Stop,
+        };
+        let was_cut = said != Finish::Stop;
+        let mut ids = HashSet::new();
+        for held in self.held.drain(..) {
+            match held {
+                Held::Text(text) => out.push_back(Delta::Text(text)),
+                // Of an answer that was cut the last call is half a call, which must not be acted on.
+                Held::Call(call) if was_cut && !call.is_whole() => {}
+                Held::Call(call) => out.push_back(Delta::ToolCall(call.into_call(&mut ids)?)),
+            }
+        }
+        let finish = if said == Finish::Stop && !ids.is_empty() { Finish::ToolCalls } else { said };
+        self.finish = Some(finish);
+        Ok(finish)
+    }
+}
+
+impl Partial {
+    /// Whether a piece with this index and id belongs to this call. Asked from the newest call back.
+    fn is_continued_by(&self, index: Option<u32>, id: &str) -> bool {
+        // A new id is a new call, whatever the index says: some servers number every call 0.
+        let same_id = id.is_empty() || self.id.is_empty() || self.id == id;
+        let same_index = index.is_none() || self.index.is_none() || self.index == index;
+        same_id && same_index
+    }
+
+    fn is_whole(&self) -> bool {
+        serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+
+    fn into_call(self, ids: &mut HashSet<String>) -> Result<ToolCall, Problem> {
+        if self.name.is_empty() {
+            return Err(Problem::new(ErrorKind::Garbled, "a tool call without a name"));
+        }
+        let mut id = self.id;
+        // Some servers give no ids, or the same to all; results need to be told apart.
+        while id.is_empty() || ids.contains(&id) {
+            id = format!("call_{}{id}", ids.len());
+        }
+        ids.insert(id.clone());
+        Ok(ToolCall { id, name: self.name, arguments: self.arguments })
+    }
+}

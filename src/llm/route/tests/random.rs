@@ -1,0 +1,235 @@
+//! Random failures, many callers: what must hold however they fall.
+
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use async_trait::async_trait;
+use proptest::prelude::*;
+use tokio::task::JoinSet;
+
+use super::*;
+
+/// What one call does.
+#[derive(Debug, Clone)]
+enum Fate {
+    Answers,
+    Fails(ErrorKind, Option<u64>),
+    FailsAfter(u64, ErrorKind),
+    Stalls,
+    BreaksOff,
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    let kind = prop::sample::select(vec![
+        ErrorKind::RateLimited,
+        ErrorKind::Overloaded,
+        ErrorKind::Network,
+        ErrorKind::Garbled,
+        ErrorKind::BadRequest,
+        ErrorKind::Auth,
+        ErrorKind::Refused,
+    ]);
+    prop_oneof![
+        2 => Just(Fate::Answers),
+        6 => (kind.clone(), prop::option::of(1u64..400)).prop_map(|(kind, after)| Fate::Fails(kind, after)),
+        2 => (1u64..40, kind).prop_map(|(seconds, kind)| Fate::FailsAfter(seconds, kind)),
+        1 => Just(Fate::Stalls),
+        1 => Just(Fate::BreaksOff),
+    ]
+}
+
+/// Plays the fates in turn, and watches what it sees of the breaker.
+#[derive(Debug)]
+struct Fateful {
+    name: String,
+    fates: Vec<Fate>,
+    calls: AtomicUsize,
+    watch: Mutex<Watch>,
+    two_probes: AtomicBool,
+}
+
+/// A model of the breaker from outside: it is told only what calls come to.
+#[derive(Debug, Default)]
+struct Watch {
+    failures: u32,
+    open_until: Option<Instant>,
+    probing: bool,
+}
+
+#[async_trait]
+impl Provider for Arc<Fateful> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn answer(&self, _: Request) -> Result<Deltas, Error> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let probe = {
+            let mut watch = self.watch.lock().unwrap();
+            let probe = watch.open_until.is_some();
+            let too_early = watch.open_until.is_some_and(|until| Instant::now() < until);
+            if probe && (watch.probing || too_early) {
+                self.two_probes.store(true, Ordering::SeqCst);
+            }
+            watch.probing |= probe;
+            probe
+        };
+        // However the call ends, even by being dropped, the watch hears of it.
+        let seen = Seen { of: Arc::clone(self), probe, told: false, since: Instant::now() };
+        let fail = |kind, after: Option<u64>| Error {
+            kind,
+            provider: self.name.clone(),
+            message: "by fate".into(),
+            retry_after: after.map(Duration::from_secs),
+        };
+        match self.fates[call % self.fates.len()].clone() {
+            Fate::Answers => {
+                seen.tell(true);
+                Ok(stream::iter([Ok(Delta::Text("yes".into())), Ok(Delta::Done(Finish::Stop))]).boxed())
+            }
+            Fate::BreaksOff => {
+                seen.tell(true);
+                let of = Arc::clone(self);
+                let cut = fail(ErrorKind::Network, None);
+                let end = stream::once(async move {
+                    of.failed();
+                    Err(cut)
+                });
+                Ok(stream::iter([Ok(Delta::Text("half".into()))]).chain(end).boxed())
+            }
+            Fate::Fails(kind, after) => {
+                seen.tell(!is_transient(kind));
+                Err(fail(kind, after))
+            }
+            Fate::FailsAfter(seconds, kind) => {
+                tokio::time::sleep(Duration::from_secs(seconds)).await;
+                seen.tell(!is_transient(kind));
+                Err(fail(kind, None))
+            }
+            Fate::Stalls => std::future::pending().await,
+        }
+    }
+}
+
+impl Fateful {
+    fn failed(&self) {
+        let mut watch = self.watch.lock().unwrap();
+        if watch.open_until.is_none() {
+            watch.failures += 1;
+            if watch.failures >= 5 {
+                watch.open_until = Some(Instant::now() + Duration::from_secs(60));
+            }
+        }
+    }
+}
+
+struct Seen {
+    of: Arc<Fateful>,
+    probe: bool,
+    told: bool,
+    since: Instant,
+}
+
+impl Seen {
+    fn tell(mut self, alive: bool) {
+        self.told = true;
+        self.count(alive);
+    }
+
+    fn count(&self, alive: bool) {
+        if !self.probe {
+            // A success is counted by nobody: that the breaker may be more lenient is no fault.
+            return if alive { self.of.watch.lock().unwrap().failures = 0 } else { self.of.failed() };
+        }
+        let mut watch = self.of.watch.lock().unwrap();
+        watch.probing = false;
+        if alive {
+            *watch = Watch::default();
+        } else {
+            watch.open_until = Some(Instant::now() + Duration::from_secs(60));
+        }
+    }
+}
+
+impl Drop for Seen {
+    fn drop(&mut self) {
+        if self.told {
+            return;
+        }
+        if self.since.elapsed() >= FIRST_TOKEN {
+            return self.count(false);
+        }
+        // The deadline has cut it off before its time: the next one may try.
+        if self.probe {
+            let mut watch = self.of.watch.lock().unwrap();
+            (watch.probing, watch.open_until) = (false, Some(Instant::now()));
+        }
+    }
+}
+
+/// One caller: when it comes, and how long it waits.
+type Caller = (u64, u64);
+
+async fn run(fates: [Vec<Fate>; 2], callers: Vec<Caller>, seed: u64) -> Result<(), TestCaseError> {
+    let [one, two] = [("one", 0), ("two", 1)].map(|(name, at): (&str, usize)| {
+        Arc::new(Fateful {
+            name: name.into(),
+            fates: fates[at].clone(),
+            calls: AtomicUsize::new(0),
+            watch: Mutex::default(),
+            two_probes: AtomicBool::new(false),
+        })
+    });
+    let providers: BTreeMap<String, Arc<dyn Provider>> =
+        [&one, &two].map(|one| (one.name.clone(), Arc::new(Arc::clone(one)) as Arc<dyn Provider>)).into();
+    let mut settings = RouterSettings { jitter: Jitter::seeded(seed), ..RouterSettings::default() };
+    settings.names.fallbacks = vec!["two:m".into()];
+    let router = Arc::new(Router::new(providers, "one", settings).unwrap());
+    let mut tasks = JoinSet::new();
+    for (comes, patience) in callers {
+        let router = Arc::clone(&router);
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_secs(comes)).await;
+            let deadline = Instant::now() + Duration::from_secs(patience);
+            let limits = Attempts { first_token: FIRST_TOKEN, deadline };
+            let answer = router.answer(&router.plan("m", &[]), request(), limits).await;
+            let in_time = Instant::now() <= deadline;
+            let (attempts, pieces) = match answer {
+                Ok(answered) => {
+                    let attempts = answered.attempts;
+                    (attempts, answered.deltas.collect::<Vec<_>>().await)
+                }
+                Err(_) => (0, Vec::new()),
+            };
+            (in_time, attempts, pieces)
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        let (in_time, attempts, pieces) = done.unwrap();
+        prop_assert!(in_time, "ended behind its deadline");
+        prop_assert!(attempts <= 6, "{attempts} attempts");
+        let texts = pieces.iter().filter(|piece| matches!(piece, Ok(Delta::Text(_)))).count();
+        prop_assert!(texts <= 1, "entered again: {pieces:?}");
+    }
+    for one in [one, two] {
+        prop_assert!(!one.two_probes.load(Ordering::SeqCst), "{} was probed twice, or too early", one.name);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn however_providers_fail_the_rules_hold(
+        one in prop::collection::vec(fate(), 1..30),
+        two in prop::collection::vec(fate(), 1..30),
+        callers in prop::collection::vec((0u64..600, 1u64..300), 1..40),
+        seed in any::<u64>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(run([one, two], callers, seed))?;
+    }
+}

@@ -1,0 +1,127 @@
+//! What a server offers, made fit for models: names, descriptions, schemas, and the operator's rules.
+//!
+//! Pure. What cannot be offered (a schema that is none, a name that is none, a tool too many) is left out and logged;
+//! it never keeps the rest from being offered.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use rmcp::model::Tool;
+use serde_json::Value;
+
+use crate::{
+    json_schema::Schema,
+    mcp::{
+        ToolInfo,
+        config::{ANY_TOOL, Policy, Rule, ServerConfig},
+        words,
+    },
+};
+
+/// Between the names of the server and of the tool.
+pub(super) const SEPARATOR: &str = "__";
+/// Tools of one server; each costs tokens in every question.
+pub(super) const TOOLS_MAX: usize = 128;
+/// The longest name that every provider takes.
+const NAME_CHARS: usize = 64;
+/// The longest name a server may give to a tool.
+const TOOL_NAME_CHARS: usize = 256;
+/// The longest description, in characters.
+const DESCRIPTION_CHARS: usize = 1024;
+
+/// The tools of one server, by the names for models.
+pub(super) type Catalog = BTreeMap<String, Arc<ToolInfo>>;
+
+/// What of `listed` is offered.
+pub(super) fn catalog(config: &ServerConfig, listed: Vec<Tool>) -> Catalog {
+    let mut wanted: BTreeMap<String, (Tool, Policy)> = BTreeMap::new();
+    for tool in listed {
+        let name = tool.name.to_string();
+        let Some(policy) = policy(config, &name) else { continue };
+        if name.is_empty() || name.chars().count() > TOOL_NAME_CHARS {
+            tracing::warn!(server = %config.name, "a tool has no usable name: it is not offered");
+        } else if wanted.contains_key(&name) {
+            tracing::warn!(server = %config.name, tool = ?name, "listed twice: the first one counts");
+        } else if wanted.len() == TOOLS_MAX {
+            tracing::warn!(server = %config.name, tool = ?name, "more than {TOOLS_MAX} tools: it is not offered");
+        } else {
+            wanted.insert(name, (tool, policy));
+        }
+    }
+    for name in config.rules.keys().filter(|name| *name != ANY_TOOL && !wanted.contains_key(*name)) {
+        if config.rules.get(name) != Some(&Rule::Hidden) {
+            tracing::warn!(server = %config.name, tool = %name, "is configured and not there");
+        }
+    }
+    // Names that need no change come first, so that none of them is taken by one that was changed.
+    let (plain, odd): (Vec<_>, Vec<_>) =
+        wanted.into_iter().partition(|(name, _)| is_plain(&config.name, name));
+    let mut catalog = Catalog::new();
+    for (tool_name, (tool, policy)) in plain.into_iter().chain(odd) {
+        let name = model_name(&config.name, &tool_name, |name| catalog.contains_key(name));
+        match offer(config, name, tool_name, &tool, policy) {
+            Ok(tool) => {
+                catalog.insert(tool.name.clone(), Arc::new(tool));
+            }
+            Err((tool, error)) => {
+                tracing::error!(server = %config.name, tool = ?tool, %error, "a tool is not offered");
+            }
+        }
+    }
+    catalog
+}
+
+fn policy(config: &ServerConfig, tool: &str) -> Option<Policy> {
+    match config.rules.get(tool).or_else(|| config.rules.get(ANY_TOOL)) {
+        Some(Rule::Offered(policy)) => Some(*policy),
+        Some(Rule::Hidden) | None => None,
+    }
+}
+
+fn offer(
+    config: &ServerConfig,
+    name: String,
+    tool_name: String,
+    tool: &Tool,
+    policy: Policy,
+) -> Result<ToolInfo, (String, crate::json_schema::Error)> {
+    let schema = match Schema::compile(Value::Object(tool.input_schema.as_ref().clone())) {
+        Ok(schema) => schema,
+        Err(error) => return Err((tool_name, error)),
+    };
+    let description = words::line(tool.description.as_deref().unwrap_or_default(), DESCRIPTION_CHARS);
+    Ok(ToolInfo { name, server: config.name.clone(), tool: tool_name, description, schema, policy })
+}
+
+fn is_plain(server: &str, tool: &str) -> bool {
+    server.len() + SEPARATOR.len() + tool.len() <= NAME_CHARS && tool.bytes().all(is_name_byte)
+}
+
+fn is_name_byte(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_' || b == b'-'
+}
+
+/// `server__tool`, or what comes nearest to it, with a checksum of the real name.
+fn model_name(server: &str, tool: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let plain = format!("{server}{SEPARATOR}{tool}");
+    if is_plain(server, tool) && !is_taken(&plain) {
+        return plain;
+    }
+    let mut salt = 0_u32;
+    loop {
+        let mut hash = crc32fast::Hasher::new();
+        hash.update(tool.as_bytes());
+        hash.update(&salt.to_le_bytes());
+        let end = format!("_{:08x}", hash.finalize());
+        let room = NAME_CHARS.saturating_sub(server.len() + SEPARATOR.len() + end.len());
+        let begin: String = tool
+            .chars()
+            .map(|c| if u8::try_from(c).is_ok_and(is_name_byte) { c } else { '_' })
+            .take(room)
+            .collect();
+        let name = format!("{server}{SEPARATOR}{begin}{end}");
+        if !is_taken(&name) {
+            return name;
+        }
+        salt = salt.wrapping_add(1);
+    }
+}
