@@ -26,11 +26,11 @@ use salon::{
     bus::local::LocalBus,
     clock::{SystemClock, Timestamp},
     config::Config,
-    dispatch::Providers,
     domain::llm::LiveAnswer,
     ids::{LlmId, MessageId},
     llm::{
         Finish, Provider,
+        route::{Router, RouterSettings},
         scripted::{ScriptedProvider, Step},
     },
     server::{Parts, Server},
@@ -97,12 +97,13 @@ async fn start(rate: Option<u32>) -> Server {
     let parts = (0..TOKENS).flat_map(|_| [Some(Step::text(TOKEN)), pause.clone()]).flatten();
     let steps: Vec<Step> = parts.chain([Step::Done(Finish::Stop)]).collect();
     let provider: Arc<dyn Provider> = Arc::new(ScriptedProvider::with("scripted", move |_| steps.clone()));
-    let providers =
-        Providers { by_name: [("scripted".to_owned(), Arc::clone(&provider))].into(), default: provider };
+    let router =
+        Router::new([("scripted".to_owned(), provider)].into(), "scripted", RouterSettings::default())
+            .unwrap();
     let parts = Parts {
         store: Arc::new(MemoryStore::new()),
         bus: Arc::new(LocalBus::default()),
-        providers,
+        router: Arc::new(router),
         clock: Arc::new(SystemClock),
     };
     Server::start(&Config::default(), parts, None).await.unwrap()

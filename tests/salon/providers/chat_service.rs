@@ -11,15 +11,19 @@ use salon::{
     llm::{
         Delta, Error, ErrorKind, Finish, Request, ToolCall, Turn,
         open::{ProviderConfig, ProviderKind, open},
+        route::Attempts,
     },
-    server::graph::providers,
+    server::graph::router,
     wire::pb::{
         api::{ChatRequest, ChatResponse},
         shared::{self, MessageRole, content},
     },
 };
 use tempfile::TempDir;
-use tokio::{net::TcpSocket, time::timeout};
+use tokio::{
+    net::TcpSocket,
+    time::{Instant, timeout},
+};
 use tonic::Code;
 
 use super::{PATIENCE, answer, conformance::chat_service, read, request, text_of, text_request};
@@ -213,13 +217,13 @@ async fn an_address_makes_it_the_default_and_a_service_that_is_down_does_not_hol
         let environment = [("CHAT_SERVICE_ADDRESS", address), ("OPENAI_API_KEY", "sk-test")];
         load(None, nowhere.path(), environment).unwrap().config
     };
-    let opened = providers(&config(&server.address())).unwrap();
-    assert_eq!(opened.default.name(), "chat_service");
-    let mut names: Vec<_> = opened.by_name.keys().map(String::as_str).collect();
-    names.sort_unstable();
-    assert_eq!(names, ["chat_service", "offline", "openai"]);
-    let deltas = opened.default.answer(text_request()).await.unwrap();
+    let opened = router(&config(&server.address())).unwrap();
+    assert_eq!(opened.default_provider(), "chat_service");
+    let asked = |model: &str| opened.plan(model, &[]).targets()[0].provider.clone();
+    assert_eq!(["", "offline:m", "openai:m"].map(asked), ["chat_service", "offline", "openai"]);
+    let attempts = Attempts { first_token: PATIENCE, deadline: Instant::now() + PATIENCE };
+    let deltas = opened.answer(&opened.plan("", &[]), text_request(), attempts).await.unwrap().deltas;
     let text: Vec<_> = deltas.map(Result::unwrap).collect().await;
     assert_eq!(text_of(&text), "From the service.");
-    assert!(providers(&config("127.0.0.1:9")).is_ok());
+    assert!(router(&config("127.0.0.1:9")).is_ok());
 }
