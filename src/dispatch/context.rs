@@ -50,7 +50,7 @@ pub(super) fn scene(
         vec![Turn::Text { speaker: Speaker::System, text: instructions(room, &llm, &others, online, poll) }];
     let skip = room.recent.len().saturating_sub(history);
     let mut outside = Vec::new();
-    for message in room.recent.iter().skip(skip).filter(|m| !m.deleted) {
+    for message in room.recent.iter().skip(skip).filter(|m| !m.deleted && m.superseded_by.is_none()) {
         add_outside(&mut outside, &message.outside);
         turns.push(turn(room, llm_id, message));
     }

@@ -12,6 +12,7 @@ use crate::{
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
         plain::within,
+        receipt,
         tools::Effects,
     },
     domain::llm::{LiveAnswer, RunReport},
@@ -19,7 +20,7 @@ use crate::{
         Delta, Deltas, Error, ErrorKind, Finish, Request, Tool, ToolCall, Turn,
         route::{Answered, Attempts, Plan},
     },
-    wire::transient,
+    wire::transient::{self, Receipt},
 };
 
 /// How long an answer that asks only for a vote may be, in tokens, if it may be as long at all.
@@ -36,6 +37,8 @@ pub(super) struct Progress {
     pub(super) flush_at: Option<Instant>,
     pub(super) last_flush: Option<Instant>,
     pub(super) calls_left: usize,
+    /// Whoever asked was told that the model has the question.
+    pub(super) taken_up: bool,
 }
 
 /// What a model has said in one round.
@@ -70,6 +73,9 @@ pub(super) async fn ask(
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
     let Answered { mut deltas, provider, model, .. } = inner.router.answer(plan, request, limits).await?;
     (progress.report.provider, progress.report.model) = (provider, model);
+    if !std::mem::replace(&mut progress.taken_up, true) {
+        receipt::tell(inner, job, Receipt::TakenUp);
+    }
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();

@@ -5,38 +5,49 @@
 //! when the process dies, the next start closes what was open.
 
 mod answer;
+mod asks;
 mod context;
 mod converse;
+mod job;
 mod listen;
+mod past;
 mod plain;
+mod receipt;
 mod run;
+mod schedule;
 mod tools;
+mod vote;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
+use futures_util::FutureExt as _;
+use tokio_util::task::TaskTracker;
 
 use crate::{
-    bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::tools::Toolbox,
     domain::{
-        event::{Event, Recorded},
-        message::{Author, Message},
+        event::Recorded,
+        message::Message,
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{LlmId, MessageId, PollId, RoomId, UserId},
+    ids::{LlmId, MessageId, RoomId, UserId},
     llm::route::Router,
     mcp::Servers,
     rooms::{AfterCommit, Rooms},
-    wire::reply::{self, Dialect},
+    wire::transient::Receipt,
 };
+
+use asks::Wish;
+use job::{Job, Stop};
+use schedule::{Schedule, Slots, Stopped};
 
 /// How runs behave.
 #[derive(Debug, Clone, Copy)]
@@ -79,77 +90,12 @@ struct Inner {
     router: Arc<Router>,
     limits: DispatchLimits,
     toolbox: Toolbox,
-    node: Arc<Semaphore>,
-    table: Mutex<Table>,
+    schedule: Mutex<Schedule>,
+    draining: AtomicBool,
     tasks: TaskTracker,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    rooms: HashMap<RoomId, RoomRuns>,
-    draining: bool,
-}
-
-#[derive(Debug, Default)]
-struct RoomRuns {
-    active: Vec<Active>,
-    waiting: VecDeque<Job>,
-}
-
-/// A run that has its own task.
-#[derive(Debug)]
-struct Active {
-    job: Job,
-    stop: Stop,
-}
-
-/// A way to stop a run, and why it was stopped.
-#[derive(Debug, Clone, Default)]
-struct Stop {
-    token: CancellationToken,
-    why: Arc<Mutex<String>>,
-}
-
-impl Stop {
-    fn stop(&self, why: &str) {
-        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why.to_owned();
-        self.token.cancel();
-    }
-
-    fn why(&self) -> String {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// Something an LLM is asked.
-#[derive(Debug, Clone)]
-struct Job {
-    room: RoomId,
-    message_id: MessageId,
-    llm_id: LlmId,
-    reply_to: MessageId,
-    poll_id: Option<PollId>,
-    chain_depth: u32,
-    asked_by: Option<UserId>,
-}
-
-impl Inner {
-    /// Tells whoever asked that an LLM was not, and why.
-    fn refuse(&self, job: &Job, why: &Rejection) {
-        tracing::warn!(room = %job.room, llm = %job.llm_id, %why, "an LLM was not asked");
-        let Some(user) = &job.asked_by else {
-            return;
-        };
-        let message = format!("the LLM {} was not asked: {why}", job.llm_id);
-        let transient = Transient {
-            frame: reply::error(&Rejection { message, ..why.clone() }, None, Dialect::V1),
-            audience: Audience::Users([user.clone()].into()),
-            content: TransientContent::Other,
-        };
-        self.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
-    }
-}
-
+/// There is a limit on how many answers there may be.
 fn too_many(why: String) -> Rejection {
     Rejection::new(Code::ResourceExhausted, why)
 }
@@ -164,17 +110,22 @@ impl LlmDispatcher {
         limits: DispatchLimits,
         tasks: TaskTracker,
     ) -> Self {
-        let node = Arc::new(Semaphore::new(limits.runs_per_node));
+        let slots = Slots {
+            per_room: limits.runs_per_room,
+            queue_per_room: limits.queue_per_room,
+            per_node: limits.runs_per_node,
+        };
+        let schedule = Mutex::new(Schedule::new(slots));
+        let draining = AtomicBool::new(false);
         let toolbox = Toolbox { servers, ..Toolbox::default() };
-        let table = Mutex::default();
-        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, node, table, tasks };
+        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, schedule, draining, tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.0.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops answers of a room: of one LLM or all, or one answer. Returns how many; what they have said is kept.
@@ -185,179 +136,168 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        self.stop(room, &format!("interrupted by {by}"), |job| {
+        let stopped = self.stop(room, &format!("interrupted by {by}"), |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
-        })
+        });
+        stopped.running + stopped.dropped.len()
     }
 
-    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> usize {
-        let mut table = self.table();
-        let Some(runs) = table.rooms.get_mut(room) else {
-            return 0;
-        };
-        let waiting = runs.waiting.len();
-        runs.waiting.retain(|job| !which(job));
-        let mut stopped = waiting - runs.waiting.len();
-        for active in runs.active.iter().filter(|active| which(&active.job)) {
-            active.stop.stop(why);
-            stopped += 1;
-        }
+    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
+        let stopped = self.schedule().stop(room, why, which);
+        // Who waited behind those that are gone may be next.
+        self.begin();
         stopped
     }
 
     /// How many answers are running or waiting.
     pub fn run_count(&self) -> usize {
-        self.table().rooms.values().map(|runs| runs.active.len() + runs.waiting.len()).sum()
+        self.schedule().count()
     }
 
     /// Starts no more runs, lets those that run go on for `grace`, then ends them as interrupted. Returns when every
     /// run has ended.
     pub async fn drain(&self, grace: Duration) {
         {
-            let mut table = self.table();
-            table.draining = true;
-            for runs in table.rooms.values_mut() {
-                runs.waiting.clear();
-            }
+            let mut schedule = self.schedule();
+            self.0.draining.store(true, Ordering::SeqCst);
+            schedule.clear_waiting();
         }
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            for runs in self.table().rooms.values() {
-                for active in &runs.active {
-                    active.stop.stop("the server is going away");
-                }
-            }
+            self.schedule().stop_all("the server is going away");
             self.0.tasks.wait().await;
         }
     }
 
-    /// Starts a run, or lets it wait, or refuses it.
-    fn ask(&self, job: Job) {
-        let mut table = self.table();
-        if table.draining {
-            return;
-        }
-        let runs = table.rooms.entry(job.room.clone()).or_default();
-        if runs.active.len() < self.0.limits.runs_per_room {
-            self.spawn(runs, job);
-        } else if runs.waiting.len() < self.0.limits.queue_per_room {
-            runs.waiting.push_back(job);
-        } else {
-            drop(table);
-            let max = self.0.limits.queue_per_room;
-            self.0.refuse(&job, &too_many(format!("{max} answers are waiting in this room already")));
-        }
-    }
-
-    fn spawn(&self, runs: &mut RoomRuns, job: Job) {
-        let stop = Stop::default();
-        runs.active.push(Active { job: job.clone(), stop: stop.clone() });
-        let dispatcher = self.clone();
-        self.0.tasks.spawn(async move {
-            let (room, message_id) = (job.room.clone(), job.message_id);
-            run::run(&dispatcher.0, job, stop).await;
-            dispatcher.finished(&room, message_id);
-        });
-    }
-
-    /// Forgets a run and starts the next one of its room.
-    fn finished(&self, room: &RoomId, message_id: MessageId) {
-        let mut table = self.table();
-        let Some(runs) = table.rooms.get_mut(room) else {
-            return;
-        };
-        runs.active.retain(|active| active.job.message_id != message_id);
-        while runs.active.len() < self.0.limits.runs_per_room {
-            let Some(job) = runs.waiting.pop_front() else {
-                break;
-            };
-            self.spawn(runs, job);
-        }
-        if runs.active.is_empty() {
-            table.rooms.remove(room);
-        }
-    }
-
-    fn mentioned(&self, room: &Room, message: &Message, events: &[Recorded]) {
-        // Half an answer calls nobody.
-        if message.mentions.is_empty() || message.partial {
-            return;
-        }
-        let chain_depth = if message.from_run { message.chain_depth + 1 } else { 0 };
-        let asked_by = match &message.author {
-            Author::User(user) => Some(user.clone()),
-            Author::Llm(_) => events.iter().find_map(|recorded| match &recorded.event {
-                Event::RunEnded { run, .. } if run.message_id == message.id => run.asked_by.clone(),
-                _ => None,
-            }),
-        };
-        let jobs = message.mentions.iter().map(|llm_id| Job {
-            room: room.id.clone(),
-            message_id: MessageId(Uuid::now_v7()),
-            llm_id: llm_id.clone(),
-            reply_to: message.id,
-            poll_id: None,
-            chain_depth,
-            asked_by: asked_by.clone(),
-        });
+    /// Lets a job wait for its turn, or refuses it.
+    fn ask(&self, job: &Job) {
         let max = self.0.limits.chain_depth;
-        for job in jobs {
-            if chain_depth > max {
-                self.0.refuse(&job, &too_many(format!("LLMs may ask one another {max} times in a row")));
-            } else {
-                self.ask(job);
+        if job.chain_depth > max {
+            let why = too_many(format!("LLMs may ask one another {max} times in a row"));
+            return receipt::refuse(&self.0, job, &why);
+        }
+        {
+            let mut schedule = self.schedule();
+            if self.0.draining.load(Ordering::SeqCst) {
+                return;
+            }
+            // Told before the lock is let go: the run must not be told of before its question.
+            receipt::tell(&self.0, job, Receipt::Logged);
+            match schedule.ask(job.clone()) {
+                Ok(waiting) => receipt::tell(&self.0, job, Receipt::Delivered { waiting }),
+                Err(full) => {
+                    drop(schedule);
+                    let why = too_many(format!("{full} answers are waiting in this room already"));
+                    return receipt::refuse(&self.0, job, &why);
+                }
             }
         }
+        self.begin();
+    }
+
+    /// Starts what may begin.
+    fn begin(&self) {
+        loop {
+            let next = self.schedule().next();
+            let Some((job, stop)) = next else {
+                return;
+            };
+            let dispatcher = self.clone();
+            self.0.tasks.spawn(async move {
+                let (room, message_id) = (job.room.clone(), job.message_id);
+                // Whatever happens, its slot is given back.
+                let _ = AssertUnwindSafe(run::run(&dispatcher.0, job, stop)).catch_unwind().await;
+                let again = dispatcher.schedule().finished(&room, message_id);
+                dispatcher.begin();
+                if let Some(again) = again {
+                    dispatcher.ask_behind(message_id, again).await;
+                }
+            });
+        }
+    }
+
+    /// Asks again for an answer that was stopped: in the place of what it had said, if it had.
+    async fn ask_behind(&self, stopped: MessageId, again: Job) {
+        let said =
+            self.0.rooms.read(&again.room, move |room, _| room.recent_message(stopped).is_some()).await;
+        let replaces = if said.is_ok_and(|said| said) { Some(stopped) } else { again.replaces };
+        self.ask(&Job { replaces, ..again });
+    }
+
+    /// A person has asked something newer: answers to what was asked before are not wanted any more.
+    fn newer(&self, room: &RoomId, question: MessageId) {
+        let why = "a newer question came";
+        let stopped = self.stop(room, why, |job| job.is_question() && job.reply_to != question);
+        for job in stopped.dropped {
+            receipt::refuse(&self.0, &job, &too_many(why.to_owned()));
+        }
+    }
+
+    /// Another answer in the place of one, which may be older than what the room has in memory.
+    fn replace(&self, room: &Room, old: MessageId, by: UserId, model: String) {
+        if let Some(old) = room.recent_message(old) {
+            return asks::replacement(room, old, Some(by), model).iter().for_each(|job| self.ask(job));
+        }
+        self.look_up(room.id.clone(), old, move |dispatcher, room, old| {
+            asks::replacement(room, old, Some(by), model).iter().for_each(|job| dispatcher.ask(job));
+        });
+    }
+
+    /// The answers to an edited message anew.
+    fn redo(&self, room: &Room, question: MessageId) {
+        match room.recent_message(question) {
+            Some(question) => self.redo_answers(room, question),
+            None => self.look_up(room.id.clone(), question, |dispatcher, room, question| {
+                dispatcher.redo_answers(room, question);
+            }),
+        }
+    }
+
+    fn redo_answers(&self, room: &Room, question: &Message) {
+        let again = |old: &Job| Job {
+            chain_depth: old.chain_depth,
+            replaces: old.replaces,
+            asked_by: question.author.user().cloned(),
+            model: old.model.clone(),
+            at_question: true,
+            ..Job::new(room, old.llm_id.clone(), question.id)
+        };
+        let asked = self.schedule().again(&room.id, question.id, "the question was edited", again);
+        asks::redo(room, question, &asked).iter().for_each(|job| self.ask(job));
+    }
+
+    /// Reads a message that has left the room's memory, and goes on with it between two commands of the room.
+    fn look_up(
+        &self,
+        room: RoomId,
+        message: MessageId,
+        then: impl FnOnce(&Self, &Room, &Message) + Send + 'static,
+    ) {
+        let dispatcher = self.clone();
+        self.0.tasks.spawn(async move {
+            let rooms = dispatcher.0.rooms.clone();
+            let found = match rooms.message(&room, message).await {
+                Ok(Some(found)) => rooms.read(&room, move |room, _| then(&dispatcher, room, &found)).await,
+                Ok(None) => Err(Rejection::not_found("message", message)),
+                Err(rejection) => Err(rejection),
+            };
+            if let Err(rejection) = found {
+                tracing::warn!(%room, %message, %rejection, "an answer could not be asked for again");
+            }
+        });
     }
 }
 
 impl AfterCommit for LlmDispatcher {
     fn committed(&self, room: &Room, events: &[Recorded]) {
-        for recorded in events {
-            match &recorded.event {
-                Event::MessagePosted(message) => self.mentioned(room, message, events),
-                Event::PollCreated(poll) => {
-                    for llm in &room.llms {
-                        self.ask(Job {
-                            room: room.id.clone(),
-                            message_id: MessageId(Uuid::now_v7()),
-                            llm_id: llm.id.clone(),
-                            reply_to: poll.message_id,
-                            poll_id: Some(poll.id),
-                            chain_depth: 0,
-                            asked_by: poll.creator.user().cloned(),
-                        });
-                    }
-                }
-                Event::PollClosed { poll, .. } => {
-                    self.stop(&room.id, "the poll was closed", |job| job.poll_id == Some(poll.id));
-                }
-                Event::LlmRemoved(id) => {
-                    self.stop(&room.id, "the LLM was removed from the room", |job| job.llm_id == *id);
-                }
-                Event::ApprovalDecided { id, decided, .. } => self.0.toolbox.approvals.decided(*id, *decided),
-                Event::RoomEnded { .. } => {
-                    self.stop(&room.id, "the room ended", |_| true);
-                }
-                Event::RoomCreated(_)
-                | Event::RoomActivated
-                | Event::MessageSuperseded { .. }
-                | Event::RegenerateRequested { .. }
-                | Event::VoteAbstained { .. }
-                | Event::ApprovalRequested(_)
-                | Event::ContextSummarised(_)
-                | Event::AutopilotChanged(_)
-                | Event::RoomUpdated(_)
-                | Event::MemberChanged { .. }
-                | Event::MessageEdited { .. }
-                | Event::MessageDeleted { .. }
-                | Event::ReactionChanged { .. }
-                | Event::LlmAdded(_)
-                | Event::LlmUpdated(_)
-                | Event::PollVoted(_)
-                | Event::VoteRetracted { .. }
-                | Event::RunStarted(_)
-                | Event::RunEnded { .. } => {}
+        for wish in asks::of(room, events) {
+            match wish {
+                Wish::Ask(job) => self.ask(&job),
+                Wish::Newer(question) => self.newer(&room.id, question),
+                Wish::Replace(old, by, model) => self.replace(room, old, by, model),
+                Wish::Redo(question) => self.redo(room, question),
+                Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
+                Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }
         }
     }

@@ -6,23 +6,24 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::{
-    clock::Timestamp,
     dispatch::{
         Inner, Job, Stop,
         answer::AnswerText,
         context::{self, Scene},
-        converse::{Ended, converse, crash},
+        converse::{Ended, crash},
         listen::{Progress, millis, publish_chunk},
-        plain,
+        past, plain, receipt,
         tools::Effects,
+        vote,
     },
     domain::{
         command::{Actor, Command, RunOutcome},
         limits::REASON_CHARS,
-        llm::{LiveAnswer, Run, RunEnd, RunReport},
+        llm::{LiveAnswer, RunEnd, RunReport},
         rejection::{Code, Rejection},
     },
     ids::{PollId, UserId},
+    wire::reply,
 };
 
 /// Between two tries to record the end of a run when the store fails.
@@ -30,26 +31,16 @@ const FINISH_RETRY: Duration = Duration::from_millis(250);
 
 /// Runs a job to its end. Never returns before the end is recorded, or cannot be.
 pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
-    // Whoever is stopped while waiting has not begun, and leaves no trace.
-    let Some(Ok(_permit)) = stop.token.run_until_cancelled(Arc::clone(&inner.node).acquire_owned()).await
-    else {
+    // Whoever is stopped before the beginning leaves no trace.
+    if stop.token.is_cancelled() {
         return;
-    };
-    let run = Run {
-        message_id: job.message_id,
-        llm_id: job.llm_id.clone(),
-        // The decision knows it.
-        llm_name: String::new(),
-        reply_to: job.reply_to,
-        poll_id: job.poll_id,
-        chain_depth: job.chain_depth,
-        asked_by: job.asked_by.clone(),
-        started_at: Timestamp::default(),
-        replaces: None,
-        turn: None,
-        model: String::new(),
-    };
-    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
+    }
+    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(job.run())).await {
+        if rejection.code == Code::Unavailable {
+            // A store that fails may have written the beginning: then there must be an end. If not, there is no such
+            // answer, and nothing is written.
+            finish(inner, &job, unstarted(&job)).await;
+        }
         return not_begun(inner, &job, &rejection);
     }
     // A panic ends the run, not the process; the room is told like of any other failure.
@@ -66,12 +57,21 @@ fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
         Code::NotFound | Code::RoomNotFound | Code::RoomEnded => {
             tracing::debug!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
         }
-        _ => inner.refuse(job, rejection),
+        _ => receipt::refuse(inner, job, rejection),
     }
 }
 
 fn crashed(job: &Job) -> RunOutcome {
-    let (error_code, error_message) = crash();
+    failed(job, crash())
+}
+
+/// An answer of which nobody knows whether it has begun, and which will not go on.
+fn unstarted(job: &Job) -> RunOutcome {
+    let rejection = reply::unavailable();
+    failed(job, (rejection.code.as_str().to_owned(), "the answer could not begin".to_owned()))
+}
+
+fn failed(job: &Job, (error_code, error_message): (String, String)) -> RunOutcome {
     let report = RunReport { error_code, error_message, ..RunReport::default() };
     RunOutcome {
         message_id: job.message_id,
@@ -118,6 +118,7 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         flush_at: None,
         last_flush: None,
         calls_left: inner.limits.tool_calls,
+        taken_up: false,
     };
     let ended = match scene {
         Ok(scene) => {
@@ -125,7 +126,7 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
                 biased;
                 () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
                 // A provider's panic must not take away what it has said before.
-                ended = AssertUnwindSafe(converse(inner, job, &scene, &mut progress))
+                ended = AssertUnwindSafe(vote::converse(inner, job, &scene, &mut progress))
                     .catch_unwind() => ended.unwrap_or_else(|_| Ended::crashed()),
             }
         }
@@ -137,13 +138,19 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
 async fn look(inner: &Inner, job: &Job) -> Result<Option<Scene>, Rejection> {
     let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
     let shown = inner.rooms.limits().participants_shown;
-    inner
-        .rooms
-        .read(&job.room, move |room, feed| {
-            let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-            context::scene(room, &online, &llm, history, poll)
-        })
-        .await
+    let past = if job.at_question { Some(past::up_to_question(inner, job).await?) } else { None };
+    let scene = inner.rooms.read(&job.room, move |room, feed| {
+        let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
+        match past {
+            Some(past) => context::scene(&past.of(room), &online, &llm, history, poll),
+            None => context::scene(room, &online, &llm, history, poll),
+        }
+    });
+    let mut scene = scene.await?;
+    if let Some(scene) = scene.as_mut().filter(|_| !job.model.is_empty()) {
+        scene.llm.model.clone_from(&job.model);
+    }
+    Ok(scene)
 }
 
 /// What there is to be asked about, or how the run ends without asking.

@@ -266,6 +266,11 @@ async fn fault_16_an_llm_is_told_what_is_answered_and_how_polls_stand_when_it_be
     }
     ann.command(add_llm("busy")).await.unwrap();
     ann.command(add_llm("bot")).await.unwrap();
+    // Whoever comes while polls are open is asked to vote in them, and may say nothing.
+    for _ in 0..6 {
+        assert!(model.call().await.done(Finish::Stop).await);
+        any_done(&mut ann).await;
+    }
     let asked = ann.talk("What was it\nthat we wanted?").await.event_id;
     ann.talk("@busy one moment").await;
     let busy = model.call().await;
