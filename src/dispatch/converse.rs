@@ -4,7 +4,7 @@
 use crate::{
     dispatch::{
         Inner, Job,
-        context::Scene,
+        context::{self, Scene},
         listen::{Heard, Progress, ask},
         tools::{self, Effects},
     },
@@ -60,10 +60,11 @@ pub(super) async fn converse(
 ) -> Ended {
     let deadline = progress.started + inner.limits.total;
     let offered = tools::offered(scene, job.poll_id);
-    let mut turns = scene.turns.clone();
+    let mut rounds: Vec<Turn> = Vec::new();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
         let tools = if round == inner.limits.tool_rounds { &[][..] } else { offered.as_slice() };
+        let turns = scene.turns(&rounds, &context::estimate);
         let heard = match ask(inner, job, provider, scene, (&turns, tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(error) => return Ended::failed(error),
@@ -73,11 +74,11 @@ pub(super) async fn converse(
         }
         let calls: Vec<ToolCall> = heard.calls.into_iter().take(progress.calls_left).collect();
         progress.calls_left -= calls.len();
-        turns.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
+        rounds.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
         for call in calls {
             let effects = &mut progress.effects;
             let result = tools::carry_out(&inner.rooms, &job.room, scene, tools, &call, effects).await;
-            turns.push(Turn::ToolResult { call_id: call.id, result });
+            rounds.push(Turn::ToolResult { call_id: call.id, result });
         }
         if job.poll_id.is_some_and(|poll| progress.effects.voted.contains(&poll)) {
             return Ended::by_itself(RunEnd::Completed, "");

@@ -10,6 +10,7 @@ mod converse;
 mod listen;
 mod plain;
 mod run;
+mod summarise;
 mod tools;
 
 use std::{
@@ -24,6 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
+    dispatch::summarise::Summaries,
     domain::{
         event::{Event, Recorded},
         message::{Author, Message},
@@ -37,7 +39,7 @@ use crate::{
 };
 
 /// How runs behave.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DispatchLimits {
     /// Runs at the same time in one room.
     pub runs_per_room: usize,
@@ -55,6 +57,10 @@ pub struct DispatchLimits {
     pub total: Duration,
     /// Messages an LLM is given.
     pub history_messages: usize,
+    /// Tokens a model is given at most, its answer included.
+    pub context_tokens: u64,
+    /// How what no longer fits is summarised.
+    pub summary: SummarySettings,
     /// The longest answer, in tokens.
     pub max_tokens: u32,
     /// How many LLMs may ask one another in a chain.
@@ -63,6 +69,17 @@ pub struct DispatchLimits {
     pub tool_rounds: usize,
     /// Tool calls in one answer.
     pub tool_calls: usize,
+}
+
+/// How messages that LLMs are not given any more are summarised.
+#[derive(Debug, Clone, Default)]
+pub struct SummarySettings {
+    /// The model that writes; empty: the default provider's own default.
+    pub model: String,
+    /// How many messages must have been left out since the last summary; 0: none is ever written.
+    pub after: u32,
+    /// The longest summary, in tokens.
+    pub max_tokens: u32,
 }
 
 /// The providers of answers.
@@ -85,6 +102,7 @@ struct Inner {
     limits: DispatchLimits,
     node: Arc<Semaphore>,
     table: Mutex<Table>,
+    summaries: Summaries,
     tasks: TaskTracker,
 }
 
@@ -162,7 +180,8 @@ impl LlmDispatcher {
     /// A dispatcher that is told what `rooms` commits; its runs are tracked by `tasks`.
     pub fn start(rooms: &Rooms, providers: Providers, limits: DispatchLimits, tasks: TaskTracker) -> Self {
         let node = Arc::new(Semaphore::new(limits.runs_per_node));
-        let inner = Inner { rooms: rooms.clone(), providers, limits, node, table: Mutex::default(), tasks };
+        let (table, summaries) = (Mutex::default(), Summaries::default());
+        let inner = Inner { rooms: rooms.clone(), providers, limits, node, table, summaries, tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
@@ -215,6 +234,7 @@ impl LlmDispatcher {
                 runs.waiting.clear();
             }
         }
+        self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
             for runs in self.table().rooms.values() {
@@ -333,6 +353,7 @@ impl AfterCommit for LlmDispatcher {
                 Event::RoomEnded { .. } => {
                     self.stop(&room.id, "the room ended", |_| true);
                 }
+                Event::MessageDeleted { .. } => self.0.summaries.deleted(&room.id),
                 Event::RoomCreated(_)
                 | Event::RoomActivated
                 | Event::MessageSuperseded { .. }
@@ -345,7 +366,6 @@ impl AfterCommit for LlmDispatcher {
                 | Event::RoomUpdated(_)
                 | Event::MemberChanged { .. }
                 | Event::MessageEdited { .. }
-                | Event::MessageDeleted { .. }
                 | Event::ReactionChanged { .. }
                 | Event::LlmAdded(_)
                 | Event::LlmUpdated(_)

@@ -10,19 +10,22 @@ use crate::{
     dispatch::{
         Inner, Job, Stop,
         answer::AnswerText,
-        context::{self, Scene},
+        context::{self, Asked, Scene},
         converse::{Ended, converse, crash},
         listen::{Progress, millis, publish_chunk},
-        plain,
-        tools::Effects,
+        plain, summarise,
+        tools::{self, Effects},
     },
     domain::{
         command::{Actor, Command, RunOutcome},
         limits::REASON_CHARS,
         llm::{LiveAnswer, Run, RunEnd, RunReport},
         rejection::{Code, Rejection},
+        room::Room,
+        summary::add_outside,
     },
     ids::{PollId, UserId},
+    registry::feed::Feed,
 };
 
 /// Between two tries to record the end of a run when the store fails.
@@ -99,7 +102,7 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
     }
 }
 
-async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
+async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     let provider = Arc::clone(&inner.providers.default);
     let started = Instant::now();
     let scene = seen(look(inner, job).await, job.poll_id);
@@ -120,8 +123,10 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         last_flush: None,
         calls_left: inner.limits.tool_calls,
     };
+    let mut outside = Vec::new();
     let ended = match scene {
         Ok(scene) => {
+            outside.clone_from(&scene.outside);
             progress.report.model.clone_from(&scene.llm.model);
             tokio::select! {
                 biased;
@@ -133,19 +138,39 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         }
         Err(ended) => *ended,
     };
-    outcome(inner, job, progress, ended)
+    let mut outcome = outcome(inner, job, progress, ended);
+    // Whatever it has said, it has read this before.
+    add_outside(&mut outcome.outside, &outside);
+    outcome
 }
 
-async fn look(inner: &Inner, job: &Job) -> Result<Option<Scene>, Rejection> {
-    let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
+async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>, Rejection> {
+    let asked = Asked {
+        llm: job.llm_id.clone(),
+        question: job.reply_to,
+        replaces: None,
+        poll: job.poll_id,
+        history: inner.limits.history_messages,
+    };
     let shown = inner.rooms.limits().participants_shown;
-    inner
-        .rooms
-        .read(&job.room, move |room, feed| {
-            let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-            context::scene(room, &online, &llm, history, poll)
-        })
-        .await
+    let look = move |room: &Room, feed: &Arc<Feed>| {
+        let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
+        context::scene(room, &online, &asked)
+    };
+    let Some(mut scene) = inner.rooms.read(&job.room, look).await? else {
+        return Ok(None);
+    };
+    if scene.lacks_question()
+        && let Some(question) = inner.rooms.message(&job.room, job.reply_to).await?
+    {
+        scene.ask(&question);
+    }
+    let tools = tools::offered(&scene, job.poll_id);
+    let answer = u64::from(inner.limits.max_tokens);
+    let limit = context::prompt_tokens(inner.limits.context_tokens, answer, &tools, &context::estimate);
+    scene.fit(limit, &context::estimate);
+    summarise::consider(inner, &job.room, scene.left_out());
+    Ok(Some(scene))
 }
 
 /// What there is to be asked about, or how the run ends without asking.
@@ -227,7 +252,13 @@ mod tests {
             allowed_tools: Vec::new(),
             fallback_models: Vec::new(),
         };
-        let scene = Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new() };
+        let scene = Scene {
+            llm,
+            others: Vec::new(),
+            open_polls: Vec::new(),
+            outside: Vec::new(),
+            talk: context::Talk::default(),
+        };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert_eq!(tools::offered(&scene, Some(poll)), [], "nor offered anything");
         assert!(seen(Ok(Some(scene.clone())), None).is_ok());

@@ -42,6 +42,10 @@ impl Provider for OfflineProvider {
         &self.name
     }
 
+    fn is_model(&self) -> bool {
+        false
+    }
+
     async fn answer(&self, request: Request) -> Result<Deltas, Error> {
         let deltas = write(&request);
         let pause = self.pause;

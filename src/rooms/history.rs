@@ -127,6 +127,11 @@ pub struct ListPage<T> {
 pub type MemberPage = (Vec<(Member, Presence)>, Option<UserId>);
 
 impl Rooms {
+    /// A message as it is now; `None`: there is none with this id.
+    pub async fn message(&self, room: &RoomId, id: MessageId) -> Result<Option<Message>, Rejection> {
+        message(self.store().as_ref(), room, id).await.map_err(|error| refused(room, &error))
+    }
+
     /// Refuses a reader who is named and is not a member.
     pub async fn check_reader(&self, room: &RoomId, reader: Option<UserId>) -> Result<(), Rejection> {
         let Some(reader) = reader else {

@@ -8,7 +8,7 @@ use crate::{
     bus::Bus,
     clock::Clock,
     config::{Config, ProviderSettings},
-    dispatch::{DispatchLimits, LlmDispatcher, Providers},
+    dispatch::{DispatchLimits, LlmDispatcher, Providers, SummarySettings},
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
@@ -129,6 +129,12 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         idle: config.llm.idle_timeout,
         total: config.llm.total_timeout,
         history_messages: config.llm.history_messages,
+        context_tokens: config.llm.context_tokens,
+        summary: SummarySettings {
+            model: config.llm.summary.model.clone().unwrap_or_default(),
+            after: config.llm.summary.after,
+            max_tokens: config.llm.summary.max_tokens,
+        },
         max_tokens: config.llm.max_tokens,
         chain_depth: config.llm.chain_depth,
         tool_rounds: count(config.llm.tool_rounds),
