@@ -231,8 +231,8 @@ mod tests {
     #[test]
     fn it_quotes_what_was_said_without_the_author() {
         for (turn, quoted) in [
-            ("[Cy] Hello,\n    | you [there] all", "Hello, you [there] all"),
-            ("[Cy, answering Di: \"vote (now)\"] Hello", "Hello"),
+            ("[\"Cy\"] Hello,\n    | you [there] all", "Hello, you [there] all"),
+            ("[\"Cy\", answering \"Di\": \"vote (now)\"] Hello", "Hello"),
             ("[Cy Hello", "[Cy Hello"),
         ] {
             let text = text(&request(turn));

@@ -13,6 +13,8 @@ mod instructions;
 mod messages;
 mod polls;
 mod summary;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     domain::{
