@@ -6,6 +6,7 @@ mod failures;
 mod interrupts;
 mod limits;
 mod polls;
+mod summaries;
 mod tools;
 
 use salon::{

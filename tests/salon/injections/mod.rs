@@ -1,3 +1,4 @@
 //! Texts that attack, against a whole server.
 
 pub mod corpus;
+mod prompts;
