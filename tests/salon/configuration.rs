@@ -95,20 +95,26 @@ fn the_shipped_file_says_the_defaults_and_every_key() {
 
 /// The keys that stand in a file of two levels; each must have a comment above it, or above the key it follows.
 fn written_keys(text: &str) -> Vec<String> {
-    let mut section = "";
-    let mut keys = Vec::new();
+    let mut sections: Vec<&str> = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
     let mut explained = false;
     for line in text.lines() {
         let Some((name, _)) = line.split_once(':').filter(|_| !line.trim_start().starts_with('#')) else {
             explained = explained || line.trim_start().starts_with('#');
             continue;
         };
-        if let Some(name) = name.strip_prefix("  ") {
-            assert!(explained, "{section}.{name} has no comment");
-            keys.push(format!("{section}.{name}"));
-        } else {
-            (section, explained) = (name, false);
+        let depth = (name.len() - name.trim_start().len()) / 2;
+        sections.truncate(depth);
+        sections.push(name.trim_start());
+        if depth == 0 {
+            explained = false;
+            continue;
         }
+        let key = sections.join(".");
+        assert!(explained, "{key} has no comment");
+        // What has keys of its own is a section and no key.
+        keys.retain(|known| !key.starts_with(&format!("{known}.")));
+        keys.push(key);
     }
     keys
 }
@@ -221,8 +227,13 @@ fn durations_and_sizes_need_their_unit() {
 #[test]
 fn no_amount_is_without_bounds() {
     // Zero means something for these: any port, no waiting, no LLMs, counts only.
-    let may_be_zero =
-        ["grpc.port", "llm.queue_per_room", "limits.llms_per_room", "limits.participants_shown"];
+    let may_be_zero = [
+        "grpc.port",
+        "llm.queue_per_room",
+        "llm.summary.after",
+        "limits.llms_per_room",
+        "limits.participants_shown",
+    ];
     let words = [
         "auth.allow_open_on_network",
         "auth.mode",
@@ -231,6 +242,7 @@ fn no_amount_is_without_bounds() {
         "grpc.host",
         "llm.default_provider",
         "llm.providers",
+        "llm.summary.model",
         "log.format",
         "log.level",
         "store.durability",

@@ -53,7 +53,7 @@ fn author(text: &str) -> Option<&str> {
     }
     let (name, rest) = first.strip_prefix("[\"").unwrap().split_once('"').unwrap();
     let header = first.split_once(']').unwrap().0;
-    assert!(header.matches('"').count() % 2 == 0 && header.matches('[').count() == 1, "{text:?}");
+    assert!(header.matches('"').count().is_multiple_of(2) && header.matches('[').count() == 1, "{text:?}");
     assert!(rest.starts_with([']', ',']), "{text:?}");
     Some(name)
 }
@@ -72,7 +72,7 @@ fn check(injection: &Injection, request: &Request, names: &[String]) {
             }
             Turn::Text { speaker: Speaker::System, text } => {
                 for line in lines(text).filter(|line| !line.starts_with("    | ")) {
-                    assert!(line.matches('"').count() % 2 == 0, "{line:?}: {injection:?}");
+                    assert!(line.matches('"').count().is_multiple_of(2), "{line:?}: {injection:?}");
                     let ours = [
                         "You are ",
                         "The room, ",

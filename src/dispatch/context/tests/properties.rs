@@ -135,7 +135,7 @@ fn author(text: &str) -> Option<String> {
     assert!(rest.starts_with(']') || rest.starts_with(", "), "{first:?}");
     // Quotation marks come in pairs up to the bracket that ends the header, and there is none before it.
     let header = first.split_once(']').unwrap().0;
-    assert!(header.matches('"').count() % 2 == 0 && header.matches('[').count() == 1, "{header:?}");
+    assert!(header.matches('"').count().is_multiple_of(2) && header.matches('[').count() == 1, "{header:?}");
     Some(name.to_owned())
 }
 
@@ -158,7 +158,7 @@ proptest! {
                     let ours = text.lines().filter(|line| !line.starts_with("    | "));
                     for line in ours {
                         prop_assert!(!line.starts_with('[') && !line.starts_with("System"), "{line:?}");
-                        let even = line.matches('"').count() % 2 == 0;
+                        let even = line.matches('"').count().is_multiple_of(2);
                         prop_assert!(even, "{line:?}");
                     }
                 }
