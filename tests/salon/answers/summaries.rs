@@ -7,6 +7,12 @@ use std::sync::{
 };
 
 use salon::{
+    clock::Timestamp,
+    domain::{
+        command::{Actor, Command, RunOutcome},
+        llm::{Run, RunEnd, RunReport},
+    },
+    ids::{LlmId, MessageId, RoomId},
     llm::{
         ErrorKind, Finish, Request, Turn,
         scripted::{ScriptedProvider, Step},
@@ -14,8 +20,9 @@ use salon::{
     wire::pb::room::v1::{self as pb, client_message::Payload as Say, server_event::Payload},
 };
 use tokio::time::{Duration, sleep};
+use uuid::Uuid;
 
-use crate::harness::{Session, Setup, until};
+use crate::harness::{Session, Setup, TestServer, until};
 
 /// The model that writes summaries.
 const NOTES: &str = "notes";
@@ -99,6 +106,65 @@ async fn what_is_left_out_is_summarised_and_told_and_forgotten_with_what_was_del
     summarised(&mut ann).await;
     let notes = requests(NOTES).concat();
     assert!(notes.contains("word-2-") && !notes.contains("word-1-") && !notes.contains("Tea was"), "{notes}");
+    server.shutdown().await;
+}
+
+/// An answer of `bot` in which a tool had a part.
+async fn said_from_outside(server: &TestServer, room: &str, reply_to: &str) {
+    let (room, message_id) = (RoomId::parse(room).unwrap(), MessageId(Uuid::now_v7()));
+    let run = Run {
+        message_id,
+        llm_id: LlmId::parse("bot").unwrap(),
+        llm_name: String::new(),
+        reply_to: MessageId(reply_to.parse().unwrap()),
+        poll_id: None,
+        chain_depth: 0,
+        asked_by: None,
+        started_at: Timestamp(0),
+        replaces: None,
+        turn: None,
+        model: String::new(),
+    };
+    let outcome = RunOutcome {
+        message_id,
+        end: RunEnd::Completed,
+        text: "The file says tea.".into(),
+        mentions: Vec::new(),
+        outside: vec!["files__read".into()],
+        report: RunReport::default(),
+    };
+    let rooms = &server.server.graph().rooms;
+    rooms.submit(&room, Actor::Server, Command::StartRun(run)).await.unwrap();
+    rooms.submit(&room, Actor::Server, Command::FinishRun(outcome)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_made_of_text_from_outside_stays_so_also_by_way_of_a_summary() {
+    let provider = ScriptedProvider::with("scripted", |_| Step::answer("so it is"));
+    let server = short_memory(Setup::default()).provider(provider).start().await;
+    let room = server.room(&["bot", "ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let sources = |payload: &Payload| match payload {
+        Payload::MessageReceived(received) => {
+            let message = received.message.as_ref().unwrap();
+            (message.sender_id == "ada").then(|| message.outside_sources.clone())
+        }
+        _ => None,
+    };
+    let first = ann.talk("@ada clean?").await.event_id;
+    assert_eq!(ann.pick(sources).await, Vec::<String>::new());
+    said_from_outside(&server, &room, &first).await;
+    ask(&mut ann, "@ada read this").await;
+    assert_eq!(ann.pick(sources).await, ["files__read"]);
+    // Far enough that neither the answer of the tool nor what was made of it is given any more.
+    for n in 0..20 {
+        ann.talk(&format!("{n}")).await;
+    }
+    ask(&mut ann, "@ada forgotten?").await;
+    assert_eq!(ann.pick(sources).await, Vec::<String>::new(), "nothing of it was given");
+    assert_eq!(summarised(&mut ann).await.outside_sources, ["files__read"]);
+    ask(&mut ann, "@ada remembered?").await;
+    assert_eq!(ann.pick(sources).await, ["files__read"]);
     server.shutdown().await;
 }
 
