@@ -27,6 +27,8 @@ pub(super) enum Wish {
     Redo(MessageId),
     /// An answer may be waiting for this decision.
     Decided(ApprovalId, Decided),
+    /// What was said before has changed: a summary that is being written may be made of it.
+    Changed,
     /// End answers, for this reason.
     Stop(Which, &'static str),
 }
@@ -67,7 +69,10 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         Event::RegenerateRequested { message_id, by, model } => {
             vec![Wish::Replace(*message_id, by.clone(), model.clone())]
         }
-        Event::MessageEdited { message_id, regenerate: true, .. } => vec![Wish::Redo(*message_id)],
+        Event::MessageEdited { message_id, regenerate: true, .. } => {
+            vec![Wish::Changed, Wish::Redo(*message_id)]
+        }
+        Event::MessageEdited { regenerate: false, .. } | Event::MessageDeleted { .. } => vec![Wish::Changed],
         Event::ApprovalDecided { id, decided, .. } => vec![Wish::Decided(*id, *decided)],
         Event::PollClosed { poll, .. } => {
             vec![Wish::Stop(Which::Poll(poll.id), "the poll was closed")]
@@ -85,8 +90,6 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         | Event::AutopilotChanged(_)
         | Event::RoomUpdated(_)
         | Event::MemberChanged { .. }
-        | Event::MessageEdited { .. }
-        | Event::MessageDeleted { .. }
         | Event::ReactionChanged { .. }
         | Event::LlmUpdated(_)
         | Event::PollVoted(_)

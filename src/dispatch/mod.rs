@@ -10,11 +10,14 @@ mod context;
 mod converse;
 mod job;
 mod listen;
+mod look;
 mod past;
 mod plain;
 mod receipt;
 mod run;
 mod schedule;
+mod spend;
+mod summarise;
 mod tools;
 mod vote;
 
@@ -31,7 +34,8 @@ use futures_util::FutureExt as _;
 use tokio_util::task::TaskTracker;
 
 use crate::{
-    dispatch::tools::Toolbox,
+    budget::Budgets,
+    dispatch::{summarise::Summaries, tools::Toolbox},
     domain::{
         event::Recorded,
         message::Message,
@@ -50,7 +54,7 @@ use job::{Job, Stop};
 use schedule::{Schedule, Slots, Stopped};
 
 /// How runs behave.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DispatchLimits {
     /// Runs at the same time in one room.
     pub runs_per_room: usize,
@@ -68,6 +72,10 @@ pub struct DispatchLimits {
     pub total: Duration,
     /// Messages an LLM is given.
     pub history_messages: usize,
+    /// Tokens a model is given at most, its answer included.
+    pub context_tokens: u64,
+    /// How what no longer fits is summarised.
+    pub summary: SummarySettings,
     /// The longest answer, in tokens.
     pub max_tokens: u32,
     /// How many LLMs may ask one another in a chain.
@@ -80,6 +88,17 @@ pub struct DispatchLimits {
     pub approval: Duration,
 }
 
+/// How messages that LLMs are not given any more are summarised.
+#[derive(Debug, Clone, Default)]
+pub struct SummarySettings {
+    /// The model that writes; empty: the default provider's own default.
+    pub model: String,
+    /// How many messages must have been left out since the last summary; 0: none is ever written.
+    pub after: u32,
+    /// The longest summary, in tokens.
+    pub max_tokens: u32,
+}
+
 /// Starts, owns and stops the answers of LLMs.
 #[derive(Debug, Clone)]
 pub struct LlmDispatcher(Arc<Inner>);
@@ -88,10 +107,12 @@ pub struct LlmDispatcher(Arc<Inner>);
 struct Inner {
     rooms: Rooms,
     router: Arc<Router>,
+    budgets: Budgets,
     limits: DispatchLimits,
     toolbox: Toolbox,
     schedule: Mutex<Schedule>,
     draining: AtomicBool,
+    summaries: Summaries,
     tasks: TaskTracker,
 }
 
@@ -101,12 +122,13 @@ fn too_many(why: String) -> Rejection {
 }
 
 impl LlmDispatcher {
-    /// A dispatcher that is told what `rooms` commits; its LLMs may call tools of `servers`, its runs are tracked by
-    /// `tasks`.
+    /// A dispatcher that is told what `rooms` commits; its LLMs may call tools of `servers` and spend what
+    /// `budgets` admit, its runs are tracked by `tasks`.
     pub fn start(
         rooms: &Rooms,
         router: Arc<Router>,
         servers: Servers,
+        budgets: Budgets,
         limits: DispatchLimits,
         tasks: TaskTracker,
     ) -> Self {
@@ -118,7 +140,17 @@ impl LlmDispatcher {
         let schedule = Mutex::new(Schedule::new(slots));
         let draining = AtomicBool::new(false);
         let toolbox = Toolbox { servers, ..Toolbox::default() };
-        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, schedule, draining, tasks };
+        let inner = Inner {
+            rooms: rooms.clone(),
+            router,
+            budgets,
+            limits,
+            toolbox,
+            summaries: Summaries::default(),
+            schedule,
+            draining,
+            tasks,
+        };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
@@ -162,6 +194,7 @@ impl LlmDispatcher {
             self.0.draining.store(true, Ordering::SeqCst);
             schedule.clear_waiting();
         }
+        self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
             self.schedule().stop_all("the server is going away");
@@ -297,6 +330,7 @@ impl AfterCommit for LlmDispatcher {
                 Wish::Replace(old, by, model) => self.replace(room, old, by, model),
                 Wish::Redo(question) => self.redo(room, question),
                 Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
+                Wish::Changed => self.0.summaries.changed(&room.id),
                 Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }
         }

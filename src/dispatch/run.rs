@@ -9,10 +9,11 @@ use crate::{
     dispatch::{
         Inner, Job, Stop,
         answer::AnswerText,
-        context::{self, Scene},
+        context::Scene,
         converse::{Ended, crash},
-        listen::{Progress, millis, publish_chunk},
-        past, plain, receipt,
+        listen::{Progress, millis, publish_chunk, settle},
+        look::look,
+        plain, receipt,
         tools::Effects,
         vote,
     },
@@ -21,8 +22,9 @@ use crate::{
         limits::REASON_CHARS,
         llm::{LiveAnswer, RunEnd, RunReport},
         rejection::{Code, Rejection},
+        summary::add_outside,
     },
-    ids::{PollId, UserId},
+    ids::PollId,
     wire::reply,
 };
 
@@ -99,7 +101,7 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
     }
 }
 
-async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
+async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     let started = Instant::now();
     let scene = seen(look(inner, job).await, job.poll_id);
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
@@ -119,9 +121,13 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         last_flush: None,
         calls_left: inner.limits.tool_calls,
         taken_up: false,
+        call: None,
+        answered: false,
     };
+    let mut outside = Vec::new();
     let ended = match scene {
         Ok(scene) => {
+            outside.clone_from(&scene.outside);
             tokio::select! {
                 biased;
                 () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
@@ -132,25 +138,12 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         }
         Err(ended) => *ended,
     };
-    outcome(inner, job, progress, ended)
-}
-
-async fn look(inner: &Inner, job: &Job) -> Result<Option<Scene>, Rejection> {
-    let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
-    let shown = inner.rooms.limits().participants_shown;
-    let past = if job.at_question { Some(past::up_to_question(inner, job).await?) } else { None };
-    let scene = inner.rooms.read(&job.room, move |room, feed| {
-        let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-        match past {
-            Some(past) => context::scene(&past.of(room), &online, &llm, history, poll),
-            None => context::scene(room, &online, &llm, history, poll),
-        }
-    });
-    let mut scene = scene.await?;
-    if let Some(scene) = scene.as_mut().filter(|_| !job.model.is_empty()) {
-        scene.llm.model.clone_from(&job.model);
-    }
-    Ok(scene)
+    // Of a call that was cut off, what is known of it counts.
+    settle(&mut progress, false).await;
+    let mut outcome = outcome(inner, job, progress, ended);
+    // Whatever it has said, it has read this before.
+    add_outside(&mut outcome.outside, &outside);
+    outcome
 }
 
 /// What there is to be asked about, or how the run ends without asking.
@@ -233,8 +226,14 @@ mod tests {
             allowed_tools: Vec::new(),
             fallback_models: Vec::new(),
         };
-        let scene =
-            Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new() };
+        let scene = Scene {
+            llm,
+            others: Vec::new(),
+            open_polls: Vec::new(),
+            outside: Vec::new(),
+            talk: crate::dispatch::context::Talk::default(),
+            model: None,
+        };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");
         assert!(seen(Ok(Some(scene.clone())), None).is_ok());

@@ -8,7 +8,6 @@ use crate::{
         listen::Progress,
     },
     domain::llm::RunEnd,
-    llm::{Speaker, Turn},
 };
 
 /// What an LLM is told that had to vote and did not.
@@ -25,7 +24,7 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         return Ended { end: RunEnd::OptedOut, ..ended };
     }
     let mut scene = scene.clone();
-    scene.turns.push(Turn::Text { speaker: Speaker::User, text: REMINDER.to_owned() });
+    scene.remind(REMINDER);
     let ended = converse::converse(inner, job, &scene, progress).await;
     if !owes_a_vote(job, &ended, progress) {
         return ended;

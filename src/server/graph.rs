@@ -9,7 +9,7 @@ use crate::{
     bus::Bus,
     clock::Clock,
     config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
-    dispatch::{DispatchLimits, LlmDispatcher},
+    dispatch::{DispatchLimits, LlmDispatcher, SummarySettings},
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
@@ -75,8 +75,14 @@ pub fn build(
     let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let mcp = Servers::start(mcp_servers(config));
-    let dispatcher =
-        LlmDispatcher::start(&rooms, router, mcp.clone(), dispatch_limits(config), TaskTracker::new());
+    let dispatcher = LlmDispatcher::start(
+        &rooms,
+        router,
+        mcp.clone(),
+        budgets.clone(),
+        dispatch_limits(config),
+        TaskTracker::new(),
+    );
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
         rate(config.limits.transients_per_second, config.limits.transients_burst),
@@ -148,6 +154,12 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         idle: config.llm.idle_timeout,
         total: config.llm.total_timeout,
         history_messages: config.llm.history_messages,
+        context_tokens: config.llm.context_tokens,
+        summary: SummarySettings {
+            model: config.llm.summary.model.clone().unwrap_or_default(),
+            after: config.llm.summary.after,
+            max_tokens: config.llm.summary.max_tokens,
+        },
         max_tokens: config.llm.max_tokens,
         chain_depth: config.llm.chain_depth,
         tool_rounds: count(config.llm.tool_rounds),

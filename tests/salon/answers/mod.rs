@@ -15,6 +15,7 @@ mod polls;
 mod receipts;
 mod regenerate;
 mod routes;
+mod summaries;
 mod tools;
 mod tools_outside;
 mod tools_room;
@@ -221,6 +222,6 @@ async fn an_answer_streams_to_everybody_and_is_kept() {
     }
     assert_eq!(all_ended_once(&server, &room).await.len(), 1);
     let body = &fake.requests()[0].body;
-    assert_eq!(body["messages"].as_array().unwrap().last().unwrap()["content"], "[ann] @ada hello");
+    assert_eq!(body["messages"].as_array().unwrap().last().unwrap()["content"], "[\"ann\"] @ada hello");
     server.shutdown().await;
 }
