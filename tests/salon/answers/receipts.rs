@@ -37,10 +37,10 @@ async fn the_asker_sees_a_question_stored_waiting_and_taken_up() {
         seen.push(receipt(&mut ann).await);
     }
     assert_eq!(seen, [logged(&first), delivered(&first, 0), logged(&second), delivered(&second, 1)]);
-    assert_eq!(receipts(ann.settle().await), 0, "the model has not accepted the request");
-    one.accept();
+    assert_eq!(receipts(ann.settle().await), 0, "the model has said nothing");
+    assert!(one.text("yes").await);
     assert_eq!(receipt(&mut ann).await, taken_up(&first));
-    assert!(one.text("yes").await && one.done(Finish::Stop).await);
+    assert!(one.done(Finish::Stop).await);
     let mut two = script.next_call().await.unwrap();
     assert!(two.text("yes").await && two.done(Finish::Stop).await);
     assert_eq!(receipt(&mut ann).await, taken_up(&second));
