@@ -75,7 +75,7 @@ async fn another_answer_takes_the_place_of_one_and_keeps_it_as_a_version() {
         let asked = asked.lock().unwrap();
         let told = told(&asked[1]);
         assert_eq!(asked[1].model, "other-model");
-        assert!(told.contains("before") && told.ends_with("[ann] @ada the question"), "{told}");
+        assert!(told.contains("before") && told.ends_with("[\"ann\"] @ada the question"), "{told}");
     }
     // Who is asked afterwards is told of the new version only, and of what was said since.
     ann.talk("@bob and you?").await;
@@ -135,7 +135,7 @@ async fn an_old_answer_is_read_from_the_log() {
     new.assert_ended(Reason::Completed, "ada 2");
     assert_eq!(new.message.unwrap().version, 2);
     let told = told(&asked.lock().unwrap()[1]);
-    assert!(told.contains("long ago") && told.ends_with("[ann] @ada the question"), "{told}");
+    assert!(told.contains("long ago") && told.ends_with("[\"ann\"] @ada the question"), "{told}");
     assert!(!told.contains("filler"), "{told}");
     server.shutdown().await;
 }
@@ -155,7 +155,7 @@ async fn an_edit_makes_the_answers_anew_and_asks_whoever_is_called_only_now() {
     assert!(answers.iter().all(|answer| answer.thinking.reply_to == question));
     for request in &asked.lock().unwrap()[1..] {
         let told = told(request);
-        assert!(told.ends_with("[ann] @ada @bob green?") && !told.contains("red?"), "{told}");
+        assert!(told.ends_with("[\"ann\", edited] @ada @bob green?") && !told.contains("red?"), "{told}");
         assert!(!told.contains("ada 1") && !told.contains("thanks"), "{told}");
     }
     // The same text once more: each newest version, and nobody twice.
@@ -187,7 +187,7 @@ async fn an_answer_to_a_text_that_is_edited_meanwhile_ends_and_begins_anew() {
     assert_eq!(partial.done.detail, "the question was edited");
     let mut call = script.next_call().await.unwrap();
     let told = told(&call.request);
-    assert!(told.ends_with("[ann] @ada green?") && !told.contains("Red is"), "{told}");
+    assert!(told.ends_with("[\"ann\", edited] @ada green?") && !told.contains("Red is"), "{told}");
     assert!(call.text("Green.").await && call.done(Finish::Stop).await);
     let new = follow(&mut ann).await;
     new.assert_ended(Reason::Completed, "Green.");

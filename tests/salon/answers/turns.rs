@@ -158,7 +158,7 @@ async fn what_waits_for_an_older_question_is_dropped_and_told_and_votes_go_on() 
         say(vote, "").await;
     }
     let second = next(&mut script).await;
-    assert!(told(&second.request).ends_with("[bob] @ada second"));
+    assert!(told(&second.request).ends_with("[\"bob\"] @ada second"));
     say(second, "yes").await;
     quiet(&server).await;
     assert_eq!(all_ended_once(&server, &room).await.len(), 3, "the first has not begun");

@@ -189,8 +189,10 @@ fn what_is_left_out_is_what_is_before_the_oldest() {
     all.fit(100_000, &estimate);
     assert_eq!(all.left_out(), None, "it was given everything");
     let fixed = estimate(text_of(&all.turns(&[])[0]));
+    // Room for four and a half, with what frames each.
+    let each = estimate(text_of(&all.turns(&[])[1])) + 4;
     let mut some = scene(&room, &[], &asked(10)).unwrap();
-    some.fit(fixed + 250, &estimate);
+    some.fit(fixed + 4 + each * 9 / 2, &estimate);
     let kept = some.talk.messages.iter().map(|item| item.seq.0).collect::<Vec<_>>();
     assert_eq!(kept, [7, 8, 9, 10]);
     assert_eq!(some.left_out(), Some(LeftOut { before: Seq(7), summarised: Seq::ZERO }));
