@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 
 use crate::{
+    dispatch::autopilot::Part,
     dispatch::plain::{block, line, names, quoted, start},
     domain::{
         llm::{ChatStyle, LlmConfig},
@@ -33,6 +34,17 @@ pub(super) struct Scene {
     pub(super) turns: Vec<Turn>,
     /// What from outside of the room is in what it is told.
     pub(super) outside: Vec<String>,
+    /// Its part in an autopilot, when it is its turn.
+    pub(super) part: Option<Part>,
+}
+
+impl Scene {
+    /// Tells it its part in an autopilot, behind everything else.
+    pub(super) fn with_part(mut self, part: Option<Part>) -> Self {
+        let text = part.iter().map(|part| Turn::Text { speaker: Speaker::User, text: part.text.clone() });
+        self.turns.extend(text);
+        Self { part, ..self }
+    }
 }
 
 /// Looks at a room through the eyes of one of its LLMs; `None`: it is not there any more.
@@ -57,7 +69,7 @@ pub(super) fn scene(
     if let Some(poll) = poll {
         turns.push(Turn::Text { speaker: Speaker::User, text: ballot_paper(poll) });
     }
-    Some(Scene { others, open_polls: room.open_polls().cloned().collect(), turns, outside, llm })
+    Some(Scene { others, open_polls: room.open_polls().cloned().collect(), turns, outside, part: None, llm })
 }
 
 fn instructions(

@@ -5,6 +5,7 @@
 //! when the process dies, the next start closes what was open.
 
 mod answer;
+mod autopilot;
 mod context;
 mod converse;
 mod listen;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
-    dispatch::tools::Toolbox,
+    dispatch::{autopilot::Autopilots, tools::Toolbox},
     domain::{
         event::{Event, Recorded},
         message::{Author, Message},
@@ -79,6 +80,7 @@ struct Inner {
     router: Arc<Router>,
     limits: DispatchLimits,
     toolbox: Toolbox,
+    autopilots: Autopilots,
     node: Arc<Semaphore>,
     table: Mutex<Table>,
     tasks: TaskTracker,
@@ -131,12 +133,31 @@ struct Job {
     poll_id: Option<PollId>,
     chain_depth: u32,
     asked_by: Option<UserId>,
+    /// The turn of the room's autopilot.
+    turn: Option<u32>,
+}
+
+impl Job {
+    /// An LLM of `room` is asked by a message.
+    fn new(room: &Room, llm_id: LlmId, reply_to: MessageId) -> Self {
+        Self {
+            room: room.id.clone(),
+            message_id: MessageId(Uuid::now_v7()),
+            llm_id,
+            reply_to,
+            poll_id: None,
+            chain_depth: 0,
+            asked_by: None,
+            turn: None,
+        }
+    }
 }
 
 impl Inner {
     /// Tells whoever asked that an LLM was not, and why.
     fn refuse(&self, job: &Job, why: &Rejection) {
         tracing::warn!(room = %job.room, llm = %job.llm_id, %why, "an LLM was not asked");
+        self.autopilots.refused(job, why);
         let Some(user) = &job.asked_by else {
             return;
         };
@@ -166,8 +187,8 @@ impl LlmDispatcher {
     ) -> Self {
         let node = Arc::new(Semaphore::new(limits.runs_per_node));
         let toolbox = Toolbox { servers, ..Toolbox::default() };
-        let table = Mutex::default();
-        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, node, table, tasks };
+        let (table, autopilots) = (Mutex::default(), Autopilots::default());
+        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, autopilots, node, table, tasks };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
@@ -195,13 +216,15 @@ impl LlmDispatcher {
         let Some(runs) = table.rooms.get_mut(room) else {
             return 0;
         };
-        let waiting = runs.waiting.len();
-        runs.waiting.retain(|job| !which(job));
-        let mut stopped = waiting - runs.waiting.len();
+        let (dropped, waiting): (Vec<Job>, _) = runs.waiting.drain(..).partition(|job| which(job));
+        runs.waiting = waiting.into();
+        let mut stopped = dropped.len();
         for active in runs.active.iter().filter(|active| which(&active.job)) {
             active.stop.stop(why);
             stopped += 1;
         }
+        drop(table);
+        dropped.iter().for_each(|job| self.turn_over(job));
         stopped
     }
 
@@ -246,6 +269,7 @@ impl LlmDispatcher {
             drop(table);
             let max = self.0.limits.queue_per_room;
             self.0.refuse(&job, &too_many(format!("{max} answers are waiting in this room already")));
+            self.turn_over(&job);
         }
     }
 
@@ -254,9 +278,9 @@ impl LlmDispatcher {
         runs.active.push(Active { job: job.clone(), stop: stop.clone() });
         let dispatcher = self.clone();
         self.0.tasks.spawn(async move {
-            let (room, message_id) = (job.room.clone(), job.message_id);
-            run::run(&dispatcher.0, job, stop).await;
-            dispatcher.finished(&room, message_id);
+            run::run(&dispatcher.0, job.clone(), stop).await;
+            dispatcher.finished(&job.room, job.message_id);
+            dispatcher.turn_over(&job);
         });
     }
 
@@ -292,13 +316,9 @@ impl LlmDispatcher {
             }),
         };
         let jobs = message.mentions.iter().map(|llm_id| Job {
-            room: room.id.clone(),
-            message_id: MessageId(Uuid::now_v7()),
-            llm_id: llm_id.clone(),
-            reply_to: message.id,
-            poll_id: None,
             chain_depth,
             asked_by: asked_by.clone(),
+            ..Job::new(room, llm_id.clone(), message.id)
         });
         let max = self.0.limits.chain_depth;
         for job in jobs {
@@ -319,13 +339,9 @@ impl AfterCommit for LlmDispatcher {
                 Event::PollCreated(poll) => {
                     for llm in &room.llms {
                         self.ask(Job {
-                            room: room.id.clone(),
-                            message_id: MessageId(Uuid::now_v7()),
-                            llm_id: llm.id.clone(),
-                            reply_to: poll.message_id,
                             poll_id: Some(poll.id),
-                            chain_depth: 0,
                             asked_by: poll.creator.user().cloned(),
+                            ..Job::new(room, llm.id.clone(), poll.message_id)
                         });
                     }
                 }
@@ -360,5 +376,6 @@ impl AfterCommit for LlmDispatcher {
                 | Event::RunEnded { .. } => {}
             }
         }
+        self.drive(room);
     }
 }

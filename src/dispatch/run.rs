@@ -10,6 +10,7 @@ use crate::{
     dispatch::{
         Inner, Job, Stop,
         answer::AnswerText,
+        autopilot,
         context::{self, Scene},
         converse::{Ended, converse, crash},
         listen::{Progress, millis, publish_chunk},
@@ -46,7 +47,7 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
         asked_by: job.asked_by.clone(),
         started_at: Timestamp::default(),
         replaces: None,
-        turn: None,
+        turn: job.turn,
         model: String::new(),
     };
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
@@ -131,17 +132,20 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         }
         Err(ended) => *ended,
     };
+    autopilot::conclude(inner, job, &progress.effects).await;
     outcome(inner, job, progress, ended)
 }
 
 async fn look(inner: &Inner, job: &Job) -> Result<Option<Scene>, Rejection> {
     let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
-    let shown = inner.rooms.limits().participants_shown;
+    let (shown, has_turn) = (inner.rooms.limits().participants_shown, job.turn.is_some());
     inner
         .rooms
         .read(&job.room, move |room, feed| {
             let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-            context::scene(room, &online, &llm, history, poll)
+            let scene = context::scene(room, &online, &llm, history, poll)?;
+            let part = if has_turn { autopilot::part(room, &llm) } else { None };
+            Some(scene.with_part(part))
         })
         .await
 }
@@ -227,7 +231,7 @@ mod tests {
             fallback_models: Vec::new(),
         };
         let scene =
-            Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new() };
+            Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new(), part: None };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");
         assert!(seen(Ok(Some(scene.clone())), None).is_ok());
