@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod autopilot;
 mod bad_input;
 mod budgets;
 mod buses;
