@@ -8,6 +8,7 @@ mod answer;
 mod autopilot;
 mod context;
 mod converse;
+pub mod generate;
 mod listen;
 mod plain;
 mod run;

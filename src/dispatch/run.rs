@@ -230,8 +230,14 @@ mod tests {
             allowed_tools: Vec::new(),
             fallback_models: Vec::new(),
         };
-        let scene =
-            Scene { llm, others: Vec::new(), open_polls: Vec::new(), turns: Vec::new(), outside: Vec::new(), part: None };
+        let scene = Scene {
+            llm,
+            others: Vec::new(),
+            open_polls: Vec::new(),
+            turns: Vec::new(),
+            outside: Vec::new(),
+            part: None,
+        };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");
         assert!(seen(Ok(Some(scene.clone())), None).is_ok());

@@ -265,12 +265,14 @@ impl Rooms {
         room: &RoomId,
         open: &[(RoomId, MessageId)],
     ) -> Result<Option<MessageId>, Rejection> {
-        let look = |room: &Room, _: &Arc<Feed>| room.open_autopilot().map(|autopilot| MessageId(autopilot.id.0));
+        let look =
+            |room: &Room, _: &Arc<Feed>| room.open_autopilot().map(|autopilot| MessageId(autopilot.id.0));
         let found = match self.read(room, look).await {
             Err(Rejection { code: Code::RoomNotFound, .. }) => None,
             found => found?,
         };
-        let Some(autopilot) = found.filter(|id| open.iter().any(|entry| entry == &(room.clone(), *id))) else {
+        let Some(autopilot) = found.filter(|id| open.iter().any(|entry| entry == &(room.clone(), *id)))
+        else {
             return Ok(None);
         };
         match self.submit(room, Actor::Server, Command::StepAutopilot(Step::Restarted)).await {

@@ -64,7 +64,8 @@ impl Autopilots {
 
     /// Keeps why a turn is not taken, until it is over.
     pub(super) fn refused(&self, job: &Job, why: &Rejection) {
-        if let Some(asked) = self.asked().get_mut(&job.room).filter(|asked| asked.message_id == job.message_id)
+        if let Some(asked) =
+            self.asked().get_mut(&job.room).filter(|asked| asked.message_id == job.message_id)
         {
             asked.refused = Some(why.message.clone());
         }

@@ -71,9 +71,11 @@ fn text(room: &Room, autopilot: &Autopilot, kind: Kind, speakers: &[(LlmId, Stri
         Kind::Improve => "Carry on the work of the one before you: give the whole work, with what you \
              improve in it, and nothing about it. If nobody has begun, begin."
             .to_owned(),
-        Kind::Agree => "All of you are to agree. If you agree to what was said last, call the tool agree. If \
+        Kind::Agree => {
+            "All of you are to agree. If you agree to what was said last, call the tool agree. If \
              not, say what you propose instead, and why; then the others have to agree to that."
-            .to_owned(),
+                .to_owned()
+        }
     });
     text
 }

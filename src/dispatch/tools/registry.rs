@@ -202,14 +202,16 @@ pub(super) mod tests {
         );
         let all = scene(&["bob"], vec![poll(1)]);
         let turn = ["choose_speaker", "end_discussion", "agree"];
-        let usual: Vec<_> = BUILT_IN.iter().map(|tool| tool.name).filter(|name| !turn.contains(name)).collect();
+        let usual: Vec<_> =
+            BUILT_IN.iter().map(|tool| tool.name).filter(|name| !turn.contains(name)).collect();
         assert_eq!(names(&built_in(&all, None, true)), usual);
     }
 
     #[test]
     fn a_turn_in_an_autopilot_brings_its_tools_and_calls_nobody() {
         let part = |kind| Part { kind, choices: vec![(llm("bob").id, "BOB".into())], text: String::new() };
-        let of = |kind| built_in(&Scene { part: Some(part(kind)), ..scene(&["bob"], Vec::new()) }, None, false);
+        let of =
+            |kind| built_in(&Scene { part: Some(part(kind)), ..scene(&["bob"], Vec::new()) }, None, false);
         assert_eq!(names(&of(TurnKind::Choose)), ["choose_speaker", "end_discussion", "opt_out"]);
         assert!(of(TurnKind::Choose)[0].tool.description.contains("\"BOB\""));
         assert_eq!(names(&of(TurnKind::Agree)), ["agree", "opt_out"]);

@@ -118,7 +118,8 @@ impl Autopilot {
             Mode::Debate => self.debated(&here),
             Mode::Consensus if here.len() < 2 => Err("too few are left to agree with one another".to_owned()),
             Mode::Consensus => {
-                let unsure: Vec<&LlmId> = here.iter().copied().filter(|id| !self.agreed.contains(id)).collect();
+                let unsure: Vec<&LlmId> =
+                    here.iter().copied().filter(|id| !self.agreed.contains(id)).collect();
                 let llm = self.following(&unsure).ok_or_else(|| "all agree".to_owned())?;
                 Ok(Turn { llm, kind: Kind::Agree })
             }

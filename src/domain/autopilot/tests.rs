@@ -171,7 +171,10 @@ fn agreement_is_to_what_was_said_last() {
     let b_agrees = taken(&b_agrees, &llm("b"), RunEnd::Completed);
     assert_eq!(b_agrees.agreed, [llm("a"), llm("b")], "with a text or without");
     let c_silent = taken(&b_agrees, &llm("c"), RunEnd::OptedOut);
-    assert!(matches!(c_silent.next(&here), Next::Turn(turn) if turn.llm == llm("c")), "who agrees is not asked");
+    assert!(
+        matches!(c_silent.next(&here), Next::Turn(turn) if turn.llm == llm("c")),
+        "who agrees is not asked"
+    );
     let c_other = taken(&b_agrees, &llm("c"), RunEnd::Completed);
     assert_eq!(c_other.agreed, [llm("c")]);
     let all = Autopilot { agreed: vec![llm("a"), llm("b"), llm("c")], turns: 9, ..b_agrees.clone() };

@@ -67,8 +67,7 @@ pub(super) fn finish(
         let mut mentions = mention::resolve(&room.llms, &outcome.text, &[]);
         mentions.extend(outcome.mentions.into_iter().filter(|id| room.llm(id).is_some()));
         // Whose turn it is next is not for the one who speaks to say.
-        let mentions =
-            if run.turn.is_some() { Vec::new() } else { distinct_others(mentions, &run.llm_id) };
+        let mentions = if run.turn.is_some() { Vec::new() } else { distinct_others(mentions, &run.llm_id) };
         let author = Author::Llm(run.llm_id.clone());
         let name = run.llm_name.clone();
         let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());

@@ -114,8 +114,10 @@ async fn a_person_steers_or_pauses_it() {
     assert!(told, "{:?}", call.request.turns);
     call.done(Finish::Stop).await;
     status(&mut ann, Status::Ended).await;
-    let pausing =
-        pb::StartAutopilot { on_human: pb::AutopilotOnHuman::Pause.into(), ..start(Mode::RoundRobin, &[], 2) };
+    let pausing = pb::StartAutopilot {
+        on_human: pb::AutopilotOnHuman::Pause.into(),
+        ..start(Mode::RoundRobin, &[], 2)
+    };
     ann.command(Say::StartAutopilot(pausing)).await.unwrap();
     let call = begins(&mut script, "a").await;
     ann.talk("Wait").await;
@@ -132,7 +134,7 @@ async fn a_person_steers_or_pauses_it() {
 async fn who_is_removed_is_passed_by_and_who_started_it_must_be_there() {
     let (server, room, mut ann, mut script) = running(start(Mode::RoundRobin, &[], 9)).await;
     let _call = begins(&mut script, "a").await;
-    for gone in ["a", "b"] {
+    for gone in ["b", "a"] {
         let remove = pb::RemoveLlm { llm_id: gone.into() };
         ann.command(Say::RemoveLlm(remove)).await.unwrap();
     }

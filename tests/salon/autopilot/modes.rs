@@ -69,7 +69,8 @@ async fn a_moderator_chooses_instructs_and_ends() {
     })
     .await;
     let room = server.room(&["mod", "a", "b"]).await;
-    let start = pb::StartAutopilot { moderator_llm_id: "mod".into(), ..start(Mode::Moderator, &["a", "b"], 9) };
+    let start =
+        pb::StartAutopilot { moderator_llm_id: "mod".into(), ..start(Mode::Moderator, &["a", "b"], 9) };
     let (names, end) = follow(&server, &room, start).await;
     assert_eq!(names, "mod b mod b mod");
     assert_eq!(end.reason, "everything is said");
@@ -172,7 +173,8 @@ async fn names_of_models_reach_the_tools_of_a_turn_as_they_are_shown() {
     })
     .await;
     let chair = pb::LlmConfig { display_name: "The Chair".into(), ..llm("mod") };
-    let request = pb::CreateRoomRequest { name: "Test".into(), llms: vec![chair, llm("a")], ..Default::default() };
+    let request =
+        pb::CreateRoomRequest { name: "Test".into(), llms: vec![chair, llm("a")], ..Default::default() };
     let room = server.create(request).await;
     let start = pb::StartAutopilot { moderator_llm_id: "mod".into(), ..start(Mode::Moderator, &["a"], 9) };
     let (_, end) = follow(&server, &room, start).await;
