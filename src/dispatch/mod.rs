@@ -9,6 +9,7 @@ mod asks;
 mod autopilot;
 mod context;
 mod converse;
+pub mod generate;
 mod job;
 mod listen;
 mod look;

@@ -170,7 +170,12 @@ impl Server {
         // Not before what the last process had reserved is counted: from here on there are answers again.
         graph.services.dispatcher.resume(rooms).await;
         let sessions = TaskTracker::new();
-        let api = RoomApi::new(graph.rooms.clone(), graph.budgets.clone(), api_limits(config));
+        let api = RoomApi::new(
+            graph.rooms.clone(),
+            graph.budgets.clone(),
+            graph.generator.clone(),
+            api_limits(config),
+        );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(door)?;
         let server = Self {

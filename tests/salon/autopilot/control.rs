@@ -134,7 +134,7 @@ async fn a_person_steers_or_pauses_it() {
 async fn who_is_removed_is_passed_by_and_who_started_it_must_be_there() {
     let (server, room, mut ann, mut script) = running(start(Mode::RoundRobin, &[], 9)).await;
     let _call = begins(&mut script, "a").await;
-    for gone in ["a", "b"] {
+    for gone in ["b", "a"] {
         let remove = pb::RemoveLlm { llm_id: gone.into() };
         ann.command(Say::RemoveLlm(remove)).await.unwrap();
     }

@@ -1,12 +1,16 @@
 //! Autopilots behind the end of a server: they end or go on, by their rule.
 
-use std::sync::Arc;
+use std::path::Path;
 
 use salon::{
     llm::scripted::{ScriptedProvider, Step},
-    store::{Store, memory::MemoryStore},
+    store::{
+        self,
+        config::{Durability, StoreConfig, StoreKind},
+    },
 };
 use serde_json::json;
+use tempfile::TempDir;
 
 use super::*;
 use crate::{
@@ -20,16 +24,18 @@ fn continued() -> pb::StartAutopilot {
     pb::StartAutopilot { on_restart, ..start(Mode::RoundRobin, &[], 4) }
 }
 
-async fn open(store: &Arc<dyn Store>, steps: Vec<Step>) -> TestServer {
+async fn open(directory: &Path, steps: Vec<Step>) -> TestServer {
     let provider = ScriptedProvider::with("scripted", move |_| steps.clone());
-    let setup = Setup::default().store(Arc::clone(store)).provider(provider);
+    let path = directory.join("salon.db");
+    let config = StoreConfig { kind: StoreKind::Sqlite, path, durability: Durability::Os, max_bytes: None };
+    let setup = Setup::default().store(store::open(&config).unwrap()).provider(provider);
     setup.config(|config| config.limits.drain = std::time::Duration::from_millis(200)).start().await
 }
 
 #[tokio::test]
 async fn a_restart_ends_or_continues_it() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let server = open(&store, vec![Step::text("Once"), Step::Stall]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let server = open(directory.path(), vec![Step::text("Once"), Step::Stall]).await;
     let mut rooms = Vec::new();
     for start in [continued(), start(Mode::RoundRobin, &[], 4)] {
         let room = server.room(&["a", "b"]).await;
@@ -39,7 +45,7 @@ async fn a_restart_ends_or_continues_it() {
         rooms.push(room);
     }
     server.shutdown().await;
-    let server = open(&store, Step::answer("and again")).await;
+    let server = open(directory.path(), Step::answer("and again")).await;
     let [goes_on, ends] = [&rooms[0], &rooms[1]];
     let ann = server.join(ends, "ann").await;
     let autopilot = ann.state.autopilot.clone().unwrap();
@@ -57,14 +63,14 @@ async fn a_restart_ends_or_continues_it() {
 
 #[tokio::test]
 async fn a_paused_one_stays_paused_over_a_restart() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let server = open(&store, vec![Step::text("Once"), Step::Stall]).await;
+    let directory = tempfile::tempdir().unwrap();
+    let server = open(directory.path(), vec![Step::text("Once"), Step::Stall]).await;
     let room = server.room(&["a", "b"]).await;
     let mut ann = server.join(&room, "ann").await;
     ann.command(Say::StartAutopilot(continued())).await.unwrap();
     control(&mut ann, Action::Pause).await.unwrap();
     server.shutdown().await;
-    let server = open(&store, Step::answer("and again")).await;
+    let server = open(directory.path(), Step::answer("and again")).await;
     let mut ann = server.join(&room, "ann").await;
     assert_eq!(ann.state.autopilot.as_ref().unwrap().status(), Status::Paused);
     control(&mut ann, Action::Resume).await.unwrap();
