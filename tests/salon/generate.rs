@@ -77,7 +77,7 @@ async fn a_draft_can_be_created_as_it_is() {
     let rooms = server.client().await.list_rooms(pb::ListRoomsRequest::default()).await.unwrap().into_inner();
     assert_eq!(rooms.rooms, [], "nothing was created");
     let room = server.create(draft).await;
-    assert_eq!(server.join(&room, "ann").await.state.llms.len(), 2);
+    assert_eq!(server.join(&room, "ann").await.state.room.unwrap().llms.len(), 2);
     let usage = pb::GetUsageRequest { user_id: Some("ann".into()), room_id: None };
     let budgets = server.client().await.get_usage(usage).await.unwrap().into_inner().budgets;
     assert!(budgets.iter().any(|budget| (budget.spent, budget.reserved) == (150, 0)), "{budgets:?}");
@@ -133,8 +133,8 @@ async fn prompts_have_bounds_and_users_a_rate() {
     let setup = Setup { provider: Arc::clone(&provider) as _, ..Setup::default() };
     let server = setup.config(|config| config.llm.generate_per_minute = 4).start().await;
     for (prompt, problem) in [
-        (" \n", "prompt: must not be empty".to_owned()),
-        (&"é".repeat(1001), "prompt: must have at most 1000 characters, has 1001".to_owned()),
+        (" \n", "prompt must not be empty".to_owned()),
+        (&"é".repeat(1001), "prompt must have at most 1000 characters, has 1001".to_owned()),
     ] {
         let status = ask(&server, prompt, Some("ann")).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::InvalidArgument, problem.as_str()));
