@@ -22,6 +22,7 @@ mod spend;
 mod summarise;
 mod tools;
 mod vote;
+mod whole;
 
 use std::{
     panic::AssertUnwindSafe,

@@ -10,7 +10,6 @@ use salon::{
     },
 };
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::*;
 use crate::{
