@@ -13,6 +13,7 @@ use crate::{
         room::Role,
     },
     ids::{MessageId, RoomId, Seq, UserId},
+    wire::reply::Dialect,
 };
 
 pub mod local;
@@ -114,6 +115,16 @@ pub struct Transient {
     pub content: TransientContent,
 }
 
+impl Transient {
+    /// The framed event as a stream that speaks `dialect` is told it.
+    pub fn frame_for(&self, dialect: Dialect) -> &Bytes {
+        match (&self.content, dialect) {
+            (TransientContent::Error { original }, Dialect::Original) => original,
+            (_, Dialect::Original | Dialect::V1) => &self.frame,
+        }
+    }
+}
+
 /// Who gets a transient event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Audience {
@@ -138,6 +149,11 @@ pub enum TransientContent {
         offset: usize,
         /// What follows.
         text: String,
+    },
+    /// An error: for sessions of the original contract it is spelled like this.
+    Error {
+        /// The framed event.
+        original: Bytes,
     },
     /// Anything else.
     Other,

@@ -142,6 +142,9 @@ impl Checks<'_> {
         self.count("llm.runs_per_room", llm.runs_per_room, 1..=llm.runs_per_node.clamp(1, 1000));
         self.count("llm.queue_per_room", llm.queue_per_room, 0..=1000);
         self.count("llm.history_messages", llm.history_messages, 1..=50);
+        self.count("llm.context_tokens", llm.context_tokens, 2000..=10_000_000);
+        self.count("llm.summary.after", llm.summary.after, 0..=1000);
+        self.count("llm.summary.max_tokens", llm.summary.max_tokens, 50..=4000);
         self.count("llm.max_tokens", llm.max_tokens, 1..=1_000_000);
         self.count("llm.chain_depth", llm.chain_depth, 1..=20);
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);

@@ -15,6 +15,7 @@ mod mcp;
 mod models;
 mod providers;
 mod show;
+mod summary;
 mod units;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
@@ -29,6 +30,7 @@ pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
 pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
+pub use summary::Summary;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 /// Everything an operator can change. Built by [`load()`]; the default is what the shipped `config.yaml` says.
@@ -299,6 +301,11 @@ pub struct Llm {
     /// Messages of the room that a model is given.
     #[serde(deserialize_with = "units::whole")]
     pub history_messages: usize,
+    /// Tokens a model is given at most, its answer included.
+    #[serde(deserialize_with = "units::whole")]
+    pub context_tokens: u64,
+    /// How messages that models are not given any more are summarised.
+    pub summary: Summary,
     /// The longest answer of an LLM in tokens.
     #[serde(deserialize_with = "units::whole")]
     pub max_tokens: u32,
@@ -341,6 +348,8 @@ impl Default for Llm {
             runs_per_node: 256,
             queue_per_room: 32,
             history_messages: 50,
+            context_tokens: 32_000,
+            summary: Summary::default(),
             max_tokens: 1500,
             chain_depth: 5,
             tool_rounds: 8,

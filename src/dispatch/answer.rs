@@ -1,7 +1,8 @@
 //! The text of an answer as it comes: what is kept is exactly what was sent.
 //!
-//! Models like to begin with their own name ("Claude: hello"). It is taken away before anything is sent, by holding
-//! back the first characters until it is clear what they are.
+//! Models like to begin with their own name ("Claude: hello"), also in the way in which they are told who has said
+//! something. It is taken away before anything is sent, by holding back the first characters until it is clear what
+//! they are. Behind calls of tools a part begins anew, and so does this.
 
 use crate::dispatch::plain::within;
 
@@ -11,8 +12,8 @@ pub(super) const ANSWER_BYTES: usize = 256 * 1024;
 /// Collects an answer.
 #[derive(Debug)]
 pub(super) struct AnswerText {
-    /// `Name:`, in lower case.
-    prefix: String,
+    /// The ways to begin with the own name, in lower case.
+    prefixes: Vec<Vec<char>>,
     /// Held back: it may still turn out to be the prefix.
     held: String,
     /// Nothing is held back any more.
@@ -30,9 +31,8 @@ pub(super) struct AnswerText {
 impl AnswerText {
     /// An answer of an LLM that is called `name`.
     pub(super) fn new(name: &str) -> Self {
-        let prefix = format!("{}:", name.to_lowercase());
         Self {
-            prefix,
+            prefixes: prefixes(name),
             held: String::new(),
             begun: false,
             text: String::new(),
@@ -69,46 +69,39 @@ impl AnswerText {
     pub(super) fn new_part(&mut self) {
         self.release();
         self.parted = !self.text.trim_end().is_empty();
+        self.begun = false;
     }
 
     /// Takes away the own name as often as it stands there, as far as can be told.
     fn strip(&mut self) {
         loop {
-            let rest = self.held.trim_start();
-            let mut expected = self.prefix.chars();
-            let mut given = rest.char_indices();
-            let matched = loop {
-                match (expected.next(), given.next()) {
-                    (None, None) => break Some(rest.len()),
-                    (None, Some((at, _))) => break Some(at),
-                    // It may still become the name. Spaces before it are never kept, however many come.
-                    (Some(_), None) => {
-                        self.held = rest.to_owned();
-                        return;
-                    }
-                    (Some(e), Some((_, g))) if g.to_lowercase().eq([e]) => {}
-                    (Some(_), Some(_)) => break None,
-                }
-            };
-            match matched.and_then(|at| rest.get(at..)) {
-                Some(behind) => self.held = behind.to_owned(),
-                None => {
-                    let rest = rest.to_owned();
-                    self.append(&rest);
-                    self.held.clear();
-                    self.begun = true;
-                    return;
-                }
+            // Spaces before it are never kept, however many come.
+            self.held = self.held.trim_start().to_owned();
+            match begins(&self.prefixes, &self.held) {
+                Begins::Perhaps(_) => return,
+                Begins::With(bytes) => self.held = self.held.get(bytes..).unwrap_or_default().to_owned(),
+                Begins::Otherwise => break,
             }
         }
+        self.open();
     }
 
     /// Lets go of what was held back.
     fn release(&mut self) {
         if !self.begun {
-            let held = std::mem::take(&mut self.held);
-            self.append(held.trim_start());
-            self.begun = !self.text.is_empty();
+            if let Begins::Perhaps(Some(bytes)) = begins(&self.prefixes, &self.held) {
+                self.held = self.held.get(bytes..).unwrap_or_default().trim_start().to_owned();
+            }
+            self.open();
+        }
+    }
+
+    /// What is held back is what the part begins with.
+    fn open(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        self.begun = !held.is_empty();
+        if self.begun {
+            self.push(&held);
         }
     }
 
@@ -133,6 +126,64 @@ impl AnswerText {
     pub(super) fn text(&self) -> &str {
         &self.text
     }
+}
+
+/// How a text begins, as far as it is there.
+enum Begins {
+    /// With the own name, which takes so many bytes.
+    With(usize),
+    /// That depends on what follows; if nothing does, with so many bytes of the own name.
+    Perhaps(Option<usize>),
+    Otherwise,
+}
+
+/// The ways to begin with a name: as people write them, and as the server does.
+fn prefixes(name: &str) -> Vec<Vec<char>> {
+    let mut all = Vec::new();
+    for colon in [':', '：'] {
+        all.push(format!("{name}{colon}"));
+        for mark in ["**", "*", "__", "_"] {
+            all.push(format!("{mark}{name}{colon}{mark}"));
+            all.push(format!("{mark}{name}{mark}{colon}"));
+        }
+    }
+    for name in
+        [name.to_owned(), format!("\"{name}\""), format!("\"{name}\", llm"), format!("\"{name}\", you")]
+    {
+        // Without anything behind it, it is a link or a list.
+        all.extend([":", " ", "\n"].map(|behind| format!("[{name}]{behind}")));
+    }
+    all.iter().map(|prefix| prefix.to_lowercase().chars().collect()).collect()
+}
+
+fn begins(prefixes: &[Vec<char>], text: &str) -> Begins {
+    let mut whole = None;
+    let mut is_open = false;
+    for prefix in prefixes {
+        match matched(prefix, text) {
+            Some((bytes, true)) => whole = whole.max(Some(bytes)),
+            Some((_, false)) => is_open = true,
+            None => {}
+        }
+    }
+    match whole {
+        _ if is_open => Begins::Perhaps(whole),
+        Some(bytes) => Begins::With(bytes),
+        None => Begins::Otherwise,
+    }
+}
+
+/// How far a text agrees with a prefix, and whether that is all of it; `None`: it does not.
+fn matched(prefix: &[char], text: &str) -> Option<(usize, bool)> {
+    let mut given = text.char_indices();
+    for expected in prefix {
+        match given.next() {
+            None => return Some((text.len(), false)),
+            Some((_, c)) if c.to_lowercase().eq([*expected]) => {}
+            Some(_) => return None,
+        }
+    }
+    Some((given.next().map_or(text.len(), |(at, _)| at), true))
 }
 
 #[cfg(test)]
@@ -169,6 +220,63 @@ mod tests {
         assert_eq!(sent("Claude", &["Claude:"]), "");
         assert_eq!(sent("小明", &["小", "明:", "你好"]), "你好");
         assert_eq!(sent("ÄÖ", &["äö: x"]), "x");
+    }
+
+    #[test]
+    fn the_own_name_has_many_dresses() {
+        for dressed in [
+            "Claude：hello",
+            "**Claude:** hello",
+            "**claude**: hello",
+            "**Claude**：hello",
+            "*Claude*: hello",
+            "__Claude:__ hello",
+            "[Claude] hello",
+            "[Claude]: hello",
+            "[\"Claude\"] hello",
+            "[\"Claude\", LLM] hello",
+            "[\"Claude\"]\nhello",
+            " \n **Claude:** Claude: [Claude] hello",
+        ] {
+            assert_eq!(sent("Claude", &[dressed]), "hello", "{dressed:?}");
+            // However it is cut.
+            let each: Vec<String> = dressed.chars().map(String::from).collect();
+            let each: Vec<&str> = each.iter().map(String::as_str).collect();
+            assert_eq!(sent("Claude", &each), "hello", "{dressed:?}");
+        }
+        for kept in [
+            "[Claude](http://localhost) is a link",
+            "[Claude]",
+            "**Claude** is here",
+            "**Claude",
+            "*",
+            "**",
+            "Claude-4: new",
+            "Claudette: hello",
+            "GPT: hello",
+            "\"Claude\": a name",
+            "[Ann] hello",
+        ] {
+            assert_eq!(sent("Claude", &[kept]), kept);
+            let each: Vec<String> = kept.chars().map(String::from).collect();
+            assert_eq!(sent("Claude", &each.iter().map(String::as_str).collect::<Vec<_>>()), kept);
+        }
+        assert_eq!(sent("Claude", &["[Claude] "]), "");
+        assert_eq!(sent("Claude", &["**Claude:**"]), "");
+    }
+
+    #[test]
+    fn every_part_may_begin_with_the_own_name() {
+        let mut answer = AnswerText::new("Claude");
+        answer.push("Claude: let me look");
+        answer.new_part();
+        for delta in ["Clau", "de: ", "done"] {
+            answer.push(delta);
+        }
+        answer.new_part();
+        answer.push("Claude:");
+        answer.finish();
+        assert_eq!(answer.text(), "let me look\n\ndone");
     }
 
     #[test]

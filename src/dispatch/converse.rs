@@ -60,20 +60,24 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
     let by = Caller { inner, job, scene };
     progress.effects.outside.clone_from(&scene.outside);
     let offered = tools::offered(by).await;
-    let mut plan = inner.router.plan(&scene.llm.model, &[]);
+    let mut plan = match &scene.model {
+        Some(model) => model.plan.clone(),
+        None => inner.router.plan(&scene.llm.model, &scene.llm.fallback_models),
+    };
     // Until somebody else answers.
     if let Some(wanted) = plan.targets().first() {
         progress.report.provider.clone_from(&wanted.provider);
         progress.report.model.clone_from(&wanted.model);
     }
-    let mut turns = scene.turns.clone();
+    let mut rounds: Vec<Turn> = Vec::new();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
         let is_last = round == inner.limits.tool_rounds || progress.effects.is_stuck();
         let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
+        let turns = scene.turns(&rounds);
         let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
             Ok(heard) => heard,
-            Err(error) => return Ended::failed(error),
+            Err(ended) => return ended,
         };
         plan.prefer(&progress.report.provider, &progress.report.model);
         if heard.calls.is_empty() {
@@ -84,13 +88,13 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         }
         let calls: Vec<ToolCall> = heard.calls.into_iter().take(progress.calls_left).collect();
         progress.calls_left -= calls.len();
-        turns.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
+        rounds.push(Turn::ToolCalls { text: heard.text, calls: calls.clone() });
         // A tool may take its time: what was said before is heard before.
         publish_chunk(inner, job, progress);
         for call in calls {
             let effects = &mut progress.effects;
             let result = tools::carry_out(by, &offered, &call, effects, &mut deadline).await;
-            turns.push(Turn::ToolResult { call_id: call.id, result });
+            rounds.push(Turn::ToolResult { call_id: call.id, result });
         }
         if let Some(ended) = done(job, progress) {
             return ended;

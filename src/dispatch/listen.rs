@@ -6,24 +6,29 @@ use futures_util::StreamExt as _;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
+    budget::{Refused, Scopes},
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{
         Inner, Job,
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
+        converse::Ended,
         plain::within,
+        receipt, spend,
         tools::Effects,
     },
-    domain::llm::{LiveAnswer, RunReport},
+    domain::llm::{LiveAnswer, RunEnd, RunReport},
     llm::{
         Delta, Deltas, Error, ErrorKind, Finish, Request, Tool, ToolCall, Turn,
         route::{Answered, Attempts, Plan},
     },
-    wire::transient,
+    wire::transient::{self, Receipt},
 };
 
 /// How long an answer that asks only for a vote may be, in tokens, if it may be as long at all.
 const VOTE_TOKENS: u32 = 500;
+/// The error code of an answer that no budget admits.
+const OVER_BUDGET: &str = "over_budget";
 
 /// The state of a run between the parts of its answer.
 pub(super) struct Progress {
@@ -36,6 +41,12 @@ pub(super) struct Progress {
     pub(super) flush_at: Option<Instant>,
     pub(super) last_flush: Option<Instant>,
     pub(super) calls_left: usize,
+    /// Whoever asked was told that the model has the question.
+    pub(super) taken_up: bool,
+    /// The call that is running, as the budgets know it.
+    pub(super) call: Option<spend::Call>,
+    /// Somebody has begun to answer it.
+    pub(super) answered: bool,
 }
 
 /// What a model has said in one round.
@@ -54,7 +65,7 @@ pub(super) async fn ask(
     (turns, tools): (&[Turn], &[Tool]),
     progress: &mut Progress,
     deadline: Instant,
-) -> Result<Heard, Error> {
+) -> Result<Heard, Ended> {
     let request = Request {
         // The plan says it.
         model: String::new(),
@@ -67,9 +78,67 @@ pub(super) async fn ask(
         },
         display_name: scene.llm.display_name.clone(),
     };
+    let scopes = Scopes { user: job.asked_by.clone(), room: Some(job.room.clone()) };
+    let call = spend::begin((&inner.budgets, &inner.router), job.message_id, &scopes, plan, &request).await;
+    progress.call = Some(call.map_err(|refused| over_budget(progress, &refused))?);
+    let heard = hear(inner, job, plan, request, progress, deadline).await;
+    // What was refused at once has cost nothing.
+    let unused = heard.as_ref().is_err_and(|error| !progress.answered && costs_nothing(error.kind));
+    settle(progress, unused).await;
+    heard.map_err(Ended::failed)
+}
+
+/// No budget admits the call.
+fn over_budget(progress: &mut Progress, refused: &Refused) -> Ended {
+    progress.report.retry_at = refused.retry_at();
+    let fault = Some((OVER_BUDGET.to_owned(), refused.to_string()));
+    Ended { end: RunEnd::OverBudget, error: None, detail: String::new(), fault }
+}
+
+/// Failures before a model has been given anything.
+fn costs_nothing(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::RateLimited
+        | ErrorKind::Overloaded
+        | ErrorKind::ContextTooLong
+        | ErrorKind::BadRequest
+        | ErrorKind::Auth => true,
+        ErrorKind::Refused | ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Garbled => false,
+    }
+}
+
+/// Settles the call that is open, if one is: also of an answer that was interrupted.
+pub(super) async fn settle(progress: &mut Progress, unused: bool) {
+    let Some(call) = progress.call.take() else {
+        return;
+    };
+    if unused {
+        call.settle_unused().await;
+    } else if let Some(micros) = call.settle().await.micros {
+        progress.report.cost_micros = progress.report.cost_micros.saturating_add(micros);
+    }
+}
+
+/// Listens to the end of the round.
+async fn hear(
+    inner: &Inner,
+    job: &Job,
+    plan: &Plan,
+    request: Request,
+    progress: &mut Progress,
+    deadline: Instant,
+) -> Result<Heard, Error> {
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
+    progress.answered = false;
     let Answered { mut deltas, provider, model, .. } = inner.router.answer(plan, request, limits).await?;
+    progress.answered = true;
+    if let Some(call) = &mut progress.call {
+        call.answered_by(&provider, &model);
+    }
     (progress.report.provider, progress.report.model) = (provider, model);
+    if !std::mem::replace(&mut progress.taken_up, true) {
+        receipt::tell(inner, job, Receipt::TakenUp);
+    }
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();
@@ -87,6 +156,9 @@ pub(super) async fn ask(
             Delta::Text(text) => {
                 let kept = within(&text, ANSWER_BYTES.saturating_sub(heard.text.len()));
                 heard.text.push_str(kept);
+                if let Some(call) = &mut progress.call {
+                    call.heard(kept);
+                }
                 // What nobody hears has the same end.
                 let fits = kept.len() == text.len();
                 if (aloud && !progress.answer.push(&text)) || !fits {
@@ -99,6 +171,9 @@ pub(super) async fn ask(
             // It would not be carried out.
             Delta::ToolCall(_) => {}
             Delta::Usage { prompt_tokens, completion_tokens } => {
+                if let Some(call) = &mut progress.call {
+                    call.told(prompt_tokens, completion_tokens);
+                }
                 progress.report.prompt_tokens = before.0.saturating_add(prompt_tokens);
                 progress.report.completion_tokens = before.1.saturating_add(completion_tokens);
             }

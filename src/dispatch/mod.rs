@@ -5,43 +5,58 @@
 //! when the process dies, the next start closes what was open.
 
 mod answer;
+mod asks;
 mod autopilot;
 mod context;
 mod converse;
 pub mod generate;
+mod job;
 mod listen;
+mod look;
+mod past;
 mod plain;
+mod receipt;
 mod run;
+mod schedule;
+mod spend;
+mod summarise;
 mod tools;
+mod vote;
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::sync::Semaphore;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use uuid::Uuid;
+use futures_util::FutureExt as _;
+use tokio_util::task::TaskTracker;
 
 use crate::{
-    bus::{Audience, BusMessage, Transient, TransientContent},
-    dispatch::{autopilot::Autopilots, tools::Toolbox},
+    budget::Budgets,
+    dispatch::{autopilot::Autopilots, summarise::Summaries, tools::Toolbox},
     domain::{
-        event::{Event, Recorded},
-        message::{Author, Message},
+        event::Recorded,
+        message::Message,
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{LlmId, MessageId, PollId, RoomId, UserId},
+    ids::{LlmId, MessageId, RoomId, UserId},
     llm::route::Router,
     mcp::Servers,
     rooms::{AfterCommit, Rooms},
-    wire::reply::{self, Dialect},
+    wire::transient::Receipt,
 };
 
+use asks::Wish;
+use job::{Job, Stop};
+use schedule::{Schedule, Slots, Stopped};
+
 /// How runs behave.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DispatchLimits {
     /// Runs at the same time in one room.
     pub runs_per_room: usize,
@@ -59,6 +74,10 @@ pub struct DispatchLimits {
     pub total: Duration,
     /// Messages an LLM is given.
     pub history_messages: usize,
+    /// Tokens a model is given at most, its answer included.
+    pub context_tokens: u64,
+    /// How what no longer fits is summarised.
+    pub summary: SummarySettings,
     /// The longest answer, in tokens.
     pub max_tokens: u32,
     /// How many LLMs may ask one another in a chain.
@@ -71,6 +90,17 @@ pub struct DispatchLimits {
     pub approval: Duration,
 }
 
+/// How messages that LLMs are not given any more are summarised.
+#[derive(Debug, Clone, Default)]
+pub struct SummarySettings {
+    /// The model that writes; empty: the default provider's own default.
+    pub model: String,
+    /// How many messages must have been left out since the last summary; 0: none is ever written.
+    pub after: u32,
+    /// The longest summary, in tokens.
+    pub max_tokens: u32,
+}
+
 /// Starts, owns and stops the answers of LLMs.
 #[derive(Debug, Clone)]
 pub struct LlmDispatcher(Arc<Inner>);
@@ -79,124 +109,59 @@ pub struct LlmDispatcher(Arc<Inner>);
 struct Inner {
     rooms: Rooms,
     router: Arc<Router>,
+    budgets: Budgets,
     limits: DispatchLimits,
     toolbox: Toolbox,
     autopilots: Autopilots,
-    node: Arc<Semaphore>,
-    table: Mutex<Table>,
+    schedule: Mutex<Schedule>,
+    draining: AtomicBool,
+    summaries: Summaries,
     tasks: TaskTracker,
 }
 
-#[derive(Debug, Default)]
-struct Table {
-    rooms: HashMap<RoomId, RoomRuns>,
-    draining: bool,
-}
-
-#[derive(Debug, Default)]
-struct RoomRuns {
-    active: Vec<Active>,
-    waiting: VecDeque<Job>,
-}
-
-/// A run that has its own task.
-#[derive(Debug)]
-struct Active {
-    job: Job,
-    stop: Stop,
-}
-
-/// A way to stop a run, and why it was stopped.
-#[derive(Debug, Clone, Default)]
-struct Stop {
-    token: CancellationToken,
-    why: Arc<Mutex<String>>,
-}
-
-impl Stop {
-    fn stop(&self, why: &str) {
-        *self.why.lock().unwrap_or_else(PoisonError::into_inner) = why.to_owned();
-        self.token.cancel();
-    }
-
-    fn why(&self) -> String {
-        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-/// Something an LLM is asked.
-#[derive(Debug, Clone)]
-struct Job {
-    room: RoomId,
-    message_id: MessageId,
-    llm_id: LlmId,
-    reply_to: MessageId,
-    poll_id: Option<PollId>,
-    chain_depth: u32,
-    asked_by: Option<UserId>,
-    /// The turn of the room's autopilot.
-    turn: Option<u32>,
-}
-
-impl Job {
-    /// An LLM of `room` is asked by a message.
-    fn new(room: &Room, llm_id: LlmId, reply_to: MessageId) -> Self {
-        Self {
-            room: room.id.clone(),
-            message_id: MessageId(Uuid::now_v7()),
-            llm_id,
-            reply_to,
-            poll_id: None,
-            chain_depth: 0,
-            asked_by: None,
-            turn: None,
-        }
-    }
-}
-
-impl Inner {
-    /// Tells whoever asked that an LLM was not, and why.
-    fn refuse(&self, job: &Job, why: &Rejection) {
-        tracing::warn!(room = %job.room, llm = %job.llm_id, %why, "an LLM was not asked");
-        self.autopilots.refused(job, why);
-        let Some(user) = &job.asked_by else {
-            return;
-        };
-        let message = format!("the LLM {} was not asked: {why}", job.llm_id);
-        let transient = Transient {
-            frame: reply::error(&Rejection { message, ..why.clone() }, None, Dialect::V1),
-            audience: Audience::Users([user.clone()].into()),
-            content: TransientContent::Other,
-        };
-        self.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
-    }
-}
-
+/// There is a limit on how many answers there may be.
 fn too_many(why: String) -> Rejection {
     Rejection::new(Code::ResourceExhausted, why)
 }
 
 impl LlmDispatcher {
-    /// A dispatcher that is told what `rooms` commits; its LLMs may call tools of `servers`, its runs are tracked by
-    /// `tasks`.
+    /// A dispatcher that is told what `rooms` commits; its LLMs may call tools of `servers` and spend what
+    /// `budgets` admit, its runs are tracked by `tasks`.
     pub fn start(
         rooms: &Rooms,
         router: Arc<Router>,
         servers: Servers,
+        budgets: Budgets,
         limits: DispatchLimits,
         tasks: TaskTracker,
     ) -> Self {
-        let node = Arc::new(Semaphore::new(limits.runs_per_node));
+        let slots = Slots {
+            per_room: limits.runs_per_room,
+            queue_per_room: limits.queue_per_room,
+            per_node: limits.runs_per_node,
+        };
+        let schedule = Mutex::new(Schedule::new(slots));
+        let draining = AtomicBool::new(false);
         let toolbox = Toolbox { servers, ..Toolbox::default() };
-        let (table, autopilots) = (Mutex::default(), Autopilots::default());
-        let inner = Inner { rooms: rooms.clone(), router, limits, toolbox, autopilots, node, table, tasks };
+        let inner = Inner {
+            rooms: rooms.clone(),
+            router,
+            budgets,
+            limits,
+            toolbox,
+            autopilots: Autopilots::default(),
+            summaries: Summaries::default(),
+            schedule,
+            draining,
+            tasks,
+        };
         let dispatcher = Self(Arc::new(inner));
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
-        self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn schedule(&self) -> MutexGuard<'_, Schedule> {
+        self.0.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops answers of a room: of one LLM or all, or one answer. Returns how many; what they have said is kept.
@@ -207,174 +172,173 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        self.stop(room, &format!("interrupted by {by}"), |job| {
+        let stopped = self.stop(room, &format!("interrupted by {by}"), |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
-        })
+        });
+        stopped.running + stopped.dropped.len()
     }
 
-    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> usize {
-        let mut table = self.table();
-        let Some(runs) = table.rooms.get_mut(room) else {
-            return 0;
-        };
-        let (dropped, waiting): (Vec<Job>, _) = runs.waiting.drain(..).partition(|job| which(job));
-        runs.waiting = waiting.into();
-        let mut stopped = dropped.len();
-        for active in runs.active.iter().filter(|active| which(&active.job)) {
-            active.stop.stop(why);
-            stopped += 1;
-        }
-        drop(table);
-        dropped.iter().for_each(|job| self.turn_over(job));
+    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
+        let stopped = self.schedule().stop(room, why, which);
+        // Who waited behind those that are gone may be next.
+        self.begin();
+        stopped.dropped.iter().for_each(|job| self.turn_over(job));
         stopped
     }
 
     /// How many answers are running or waiting.
     pub fn run_count(&self) -> usize {
-        self.table().rooms.values().map(|runs| runs.active.len() + runs.waiting.len()).sum()
+        self.schedule().count()
     }
 
     /// Starts no more runs, lets those that run go on for `grace`, then ends them as interrupted. Returns when every
     /// run has ended.
     pub async fn drain(&self, grace: Duration) {
         {
-            let mut table = self.table();
-            table.draining = true;
-            for runs in table.rooms.values_mut() {
-                runs.waiting.clear();
-            }
+            let mut schedule = self.schedule();
+            self.0.draining.store(true, Ordering::SeqCst);
+            schedule.clear_waiting();
         }
+        self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            for runs in self.table().rooms.values() {
-                for active in &runs.active {
-                    active.stop.stop("the server is going away");
-                }
-            }
+            self.schedule().stop_all("the server is going away");
             self.0.tasks.wait().await;
         }
     }
 
-    /// Starts a run, or lets it wait, or refuses it.
-    fn ask(&self, job: Job) {
-        let mut table = self.table();
-        if table.draining {
-            return;
-        }
-        let runs = table.rooms.entry(job.room.clone()).or_default();
-        if runs.active.len() < self.0.limits.runs_per_room {
-            self.spawn(runs, job);
-        } else if runs.waiting.len() < self.0.limits.queue_per_room {
-            runs.waiting.push_back(job);
-        } else {
-            drop(table);
-            let max = self.0.limits.queue_per_room;
-            self.0.refuse(&job, &too_many(format!("{max} answers are waiting in this room already")));
-            self.turn_over(&job);
-        }
-    }
-
-    fn spawn(&self, runs: &mut RoomRuns, job: Job) {
-        let stop = Stop::default();
-        runs.active.push(Active { job: job.clone(), stop: stop.clone() });
-        let dispatcher = self.clone();
-        self.0.tasks.spawn(async move {
-            run::run(&dispatcher.0, job.clone(), stop).await;
-            dispatcher.finished(&job.room, job.message_id);
-            dispatcher.turn_over(&job);
-        });
-    }
-
-    /// Forgets a run and starts the next one of its room.
-    fn finished(&self, room: &RoomId, message_id: MessageId) {
-        let mut table = self.table();
-        let Some(runs) = table.rooms.get_mut(room) else {
-            return;
-        };
-        runs.active.retain(|active| active.job.message_id != message_id);
-        while runs.active.len() < self.0.limits.runs_per_room {
-            let Some(job) = runs.waiting.pop_front() else {
-                break;
-            };
-            self.spawn(runs, job);
-        }
-        if runs.active.is_empty() {
-            table.rooms.remove(room);
-        }
-    }
-
-    fn mentioned(&self, room: &Room, message: &Message, events: &[Recorded]) {
-        // Half an answer calls nobody.
-        if message.mentions.is_empty() || message.partial {
-            return;
-        }
-        let chain_depth = if message.from_run { message.chain_depth + 1 } else { 0 };
-        let asked_by = match &message.author {
-            Author::User(user) => Some(user.clone()),
-            Author::Llm(_) => events.iter().find_map(|recorded| match &recorded.event {
-                Event::RunEnded { run, .. } if run.message_id == message.id => run.asked_by.clone(),
-                _ => None,
-            }),
-        };
-        let jobs = message.mentions.iter().map(|llm_id| Job {
-            chain_depth,
-            asked_by: asked_by.clone(),
-            ..Job::new(room, llm_id.clone(), message.id)
-        });
+    /// Lets a job wait for its turn, or refuses it.
+    fn ask(&self, job: &Job) {
         let max = self.0.limits.chain_depth;
-        for job in jobs {
-            if chain_depth > max {
-                self.0.refuse(&job, &too_many(format!("LLMs may ask one another {max} times in a row")));
-            } else {
-                self.ask(job);
+        if job.chain_depth > max {
+            let why = too_many(format!("LLMs may ask one another {max} times in a row"));
+            return receipt::refuse(&self.0, job, &why);
+        }
+        {
+            let mut schedule = self.schedule();
+            if self.0.draining.load(Ordering::SeqCst) {
+                return;
+            }
+            // Told before the lock is let go: the run must not be told of before its question.
+            receipt::tell(&self.0, job, Receipt::Logged);
+            match schedule.ask(job.clone()) {
+                Ok(waiting) => receipt::tell(&self.0, job, Receipt::Delivered { waiting }),
+                Err(full) => {
+                    drop(schedule);
+                    let why = too_many(format!("{full} answers are waiting in this room already"));
+                    receipt::refuse(&self.0, job, &why);
+                    return self.turn_over(job);
+                }
             }
         }
+        self.begin();
+    }
+
+    /// Starts what may begin.
+    fn begin(&self) {
+        loop {
+            let next = self.schedule().next();
+            let Some((job, stop)) = next else {
+                return;
+            };
+            let dispatcher = self.clone();
+            self.0.tasks.spawn(async move {
+                let message_id = job.message_id;
+                // Whatever happens, its slot is given back.
+                let _ = AssertUnwindSafe(run::run(&dispatcher.0, job.clone(), stop)).catch_unwind().await;
+                let again = dispatcher.schedule().finished(&job.room, message_id);
+                dispatcher.begin();
+                dispatcher.turn_over(&job);
+                if let Some(again) = again {
+                    dispatcher.ask_behind(message_id, again).await;
+                }
+            });
+        }
+    }
+
+    /// Asks again for an answer that was stopped: in the place of what it had said, if it had.
+    async fn ask_behind(&self, stopped: MessageId, again: Job) {
+        let said =
+            self.0.rooms.read(&again.room, move |room, _| room.recent_message(stopped).is_some()).await;
+        let replaces = if said.is_ok_and(|said| said) { Some(stopped) } else { again.replaces };
+        self.ask(&Job { replaces, ..again });
+    }
+
+    /// A person has asked something newer: answers to what was asked before are not wanted any more.
+    fn newer(&self, room: &RoomId, question: MessageId) {
+        let why = "a newer question came";
+        let stopped = self.stop(room, why, |job| job.is_question() && job.reply_to != question);
+        for job in stopped.dropped {
+            receipt::refuse(&self.0, &job, &too_many(why.to_owned()));
+        }
+    }
+
+    /// Another answer in the place of one, which may be older than what the room has in memory.
+    fn replace(&self, room: &Room, old: MessageId, by: UserId, model: String) {
+        if let Some(old) = room.recent_message(old) {
+            return asks::replacement(room, old, Some(by), model).iter().for_each(|job| self.ask(job));
+        }
+        self.look_up(room.id.clone(), old, move |dispatcher, room, old| {
+            asks::replacement(room, old, Some(by), model).iter().for_each(|job| dispatcher.ask(job));
+        });
+    }
+
+    /// The answers to an edited message anew.
+    fn redo(&self, room: &Room, question: MessageId) {
+        match room.recent_message(question) {
+            Some(question) => self.redo_answers(room, question),
+            None => self.look_up(room.id.clone(), question, |dispatcher, room, question| {
+                dispatcher.redo_answers(room, question);
+            }),
+        }
+    }
+
+    fn redo_answers(&self, room: &Room, question: &Message) {
+        let again = |old: &Job| Job {
+            chain_depth: old.chain_depth,
+            replaces: old.replaces,
+            asked_by: question.author.user().cloned(),
+            model: old.model.clone(),
+            at_question: true,
+            ..Job::new(room, old.llm_id.clone(), question.id)
+        };
+        let asked = self.schedule().again(&room.id, question.id, "the question was edited", again);
+        asks::redo(room, question, &asked).iter().for_each(|job| self.ask(job));
+    }
+
+    /// Reads a message that has left the room's memory, and goes on with it between two commands of the room.
+    fn look_up(
+        &self,
+        room: RoomId,
+        message: MessageId,
+        then: impl FnOnce(&Self, &Room, &Message) + Send + 'static,
+    ) {
+        let dispatcher = self.clone();
+        self.0.tasks.spawn(async move {
+            let rooms = dispatcher.0.rooms.clone();
+            let found = match rooms.message(&room, message).await {
+                Ok(Some(found)) => rooms.read(&room, move |room, _| then(&dispatcher, room, &found)).await,
+                Ok(None) => Err(Rejection::not_found("message", message)),
+                Err(rejection) => Err(rejection),
+            };
+            if let Err(rejection) = found {
+                tracing::warn!(%room, %message, %rejection, "an answer could not be asked for again");
+            }
+        });
     }
 }
 
 impl AfterCommit for LlmDispatcher {
     fn committed(&self, room: &Room, events: &[Recorded]) {
-        for recorded in events {
-            match &recorded.event {
-                Event::MessagePosted(message) => self.mentioned(room, message, events),
-                Event::PollCreated(poll) => {
-                    for llm in &room.llms {
-                        self.ask(Job {
-                            poll_id: Some(poll.id),
-                            asked_by: poll.creator.user().cloned(),
-                            ..Job::new(room, llm.id.clone(), poll.message_id)
-                        });
-                    }
-                }
-                Event::PollClosed { poll, .. } => {
-                    self.stop(&room.id, "the poll was closed", |job| job.poll_id == Some(poll.id));
-                }
-                Event::LlmRemoved(id) => {
-                    self.stop(&room.id, "the LLM was removed from the room", |job| job.llm_id == *id);
-                }
-                Event::ApprovalDecided { id, decided, .. } => self.0.toolbox.approvals.decided(*id, *decided),
-                Event::RoomEnded { .. } => {
-                    self.stop(&room.id, "the room ended", |_| true);
-                }
-                Event::RoomCreated(_)
-                | Event::RoomActivated
-                | Event::MessageSuperseded { .. }
-                | Event::RegenerateRequested { .. }
-                | Event::VoteAbstained { .. }
-                | Event::ApprovalRequested(_)
-                | Event::ContextSummarised(_)
-                | Event::AutopilotChanged(_)
-                | Event::RoomUpdated(_)
-                | Event::MemberChanged { .. }
-                | Event::MessageEdited { .. }
-                | Event::MessageDeleted { .. }
-                | Event::ReactionChanged { .. }
-                | Event::LlmAdded(_)
-                | Event::LlmUpdated(_)
-                | Event::PollVoted(_)
-                | Event::VoteRetracted { .. }
-                | Event::RunStarted(_)
-                | Event::RunEnded { .. } => {}
+        for wish in asks::of(room, events) {
+            match wish {
+                Wish::Ask(job) => self.ask(&job),
+                Wish::Newer(question) => self.newer(&room.id, question),
+                Wish::Replace(old, by, model) => self.replace(room, old, by, model),
+                Wish::Redo(question) => self.redo(room, question),
+                Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
+                Wish::Changed => self.0.summaries.changed(&room.id),
+                Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }
         }
         self.drive(room);

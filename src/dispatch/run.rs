@@ -6,24 +6,27 @@ use futures_util::FutureExt as _;
 use tokio::time::Instant;
 
 use crate::{
-    clock::Timestamp,
     dispatch::{
         Inner, Job, Stop,
         answer::AnswerText,
         autopilot,
-        context::{self, Scene},
-        converse::{Ended, converse, crash},
-        listen::{Progress, millis, publish_chunk},
-        plain,
+        context::Scene,
+        converse::{Ended, crash},
+        listen::{Progress, millis, publish_chunk, settle},
+        look::look,
+        plain, receipt,
         tools::Effects,
+        vote,
     },
     domain::{
         command::{Actor, Command, RunOutcome},
         limits::REASON_CHARS,
-        llm::{LiveAnswer, Run, RunEnd, RunReport},
+        llm::{LiveAnswer, RunEnd, RunReport},
         rejection::{Code, Rejection},
+        summary::add_outside,
     },
-    ids::{PollId, UserId},
+    ids::PollId,
+    wire::reply,
 };
 
 /// Between two tries to record the end of a run when the store fails.
@@ -31,26 +34,16 @@ const FINISH_RETRY: Duration = Duration::from_millis(250);
 
 /// Runs a job to its end. Never returns before the end is recorded, or cannot be.
 pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
-    // Whoever is stopped while waiting has not begun, and leaves no trace.
-    let Some(Ok(_permit)) = stop.token.run_until_cancelled(Arc::clone(&inner.node).acquire_owned()).await
-    else {
+    // Whoever is stopped before the beginning leaves no trace.
+    if stop.token.is_cancelled() {
         return;
-    };
-    let run = Run {
-        message_id: job.message_id,
-        llm_id: job.llm_id.clone(),
-        // The decision knows it.
-        llm_name: String::new(),
-        reply_to: job.reply_to,
-        poll_id: job.poll_id,
-        chain_depth: job.chain_depth,
-        asked_by: job.asked_by.clone(),
-        started_at: Timestamp::default(),
-        replaces: None,
-        turn: job.turn,
-        model: String::new(),
-    };
-    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(run)).await {
+    }
+    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(job.run())).await {
+        if rejection.code == Code::Unavailable {
+            // A store that fails may have written the beginning: then there must be an end. If not, there is no such
+            // answer, and nothing is written.
+            finish(inner, &job, unstarted(&job)).await;
+        }
         return not_begun(inner, &job, &rejection);
     }
     // A panic ends the run, not the process; the room is told like of any other failure.
@@ -67,12 +60,21 @@ fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
         Code::NotFound | Code::RoomNotFound | Code::RoomEnded => {
             tracing::debug!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
         }
-        _ => inner.refuse(job, rejection),
+        _ => receipt::refuse(inner, job, rejection),
     }
 }
 
 fn crashed(job: &Job) -> RunOutcome {
-    let (error_code, error_message) = crash();
+    failed(job, crash())
+}
+
+/// An answer of which nobody knows whether it has begun, and which will not go on.
+fn unstarted(job: &Job) -> RunOutcome {
+    let rejection = reply::unavailable();
+    failed(job, (rejection.code.as_str().to_owned(), "the answer could not begin".to_owned()))
+}
+
+fn failed(job: &Job, (error_code, error_message): (String, String)) -> RunOutcome {
     let report = RunReport { error_code, error_message, ..RunReport::default() };
     RunOutcome {
         message_id: job.message_id,
@@ -100,7 +102,7 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
     }
 }
 
-async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
+async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     let started = Instant::now();
     let scene = seen(look(inner, job).await, job.poll_id);
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
@@ -119,35 +121,31 @@ async fn answer(inner: &Inner, job: &Job, stop: &Stop) -> RunOutcome {
         flush_at: None,
         last_flush: None,
         calls_left: inner.limits.tool_calls,
+        taken_up: false,
+        call: None,
+        answered: false,
     };
+    let mut outside = Vec::new();
     let ended = match scene {
         Ok(scene) => {
+            outside.clone_from(&scene.outside);
             tokio::select! {
                 biased;
                 () = stop.token.cancelled() => Ended::by_itself(RunEnd::Interrupted, stop.why()),
                 // A provider's panic must not take away what it has said before.
-                ended = AssertUnwindSafe(converse(inner, job, &scene, &mut progress))
+                ended = AssertUnwindSafe(vote::converse(inner, job, &scene, &mut progress))
                     .catch_unwind() => ended.unwrap_or_else(|_| Ended::crashed()),
             }
         }
         Err(ended) => *ended,
     };
+    // Of a call that was cut off, what is known of it counts.
+    settle(&mut progress, false).await;
     autopilot::conclude(inner, job, &progress.effects).await;
-    outcome(inner, job, progress, ended)
-}
-
-async fn look(inner: &Inner, job: &Job) -> Result<Option<Scene>, Rejection> {
-    let (llm, history, poll) = (job.llm_id.clone(), inner.limits.history_messages, job.poll_id);
-    let (shown, has_turn) = (inner.rooms.limits().participants_shown, job.turn.is_some());
-    inner
-        .rooms
-        .read(&job.room, move |room, feed| {
-            let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-            let scene = context::scene(room, &online, &llm, history, poll)?;
-            let part = if has_turn { autopilot::part(room, &llm) } else { None };
-            Some(scene.with_part(part))
-        })
-        .await
+    let mut outcome = outcome(inner, job, progress, ended);
+    // Whatever it has said, it has read this before.
+    add_outside(&mut outcome.outside, &outside);
+    outcome
 }
 
 /// What there is to be asked about, or how the run ends without asking.
@@ -234,8 +232,9 @@ mod tests {
             llm,
             others: Vec::new(),
             open_polls: Vec::new(),
-            turns: Vec::new(),
             outside: Vec::new(),
+            talk: crate::dispatch::context::Talk::default(),
+            model: None,
             part: None,
         };
         let poll = PollId(uuid::Uuid::from_u128(1));

@@ -69,9 +69,13 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
             room.push_recent(Message { seq: recorded.seq, at: recorded.at, ..message.clone() });
         }
         Event::MessageEdited { message_id, content, mentions, .. } => {
+            drop_summary_of(room, *message_id);
             room.change_recent(*message_id, |m| m.edit(content, mentions, recorded.at));
         }
-        Event::MessageDeleted { message_id, .. } => deleted(room, *message_id),
+        Event::MessageDeleted { message_id, .. } => {
+            drop_summary_of(room, *message_id);
+            room.change_recent(*message_id, Message::delete);
+        }
         Event::MessageSuperseded { message_id, by } => {
             room.change_recent(*message_id, |m| m.superseded_by = Some(*by));
         }
@@ -187,13 +191,12 @@ fn put_llm(room: &mut Room, llm: &LlmConfig) {
     }
 }
 
-/// What was said in a deleted message may stand in the summary as well.
-fn deleted(room: &mut Room, id: MessageId) {
+/// What is not said any more may stand in the summary as well.
+fn drop_summary_of(room: &mut Room, id: MessageId) {
     let seq = room.recent_message(id).map(|message| message.seq);
     if room.summary.as_ref().is_some_and(|summary| seq.is_none_or(|seq| seq <= summary.up_to)) {
         room.summary = None;
     }
-    room.change_recent(id, Message::delete);
 }
 
 fn autopilot_changed(room: &mut Room, autopilot: &Autopilot) {

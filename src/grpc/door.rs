@@ -71,7 +71,7 @@ impl Door {
             return Status::unimplemented(format!("messages compressed with {shown:?} are not read"))
                 .into_http();
         }
-        let outbound = Arc::new(Outbound::new(self.services.limits.queue));
+        let outbound = Arc::new(Outbound::speaking(self.services.limits.queue, dialect));
         let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect);
         let stream = Streaming::new_request(Messages, request.into_body(), None, Some(self.max_message));
         let inbound = codec::inbound(stream, self.max_message);

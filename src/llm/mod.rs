@@ -234,6 +234,11 @@ pub trait Provider: Send + Sync + fmt::Debug + 'static {
     /// As in `llm.providers.<name>`.
     fn name(&self) -> &str;
 
+    /// Whether it understands what it is given; what only stands in for a model is not asked for summaries.
+    fn is_model(&self) -> bool {
+        true
+    }
+
     /// Begins an answer; returns when the provider has accepted the request, with some as late as the first token.
     async fn answer(&self, request: Request) -> Result<Deltas, Error>;
 }

@@ -43,6 +43,10 @@ impl Provider for OfflineProvider {
         &self.name
     }
 
+    fn is_model(&self) -> bool {
+        false
+    }
+
     async fn answer(&self, request: Request) -> Result<Deltas, Error> {
         let deltas = write(&request);
         let pause = self.pause;
@@ -237,8 +241,8 @@ mod tests {
     #[test]
     fn it_quotes_what_was_said_without_the_author() {
         for (turn, quoted) in [
-            ("[Cy] Hello,\n    | you [there] all", "Hello, you [there] all"),
-            ("[Cy, answering Di: \"vote (now)\"] Hello", "Hello"),
+            ("[\"Cy\"] Hello,\n    | you [there] all", "Hello, you [there] all"),
+            ("[\"Cy\", answering \"Di\": \"vote (now)\"] Hello", "Hello"),
             ("[Cy Hello", "[Cy Hello"),
         ] {
             let text = text(&request(turn));

@@ -291,7 +291,7 @@ impl Feed {
             TransientContent::Chunk { message_id, offset, text } => {
                 return self.deliver_chunk(transient, (*message_id, *offset, text));
             }
-            TransientContent::Other => {}
+            TransientContent::Error { .. } | TransientContent::Other => {}
         }
         let state = self.lock();
         for session in state.present.sessions() {
@@ -302,7 +302,7 @@ impl Feed {
                 Audience::Users(users) => users.contains(&session.user),
             };
             if reaches {
-                session.outbound.push_transient(&transient.frame);
+                session.outbound.push_transient(transient.frame_for(session.outbound.dialect()));
             }
         }
         false

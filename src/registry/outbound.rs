@@ -16,7 +16,11 @@ use bytes::{Bytes, BytesMut};
 use futures_util::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
-use crate::{ids::Seq, store::Page, wire::reply::ClosingReason};
+use crate::{
+    ids::Seq,
+    store::Page,
+    wire::reply::{ClosingReason, Dialect},
+};
 
 /// How much may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +56,7 @@ pub struct Outbound {
     /// Wakes the session's task: it must read the log, or end.
     session: Notify,
     limits: QueueLimits,
+    dialect: Dialect,
 }
 
 #[derive(Debug, Default)]
@@ -144,7 +149,17 @@ pub enum Work {
 impl Outbound {
     /// An empty queue.
     pub fn new(limits: QueueLimits) -> Self {
-        Self { queue: Mutex::default(), reader: AtomicWaker::new(), session: Notify::new(), limits }
+        Self::speaking(limits, Dialect::default())
+    }
+
+    /// An empty queue of a stream that speaks `dialect`.
+    pub fn speaking(limits: QueueLimits, dialect: Dialect) -> Self {
+        Self { queue: Mutex::default(), reader: AtomicWaker::new(), session: Notify::new(), limits, dialect }
+    }
+
+    /// What the stream speaks.
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

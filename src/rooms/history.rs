@@ -141,6 +141,11 @@ impl Rooms {
         .await?
     }
 
+    /// A message as it is now, however old; `None`: there is none.
+    pub async fn message(&self, room: &RoomId, id: MessageId) -> Result<Option<Message>, Rejection> {
+        message(self.store().as_ref(), room, id).await.map_err(|error| refused(room, &error))
+    }
+
     /// Messages as they are now.
     pub async fn history(
         &self,

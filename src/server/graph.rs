@@ -9,8 +9,10 @@ use crate::{
     bus::Bus,
     clock::Clock,
     config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
-    dispatch::generate::{GenerateSettings, Generator},
-    dispatch::{DispatchLimits, LlmDispatcher},
+    dispatch::{
+        DispatchLimits, LlmDispatcher, SummarySettings,
+        generate::{GenerateSettings, Generator},
+    },
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
@@ -79,8 +81,14 @@ pub fn build(
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
     let generator = Generator::new(Arc::clone(&router), budgets.clone(), generate_settings(config));
     let mcp = Servers::start(mcp_servers(config));
-    let dispatcher =
-        LlmDispatcher::start(&rooms, router, mcp.clone(), dispatch_limits(config), TaskTracker::new());
+    let dispatcher = LlmDispatcher::start(
+        &rooms,
+        router,
+        mcp.clone(),
+        budgets.clone(),
+        dispatch_limits(config),
+        TaskTracker::new(),
+    );
     let rates = Rates::new(
         rate(config.limits.messages_per_second, config.limits.messages_burst),
         rate(config.limits.transients_per_second, config.limits.transients_burst),
@@ -152,6 +160,12 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         idle: config.llm.idle_timeout,
         total: config.llm.total_timeout,
         history_messages: config.llm.history_messages,
+        context_tokens: config.llm.context_tokens,
+        summary: SummarySettings {
+            model: config.llm.summary.model.clone().unwrap_or_default(),
+            after: config.llm.summary.after,
+            max_tokens: config.llm.summary.max_tokens,
+        },
         max_tokens: config.llm.max_tokens,
         chain_depth: config.llm.chain_depth,
         tool_rounds: count(config.llm.tool_rounds),

@@ -26,6 +26,20 @@ pub struct Stamp {
     pub at: Timestamp,
 }
 
+/// How far a question has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// It is stored.
+    Logged,
+    /// It waits for the LLM.
+    Delivered {
+        /// Answers of the room that come before it.
+        waiting: usize,
+    },
+    /// The model has been given it.
+    TakenUp,
+}
+
 fn told(stamp: Stamp, payload: Payload) -> Bytes {
     frame(&pb::ServerEvent {
         payload: Some(payload),
@@ -98,6 +112,22 @@ pub fn tool_call(answer: MessageId, llm: &LlmId, tool: &str, ended: Option<bool>
         tool: tool.to_owned(),
         ended: ended.is_some(),
         failed: ended.unwrap_or(false),
+    }))
+}
+
+/// How far a question has come: `answer` is the id its answer will have.
+pub fn llm_receipt(question: MessageId, llm: &LlmId, answer: MessageId, receipt: Receipt) -> Bytes {
+    let (state, waiting) = match receipt {
+        Receipt::Logged => (pb::ReceiptState::Logged, 0),
+        Receipt::Delivered { waiting } => (pb::ReceiptState::Delivered, waiting),
+        Receipt::TakenUp => (pb::ReceiptState::TakenUp, 0),
+    };
+    bare(Payload::LlmReceipt(pb::LlmReceipt {
+        question_id: question.to_string(),
+        llm_id: llm.to_string(),
+        message_id: answer.to_string(),
+        state: state.into(),
+        waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
     }))
 }
 

@@ -230,8 +230,13 @@ fn durations_and_sizes_need_their_unit() {
 #[test]
 fn no_amount_is_without_bounds() {
     // Zero means something for these: any port, no waiting, no LLMs, counts only.
-    let may_be_zero =
-        ["grpc.port", "llm.queue_per_room", "limits.llms_per_room", "limits.participants_shown"];
+    let may_be_zero = [
+        "grpc.port",
+        "llm.queue_per_room",
+        "llm.summary.after",
+        "limits.llms_per_room",
+        "limits.participants_shown",
+    ];
     let words = [
         "auth.allow_open_on_network",
         "auth.mode",
@@ -240,9 +245,11 @@ fn no_amount_is_without_bounds() {
         "grpc.host",
         "llm.aliases",
         "llm.default_provider",
+        "llm.generate_model",
         "llm.fallbacks",
         "llm.models",
         "llm.providers",
+        "llm.summary.model",
         "mcp.servers",
         "log.format",
         "log.level",

@@ -137,7 +137,7 @@ impl LlmDispatcher {
         let number = autopilot.turns + 1;
         let asked = Asked { autopilot: autopilot.id, turn: number, message_id, refused: None };
         self.0.autopilots.asked().insert(room.id.clone(), asked);
-        self.ask(Job {
+        self.ask(&Job {
             message_id,
             asked_by: Some(autopilot.started_by.clone()),
             turn: Some(number),

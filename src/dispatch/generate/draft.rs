@@ -48,7 +48,7 @@ pub(super) fn read(answer: &str, most: usize, limits: &Limits) -> Result<NewRoom
     let mut llms: Vec<LlmConfig> = Vec::new();
     let named = proposed.llms.into_iter().filter(|llm| !llm.display_name.trim().is_empty());
     for llm in named.take(most.min(limits.llms_per_room)) {
-        llms.push(config(llm, &llms)?);
+        llms.push(config(&llm, &llms)?);
     }
     if llms.is_empty() {
         return Err("it has no LLMs".to_owned());
@@ -76,7 +76,7 @@ fn object(answer: &str) -> Result<&str, String> {
     found.and_then(|(from, to)| answer.get(from..=to)).ok_or_else(|| "it holds no JSON object".to_owned())
 }
 
-fn config(proposed: ProposedLlm, others: &[LlmConfig]) -> Result<LlmConfig, String> {
+fn config(proposed: &ProposedLlm, others: &[LlmConfig]) -> Result<LlmConfig, String> {
     let display_name = unlike(&name(&proposed.display_name, DISPLAY_NAME_CHARS), |wanted| {
         others.iter().any(|other| other.display_name.to_lowercase() == wanted.to_lowercase())
     });

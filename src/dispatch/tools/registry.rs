@@ -182,7 +182,8 @@ pub(super) mod tests {
             llm: llm("ada"),
             others: others.iter().map(|id| llm(id)).collect(),
             open_polls,
-            turns: Vec::new(),
+            talk: crate::dispatch::context::Talk::default(),
+            model: None,
             outside: Vec::new(),
             part: None,
         }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
+    Effects,
     answered::Answered,
     registry::{BuiltIn, Call, Situation},
 };
@@ -66,7 +67,7 @@ pub(super) const END: BuiltIn = BuiltIn {
 pub(super) const AGREE: BuiltIn = BuiltIn {
     name: "agree",
     offer: |at| offered(at, Kind::Agree, "Agree to what was said last, as it was said."),
-    carry_out: |call| async move { agree(call) }.boxed(),
+    carry_out: |call| async move { agree(call.effects) }.boxed(),
 };
 
 fn offered(at: &Situation<'_>, kind: Kind, description: &str) -> Option<(String, Value)> {
@@ -117,7 +118,7 @@ fn end(mut call: Call<'_>) -> Answered {
     Answered::done("the discussion is over")
 }
 
-fn agree(call: Call<'_>) -> Answered {
-    call.effects.turn.agrees = true;
+fn agree(effects: &mut Effects) -> Answered {
+    effects.turn.agrees = true;
     Answered::done("you agree")
 }

@@ -151,6 +151,11 @@ impl Router {
         self.names.plan(model, extra_fallbacks)
     }
 
+    /// Whether a model answers there, and not what only stands in for one and costs nothing.
+    pub fn is_model(&self, target: &Target) -> bool {
+        self.providers.get(&target.provider).is_some_and(|provider| provider.is_model())
+    }
+
     /// Asks the targets in their order until one begins to answer. [`Request::model`] is the plan's business.
     ///
     /// **Cancel safety.** Dropping the future or the stream stops everything at once, and a model that was being

@@ -59,7 +59,7 @@ async fn beyond_the_queue_whoever_asked_is_told_and_the_room_goes_on() {
     let mut bob = server.join(&room, "bob").await;
     bob.talk("@ada 1").await;
     let mut call = script.next_call().await.unwrap();
-    assert_eq!(asked(&call), "[bob] @ada 1");
+    assert_eq!(asked(&call), "[\"bob\"] @ada 1");
     for n in 2..=3 {
         bob.talk(&format!("@ada {n}")).await;
     }

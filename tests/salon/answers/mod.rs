@@ -1,6 +1,7 @@
 //! Answers of LLMs through the whole server: what the room sees from the question to `llm_done`.
 
 mod approvals;
+mod ballots;
 mod chat_service;
 mod chunks;
 mod ends;
@@ -8,12 +9,17 @@ mod failures;
 mod interrupts;
 mod limits;
 mod model;
+mod once;
 mod pace;
 mod polls;
+mod receipts;
+mod regenerate;
 mod routes;
+mod summaries;
 mod tools;
 mod tools_outside;
 mod tools_room;
+mod turns;
 
 use salon::{
     llm::open::{ProviderConfig, ProviderKind, open},
@@ -147,7 +153,10 @@ async fn all_ended_once(server: &TestServer, room: &str) -> Vec<pb::LlmDone> {
             Payload::MessageReceived(received) => {
                 let message = received.message.as_ref().unwrap();
                 if message.sender_type() == pb::ParticipantType::Llm && message.poll_id.is_none() {
-                    let Some(Payload::LlmDone(done)) = &log[index + 1].payload else { panic!("{message:?}") };
+                    let superseded =
+                        |e: &&pb::ServerEvent| matches!(e.payload, Some(Payload::MessageSuperseded(_)));
+                    let behind = log[index + 1..].iter().find(|event| !superseded(event)).unwrap();
+                    let Some(Payload::LlmDone(done)) = &behind.payload else { panic!("{message:?}") };
                     assert_eq!(done.message_id, message.message_id);
                 }
             }
@@ -161,6 +170,26 @@ async fn all_ended_once(server: &TestServer, room: &str) -> Vec<pb::LlmDone> {
 /// Waits until no answer is running or waiting.
 async fn quiet(server: &TestServer) {
     until("the end of all answers", || server.run_count() == 0).await;
+}
+
+/// What a model was told, as one text.
+fn told(request: &salon::llm::Request) -> String {
+    let text = |turn: &salon::llm::Turn| match turn {
+        salon::llm::Turn::Text { text, .. } => text.clone(),
+        other => format!("{other:?}"),
+    };
+    request.turns.iter().map(text).collect::<Vec<_>>().join("\n")
+}
+
+/// The next refusal to ask an LLM.
+async fn refusal(session: &mut Session) -> pb::Error {
+    session.pick(|p| if let Payload::Error(error) = p { Some(error.clone()) } else { None }).await
+}
+
+/// Changes how the room takes turns.
+fn turns(policy: pb::TurnPolicy) -> Say {
+    let settings = pb::RoomSettings { turn_policy: policy.into(), ..Default::default() };
+    Say::UpdateRoom(pb::UpdateRoom { settings: Some(settings), ..Default::default() })
 }
 
 fn interrupt(llm: &str, message: Option<&str>) -> Say {
@@ -193,6 +222,6 @@ async fn an_answer_streams_to_everybody_and_is_kept() {
     }
     assert_eq!(all_ended_once(&server, &room).await.len(), 1);
     let body = &fake.requests()[0].body;
-    assert_eq!(body["messages"].as_array().unwrap().last().unwrap()["content"], "[ann] @ada hello");
+    assert_eq!(body["messages"].as_array().unwrap().last().unwrap()["content"], "[\"ann\"] @ada hello");
     server.shutdown().await;
 }

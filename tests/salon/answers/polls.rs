@@ -76,20 +76,37 @@ async fn llms_vote_with_a_reason_or_opt_out_with_one() {
 }
 
 #[tokio::test]
-async fn who_only_talks_has_not_voted() {
+async fn who_only_talks_has_not_voted_and_is_asked_again_if_it_must() {
     for mandatory in [false, true] {
         let (answers, votes, asked) = poll(mandatory, |_, _, _| Step::answer("Green, I think.")).await;
+        let detail = if mandatory { "did not vote, although it was asked twice" } else { "did not vote" };
         for answer in answers {
-            assert_eq!(
-                (answer.done.reason(), answer.done.detail.as_str()),
-                (Reason::OptedOut, "did not vote")
-            );
+            assert_eq!((answer.done.reason(), answer.done.detail.as_str()), (Reason::OptedOut, detail));
         }
         assert_eq!(votes, []);
-        let names: Vec<_> = asked[0].tools.iter().map(|tool| tool.name.as_str()).collect();
-        let offered: &[&str] = if mandatory { &["vote_on_poll"] } else { &["vote_on_poll", "opt_out"] };
-        assert_eq!(names, offered, "mandatory: {mandatory}");
+        assert_eq!(asked.len(), if mandatory { 4 } else { 2 }, "mandatory: {mandatory}");
+        for request in &asked {
+            let names: Vec<_> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
+            let offered: &[&str] = if mandatory { &["vote_on_poll"] } else { &["vote_on_poll", "opt_out"] };
+            assert_eq!(names, offered, "mandatory: {mandatory}");
+        }
+        let reminded = asked.iter().filter(|request| told(request).contains("You have not voted")).count();
+        assert_eq!(reminded, if mandatory { 2 } else { 0 });
     }
+}
+
+#[tokio::test]
+async fn who_votes_when_asked_again_has_voted() {
+    let (answers, votes, asked) = poll(true, |request, _, poll| {
+        if told(request).contains("You have not voted") {
+            let vote = json!({"poll_id": poll, "option_ids": ["1"]});
+            return vec![Step::tool("1", "vote_on_poll", &vote), Step::Done(Finish::ToolCalls)];
+        }
+        Step::answer("Must I?")
+    })
+    .await;
+    assert!(answers.iter().all(|answer| answer.done.reason() == Reason::Completed), "{answers:?}");
+    assert_eq!((votes.len(), asked.len()), (2, 4));
 }
 
 #[tokio::test]

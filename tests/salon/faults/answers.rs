@@ -205,6 +205,9 @@ async fn fault_10_tools_return_their_results_to_the_model_which_goes_on() {
     let lunch = create_poll(&mut ann, poll("Lunch?", &["pizza", "sushi"])).await;
     ann.command(super::vote(&lunch.poll_id, &["2"])).await.unwrap();
     ann.command(super::add_llm("bot")).await.unwrap();
+    // Whoever comes while a poll is open is asked to vote, and may say nothing.
+    assert!(model.call().await.done(Finish::Stop).await);
+    any_done(&mut ann).await;
     ann.talk("@bot what is for lunch?").await;
 
     let mut call = model.call().await;
@@ -251,6 +254,9 @@ async fn fault_10_opting_out_keeps_the_other_calls_of_the_turn_and_its_reason() 
     let mut ann = server.join(&room, "ann").await;
     let lunch = create_poll(&mut ann, poll("Lunch?", &["pizza", "sushi"])).await;
     ann.command(super::add_llm("bot")).await.unwrap();
+    // Whoever comes while a poll is open is asked to vote, and may say nothing.
+    assert!(model.call().await.done(Finish::Stop).await);
+    any_done(&mut ann).await;
     ann.talk("@bot vote, please").await;
     let mut call = model.call().await;
     call.tool("a", "opt_out", &json!({"reason": "nothing to add"})).await;

@@ -3,7 +3,7 @@
 
 use std::sync::{
     Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -27,6 +27,8 @@ pub struct GatedStore {
     open: Semaphore,
     waiting: Notify,
     fail: AtomicBool,
+    /// How many appends are stored until one is lost; 0: none is.
+    lose: AtomicUsize,
     /// How the next calls to change the ledger fail, and how many of them.
     ledger: Mutex<(Option<Fault>, u32)>,
     pauses: AtomicBool,
@@ -51,6 +53,7 @@ impl GatedStore {
             waiting: Notify::new(),
             fail: AtomicBool::new(false),
             ledger: Mutex::new((None, 0)),
+            lose: AtomicUsize::new(0),
             pauses: AtomicBool::new(false),
         }
     }
@@ -70,6 +73,11 @@ impl GatedStore {
     /// The append after the one that waits now fails, and nothing of it is stored.
     pub fn fail_one(&self) {
         self.fail.store(true, Ordering::SeqCst);
+    }
+
+    /// The `n`th of the next appends, from 1, is stored, and nobody is told so.
+    pub fn lose_nth(&self, n: usize) {
+        self.lose.store(n, Ordering::SeqCst);
     }
 
     /// So many of the next calls to change the ledger fail.
@@ -97,8 +105,7 @@ impl GatedStore {
             fault
         };
         let pauses = self.pauses.load(Ordering::SeqCst);
-        let what = "was told to fail".to_owned();
-        let failure = Error { kind: ErrorKind::Unavailable, store: "gated", what, source: None };
+        let failure = unavailable();
         if pauses {
             tokio::task::yield_now().await;
         }
@@ -111,6 +118,11 @@ impl GatedStore {
         }
         if fault.is_some() { Err(failure) } else { done }
     }
+}
+
+fn unavailable() -> Error {
+    let what = "was told to fail".to_owned();
+    Error { kind: ErrorKind::Unavailable, store: "gated", what, source: None }
 }
 
 #[async_trait]
@@ -126,14 +138,15 @@ impl Store for GatedStore {
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
         // Who comes while the gate is open and a failure is wanted, fails; who waits at the gate is let through.
         if self.open.available_permits() > 0 && self.fail.swap(false, Ordering::SeqCst) {
-            let what = "was told to fail".to_owned();
-            return Err(Error { kind: ErrorKind::Unavailable, store: "gated", what, source: None });
+            return Err(unavailable());
         }
         if self.open.available_permits() == 0 {
             self.waiting.notify_one();
         }
         drop(self.open.acquire().await);
-        self.inner.append(room, appends).await
+        let outcomes = self.inner.append(room, appends).await?;
+        let left = self.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if left == Ok(1) { Err(unavailable()) } else { Ok(outcomes) }
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {

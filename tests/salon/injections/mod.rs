@@ -2,3 +2,4 @@
 
 pub mod corpus;
 mod obeys;
+mod prompts;

@@ -80,3 +80,50 @@ async fn answers_that_ran_when_the_server_was_killed_end_once_as_interrupted() {
     assert!(open.iter().all(|(id, run)| after[id] == *run));
     server.stop().await;
 }
+
+const ROOMS: usize = 10;
+const LLMS: [&str; 5] = ["ada", "bob", "cat", "dan", "eve"];
+
+#[tokio::test]
+async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_none_counts_as_whole() {
+    let half =
+        Reply::stream().delta(&json!({"content": "I was about"})).delta(&json!({"content": " to say"}));
+    let model = FakeOpenAi::start(half.stall()).await;
+    let place = Place::new().env("OPENAI_BASE_URL", &model.base_url());
+    let server = place.start().await;
+    let mut sessions = Vec::new();
+    for n in 0..ROOMS {
+        let room = format!("r{n}");
+        server.room(&room, &LLMS).await;
+        let mut ann = server.join(&room, "ann").await;
+        ann.talk("@all what do you think?").await;
+        sessions.push(ann);
+    }
+    // Every one of them has said something that somebody has read.
+    for ann in &mut sessions {
+        let mut heard = std::collections::BTreeSet::new();
+        while heard.len() < LLMS.len() {
+            let said =
+                |p: &Payload| if let Payload::LlmChunk(c) = p { Some(c.message_id.clone()) } else { None };
+            heard.insert(ann.pick(said).await);
+        }
+    }
+    server.kill().await;
+
+    let server = place.start().await;
+    for n in 0..ROOMS {
+        let log = server.log_of(&format!("r{n}")).await;
+        let runs = runs(&log);
+        assert_eq!(runs.len(), LLMS.len());
+        assert!(runs.values().all(|run| *run == (1, vec![pb::LlmDoneReason::Interrupted])), "{runs:?}");
+        let whole = log.iter().filter_map(|event| match &event.payload {
+            Some(Payload::MessageReceived(received)) => received.message.as_ref(),
+            _ => None,
+        });
+        let whole = whole.filter(|m| m.sender_type() == pb::ParticipantType::Llm && !m.partial).count();
+        assert_eq!(whole, 0, "half an answer is not a whole one");
+        let ann = server.join(&format!("r{n}"), "ann").await;
+        assert_eq!(ann.state.active_answers, []);
+    }
+    server.stop().await;
+}

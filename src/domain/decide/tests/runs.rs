@@ -1,6 +1,7 @@
 //! Answers: begun once, ended once.
 
 use super::*;
+use crate::domain::summary::Summary;
 use crate::domain::{
     command::RunOutcome,
     llm::{Run, RunEnd, RunReport},
@@ -124,4 +125,23 @@ fn an_answer_outlives_its_llm() {
     table.ok("server", finish(1, RunEnd::Interrupted, "x"));
     assert_eq!(table.message(run_id(1)).author_name, "Ada Lovelace", "the name with which it began");
     assert!(table.room.runs.is_empty());
+}
+
+#[test]
+fn a_summary_ends_with_the_text_it_was_made_of() {
+    for change in [
+        |id| Command::EditMessage { message_id: id, content: "not that".into(), regenerate: false },
+        |id| Command::DeleteMessage { message_id: id },
+    ] {
+        let mut table = Table::new();
+        let (first, second) = (table.say("bob", "the door code is 1234"), table.say("bob", "thanks"));
+        let up_to = table.message(first).seq;
+        let summary =
+            Summary { text: "The code is 1234.".into(), up_to, model: "m".into(), outside: Vec::new() };
+        table.ok("server", Command::RecordSummary(summary.clone()));
+        table.ok("bob", change(second));
+        assert_eq!(table.room.summary, Some(summary), "it says nothing of this one");
+        table.ok("bob", change(first));
+        assert_eq!(table.room.summary, None);
+    }
 }

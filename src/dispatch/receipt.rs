@@ -1,0 +1,40 @@
+//! How far a question has come, told to whoever asked: stored, waiting, taken up, or why it will not be answered.
+//!
+//! Transient: told to the sessions that are here, and lost with whatever a full queue leaves out. Votes and the turns
+//! of an autopilot have no receipts, because nobody waits for them.
+
+use crate::{
+    bus::{Audience, BusMessage, Transient, TransientContent},
+    dispatch::{Inner, Job},
+    domain::rejection::Rejection,
+    wire::{
+        reply::{self, Dialect},
+        transient::{self, Receipt},
+    },
+};
+
+/// Tells whoever asked how far a job has come.
+pub(super) fn tell(inner: &Inner, job: &Job, receipt: Receipt) {
+    if job.is_question() {
+        let frame = transient::llm_receipt(job.reply_to, &job.llm_id, job.message_id, receipt);
+        publish(inner, job, frame, TransientContent::Other);
+    }
+}
+
+/// Tells whoever asked that an LLM was not, and why.
+pub(super) fn refuse(inner: &Inner, job: &Job, why: &Rejection) {
+    tracing::warn!(room = %job.room, llm = %job.llm_id, %why, "an LLM was not asked");
+    inner.autopilots.refused(job, why);
+    let message = format!("the LLM {} was not asked: {why}", job.llm_id);
+    let rejection = Rejection { message, ..why.clone() };
+    let original = reply::error(&rejection, None, Dialect::Original);
+    let frame = reply::error(&rejection, None, Dialect::V1);
+    publish(inner, job, frame, TransientContent::Error { original });
+}
+
+fn publish(inner: &Inner, job: &Job, frame: bytes::Bytes, content: TransientContent) {
+    if let Some(user) = &job.asked_by {
+        let transient = Transient { frame, audience: Audience::Users([user.clone()].into()), content };
+        inner.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
+    }
+}

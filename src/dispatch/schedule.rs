@@ -1,0 +1,210 @@
+//! Which answer begins next: a queue for each room, and a line of rooms for the slots of this node.
+//!
+//! Pure: it starts nothing and waits for nothing. A room's queue is bounded, and a room stands in the line at most
+//! once, so that whoever asks most gets no more than their turn: a slot that becomes free goes to the room that has
+//! waited longest since it last got one.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::{
+    dispatch::job::{Job, Stop},
+    domain::settings::TurnPolicy,
+    ids::{LlmId, MessageId, RoomId},
+};
+
+/// How many answers there may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Slots {
+    /// At the same time in one room.
+    pub(super) per_room: usize,
+    /// Waiting in one room, beside those.
+    pub(super) queue_per_room: usize,
+    /// At the same time on this node.
+    pub(super) per_node: usize,
+}
+
+/// The answers that run and wait on this node.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    slots: Slots,
+    rooms: HashMap<RoomId, RoomRuns>,
+    /// Rooms in which something can begin as soon as a slot is free, in the order of their turns.
+    line: VecDeque<RoomId>,
+    running: usize,
+}
+
+#[derive(Debug, Default)]
+struct RoomRuns {
+    active: Vec<Active>,
+    waiting: VecDeque<Job>,
+    in_line: bool,
+}
+
+/// A run that has its own task.
+#[derive(Debug)]
+struct Active {
+    job: Job,
+    stop: Stop,
+    /// What is asked when it has ended.
+    again: Option<Job>,
+}
+
+/// What became of answers that were not wanted any more.
+#[derive(Debug, Default)]
+pub(super) struct Stopped {
+    /// How many that ran are told to end.
+    pub(super) running: usize,
+    /// Those that waited, and will not begin.
+    pub(super) dropped: Vec<Job>,
+}
+
+impl Schedule {
+    /// Nothing runs.
+    pub(super) fn new(slots: Slots) -> Self {
+        Self { slots, rooms: HashMap::new(), line: VecDeque::new(), running: 0 }
+    }
+
+    /// Lets a job wait for its turn, which may come at once: returns how many answers of its room are before it. If
+    /// the queue of its room is full, an error says how many wait.
+    pub(super) fn ask(&mut self, job: Job) -> Result<usize, usize> {
+        let room = job.room.clone();
+        let runs = self.rooms.entry(room.clone()).or_default();
+        if runs.active.len() + runs.waiting.len() >= self.slots.per_room + self.slots.queue_per_room {
+            return Err(runs.waiting.len());
+        }
+        let before = runs.active.len() + runs.waiting.len();
+        runs.waiting.push_back(job);
+        let at_once = runs.startable(self.slots.per_room) == Some(runs.waiting.len() - 1);
+        self.line_up(&room);
+        Ok(if at_once { 0 } else { before })
+    }
+
+    /// The job that begins now, if one may.
+    pub(super) fn next(&mut self) -> Option<(Job, Stop)> {
+        while self.running < self.slots.per_node {
+            let room = self.line.pop_front()?;
+            let Some(runs) = self.rooms.get_mut(&room) else {
+                continue;
+            };
+            runs.in_line = false;
+            let next = runs.startable(self.slots.per_room).and_then(|at| runs.waiting.remove(at));
+            if let Some(job) = next {
+                let stop = Stop::default();
+                runs.active.push(Active { job: job.clone(), stop: stop.clone(), again: None });
+                self.running += 1;
+                self.line_up(&room);
+                return Some((job, stop));
+            }
+        }
+        None
+    }
+
+    /// Forgets a run that has ended; returns what is to be asked behind it.
+    pub(super) fn finished(&mut self, room: &RoomId, message_id: MessageId) -> Option<Job> {
+        let runs = self.rooms.get_mut(room)?;
+        let at = runs.active.iter().position(|active| active.job.message_id == message_id)?;
+        let ended = runs.active.swap_remove(at);
+        self.running = self.running.saturating_sub(1);
+        self.line_up(room);
+        ended.again
+    }
+
+    /// Puts a room into the line if something of it can begin, and forgets one that has nothing.
+    fn line_up(&mut self, room: &RoomId) {
+        let Some(runs) = self.rooms.get_mut(room) else {
+            return;
+        };
+        if !runs.in_line && runs.startable(self.slots.per_room).is_some() {
+            runs.in_line = true;
+            self.line.push_back(room.clone());
+        } else if runs.active.is_empty() && runs.waiting.is_empty() {
+            // Its queue may have been emptied while it stood in the line.
+            if self.rooms.remove(room).is_some_and(|runs| runs.in_line) {
+                self.line.retain(|other| other != room);
+            }
+        }
+    }
+
+    /// Ends answers of a room, also those that have not begun.
+    pub(super) fn stop(&mut self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
+        let Some(runs) = self.rooms.get_mut(room) else {
+            return Stopped::default();
+        };
+        let (dropped, kept): (Vec<Job>, Vec<Job>) = runs.waiting.drain(..).partition(|job| which(job));
+        runs.waiting = kept.into();
+        let mut running = 0;
+        for active in runs.active.iter_mut().filter(|active| which(&active.job)) {
+            active.stop.stop(why);
+            active.again = None;
+            running += 1;
+        }
+        self.line_up(room);
+        Stopped { running, dropped }
+    }
+
+    /// The text of a question has changed: answers that are being written to it end, and are asked for again when
+    /// they have. Returns the LLMs that will answer the text as it is now.
+    pub(super) fn again(
+        &mut self,
+        room: &RoomId,
+        question: MessageId,
+        why: &str,
+        again: impl Fn(&Job) -> Job,
+    ) -> Vec<LlmId> {
+        let Some(runs) = self.rooms.get_mut(room) else {
+            return Vec::new();
+        };
+        let about = |job: &Job| job.is_question() && job.reply_to == question;
+        for active in runs.active.iter_mut().filter(|active| about(&active.job)) {
+            active.stop.stop(why);
+            active.again = Some(again(&active.job));
+        }
+        let jobs = runs.active.iter().map(|active| &active.job).chain(&runs.waiting);
+        jobs.filter(|job| about(job)).map(|job| job.llm_id.clone()).collect()
+    }
+
+    /// Forgets all that waits.
+    pub(super) fn clear_waiting(&mut self) {
+        self.line.clear();
+        self.rooms.retain(|_, runs| {
+            runs.waiting.clear();
+            runs.in_line = false;
+            !runs.active.is_empty()
+        });
+    }
+
+    /// Ends all that runs.
+    pub(super) fn stop_all(&mut self, why: &str) {
+        for active in self.rooms.values_mut().flat_map(|runs| &mut runs.active) {
+            active.stop.stop(why);
+            active.again = None;
+        }
+    }
+
+    /// How many run or wait.
+    pub(super) fn count(&self) -> usize {
+        self.rooms.values().map(|runs| runs.active.len() + runs.waiting.len()).sum()
+    }
+}
+
+impl RoomRuns {
+    /// The first of those that wait which may begin as far as the room goes.
+    ///
+    /// Votes do not take turns: they neither wait for answers nor hold them up. What was asked while the room spoke
+    /// one after the other waits until nobody speaks, and for those before it; what was asked under another policy
+    /// waits for neither.
+    fn startable(&self, per_room: usize) -> Option<usize> {
+        if self.active.len() >= per_room {
+            return None;
+        }
+        let mut spoken = self.active.iter().any(|active| active.job.is_spoken());
+        self.waiting.iter().position(|job| {
+            let its_turn = !spoken || !job.is_spoken() || job.policy != TurnPolicy::Sequential;
+            spoken |= job.is_spoken();
+            its_turn
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

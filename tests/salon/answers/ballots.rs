@@ -1,0 +1,200 @@
+//! Polls and the LLMs that vote in them, as everybody sees it: who comes late, who abstains, what is kept secret.
+
+use std::time::Duration;
+
+use salon::llm::{
+    Finish, Request,
+    scripted::{ScriptedProvider, Step},
+};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::*;
+
+/// A server whose LLMs vote for the first option, but for one that is called mute.
+async fn voting() -> TestServer {
+    let provider = ScriptedProvider::with("scripted", |request: &Request| {
+        let tool = request.tools.iter().find(|tool| tool.name == "vote_on_poll");
+        let poll =
+            tool.map_or(Value::Null, |tool| tool.parameters["properties"]["poll_id"]["enum"][0].clone());
+        if request.display_name == "mute" || poll.is_null() {
+            return Step::answer("I say nothing of use.");
+        }
+        let vote = json!({"poll_id": poll, "option_ids": ["1"], "reason": "why not"});
+        vec![Step::tool("1", "vote_on_poll", &vote), Step::Done(Finish::ToolCalls)]
+    });
+    Setup::default().provider(provider).start().await
+}
+
+fn create(poll: &pb::CreatePoll) -> Say {
+    let options = ["red", "green"].map(|t| pb::PollOptionInput { text: t.into(), ..Default::default() });
+    Say::CreatePoll(pb::CreatePoll { question: "Which?".into(), options: options.into(), ..poll.clone() })
+}
+
+async fn created(session: &mut Session) -> pb::Poll {
+    session.pick(|p| if let Payload::PollCreated(c) = p { c.poll.clone() } else { None }).await
+}
+
+async fn closed(session: &mut Session) -> pb::Poll {
+    session.pick(|p| if let Payload::PollClosed(c) = p { c.poll.clone() } else { None }).await
+}
+
+fn vote(poll: &pb::Poll, option: &str) -> Say {
+    let option_ids = vec![option.to_owned()];
+    Say::CastVote(pb::CastVote { poll_id: poll.poll_id.clone(), option_ids, ..Default::default() })
+}
+
+fn close(poll: &pb::Poll) -> Say {
+    Say::ClosePoll(pb::ClosePoll { poll_id: poll.poll_id.clone() })
+}
+
+fn add(id: &str) -> Say {
+    Say::AddLlm(pb::AddLlm { llm: Some(crate::harness::llm(id)) })
+}
+
+#[tokio::test]
+async fn an_llm_that_comes_while_polls_are_open_votes_in_them_once() {
+    let server = voting().await;
+    let room = server.room(&[]).await;
+    let mut admin = server.join(&room, "admin").await;
+    for _ in 0..2 {
+        admin.command(create(&pb::CreatePoll::default())).await.unwrap();
+    }
+    let (one, two) = (created(&mut admin).await, created(&mut admin).await);
+    admin.command(close(&one)).await.unwrap();
+    admin.command(add("ada")).await.unwrap();
+    let answer = follow(&mut admin).await;
+    assert_eq!((&answer.thinking.poll_id, answer.done.reason()), (&two.poll_id, Reason::Completed));
+    quiet(&server).await;
+    // Who goes and comes back has voted already.
+    admin.command(Say::RemoveLlm(pb::RemoveLlm { llm_id: "ada".into() })).await.unwrap();
+    admin.command(add("ada")).await.unwrap();
+    quiet(&server).await;
+    assert_eq!(all_ended_once(&server, &room).await.len(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_must_vote_and_does_not_has_abstained_for_everybody_to_see() {
+    let server = voting().await;
+    let room = server.room(&["ada", "mute"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    admin.command(create(&pb::CreatePoll { mandatory: true, ..Default::default() })).await.unwrap();
+    let poll = created(&mut admin).await;
+    let abstained =
+        admin.pick(|p| if let Payload::VoteAbstained(a) = p { Some(a.clone()) } else { None }).await;
+    let abstention = abstained.abstention.unwrap();
+    assert_eq!((abstained.poll_id.as_str(), abstention.llm_id.as_str()), (poll.poll_id.as_str(), "mute"));
+    assert_eq!(abstention.reason, "did not vote, although it was asked twice");
+    quiet(&server).await;
+    let state = server.join(&room, "bob").await.state;
+    assert_eq!(state.polls[0].abstentions, std::slice::from_ref(&abstention));
+    admin.command(close(&poll)).await.unwrap();
+    let result = closed(&mut admin).await;
+    assert_eq!((result.ballot_count, &result.abstentions), (1, &vec![abstention]));
+    // In a poll in which nobody must, silence is no abstention.
+    admin.command(create(&pb::CreatePoll::default())).await.unwrap();
+    let poll = created(&mut admin).await;
+    quiet(&server).await;
+    admin.command(close(&poll)).await.unwrap();
+    assert_eq!(closed(&mut admin).await.abstentions, []);
+    all_ended_once(&server, &room).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_quorum_is_reached_by_ballots_of_people_and_llms() {
+    let server = voting().await;
+    let room = server.room(&["ada"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    let mut bob = server.join(&room, "bob").await;
+    for reached in [false, true] {
+        admin.command(create(&pb::CreatePoll { quorum: 3, ..Default::default() })).await.unwrap();
+        let poll = created(&mut admin).await;
+        assert_eq!((poll.quorum, poll.quorum_reached), (3, false));
+        quiet(&server).await;
+        admin.command(vote(&poll, "2")).await.unwrap();
+        if reached {
+            bob.command(vote(&poll, "2")).await.unwrap();
+        }
+        admin.command(close(&poll)).await.unwrap();
+        let result = closed(&mut admin).await;
+        assert_eq!((result.ballot_count, result.quorum_reached), (if reached { 3 } else { 2 }, reached));
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_ends_the_vote_of_whoever_is_still_thinking() {
+    let provider = ScriptedProvider::with("scripted", |_| vec![Step::Stall]);
+    let patient =
+        |config: &mut salon::config::Config| config.llm.first_token_timeout = Duration::from_secs(60);
+    let setup = Setup::default().provider(provider).config(patient).virtual_time();
+    let server = setup.start_without_port().await;
+    let room = server.room(&["ada"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    admin.patience = Duration::from_secs(3600);
+    let poll = pb::CreatePoll { closes_in_ms: 30_000, quorum: 2, ..Default::default() };
+    admin.command(create(&poll)).await.unwrap();
+    let poll = created(&mut admin).await;
+    admin.command(vote(&poll, "1")).await.unwrap();
+    let begun = Instant::now();
+    let result = closed(&mut admin).await;
+    assert!(begun.elapsed().abs_diff(Duration::from_secs(30)) < Duration::from_millis(100));
+    assert_eq!((result.ballot_count, result.quorum_reached), (1, false));
+    let answer = follow(&mut admin).await;
+    answer.assert_ended(Reason::Interrupted, "");
+    assert_eq!(answer.done.detail, "the poll was closed");
+    assert_eq!(admin.command(vote(&poll, "2")).await.unwrap_err().code, "poll_closed");
+    server.shutdown().await;
+}
+
+/// Checks that nothing in what a stream was told says who voted what, or before the end how many votes an option has.
+#[track_caller]
+fn assert_secret(event: &pb::ServerEvent) {
+    let poll = match event.payload.as_ref().unwrap() {
+        Payload::PollVoted(voted) => {
+            let vote = voted.vote.clone().unwrap_or_default();
+            let (voter, name) = (vote.voter_id.as_str(), vote.voter_name.as_str());
+            assert_eq!((voter, name, voted.option_id.as_str()), ("", "", ""), "{voted:?}");
+            assert!(voted.option_ids.is_empty() && voted.retracted_option_ids.is_empty(), "{voted:?}");
+            assert!(voted.tallies.iter().all(|tally| tally.vote_count == 0), "{voted:?}");
+            return;
+        }
+        Payload::PollCreated(created) => created.poll.as_ref().unwrap(),
+        Payload::PollClosed(closed) => closed.poll.as_ref().unwrap(),
+        _ => return,
+    };
+    for option in &poll.options {
+        assert!(option.votes.iter().all(|vote| vote.voter_id.is_empty() && vote.voter_name.is_empty()));
+        assert!(poll.status() == pb::PollStatus::PollClosed || option.vote_count == 0, "{poll:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_secret_ballot_shows_nothing_before_its_end_and_no_voter_behind_it() {
+    let server = voting().await;
+    let room = server.room(&["ada"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    let mut bob = server.join(&room, "bob").await;
+    admin.command(create(&pb::CreatePoll { secret_ballot: true, ..Default::default() })).await.unwrap();
+    let poll = created(&mut admin).await;
+    assert!(poll.anonymous && poll.hide_results_until_closed);
+    quiet(&server).await;
+    admin.command(vote(&poll, "1")).await.unwrap();
+    bob.command(vote(&poll, "1")).await.unwrap();
+    bob.command(vote(&poll, "2")).await.unwrap();
+    let open = server.join(&room, "eve").await.state.polls.remove(0);
+    assert_eq!(open.ballot_count, 3);
+    assert!(open.options.iter().all(|option| option.vote_count == 0 && option.votes.is_empty()), "{open:?}");
+    admin.command(close(&poll)).await.unwrap();
+    let result = closed(&mut admin).await;
+    assert_eq!(result.options.iter().map(|option| option.vote_count).collect::<Vec<_>>(), [2, 1]);
+    let (log, seen) = (server.log(&room).await, bob.settle().await);
+    for event in log.iter().chain(&seen) {
+        assert_secret(event);
+    }
+    let votes = log.iter().filter(|e| matches!(e.payload, Some(Payload::PollVoted(_)))).count();
+    assert_eq!(votes, 4, "each is told of, and says nothing");
+    server.shutdown().await;
+}

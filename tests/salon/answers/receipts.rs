@@ -1,0 +1,121 @@
+//! What whoever asks is told on the way: that the question is stored, waits, and has been taken up.
+
+use bytes::Bytes;
+use prost::Message as _;
+use salon::llm::{Finish, scripted::ScriptedProvider};
+
+use super::*;
+use crate::harness::raw;
+
+type Seen = (String, pb::ReceiptState, u32);
+
+/// The next receipt that was not taken yet.
+async fn receipt(session: &mut Session) -> (String, pb::ReceiptState, u32) {
+    let receipt = session.pick(|p| if let Payload::LlmReceipt(r) = p { Some(r.clone()) } else { None }).await;
+    (receipt.question_id.clone(), receipt.state(), receipt.waiting)
+}
+
+fn receipts(events: Vec<pb::ServerEvent>) -> usize {
+    events.into_iter().filter(|event| matches!(event.payload, Some(Payload::LlmReceipt(_)))).count()
+}
+
+#[tokio::test]
+async fn the_asker_sees_a_question_stored_waiting_and_taken_up() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let server = Setup::default().provider(provider).config(|c| c.llm.runs_per_room = 1).start().await;
+    let room = server.room(&["ada", "bob"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let mut other = server.join(&room, "bob").await;
+    let first = ann.talk("@ada one").await.event_id;
+    let mut one = script.next_call().await.unwrap();
+    let second = ann.talk("@bob two").await.event_id;
+    let logged = |q: &String| -> Seen { (q.clone(), pb::ReceiptState::Logged, 0) };
+    let delivered = |q: &String, waiting| -> Seen { (q.clone(), pb::ReceiptState::Delivered, waiting) };
+    let taken_up = |q: &String| -> Seen { (q.clone(), pb::ReceiptState::TakenUp, 0) };
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        seen.push(receipt(&mut ann).await);
+    }
+    assert_eq!(seen, [logged(&first), delivered(&first, 0), logged(&second), delivered(&second, 1)]);
+    assert_eq!(receipts(ann.settle().await), 0, "the model has said nothing");
+    assert!(one.text("yes").await);
+    assert_eq!(receipt(&mut ann).await, taken_up(&first));
+    assert!(one.done(Finish::Stop).await);
+    let mut two = script.next_call().await.unwrap();
+    assert!(two.text("yes").await && two.done(Finish::Stop).await);
+    assert_eq!(receipt(&mut ann).await, taken_up(&second));
+    quiet(&server).await;
+    assert_eq!(receipts(other.settle().await), 0, "nobody else is told");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_vote_has_no_receipts_and_a_refusal_is_an_error() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let few = |config: &mut salon::config::Config| {
+        config.llm.runs_per_room = 1;
+        config.llm.queue_per_room = 0;
+    };
+    let server = Setup::default().provider(provider).config(few).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let options = ["red", "green"].map(|t| pb::PollOptionInput { text: t.into(), ..Default::default() });
+    let poll = pb::CreatePoll { question: "Which?".into(), options: options.into(), ..Default::default() };
+    ann.command(Say::CreatePoll(poll)).await.unwrap();
+    let mut vote = script.next_call().await.unwrap();
+    vote.accept();
+    assert_eq!(receipts(ann.settle().await), 0);
+    let question = ann.talk("@ada hello").await.event_id;
+    assert_eq!(receipt(&mut ann).await, (question, pb::ReceiptState::Logged, 0));
+    assert_eq!(refusal(&mut ann).await.code, "resource_exhausted");
+    assert_eq!(receipts(ann.settle().await), 0);
+    server.shutdown().await;
+}
+
+/// The first error that a stream of the original contract gets behind its join and its question.
+async fn original_refusal(server: &TestServer, room: &str) -> pb::Error {
+    use http_body_util::BodyExt as _;
+    let (sender, response) = raw::call(server.channel().await, "/api.room.Room/RoomSession", &[]).await;
+    let mut body = response.into_body();
+    for say in
+        [Say::Join(crate::harness::session::join(room, "ann")), crate::harness::session::message("@ada hi")]
+    {
+        sender.send(raw::frame(0, &raw::encode("", say))).await.unwrap();
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let frame =
+            tokio::time::timeout(crate::harness::DEADLINE, body.frame()).await.expect("no error came");
+        bytes.extend(frame.expect("the stream ended").unwrap().into_data().unwrap_or_else(|_| Bytes::new()));
+        while bytes.len() >= 5 {
+            let len = u32::from_be_bytes(bytes[1..5].try_into().unwrap()) as usize;
+            if bytes.len() < 5 + len {
+                break;
+            }
+            let event = pb::ServerEvent::decode(&bytes[5..5 + len]).unwrap();
+            bytes.drain(..5 + len);
+            if let Some(Payload::Error(error)) = event.payload {
+                return error;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_contract_is_told_of_a_refusal_in_its_own_spelling() {
+    let (provider, _script) = ScriptedProvider::new("scripted");
+    let few = |config: &mut salon::config::Config| {
+        config.llm.runs_per_room = 1;
+        config.llm.queue_per_room = 0;
+    };
+    let server = Setup::default().provider(provider).config(few).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@ada one").await;
+    // The same user asks by both contracts: both streams are told, each in its words.
+    let original = original_refusal(&server, &room).await;
+    let ours = refusal(&mut ann).await;
+    assert_eq!((original.code.as_str(), ours.code.as_str()), ("RESOURCE_EXHAUSTED", "resource_exhausted"));
+    assert_eq!(original.message, ours.message);
+    server.shutdown().await;
+}
