@@ -15,8 +15,8 @@ use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
 use crate::{
-    budget::{self, Budgets, Cost, Hold, Refused, Scopes},
-    dispatch::plain,
+    budget::{Budgets, Refused, Scopes},
+    dispatch::{plain, spend},
     domain::{
         event::NewRoom,
         limits::Limits,
@@ -24,9 +24,8 @@ use crate::{
     },
     ids::{MessageId, UserId},
     llm::{
-        AnswerForm, Delta, Error, Request, Speaker, Turn,
+        AnswerForm, Delta, Error, ErrorKind, Request, Speaker, Turn,
         route::{Answered, Attempts, Plan, Router, Target},
-        tokens,
     },
 };
 
@@ -36,8 +35,6 @@ const PROMPT_CHARS: usize = 1000;
 const ANSWER_BYTES: usize = 256 * 1024;
 /// The most LLMs that are proposed.
 const LLMS: usize = 6;
-/// What frames the conversation and the form of the answer, in tokens, above the texts themselves.
-const FRAME_TOKENS: u64 = 64;
 
 /// How rooms are proposed.
 #[derive(Debug, Clone)]
@@ -80,6 +77,8 @@ pub struct Generated {
 /// An answer as it has been heard.
 #[derive(Debug, Default)]
 struct Heard {
+    /// A model has accepted the request.
+    has_begun: bool,
     text: String,
     prompt_tokens: u32,
     completion_tokens: u32,
@@ -96,18 +95,19 @@ impl Generator {
         check(prompt)?;
         let plan = self.router.plan(&self.settings.model, &[]);
         let request = self.request(prompt);
-        let hold = self.reserve(&plan, &request, user).await?;
+        let scopes = Scopes { user, room: None };
+        let run = MessageId(Uuid::now_v7());
+        let call = spend::begin((&self.budgets, &self.router), run, &scopes, &plan, &request).await;
+        let mut call = call.map_err(|refused| over_budget(&refused))?;
         let mut heard = Heard::default();
         let by = Instant::now() + self.settings.total;
-        let asked = self.ask(&plan, request, &mut heard, by).await;
-        let target = asked.as_ref().ok();
-        let cost_micros =
-            target.and_then(|target| price(target, heard.prompt_tokens, heard.completion_tokens));
-        let spent = u64::from(heard.prompt_tokens) + u64::from(heard.completion_tokens);
-        // Of an answer that did not end nobody knows what it took: dropped, the hold counts as used up.
-        if target.is_some() && spent > 0 {
-            hold.settle(Cost { tokens: spent, micros: cost_micros }).await;
-        }
+        let asked = self.ask(&plan, request, (&mut heard, &mut call), by).await;
+        let cost_micros = if heard.has_begun {
+            call.settle().await.micros
+        } else {
+            call.settle_unused().await;
+            None
+        };
         let target = asked.map_err(|error| unavailable(&error))?;
         let room = draft::read(&heard.text, LLMS, &self.settings.limits).map_err(|why| {
             tracing::warn!(model = %target.model, %why, "what a model proposed is no room");
@@ -118,36 +118,6 @@ impl Generator {
         let Heard { prompt_tokens, completion_tokens, .. } = heard;
         let cost_micros = cost_micros.unwrap_or_default();
         Ok(Generated { room, model, prompt_tokens, completion_tokens, cost_micros })
-    }
-
-    async fn reserve(&self, plan: &Plan, request: &Request, user: Option<UserId>) -> Result<Hold, Rejection> {
-        let given: u64 = request
-            .turns
-            .iter()
-            .map(|turn| match turn {
-                Turn::Text { text, .. } => tokens::estimate(text),
-                Turn::ToolCalls { .. } | Turn::ToolResult { .. } => 0,
-            })
-            .sum();
-        let form = request.form.as_ref().map_or(0, |form| tokens::estimate(&form.schema.to_string()));
-        let (given, made) = (given + form + FRAME_TOKENS, request.max_tokens);
-        let prompt = u32::try_from(given).unwrap_or(u32::MAX);
-        let prices: Vec<Option<u64>> =
-            plan.targets().iter().map(|target| price(target, prompt, made)).collect();
-        // One of them answers; a model without a price may be it.
-        let micros = prices.into_iter().collect::<Option<Vec<_>>>().and_then(|all| all.into_iter().max());
-        let worst = Cost { tokens: given + u64::from(made), micros };
-        let scopes = Scopes { user, room: None };
-        let hold = self.budgets.reserve(MessageId(Uuid::now_v7()), &scopes, worst).await;
-        hold.map_err(|refused| {
-            let code = match refused {
-                Refused::Unavailable => Code::Unavailable,
-                Refused::UsedUp { .. } | Refused::TooLarge { .. } | Refused::Unpriced { .. } => {
-                    Code::ResourceExhausted
-                }
-            };
-            Rejection::new(code, refused.to_string())
-        })
     }
 
     fn request(&self, prompt: &str) -> Request {
@@ -177,13 +147,15 @@ impl Generator {
         &self,
         plan: &Plan,
         request: Request,
-        heard: &mut Heard,
+        (heard, call): (&mut Heard, &mut spend::Call),
         by: Instant,
     ) -> Result<Target, Error> {
         let limits = Attempts { first_token: self.settings.first_token, deadline: by };
         let answered = self.router.answer(plan, request, limits).await?;
         let Answered { mut deltas, provider, model, info, .. } = answered;
         let target = Target { provider, model, info };
+        call.answered_by(&target.provider, &target.model);
+        heard.has_begun = true;
         let failed = |kind, message: &str| Error {
             kind,
             provider: target.provider.clone(),
@@ -192,22 +164,26 @@ impl Generator {
         };
         loop {
             let next = timeout_at(by, deltas.next()).await;
-            let late = |_| failed(crate::llm::ErrorKind::Timeout, "no whole answer came in time");
+            let late = |_| failed(ErrorKind::Timeout, "no whole answer came in time");
             let next = next.map_err(late)?;
             match next {
                 Some(Ok(Delta::Text(text))) if heard.text.len() + text.len() > ANSWER_BYTES => {
-                    return Err(failed(crate::llm::ErrorKind::Garbled, "the answer is too long for a room"));
+                    return Err(failed(ErrorKind::Garbled, "the answer is too long for a room"));
                 }
-                Some(Ok(Delta::Text(text))) => heard.text.push_str(&text),
+                Some(Ok(Delta::Text(text))) => {
+                    call.heard(&text);
+                    heard.text.push_str(&text);
+                }
                 // It was offered no tools.
                 Some(Ok(Delta::ToolCall(_))) => {}
                 Some(Ok(Delta::Usage { prompt_tokens, completion_tokens })) => {
+                    call.told(prompt_tokens, completion_tokens);
                     (heard.prompt_tokens, heard.completion_tokens) = (prompt_tokens, completion_tokens);
                 }
                 Some(Ok(Delta::Done(_))) => return Ok(target),
                 Some(Err(error)) => return Err(error),
                 None => {
-                    return Err(failed(crate::llm::ErrorKind::Network, "the answer ended without an end"));
+                    return Err(failed(ErrorKind::Network, "the answer ended without an end"));
                 }
             }
         }
@@ -226,13 +202,14 @@ fn check(prompt: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
-fn price(target: &Target, prompt_tokens: u32, completion_tokens: u32) -> Option<u64> {
-    let prices = target.info.prices?;
-    let prices = budget::Prices {
-        input_per_million: prices.input_micros_per_million,
-        output_per_million: prices.output_micros_per_million,
+fn over_budget(refused: &Refused) -> Rejection {
+    let code = match refused {
+        Refused::Unavailable => Code::Unavailable,
+        Refused::UsedUp { .. } | Refused::TooLarge { .. } | Refused::Unpriced { .. } => {
+            Code::ResourceExhausted
+        }
     };
-    Some(budget::cost(prices, prompt_tokens.into(), completion_tokens.into()))
+    Rejection::new(code, refused.to_string())
 }
 
 fn unavailable(error: &Error) -> Rejection {
