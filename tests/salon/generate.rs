@@ -159,10 +159,11 @@ async fn a_budget_that_is_used_up_asks_nobody() {
     let setup = Setup { provider: Arc::clone(&provider) as _, ..Setup::default() };
     let setup = setup.config(|config| {
         config.llm.max_tokens = 100;
-        config.llm.budgets.user.tokens_per_day = Some(2000);
+        config.llm.generate_per_minute = 1000;
+        config.llm.budgets.user.tokens_per_day = Some(4000);
     });
     let server = setup.start().await;
-    // No usage is told: what was reserved counts.
+    // No usage is told: it is counted here.
     ask(&server, "tea", Some("ann")).await.unwrap();
     let mut asked = 1;
     let status = loop {

@@ -1,3 +1,5 @@
+//! The rules of whose turn it is, by example and by random talks.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -2,7 +2,7 @@
 
 use salon::llm::{
     Finish, Turn,
-    scripted::{Call, Script, ScriptedProvider},
+    scripted::{Call, Script, ScriptedProvider, Step},
 };
 
 use super::*;
@@ -168,6 +168,23 @@ async fn nothing_is_left_of_it_when_all_llms_are_removed_or_the_room_ends() {
     for id in [&room, &other] {
         assert_eq!(turns(&server.log(id).await), "a");
     }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_pauses_it() {
+    let provider = ScriptedProvider::with("scripted", |_| Step::answer("word ".repeat(2000)));
+    let setup = Setup::default().provider(provider).config(|config| {
+        config.llm.max_tokens = 3000;
+        config.llm.budgets.room.tokens_per_day = Some(8000);
+    });
+    let server = setup.start().await;
+    let room = server.room(&["a", "b"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.command(Say::StartAutopilot(start(Mode::RoundRobin, &[], 50))).await.unwrap();
+    let paused = status(&mut ann, Status::Paused).await;
+    assert!(paused.reason.starts_with("a budget is used up: "), "{paused:?}");
+    assert!((2..10).contains(&paused.turns), "{paused:?}");
     server.shutdown().await;
 }
 
