@@ -133,7 +133,7 @@ impl Checks<'_> {
     }
 
     fn llm(&mut self, llm: &Llm) {
-        self.time("llm.chunk_window", llm.chunk_window, 5 * MS..=SECOND);
+        self.time("llm.chunk_window", llm.chunk_window, 5 * MS..=500 * MS);
         self.time("llm.total_timeout", llm.total_timeout, SECOND..=HOUR);
         let total = llm.total_timeout.clamp(SECOND, HOUR);
         self.time("llm.first_token_timeout", llm.first_token_timeout, 100 * MS..=total);

@@ -20,8 +20,9 @@ use crate::{
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
-        model::{draft_to_pb, member_to_pb, message_to_pb, poll_to_pb, room_info, room_size},
+        model::{draft_to_pb, member_to_pb, message_to_pb, room_info, room_size},
         pb::room::v1::{self as pb, room_service_server::RoomService},
+        polls::poll_to_pb,
     },
 };
 

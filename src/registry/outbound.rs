@@ -70,6 +70,8 @@ struct Queue {
     /// The last position known to exist.
     known: Seq,
     mode: Mode,
+    /// A snapshot may have left out texts of answers: their messages must come whole.
+    whole: bool,
     /// The session must end for this reason.
     expelled: Option<Expelled>,
     ending: Ending,
@@ -191,7 +193,7 @@ impl Outbound {
             return;
         }
         // Who has left something out may have left out a chunk.
-        let frames = streamed.filter(|_| queue.mode == Mode::Live).unwrap_or(frames);
+        let frames = streamed.filter(|_| queue.mode == Mode::Live && !queue.whole).unwrap_or(frames);
         if first == queue.taken.next() && queue.fits(events, frames.len(), self.limits) {
             queue.take(last, events, frames.clone());
             drop(queue);
@@ -281,6 +283,11 @@ impl Outbound {
         queue.push(Frames { bytes: frame, events: 1, replies: 0 });
         drop(queue);
         self.reader.wake();
+    }
+
+    /// From now on messages come with their texts, whatever chunks were told.
+    pub(super) fn want_whole_messages(&self) {
+        self.lock().whole = true;
     }
 
     /// Asks the session's task to end.

@@ -16,7 +16,7 @@ use crate::{
     ids::{MessageId, PollId, RoomId, Seq, UserId},
     rooms::{Rooms, load, refused},
     store::{Direction, Error, Page, Record, RoomFilter, Store},
-    wire::model,
+    wire::{model, polls},
 };
 
 /// A message as it is now.
@@ -173,7 +173,7 @@ impl Rooms {
         let cut = fit(&mut messages, direction, model::message_size);
         let mut polls = self.polls_for(room, &messages).await?;
         let sizes: HashMap<PollId, usize> =
-            polls.iter().map(|poll| (poll.id, model::poll_size(poll, room.as_str()))).collect();
+            polls.iter().map(|poll| (poll.id, polls::poll_size(poll, room.as_str()))).collect();
         let size = |message: &Message| {
             let poll = message.poll_id.and_then(|id| sizes.get(&id)).copied();
             model::message_size(message) + poll.unwrap_or_default()

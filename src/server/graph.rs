@@ -247,7 +247,12 @@ pub fn router(config: &Config) -> Result<Router, Error> {
 pub fn check_models(config: &Config) -> Result<(), NameError> {
     let providers = config.providers();
     let RouterSettings { names, .. } = router_settings(config, BTreeMap::new());
-    Router::check_names(providers.by_name.into_keys(), &providers.default, names)
+    let used = [
+        ("llm.summary.model", config.llm.summary.model.as_deref()),
+        ("llm.generate_model", config.llm.generate_model.as_deref()),
+    ];
+    let used = used.into_iter().filter_map(|(key, model)| Some((key, model?)));
+    Router::check_names(providers.by_name.into_keys(), &providers.default, names, used)
 }
 
 /// How the router behaves, given the models of requests that name none.

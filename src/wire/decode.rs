@@ -14,13 +14,14 @@ use crate::{
     wire::{
         conduct,
         model::{
-            Corrupt, abstention_from_pb, author_from_pb, id, llm_from_pb, llms_from_pb, member_from_pb,
-            message_from_pb, optional_id, poll_from_pb, timestamp, visibility_from_pb,
+            Corrupt, author_from_pb, id, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb,
+            optional_id, timestamp, visibility_from_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},
             salon::log::v1 as log,
         },
+        polls::{abstention_from_pb, poll_from_pb},
     },
 };
 

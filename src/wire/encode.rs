@@ -14,14 +14,12 @@ use crate::{
     ids::{OptionId, PollId, UserId},
     wire::{
         conduct, frame,
-        model::{
-            Ballots, abstention_to_pb, author_type, ballots_shown, llm_to_pb, member_to_pb, message_to_pb,
-            poll_to_pb, poll_with, room_info, time, vote_to_pb,
-        },
+        model::{author_type, llm_to_pb, member_to_pb, message_to_pb, room_info, time},
         pb::{
             room::v1::{self as pb, server_event::Payload},
             salon::log::v1 as log,
         },
+        polls::{Ballots, abstention_to_pb, ballots_shown, poll_to_pb, poll_with, vote_to_pb},
     },
 };
 

@@ -10,6 +10,8 @@ pub mod encode;
 pub mod frame;
 pub mod model;
 pub mod pb;
+pub mod polls;
 pub mod reply;
+mod shrink;
 pub mod snapshot;
 pub mod transient;

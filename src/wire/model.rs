@@ -1,6 +1,7 @@
-//! The things rooms are made of, as messages: rooms, members, LLMs, messages, polls. In both directions.
+//! The things rooms are made of, as messages: rooms, members, LLMs, messages. In both directions; polls are in
+//! `polls`.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use prost::Message as _;
 use thiserror::Error;
@@ -11,10 +12,9 @@ use crate::{
         event::NewRoom,
         llm::{ChatStyle, LlmConfig},
         message::{Author, Message, Reaction},
-        poll::{Abstention, Ballot, Poll, PollOption},
         room::{Member, Presence, Role, Room, Status, Visibility},
     },
-    ids::{IdError, LlmId, MessageId, OptionId, PollId, Seq, UserId},
+    ids::{IdError, LlmId, MessageId, PollId, Seq, UserId},
     wire::{conduct, pb::room::v1 as pb},
 };
 
@@ -286,6 +286,9 @@ pub(super) fn message_from_pb(
         let users: Result<Vec<UserId>, Corrupt> = r.user_ids.iter().map(|u| id("user id", u)).collect();
         Ok(Reaction { emoji: r.emoji, users: users? })
     };
+    let reply_to = message.reply_to.as_deref().unwrap_or_default();
+    // Logs from before versions were counted say nothing of the first one.
+    let least_version = u32::from(from_run && !reply_to.is_empty());
     Ok(Message {
         id: id("message id", &message.message_id)?,
         seq: Seq(message.seq),
@@ -293,7 +296,7 @@ pub(super) fn message_from_pb(
         author_name: message.sender_name,
         content: message.content,
         content_type: message.content_type,
-        reply_to: optional_id::<MessageId>("message id", message.reply_to.as_deref().unwrap_or_default())?,
+        reply_to: optional_id::<MessageId>("message id", reply_to)?,
         at: timestamp(message.timestamp.as_ref()),
         poll_id: optional_id::<PollId>("poll id", message.poll_id.as_deref().unwrap_or_default())?,
         mentions: message.mentions.iter().map(|m| id("LLM id", m)).collect::<Result<_, _>>()?,
@@ -304,113 +307,11 @@ pub(super) fn message_from_pb(
         outside: message.outside_sources,
         replaces: optional_id("message id", &message.replaces)?,
         superseded_by: optional_id("message id", &message.superseded_by)?,
-        version: message.version,
+        version: message.version.max(least_version),
         chain_depth,
         from_run,
         changes: 0,
     })
-}
-
-/// Voters of one poll whose votes are shown one by one: a poll of thousands must not become a message that no client
-/// takes. The counts are always of all.
-pub const VOTES_SHOWN: usize = 200;
-/// Bytes of those votes, reasons and names included: polls come in dozens, too.
-const VOTES_BYTES: usize = 64 * 1024;
-
-/// How much of a poll is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ballots {
-    /// What everybody may see.
-    Public,
-    /// Everything, for the server's own log.
-    All,
-}
-
-/// A poll as everybody may see it.
-pub fn poll_to_pb(poll: &Poll, room_id: &str) -> pb::Poll {
-    poll_with(poll, room_id, Ballots::Public)
-}
-
-pub(super) fn poll_with(poll: &Poll, room_id: &str, ballots: Ballots) -> pb::Poll {
-    let names = ballots == Ballots::All || !(poll.anonymous || poll.results_hidden());
-    let counts = ballots == Ballots::All || !poll.results_hidden();
-    let shown = if ballots == Ballots::All { usize::MAX } else { ballots_shown(poll) };
-    let option = |option: &PollOption| pb::PollOption {
-        id: option.id.to_string(),
-        text: option.text.clone(),
-        description: option.description.clone(),
-        votes: if names { votes_for(poll, &option.id, shown) } else { Vec::new() },
-        vote_count: if counts { poll.votes_for(&option.id) } else { 0 },
-    };
-    pb::Poll {
-        poll_id: poll.id.to_string(),
-        room_id: room_id.to_owned(),
-        creator_id: poll.creator.as_str().to_owned(),
-        creator_name: poll.creator_name.clone(),
-        creator_type: author_type(&poll.creator),
-        question: poll.question.clone(),
-        options: poll.options.iter().map(option).collect(),
-        allow_multiple: poll.allow_multiple,
-        anonymous: poll.anonymous,
-        status: if poll.is_open() { pb::PollStatus::PollOpen } else { pb::PollStatus::PollClosed }.into(),
-        created_at: time(poll.created_at),
-        closed_at: poll.closed_at.and_then(time),
-        mandatory: poll.mandatory,
-        message_id: poll.message_id.to_string(),
-        closes_at: poll.closes_at.and_then(time),
-        hide_results_until_closed: poll.hide_results,
-        ballot_count: poll.ballot_count(),
-        quorum: poll.quorum,
-        quorum_reached: poll.quorum_reached(),
-        abstentions: poll.abstentions.iter().map(abstention_to_pb).collect(),
-    }
-}
-
-pub(super) fn abstention_to_pb(abstention: &Abstention) -> pb::PollAbstention {
-    pb::PollAbstention {
-        llm_id: abstention.llm_id.to_string(),
-        llm_name: abstention.llm_name.clone(),
-        reason: abstention.reason.clone(),
-    }
-}
-
-pub(super) fn abstention_from_pb(abstention: pb::PollAbstention) -> Result<Abstention, Corrupt> {
-    Ok(Abstention {
-        llm_id: id("LLM id", &abstention.llm_id)?,
-        llm_name: abstention.llm_name,
-        reason: abstention.reason,
-    })
-}
-
-/// How many voters are shown, from the first.
-pub(super) fn ballots_shown(poll: &Poll) -> usize {
-    let mut left = VOTES_BYTES;
-    let fits = |(voter, ballot): &(&Author, &Ballot)| {
-        let vote = vote_to_pb(voter, &Ballot { reason: String::new(), ..(*ballot).clone() });
-        let size =
-            vote.encoded_len().saturating_mul(ballot.options.len()).saturating_add(ballot.reason.len());
-        let taken = left >= size;
-        left = left.saturating_sub(size);
-        taken
-    };
-    poll.ballots.iter().take(VOTES_SHOWN).take_while(fits).count()
-}
-
-/// The votes for an option, of the first `shown` voters of the poll. A ballot's reason stands under the first of its
-/// options only.
-fn votes_for(poll: &Poll, option: &OptionId, shown: usize) -> Vec<pb::PollVote> {
-    let vote = |(voter, ballot): (&Author, &Ballot)| {
-        if !ballot.options.contains(option) {
-            return None;
-        }
-        let first = poll.options.iter().find(|o| ballot.options.contains(&o.id))?;
-        let mut vote = vote_to_pb(voter, ballot);
-        if &first.id != option {
-            vote.reason.clear();
-        }
-        Some(vote)
-    };
-    poll.ballots.iter().take(shown).filter_map(vote).collect()
 }
 
 /// Bytes of a message as it is shown.
@@ -418,62 +319,33 @@ pub fn message_size(message: &Message) -> usize {
     message_to_pb(message).encoded_len()
 }
 
-/// Bytes of a poll as everybody may see it.
-pub fn poll_size(poll: &Poll, room_id: &str) -> usize {
-    poll_to_pb(poll, room_id).encoded_len()
-}
-
 /// Bytes of a room as it is shown.
 pub fn room_size(room: &pb::RoomInfo) -> usize {
     room.encoded_len()
 }
 
-pub(super) fn vote_to_pb(voter: &Author, ballot: &Ballot) -> pb::PollVote {
-    pb::PollVote {
-        voter_id: voter.as_str().to_owned(),
-        voter_name: ballot.voter_name.clone(),
-        reason: ballot.reason.clone(),
-        voted_at: time(ballot.at),
-        voter_type: author_type(voter),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A poll out of stored bytes, with as many ballots as they hold.
-pub(super) fn poll_from_pb(poll: pb::Poll) -> Result<Poll, Corrupt> {
-    let mut options = Vec::with_capacity(poll.options.len());
-    let mut ballots: BTreeMap<Author, Ballot> = BTreeMap::new();
-    for option in poll.options {
-        let option_id: OptionId = id("option id", &option.id)?;
-        for vote in option.votes {
-            let voter = author_from_pb(vote.voter_type, &vote.voter_id)?;
-            let ballot = ballots.entry(voter).or_insert_with(|| Ballot {
-                voter_name: vote.voter_name,
-                options: Vec::new(),
-                reason: vote.reason,
-                at: timestamp(vote.voted_at.as_ref()),
-            });
-            ballot.options.push(option_id.clone());
+    #[test]
+    fn answers_of_logs_that_count_no_versions_are_first_ones() {
+        let message = |version, reply_to: Option<uuid::Uuid>| pb::Message {
+            message_id: uuid::Uuid::now_v7().to_string(),
+            sender_id: "ada".into(),
+            sender_type: pb::ParticipantType::Llm.into(),
+            reply_to: reply_to.map(|id| id.to_string()),
+            version,
+            ..Default::default()
+        };
+        let question = Some(uuid::Uuid::now_v7());
+        for (message, from_run, version) in [
+            (message(0, question), true, 1),
+            (message(3, question), true, 3),
+            (message(0, question), false, 0),
+            (message(0, None), true, 0),
+        ] {
+            assert_eq!(message_from_pb(message, 0, from_run).unwrap().version, version);
         }
-        options.push(PollOption { id: option_id, text: option.text, description: option.description });
     }
-    Ok(Poll {
-        id: id("poll id", &poll.poll_id)?,
-        message_id: id("message id", &poll.message_id)?,
-        creator: author_from_pb(poll.creator_type, &poll.creator_id)?,
-        creator_name: poll.creator_name,
-        question: poll.question,
-        options,
-        allow_multiple: poll.allow_multiple,
-        anonymous: poll.anonymous,
-        mandatory: poll.mandatory,
-        hide_results: poll.hide_results_until_closed,
-        created_at: timestamp(poll.created_at.as_ref()),
-        closes_at: poll.closes_at.as_ref().map(|t| timestamp(Some(t))),
-        closed_at: poll.closed_at.as_ref().map(|t| timestamp(Some(t))),
-        ballots,
-        quorum: poll.quorum,
-        abstentions: poll.abstentions.into_iter().map(abstention_from_pb).collect::<Result<_, _>>()?,
-        // Beside the public half: whoever reads it puts it in.
-        asked_by: None,
-    })
 }

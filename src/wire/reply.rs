@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use prost::Message as _;
 
 use crate::{
     domain::{
@@ -15,8 +14,10 @@ use crate::{
     wire::{
         conduct,
         frame::frame,
-        model::{llm_participant, member_to_pb, message_to_pb, poll_to_pb, room_info, time},
+        model::{llm_participant, member_to_pb, message_to_pb, room_info, time},
         pb::room::v1::{self as pb, server_event::Payload},
+        polls::poll_to_pb,
+        shrink,
     },
 };
 
@@ -138,7 +139,7 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
         autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
         summary: room.summary.as_ref().map(conduct::summary_to_pb),
     };
-    shrink(&mut state);
+    shrink::state(&mut state);
     frame(&pb::ServerEvent {
         payload: Some(Payload::RoomState(state)),
         request_id: request_id.map(ToString::to_string).unwrap_or_default(),
@@ -147,33 +148,13 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
     })
 }
 
-/// Bytes of a `room_state`: most clients take no message above 4 MiB.
-const STATE_BYTES: usize = 3 * 1024 * 1024;
-
-/// Leaves out what a client can ask for elsewhere: first the votes one by one, then the oldest messages, each with the
-/// closed poll it announces.
-fn shrink(state: &mut pb::RoomState) {
-    if state.encoded_len() <= STATE_BYTES {
-        return;
-    }
-    for option in state.polls.iter_mut().flat_map(|poll| &mut poll.options) {
-        option.votes.clear();
-    }
-    while state.encoded_len() > STATE_BYTES && !state.messages.is_empty() {
-        let gone = state.messages.remove(0).poll_id;
-        state
-            .polls
-            .retain(|poll| poll.status() == pb::PollStatus::PollOpen || gone.as_ref() != Some(&poll.poll_id));
-    }
-}
-
 /// The stream continues behind `after`; the log ends at `room.seq` now.
 pub fn resumed(room: &Room, after: Seq, view: &View<'_>, request_id: Option<&RequestId>) -> Bytes {
     let online = view
         .online
         .iter()
         .filter_map(|(user, presence)| room.members.get(user).map(|member| member_to_pb(member, *presence)));
-    let resumed = pb::Resumed {
+    let mut resumed = pb::Resumed {
         after_seq: after.0,
         online: online.collect(),
         active_answers: answers(view),
@@ -182,6 +163,7 @@ pub fn resumed(room: &Room, after: Seq, view: &View<'_>, request_id: Option<&Req
         unread_count: view.unread,
         heartbeat_interval_ms: millis(view.heartbeat),
     };
+    shrink::resumed(&mut resumed);
     frame(&pb::ServerEvent {
         payload: Some(Payload::Resumed(resumed)),
         request_id: request_id.map(ToString::to_string).unwrap_or_default(),
@@ -218,6 +200,7 @@ fn answers(view: &View<'_>) -> Vec<pb::ActiveAnswer> {
         content: active.answer.text.clone(),
         started_at: time(active.answer.started_at),
         thinking_seq: active.seq.0,
+        text_omitted: false,
     };
     view.answers.iter().map(answer).collect()
 }

@@ -17,11 +17,11 @@ use crate::{
     wire::{
         conduct,
         model::{
-            Ballots, Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
-            optional_id, poll_from_pb, poll_with, role_from_pb, role_to_pb, room_info, timestamp,
-            visibility_from_pb,
+            Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
+            optional_id, role_from_pb, role_to_pb, room_info, timestamp, visibility_from_pb,
         },
         pb::{room::v1 as pb, salon::log::v1 as log},
+        polls::{Ballots, poll_from_pb, poll_with},
     },
 };
 

@@ -291,7 +291,7 @@ fn bounds_are_exact() {
         ("llm.chain_depth", "1", "0", "20", "21"),
         ("limits.queue_events", "16", "15", "65536", "65537"),
         ("limits.drain", "1s", "999ms", "10m", "601s"),
-        ("llm.chunk_window", "5ms", "4ms", "1s", "1001ms"),
+        ("llm.chunk_window", "5ms", "4ms", "500ms", "501ms"),
         ("llm.budgets.user.tokens_per_day", "1", "0", "1000000000000", "1000000000001"),
         ("llm.budgets.room.money_per_day", "0.000001", "0", "1000000000", "1000000000.000001"),
         ("bus.head_check", "100ms", "99ms", "1m", "60001ms"),

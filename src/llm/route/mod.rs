@@ -130,13 +130,15 @@ impl Router {
     }
 
     /// Whether names lead somewhere when these providers are there: what [`Router::new`] would say of them, before
-    /// anything is opened.
-    pub fn check_names(
+    /// anything is opened. `used` are names that the configuration asks for elsewhere, each with its key.
+    pub fn check_names<'a>(
         providers: impl IntoIterator<Item = String>,
         default: &str,
         names: NameSettings,
+        used: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<(), NameError> {
-        Names::new(providers.into_iter().collect(), default, names).map(drop)
+        let names = Names::new(providers.into_iter().collect(), default, names)?;
+        used.into_iter().try_for_each(|(key, model)| names.check_model(key.to_owned(), model))
     }
 
     /// Who answers for models without a provider.

@@ -266,7 +266,7 @@ impl Names {
 
     /// An operator who writes `openrouter:x` means a provider. A prefix that could not be the name of one belongs to
     /// the model.
-    fn check_model(&self, key: String, model: &str) -> Result<(), NameError> {
+    pub(super) fn check_model(&self, key: String, model: &str) -> Result<(), NameError> {
         if model.is_empty() {
             return Err(NameError::Empty { key });
         }

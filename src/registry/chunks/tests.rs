@@ -407,6 +407,19 @@ async fn who_left_out_a_chunk_is_told_the_whole_text_at_the_end() {
     assert_eq!(reader.whole(), stage.said);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whose_snapshot_may_leave_out_texts_is_told_the_whole_text_at_the_end() {
+    let mut stage = Stage::new(1);
+    stage.begin();
+    stage.say(&"x".repeat(300 * 1024));
+    let mut reader = stage.enter(wish(Some(0), true), QueueLimits { bytes: 1 << 20, ..WIDE });
+    stage.say(" end");
+    stage.end(&stage.said);
+    reader.read();
+    assert!(!reader.last.as_ref().unwrap().streamed);
+    assert_eq!(reader.whole(), stage.said);
+}
+
 #[test]
 fn other_events_of_the_batch_stay_as_they_are() {
     let other = frame(&pb::ServerEvent { seq: 7, event_id: "e".into(), ..Default::default() });

@@ -55,6 +55,8 @@ fn what_is_wrong_about_models_is_named() {
     for (file, error) in [
         ("llm: { aliases: { a: b, b: a } }", "llm.aliases.a: leads back to itself: a -> b -> a"),
         ("llm: { fallbacks: ['groq:x'] }", "llm.fallbacks[0]: `groq:x` names the provider `groq`"),
+        ("llm: { summary: { model: 'groq:x' } }", "llm.summary.model: `groq:x` names the provider `groq`"),
+        ("llm: { generate_model: 'groq:x' }", "llm.generate_model: `groq:x` names the provider `groq`"),
     ] {
         let found = check_models(&good(file, &[])).unwrap_err().to_string();
         assert!(found.starts_with(error), "{found}");
