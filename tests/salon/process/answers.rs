@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use salon::wire::pb::room::v1::{self as pb, server_event::Payload};
 use serde_json::json;
 
-use super::Place;
+use super::{Place, Salon};
 use crate::{
     fake_openai::{FakeOpenAi, Received, Reply},
     harness::{
@@ -81,6 +81,22 @@ async fn answers_that_ran_when_the_server_was_killed_end_once_as_interrupted() {
     server.stop().await;
 }
 
+/// What the server's budgets of today hold: tokens, then money.
+async fn today(server: &Salon) -> Vec<pb::Budget> {
+    let told = server.client().await.get_usage(pb::GetUsageRequest::default()).await.unwrap();
+    told.into_inner().budgets.into_iter().filter(|b| b.window() == pb::BudgetWindow::Day).collect()
+}
+
+/// Budgets in which fifty answers fit, and the price of the model that gives them.
+const BUDGETS: &str = "
+llm:
+  models:
+    gpt-4o-mini: { prices: { input: 0.25, output: 2 } }
+  budgets:
+    server: { tokens_per_day: 1000000, money_per_day: 1.5 }
+    room: { tokens_per_day: 200000 }
+";
+
 const ROOMS: usize = 10;
 const LLMS: [&str; 5] = ["ada", "bob", "cat", "dan", "eve"];
 
@@ -90,6 +106,7 @@ async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_no
         Reply::stream().delta(&json!({"content": "I was about"})).delta(&json!({"content": " to say"}));
     let model = FakeOpenAi::start(half.stall()).await;
     let place = Place::new().env("OPENAI_BASE_URL", &model.base_url());
+    std::fs::write(place.path("config.yaml"), BUDGETS).unwrap();
     let server = place.start().await;
     let mut sessions = Vec::new();
     for n in 0..ROOMS {
@@ -108,9 +125,23 @@ async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_no
             heard.insert(ann.pick(said).await);
         }
     }
+    let before = today(&server).await;
+    assert_eq!(
+        before.iter().map(|budget| budget.limit).collect::<Vec<_>>(),
+        [Some(1_000_000), Some(1_500_000)]
+    );
+    for budget in &before {
+        let held = budget.reserved;
+        assert!(budget.spent == 0 && held > 0 && held <= budget.limit.unwrap(), "{budget:?}");
+    }
     server.kill().await;
 
     let server = place.start().await;
+    for (then, now) in before.iter().zip(today(&server).await) {
+        // Nobody knows what of it was used: all of it counts, unless midnight has come.
+        let expected = if then.resets_at == now.resets_at { then.reserved } else { 0 };
+        assert_eq!((now.spent, now.reserved, now.limit), (expected, 0, then.limit));
+    }
     for n in 0..ROOMS {
         let log = server.log_of(&format!("r{n}")).await;
         let runs = runs(&log);
