@@ -71,7 +71,7 @@ pub fn done(view: &View, done: &LlmDone) -> Option<String> {
         }
         LlmDoneReason::Failed => format!("could not answer{}", detail(": ", &done.error_message)),
         LlmDoneReason::TimedOut => format!("took too long{}", detail(": ", &done.error_message)),
-        LlmDoneReason::OverBudget => "reached the end of its budget".to_owned(),
+        LlmDoneReason::OverBudget => format!("may not answer{}", detail(": ", &done.error_message)),
     };
     Some(format!("{name} {what}"))
 }
