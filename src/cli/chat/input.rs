@@ -84,16 +84,15 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("/regenerate", "[#N] [MODEL]", "another answer in the place of the last one, or of #N"),
     ("/approve", "[N]", "let an LLM call a tool"),
     ("/deny", "[N] [reason]", "do not let it; the LLM is told why"),
-    (
-        "/autopilot",
-        "MODE [@LLM…] topic | stop | pause | resume",
-        "let LLMs talk: round_robin, debate, relay, consensus, moderator:LLM",
-    ),
+    ("/autopilot", "MODE [@LLM…] topic | stop | pause | resume", "let LLMs talk among themselves"),
     ("/llm", "add ID NAME [MODEL] [persona…] | remove ID", "change who answers; \"…\" keeps words together"),
     ("/topic", "text", "describe the room"),
     ("/help", "", "this list"),
     ("/quit", "", "leave; you stay a member"),
 ];
+
+/// What `/autopilot` takes.
+const MODE: &str = "MODE is round_robin, debate, relay, consensus or moderator:LLM";
 
 /// The lines of `/help`.
 pub fn help() -> Vec<String> {
@@ -101,6 +100,7 @@ pub fn help() -> Vec<String> {
         .iter()
         .map(|(name, usage, what)| format!("{:<52} {what}", format!("{name} {usage}")))
         .collect();
+    lines.push(format!("Of /autopilot, {MODE}."));
     lines.push(
         "A line that begins with // is a message that begins with /. Mention an LLM with @name. Times are UTC.".to_owned(),
     );
@@ -231,6 +231,7 @@ fn split_quoted(text: &str) -> (&str, &str) {
 
 fn usage(name: &str) -> String {
     match COMMANDS.iter().find(|(known, _, _)| *known == name) {
+        Some((known @ "/autopilot", usage, _)) => format!("write it as: {known} {usage}; {MODE}"),
         Some((known, usage, _)) => format!("write it as: {known} {usage}"),
         None => unknown(name),
     }
@@ -337,6 +338,12 @@ mod tests {
         let far = parse("/frobnicate").unwrap_err();
         assert!(far.contains("/help") && !far.contains("did you mean"), "{far}");
         assert_eq!((distance("vote", "vtoe"), distance("", "abc"), distance("poll", "poll")), (2, 3, 0));
+    }
+
+    #[test]
+    fn a_mode_that_is_none_is_told_which_there_are() {
+        assert!(parse("/autopilot quarrel tea").unwrap_err().contains("debate, relay"));
+        assert!(help().iter().any(|line| line.contains("debate, relay")));
     }
 
     #[test]

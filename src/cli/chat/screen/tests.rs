@@ -199,7 +199,10 @@ fn an_answer_that_did_not_end_by_itself_says_why() {
         tell(0, Payload::LlmDone(LlmDone { detail: detail.into(), error_message: error.into(), ..done }))
     };
     assert_eq!(done(LlmDoneReason::Completed, "", ""), []);
-    assert_eq!(done(LlmDoneReason::Interrupted, "bob", ""), line("14:03 * Ada was interrupted by Bob"));
+    let by_bob = done(LlmDoneReason::Interrupted, "interrupted by bob", "");
+    assert_eq!(by_bob, line("14:03 * Ada was interrupted by Bob"));
+    let newer = done(LlmDoneReason::Interrupted, "a newer question came", "");
+    assert_eq!(newer, line("14:03 * Ada was interrupted: a newer question came"));
     assert_eq!(done(LlmDoneReason::Failed, "", "no key"), line("14:03 * Ada could not answer: no key"));
     assert_eq!(done(LlmDoneReason::OptedOut, "", ""), line("14:03 * Ada says nothing"));
     let over = line("14:03 * Ada may not answer: the budget is used up");
