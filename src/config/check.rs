@@ -150,6 +150,7 @@ impl Checks<'_> {
         self.count("llm.tool_rounds", llm.tool_rounds, 1..=100);
         self.count("llm.tool_calls", llm.tool_calls, 1..=1000);
         self.time("llm.approval_timeout", llm.approval_timeout, SECOND..=HOUR);
+        self.count("llm.generate_per_minute", llm.generate_per_minute, 1..=1000);
         self.budgets(&llm.budgets);
     }
 

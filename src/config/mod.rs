@@ -321,6 +321,11 @@ pub struct Llm {
     /// How long a call of a tool waits for a person to approve it.
     #[serde(with = "units::duration")]
     pub approval_timeout: Duration,
+    /// Who proposes rooms; none: the default.
+    pub generate_model: Option<String>,
+    /// Rooms that are proposed to one user in a minute.
+    #[serde(deserialize_with = "units::whole")]
+    pub generate_per_minute: u32,
     /// What answers may take.
     pub budgets: Budgets,
 }
@@ -350,6 +355,8 @@ impl Default for Llm {
             tool_rounds: 8,
             tool_calls: 32,
             approval_timeout: Duration::from_secs(300),
+            generate_model: None,
+            generate_per_minute: 5,
             budgets: Budgets::default(),
         }
     }

@@ -115,6 +115,9 @@ fn done(job: &Job, progress: &Progress) -> Option<Ended> {
     if job.poll_id.is_some_and(|poll| effects.voted.contains(&poll)) {
         return Some(Ended::by_itself(RunEnd::Completed, ""));
     }
+    if effects.turn.is_done() {
+        return Some(Ended::by_itself(RunEnd::Completed, ""));
+    }
     let reason = effects.opted_out.clone()?;
     let silent = progress.answer.text().trim().is_empty() && effects.mentions.is_empty();
     let end = if silent { RunEnd::OptedOut } else { RunEnd::Completed };

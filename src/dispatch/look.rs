@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     dispatch::{
-        Inner, Job,
+        Inner, Job, autopilot,
         context::{self, Asked, Scene},
         past, summarise,
         tools::{self, Caller},
@@ -49,14 +49,20 @@ pub(super) async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>,
         poll: job.poll_id,
         history: inner.limits.history_messages,
     };
+    let has_turn = job.turn.is_some();
     let past = if job.at_question { Some(past::up_to_question(inner, job).await?) } else { None };
     let shown = inner.rooms.limits().participants_shown;
     let see = move |room: &Room, feed: &Arc<Feed>| {
         let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-        match past {
+        let mut scene = match past {
             Some(past) => context::scene(&past.of(room), &online, &asked),
             None => context::scene(room, &online, &asked),
+        }?;
+        if has_turn && let Some(part) = autopilot::part(room, &asked.llm) {
+            scene.remind(&part.text);
+            scene.part = Some(part);
         }
+        Some(scene)
     };
     let Some(mut scene) = inner.rooms.read(&job.room, see).await? else {
         return Ok(None);

@@ -6,8 +6,10 @@
 
 mod answer;
 mod asks;
+mod autopilot;
 mod context;
 mod converse;
+pub mod generate;
 mod job;
 mod listen;
 mod look;
@@ -20,6 +22,7 @@ mod spend;
 mod summarise;
 mod tools;
 mod vote;
+mod whole;
 
 use std::{
     panic::AssertUnwindSafe,
@@ -35,7 +38,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     budget::Budgets,
-    dispatch::{summarise::Summaries, tools::Toolbox},
+    dispatch::{autopilot::Autopilots, summarise::Summaries, tools::Toolbox},
     domain::{
         event::Recorded,
         message::Message,
@@ -110,6 +113,7 @@ struct Inner {
     budgets: Budgets,
     limits: DispatchLimits,
     toolbox: Toolbox,
+    autopilots: Autopilots,
     schedule: Mutex<Schedule>,
     draining: AtomicBool,
     summaries: Summaries,
@@ -146,6 +150,7 @@ impl LlmDispatcher {
             budgets,
             limits,
             toolbox,
+            autopilots: Autopilots::default(),
             summaries: Summaries::default(),
             schedule,
             draining,
@@ -178,6 +183,7 @@ impl LlmDispatcher {
         let stopped = self.schedule().stop(room, why, which);
         // Who waited behind those that are gone may be next.
         self.begin();
+        stopped.dropped.iter().for_each(|job| self.turn_over(job));
         stopped
     }
 
@@ -221,7 +227,8 @@ impl LlmDispatcher {
                 Err(full) => {
                     drop(schedule);
                     let why = too_many(format!("{full} answers are waiting in this room already"));
-                    return receipt::refuse(&self.0, job, &why);
+                    receipt::refuse(&self.0, job, &why);
+                    return self.turn_over(job);
                 }
             }
         }
@@ -237,11 +244,12 @@ impl LlmDispatcher {
             };
             let dispatcher = self.clone();
             self.0.tasks.spawn(async move {
-                let (room, message_id) = (job.room.clone(), job.message_id);
+                let message_id = job.message_id;
                 // Whatever happens, its slot is given back.
-                let _ = AssertUnwindSafe(run::run(&dispatcher.0, job, stop)).catch_unwind().await;
-                let again = dispatcher.schedule().finished(&room, message_id);
+                let _ = AssertUnwindSafe(run::run(&dispatcher.0, job.clone(), stop)).catch_unwind().await;
+                let again = dispatcher.schedule().finished(&job.room, message_id);
                 dispatcher.begin();
+                dispatcher.turn_over(&job);
                 if let Some(again) = again {
                     dispatcher.ask_behind(message_id, again).await;
                 }
@@ -334,5 +342,6 @@ impl AfterCommit for LlmDispatcher {
                 Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }
         }
+        self.drive(room);
     }
 }

@@ -24,6 +24,7 @@ pub(super) fn tell(inner: &Inner, job: &Job, receipt: Receipt) {
 /// Tells whoever asked that an LLM was not, and why.
 pub(super) fn refuse(inner: &Inner, job: &Job, why: &Rejection) {
     tracing::warn!(room = %job.room, llm = %job.llm_id, %why, "an LLM was not asked");
+    inner.autopilots.refused(job, why);
     let message = format!("the LLM {} was not asked: {why}", job.llm_id);
     let rejection = Rejection { message, ..why.clone() };
     let original = reply::error(&rejection, None, Dialect::Original);

@@ -9,6 +9,7 @@ use crate::{
     dispatch::{
         Inner, Job, Stop,
         answer::AnswerText,
+        autopilot,
         context::Scene,
         converse::{Ended, crash},
         listen::{Progress, millis, publish_chunk, settle},
@@ -140,6 +141,7 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     };
     // Of a call that was cut off, what is known of it counts.
     settle(&mut progress, false).await;
+    autopilot::conclude(inner, job, &progress.effects).await;
     let mut outcome = outcome(inner, job, progress, ended);
     // Whatever it has said, it has read this before.
     add_outside(&mut outcome.outside, &outside);
@@ -233,6 +235,7 @@ mod tests {
             outside: Vec::new(),
             talk: crate::dispatch::context::Talk::default(),
             model: None,
+            part: None,
         };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");

@@ -13,19 +13,17 @@ use std::{
     time::Duration,
 };
 
-use futures_util::StreamExt as _;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
-    budget::{Refused, Scopes},
+    budget::Scopes,
     dispatch::{
         Inner,
         context::{self, LeftOut},
         look::Model,
         plain::within,
-        spend,
+        whole,
     },
     domain::{
         command::{Actor, Command},
@@ -34,17 +32,16 @@ use crate::{
         room::Room,
         summary::{Summary, add_outside},
     },
-    ids::{MessageId, RoomId, Seq},
-    llm::{
-        self, Delta, Request, Turn,
-        route::{Answered, Attempts},
-    },
+    ids::{RoomId, Seq},
+    llm::{Request, Turn, route::Attempts},
     rooms::Rooms,
     store::Direction,
 };
 
 /// Summaries written at the same time on this node: nobody waits for one, and answers need the providers.
 const TASKS_MAX: usize = 4;
+/// The longest that is heard of a summary; of it [`SUMMARY_BYTES`] are kept.
+const HEARD_BYTES: usize = 4 * SUMMARY_BYTES;
 /// Messages read at once.
 const PAGE: usize = 500;
 /// How many pages are read back at most. What is older than this has been without a summary all the time.
@@ -97,11 +94,7 @@ enum Failure {
     #[error("the room cannot be read or written: {0}")]
     Room(#[from] Rejection),
     #[error("no summary was written")]
-    Model(#[from] llm::Error),
-    #[error("there is no budget for it: {0}")]
-    Budget(#[from] Refused),
-    #[error("the summary did not come in time")]
-    Late,
+    Model(#[from] whole::Failure),
     #[error("the summary is empty")]
     Empty,
 }
@@ -294,39 +287,10 @@ async fn write(
     request: Request,
 ) -> Result<(String, String), Failure> {
     let scopes = Scopes { user: None, room: Some(room.clone()) };
-    let run = MessageId(Uuid::now_v7());
-    let mut call = spend::begin((&inner.budgets, &inner.router), run, &scopes, &model.plan, &request).await?;
-    let limits =
-        Attempts { first_token: inner.limits.first_token, deadline: Instant::now() + inner.limits.total };
-    let written = timeout_at(limits.deadline, collect(inner, model, request, limits, &mut call)).await;
-    call.settle().await;
-    let (text, by) = written.map_err(|_| Failure::Late)??;
-    let text = within(text.trim(), SUMMARY_BYTES).to_owned();
-    if text.is_empty() { Err(Failure::Empty) } else { Ok((text, by)) }
-}
-
-/// The whole text of an answer, as far as it is kept, and who gave it.
-async fn collect(
-    inner: &Inner,
-    model: &Model,
-    request: Request,
-    limits: Attempts,
-    call: &mut spend::Call,
-) -> Result<(String, String), llm::Error> {
-    let Answered { mut deltas, provider, model, .. } =
-        inner.router.answer(&model.plan, request, limits).await?;
-    call.answered_by(&provider, &model);
-    let mut text = String::new();
-    while let Some(delta) = deltas.next().await {
-        match delta? {
-            Delta::Text(more) => {
-                call.heard(&more);
-                text.push_str(within(&more, SUMMARY_BYTES.saturating_sub(text.len())));
-            }
-            Delta::Usage { prompt_tokens, completion_tokens } => call.told(prompt_tokens, completion_tokens),
-            Delta::Done(_) => break,
-            Delta::ToolCall(_) => {}
-        }
-    }
-    Ok((text, if model.is_empty() { provider } else { model }))
+    let deadline = Instant::now() + inner.limits.total;
+    let limits = Attempts { first_token: inner.limits.first_token, deadline };
+    let parts = (&inner.budgets, inner.router.as_ref());
+    let whole = whole::ask(parts, &scopes, &model.plan, request, limits, HEARD_BYTES).await?;
+    let text = within(whole.text.trim(), SUMMARY_BYTES).to_owned();
+    if text.is_empty() { Err(Failure::Empty) } else { Ok((text, whole.model)) }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
     domain::{
+        autopilot::Autopilot,
         event::{Event, MemberChange, NewRoom, Recorded, Vote},
         llm::{LlmConfig, Run},
         message::{Author, Message},
@@ -113,7 +114,7 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
             room.approvals.remove(id);
         }
         Event::ContextSummarised(summary) => room.summary = Some(summary.clone()),
-        Event::AutopilotChanged(autopilot) => room.autopilot = Some(autopilot.clone()),
+        Event::AutopilotChanged(autopilot) => autopilot_changed(room, autopilot),
     }
 }
 
@@ -196,6 +197,16 @@ fn drop_summary_of(room: &mut Room, id: MessageId) {
     if room.summary.as_ref().is_some_and(|summary| seq.is_none_or(|seq| seq <= summary.up_to)) {
         room.summary = None;
     }
+}
+
+fn autopilot_changed(room: &mut Room, autopilot: &Autopilot) {
+    if room.autopilot.as_ref().is_some_and(|last| last.id != autopilot.id) {
+        // A turn of the one before that is still being taken is none of this one.
+        for run in room.runs.values_mut() {
+            run.turn = None;
+        }
+    }
+    room.autopilot = Some(autopilot.clone());
 }
 
 fn run_ended(room: &mut Room, run: &Run) {

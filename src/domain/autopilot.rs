@@ -1,5 +1,11 @@
 //! LLMs that talk among themselves: whose turn it is, and when it is over. Pure: what has happened is in the log.
 
+mod next;
+#[cfg(test)]
+mod tests;
+
+pub use next::{Kind, Next, Side, Taken, Turn};
+
 use crate::ids::{AutopilotId, LlmId, MessageId, UserId};
 
 /// How they talk.
@@ -100,6 +106,10 @@ pub struct Autopilot {
     pub instruction: String,
     /// Who agrees to what was said last.
     pub agreed: Vec<LlmId>,
+    /// Who has taken the last turn.
+    pub last: Option<LlmId>,
+    /// Turns in a row that have come to nothing.
+    pub failures: u32,
     /// The message that started it.
     pub message_id: MessageId,
 }

@@ -1,12 +1,13 @@
 //! The unary calls and the log's stream.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroU32, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
     budget::{Budgets, Scopes},
+    dispatch::generate::Generator,
     domain::{
         rejection::{Code, Rejection},
         room::{Member, Presence, Room},
@@ -15,10 +16,11 @@ use crate::{
     ids::{RoomId, Seq, UserId},
     registry::feed::Feed,
     rooms::Rooms,
+    session::rates::PerMinute,
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
-        model::{member_to_pb, message_to_pb, poll_to_pb, room_info, room_size},
+        model::{draft_to_pb, member_to_pb, message_to_pb, poll_to_pb, room_info, room_size},
         pb::room::v1::{self as pb, room_service_server::RoomService},
     },
 };
@@ -39,6 +41,8 @@ pub struct ApiLimits {
     pub history_page: usize,
     /// Participants in an answer to `GetRoom`.
     pub participants_shown: usize,
+    /// Rooms that are proposed to one user in a minute.
+    pub generations_per_minute: NonZeroU32,
 }
 
 /// The calls of the contract but for the session.
@@ -46,13 +50,16 @@ pub struct ApiLimits {
 pub struct RoomApi {
     rooms: Rooms,
     budgets: Budgets,
+    generator: Generator,
+    generations: PerMinute,
     limits: ApiLimits,
 }
 
 impl RoomApi {
-    /// Calls on these rooms and budgets.
-    pub fn new(rooms: Rooms, budgets: Budgets, limits: ApiLimits) -> Self {
-        Self { rooms, budgets, limits }
+    /// Calls on these rooms and budgets; rooms are proposed by `generator`.
+    pub fn new(rooms: Rooms, budgets: Budgets, generator: Generator, limits: ApiLimits) -> Self {
+        let generations = PerMinute::new(limits.generations_per_minute);
+        Self { rooms, budgets, generator, generations, limits }
     }
 }
 
@@ -207,6 +214,26 @@ impl RoomService for RoomApi {
         })?;
         let budgets = usage.into_iter().map(budget_to_pb).collect();
         Ok(Response::new(pb::GetUsageResponse { budgets }))
+    }
+
+    async fn generate_room(
+        &self,
+        request: Request<pb::GenerateRoomRequest>,
+    ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
+        let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
+        let user = user.filter(|text| !text.is_empty());
+        let user = user.map(|text| user_id("user_id", &text)).transpose()?;
+        self.generations.take("proposed rooms", user.as_ref()).map_err(refuse)?;
+        let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
+        Ok(Response::new(pb::GenerateRoomResponse {
+            draft: Some(draft_to_pb(&generated.room)),
+            model: generated.model,
+            usage: Some(pb::TokenUsage {
+                prompt_tokens: generated.prompt_tokens,
+                completion_tokens: generated.completion_tokens,
+                cost_micros: generated.cost_micros,
+            }),
+        }))
     }
 
     type RoomSessionStream = Pin<Box<dyn Stream<Item = Result<pb::ServerEvent, Status>> + Send>>;

@@ -12,6 +12,7 @@ pub mod task;
 mod worker;
 
 use std::{
+    collections::HashMap,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -25,6 +26,7 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     domain::{
+        autopilot::Step,
         command::{Actor, Command},
         decide::{self, Context, Facts},
         event::{NewRoom, Recorded},
@@ -220,9 +222,27 @@ impl Rooms {
 
     /// Ends answers that a crash has left open; returns those for which that failed. One room that cannot be written
     /// to keeps no other from being served.
+    ///
+    /// Before the answers of a room comes its autopilot, which stands in the same list: by its rule it ends, or goes
+    /// on behind the answer.
     pub async fn close_orphans(&self, open: Vec<(RoomId, MessageId)>) -> Vec<(RoomId, MessageId)> {
         let mut left = Vec::new();
+        let mut ready = HashMap::new();
+        for (room, _) in &open {
+            if !ready.contains_key(room) {
+                ready.insert(room.clone(), self.restart_autopilot(room, &open).await);
+            }
+        }
         for (room, message_id) in open {
+            match ready.get(&room) {
+                Some(Ok(Some(autopilot))) if *autopilot == message_id => continue,
+                Some(Err(rejection)) => {
+                    tracing::warn!(%room, %message_id, %rejection, "cannot close what was left open");
+                    left.push((room, message_id));
+                    continue;
+                }
+                Some(Ok(_)) | None => {}
+            }
             let finish = Command::FinishRun(task::orphaned(message_id));
             match self.submit(&room, Actor::Server, finish).await {
                 Ok(_) => {
@@ -237,6 +257,29 @@ impl Rooms {
             }
         }
         left
+    }
+
+    /// Tells the autopilot of a room, if it is among what is open, that the server has been away; returns which it is.
+    async fn restart_autopilot(
+        &self,
+        room: &RoomId,
+        open: &[(RoomId, MessageId)],
+    ) -> Result<Option<MessageId>, Rejection> {
+        let look =
+            |room: &Room, _: &Arc<Feed>| room.open_autopilot().map(|autopilot| MessageId(autopilot.id.0));
+        let found = match self.read(room, look).await {
+            Err(Rejection { code: Code::RoomNotFound, .. }) => None,
+            found => found?,
+        };
+        let Some(autopilot) = found.filter(|id| open.iter().any(|entry| entry == &(room.clone(), *id)))
+        else {
+            return Ok(None);
+        };
+        match self.submit(room, Actor::Server, Command::StepAutopilot(Step::Restarted)).await {
+            Ok(_) => Ok(Some(autopilot)),
+            Err(Rejection { code: Code::NotFound | Code::RoomEnded, .. }) => Ok(None),
+            Err(rejection) => Err(rejection),
+        }
     }
 
     /// Waits for space in the room's queue.

@@ -9,7 +9,10 @@ use crate::{
     bus::Bus,
     clock::Clock,
     config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
-    dispatch::{DispatchLimits, LlmDispatcher, SummarySettings},
+    dispatch::{
+        DispatchLimits, LlmDispatcher, SummarySettings,
+        generate::{GenerateSettings, Generator},
+    },
     domain::limits::Limits,
     grpc::service::ApiLimits,
     llm::{
@@ -50,6 +53,8 @@ pub struct Graph {
     pub rooms: Rooms,
     /// What answers may take.
     pub budgets: Budgets,
+    /// Proposes rooms.
+    pub generator: Generator,
     /// What sessions need.
     pub services: Arc<Services>,
     /// Servers of tools.
@@ -74,6 +79,7 @@ pub fn build(
     let limits = budget_limits(&config.llm.budgets);
     let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
+    let generator = Generator::new(Arc::clone(&router), budgets.clone(), generate_settings(config));
     let mcp = Servers::start(mcp_servers(config));
     let dispatcher = LlmDispatcher::start(
         &rooms,
@@ -89,7 +95,7 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
-    Graph { rooms, budgets, services: Arc::new(services), mcp, tasks }
+    Graph { rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -168,6 +174,16 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
     }
 }
 
+fn generate_settings(config: &Config) -> GenerateSettings {
+    GenerateSettings {
+        model: config.llm.generate_model.clone().unwrap_or_default(),
+        max_tokens: config.llm.max_tokens,
+        first_token: config.llm.first_token_timeout,
+        total: config.llm.total_timeout,
+        limits: rooms_limits(config).domain,
+    }
+}
+
 fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
     let scope = |limits: &crate::config::Budget| budget::ScopeLimits {
         tokens_per_minute: limits.tokens_per_minute,
@@ -195,6 +211,7 @@ pub fn api_limits(config: &Config) -> ApiLimits {
     ApiLimits {
         history_page: count(config.limits.history_page),
         participants_shown: config.limits.participants_shown,
+        generations_per_minute: NonZeroU32::new(config.llm.generate_per_minute).unwrap_or(NonZeroU32::MIN),
     }
 }
 

@@ -7,7 +7,7 @@
 pub mod accept;
 pub mod graph;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::{
@@ -164,10 +164,18 @@ impl Server {
             draining.clone(),
         );
         let orphans = graph.rooms.orphans().await.map_err(Error::Recovery)?;
+        let rooms: BTreeSet<RoomId> = orphans.iter().map(|(room, _)| room.clone()).collect();
         let orphans = graph.rooms.close_orphans(orphans).await;
         graph.budgets.recover().await.map_err(Error::Budgets)?;
+        // Not before what the last process had reserved is counted: from here on there are answers again.
+        graph.services.dispatcher.resume(rooms).await;
         let sessions = TaskTracker::new();
-        let api = RoomApi::new(graph.rooms.clone(), graph.budgets.clone(), api_limits(config));
+        let api = RoomApi::new(
+            graph.rooms.clone(),
+            graph.budgets.clone(),
+            graph.generator.clone(),
+            api_limits(config),
+        );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(door)?;
         let server = Self {
@@ -212,11 +220,14 @@ impl Server {
     /// Goes on trying to end what could not be ended at the start (a full disk).
     fn close_later(&self, mut orphans: Vec<(RoomId, MessageId)>) {
         let (rooms, stop) = (self.graph.rooms.clone(), self.stop_accepting.clone());
+        let dispatcher = self.graph.services.dispatcher.clone();
         self.tasks.spawn(async move {
             while !orphans.is_empty()
                 && stop.run_until_cancelled(tokio::time::sleep(ORPHANS_RETRY)).await.is_some()
             {
+                let open: BTreeSet<RoomId> = orphans.iter().map(|(room, _)| room.clone()).collect();
                 orphans = rooms.close_orphans(orphans).await;
+                dispatcher.resume(open).await;
             }
         });
     }

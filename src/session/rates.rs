@@ -1,9 +1,9 @@
 //! How fast one user may go, over all of the user's connections on this node.
 
-use std::{num::NonZeroU32, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use governor::{
-    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter,
+    DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
 };
 
@@ -77,6 +77,33 @@ impl Rates {
     pub fn forget_quiet(&self) {
         self.lasting.retain_recent();
         self.transient.retain_recent();
+    }
+}
+
+/// Something that each user may have only so often in a minute; all who are nobody count as one.
+#[derive(Debug, Clone)]
+pub struct PerMinute {
+    taken: Arc<DefaultKeyedRateLimiter<Option<UserId>>>,
+    clock: DefaultClock,
+}
+
+/// From so many users on those who have been quiet are forgotten.
+const USERS_KEPT: usize = 1024;
+
+impl PerMinute {
+    /// So many in a minute, also all at once.
+    pub fn new(most: NonZeroU32) -> Self {
+        let taken = Arc::new(RateLimiter::keyed(Quota::per_minute(most)));
+        Self { taken, clock: DefaultClock::default() }
+    }
+
+    /// Takes one for a user.
+    pub fn take(&self, what: &str, user: Option<&UserId>) -> Result<(), Rejection> {
+        if self.taken.len() >= USERS_KEPT {
+            self.taken.retain_recent();
+        }
+        let until = |until: NotUntil<_>| until.wait_time_from(self.clock.now());
+        self.taken.check_key(&user.cloned()).map_err(|wait| Rejection::rate_limited(what, until(wait)))
     }
 }
 

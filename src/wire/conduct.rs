@@ -237,6 +237,8 @@ pub(super) fn autopilot_to_pb(autopilot: &Autopilot) -> pb::Autopilot {
         instruction: autopilot.instruction.clone(),
         agreed_llm_ids: autopilot.agreed.iter().map(ToString::to_string).collect(),
         message_id: autopilot.message_id.to_string(),
+        last_llm_id: text(&autopilot.last),
+        failures: autopilot.failures,
     }
 }
 
@@ -286,6 +288,8 @@ pub(super) fn autopilot_from_pb(autopilot: pb::Autopilot) -> Result<Autopilot, C
         started_by: id("user id", &autopilot.started_by_id)?,
         chosen: optional_id("LLM id", &autopilot.chosen_llm_id)?,
         agreed: llms(&autopilot.agreed_llm_ids)?,
+        last: optional_id("LLM id", &autopilot.last_llm_id)?,
+        failures: autopilot.failures,
         message_id: id("message id", &autopilot.message_id)?,
         topic: autopilot.topic,
         reason: autopilot.reason,

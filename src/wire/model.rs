@@ -8,6 +8,7 @@ use thiserror::Error;
 use crate::{
     clock::Timestamp,
     domain::{
+        event::NewRoom,
         llm::{ChatStyle, LlmConfig},
         message::{Author, Message, Reaction},
         poll::{Abstention, Ballot, Poll, PollOption},
@@ -158,6 +159,16 @@ pub fn llm_to_pb(llm: &LlmConfig) -> pb::LlmConfig {
         avatar: llm.avatar.clone(),
         allowed_tools: llm.allowed_tools.clone(),
         fallback_models: llm.fallback_models.clone(),
+    }
+}
+
+/// A room that may be created, as the call that creates it; nobody has chosen its id or its creator.
+pub fn draft_to_pb(room: &NewRoom) -> pb::CreateRoomRequest {
+    pb::CreateRoomRequest {
+        name: room.profile.name.clone(),
+        description: room.profile.description.clone(),
+        llms: room.llms.iter().map(llm_to_pb).collect(),
+        ..Default::default()
     }
 }
 

@@ -245,6 +245,7 @@ fn no_amount_is_without_bounds() {
         "grpc.host",
         "llm.aliases",
         "llm.default_provider",
+        "llm.generate_model",
         "llm.fallbacks",
         "llm.models",
         "llm.providers",

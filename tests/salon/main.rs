@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod autopilot;
 mod bad_input;
 mod budgets;
 mod buses;
@@ -22,6 +23,7 @@ mod domain_properties;
 mod fake_chat_service;
 mod fake_openai;
 mod faults;
+mod generate;
 mod groups;
 mod harness;
 mod injections;

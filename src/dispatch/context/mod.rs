@@ -17,7 +17,7 @@ mod summary;
 mod tests;
 
 use crate::{
-    dispatch::look::Model,
+    dispatch::{autopilot::Part, look::Model},
     domain::{
         limits::RECENT_MESSAGES,
         llm::LlmConfig,
@@ -60,6 +60,8 @@ pub(super) struct Scene {
     pub(super) talk: Talk,
     /// Who is asked; `None`: nobody was chosen yet.
     pub(super) model: Option<Model>,
+    /// Its part in an autopilot, when it is its turn.
+    pub(super) part: Option<Part>,
 }
 
 /// The messages that an LLM was not given although it may see them.
@@ -98,6 +100,7 @@ pub(super) fn scene(room: &Room, online: &[UserId], asked: &Asked) -> Option<Sce
         talk,
         llm,
         model: None,
+        part: None,
     };
     scene.collect_outside();
     Some(scene)

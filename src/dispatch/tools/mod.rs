@@ -14,6 +14,7 @@ mod polls;
 mod registry;
 mod repeats;
 mod talk;
+mod turns;
 
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
@@ -22,6 +23,7 @@ use self::{
     answered::Answered,
     registry::{Call, Kind},
     repeats::Repeats,
+    turns::TurnEffects,
 };
 pub(super) use self::{
     approve::Approvals,
@@ -90,6 +92,8 @@ pub(super) struct Effects {
     pub(super) outside: Vec<String>,
     /// The tools it has called.
     pub(super) uses: Vec<ToolUse>,
+    /// What it has done with its turn in an autopilot.
+    pub(super) turn: TurnEffects,
     /// Nobody has decided about a call in time.
     is_unattended: bool,
     /// Polls it has made.

@@ -9,14 +9,17 @@ use futures_util::future::BoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Caller, Effects, answered::Answered, history, polls, talk};
+use super::{Caller, Effects, answered::Answered, history, polls, talk, turns};
 use crate::{
     dispatch::context::Scene, domain::poll::Poll, ids::PollId, json_schema::Schema, llm::Tool, mcp::ToolInfo,
 };
 
 /// All of them, in the order in which models are shown them.
-const BUILT_IN: [&BuiltIn; 7] = [
+const BUILT_IN: [&BuiltIn; 10] = [
     &polls::VOTE,
+    &turns::CHOOSE,
+    &turns::END,
+    &turns::AGREE,
     &talk::OPT_OUT,
     &talk::MENTION,
     &polls::ACTIVE,
@@ -121,6 +124,8 @@ pub(in crate::dispatch) fn shown(offered: &[Offered], effects: &Effects) -> Vec<
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use crate::dispatch::autopilot::Part;
+    use crate::domain::autopilot::Kind as TurnKind;
     use crate::{
         clock::Timestamp,
         domain::{
@@ -180,6 +185,7 @@ pub(super) mod tests {
             talk: crate::dispatch::context::Talk::default(),
             model: None,
             outside: Vec::new(),
+            part: None,
         }
     }
 
@@ -196,7 +202,21 @@ pub(super) mod tests {
             ["opt_out", "get_poll_results", "create_poll", "read_history"]
         );
         let all = scene(&["bob"], vec![poll(1)]);
-        assert_eq!(names(&built_in(&all, None, true)), BUILT_IN.map(|tool| tool.name));
+        let turn = ["choose_speaker", "end_discussion", "agree"];
+        let usual: Vec<_> =
+            BUILT_IN.iter().map(|tool| tool.name).filter(|name| !turn.contains(name)).collect();
+        assert_eq!(names(&built_in(&all, None, true)), usual);
+    }
+
+    #[test]
+    fn a_turn_in_an_autopilot_brings_its_tools_and_calls_nobody() {
+        let part = |kind| Part { kind, choices: vec![(llm("bob").id, "BOB".into())], text: String::new() };
+        let of =
+            |kind| built_in(&Scene { part: Some(part(kind)), ..scene(&["bob"], Vec::new()) }, None, false);
+        assert_eq!(names(&of(TurnKind::Choose)), ["choose_speaker", "end_discussion", "opt_out"]);
+        assert!(of(TurnKind::Choose)[0].tool.description.contains("\"BOB\""));
+        assert_eq!(names(&of(TurnKind::Agree)), ["agree", "opt_out"]);
+        assert_eq!(names(&of(TurnKind::Improve)), ["opt_out"]);
     }
 
     #[test]

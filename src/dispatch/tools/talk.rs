@@ -36,7 +36,7 @@ pub(super) const OPT_OUT: BuiltIn = BuiltIn {
 pub(super) const MENTION: BuiltIn = BuiltIn {
     name: "mention",
     offer: |at| {
-        if at.poll.is_some() || at.scene.others.is_empty() {
+        if at.poll.is_some() || at.scene.part.is_some() || at.scene.others.is_empty() {
             return None;
         }
         let names: Vec<&str> = at.scene.others.iter().map(|llm| llm.display_name.as_str()).collect();

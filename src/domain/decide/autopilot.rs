@@ -2,10 +2,14 @@
 
 use crate::{
     domain::{
-        autopilot::{Autopilot, AutopilotInput, Control, Mode, OnRestart, Status, Step},
+        autopilot::{
+            Autopilot, AutopilotInput, Control, Mode, Next, OnHuman, OnRestart, Status, Step, Taken,
+        },
+        command::RunOutcome,
         decide::{Context, Decision, NewEvent, messages, require},
         event::Event,
         limits::{AUTOPILOT_TURNS, AUTOPILOT_TURNS_DEFAULT, REASON_CHARS, check_chars},
+        llm::Run,
         message::Author,
         permissions::Action,
         rejection::{Code, Rejection},
@@ -29,7 +33,12 @@ pub(super) fn start(
     }
     messages::check_content("start_autopilot.topic", &input.topic, context.limits.message_bytes)?;
     let llms = speakers(room, &input)?;
-    let max_turns = if input.max_turns == 0 { AUTOPILOT_TURNS_DEFAULT } else { input.max_turns };
+    let max_turns = match (input.max_turns, input.mode) {
+        // One pass: the work is done when everybody has had it.
+        (0, Mode::Relay) => u32::try_from(llms.len()).unwrap_or(AUTOPILOT_TURNS),
+        (0, _) => AUTOPILOT_TURNS_DEFAULT,
+        (turns, _) => turns,
+    };
     if max_turns > AUTOPILOT_TURNS {
         return Err(Rejection::field(
             "start_autopilot.max_turns",
@@ -56,6 +65,8 @@ pub(super) fn start(
         chosen: None,
         instruction: String::new(),
         agreed: Vec::new(),
+        last: None,
+        failures: 0,
         message_id,
     };
     let posted = messages::posted(message);
@@ -129,7 +140,9 @@ pub(super) fn control(
         (Control::Pause, true) => format!("paused by {}", member.name),
         (Control::Stop | Control::Pause, false) => reason,
     };
-    Ok(changed(Autopilot { status, reason, ..autopilot.clone() }, context))
+    // Whoever resumes it gives it another chance.
+    let failures = if control == Control::Resume { 0 } else { autopilot.failures };
+    Ok(changed(Autopilot { status, reason, failures, ..autopilot.clone() }, context))
 }
 
 pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result<Decision, Rejection> {
@@ -166,17 +179,41 @@ pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result
 
 /// What somebody's message does to a running autopilot.
 pub(super) fn interrupted_by(room: &Room, name: &str, context: &mut Context<'_>) -> Option<NewEvent> {
-    use crate::domain::autopilot::OnHuman;
-    let autopilot = room.open_autopilot()?;
-    let pauses = autopilot.status == Status::Running && autopilot.on_human == OnHuman::Pause;
-    pauses.then(|| {
-        let reason = format!("{name} said something");
-        context.event(Event::AutopilotChanged(Autopilot {
-            status: Status::Paused,
-            reason,
-            ..autopilot.clone()
-        }))
-    })
+    let autopilot = room.open_autopilot().filter(|autopilot| autopilot.status == Status::Running)?;
+    let next = match autopilot.on_human {
+        OnHuman::Pause => {
+            let reason = format!("{name} said something");
+            Autopilot { status: Status::Paused, reason, ..autopilot.clone() }
+        }
+        // What was agreed to is not what was said last any more.
+        OnHuman::Steer => Autopilot { agreed: Vec::new(), ..autopilot.clone() },
+    };
+    (&next != autopilot).then(|| context.event(Event::AutopilotChanged(next)))
+}
+
+/// How an autopilot stands behind one of its turns: it may pause or end by that.
+pub(super) fn after_turn(
+    room: &Room,
+    run: &Run,
+    outcome: &RunOutcome,
+    context: &mut Context<'_>,
+) -> Option<NewEvent> {
+    let (autopilot, turn) = (room.open_autopilot()?, run.turn?);
+    let report = &outcome.report;
+    let whys = [&report.error_message, &report.detail];
+    let after = autopilot.after(&Taken {
+        llm: &run.llm_id,
+        name: &run.llm_name,
+        turn,
+        end: outcome.end,
+        has_spoken: !outcome.text.trim().is_empty(),
+        why: whys.into_iter().find(|why| !why.is_empty()).map_or("", String::as_str),
+    });
+    let after = match after.next(room) {
+        Next::Over(reason) => Autopilot { status: Status::Ended, reason, ..after },
+        Next::Turn(_) | Next::Wait => after,
+    };
+    Some(context.event(Event::AutopilotChanged(after)))
 }
 
 fn open(room: &Room) -> Result<&Autopilot, Rejection> {

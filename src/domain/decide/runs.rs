@@ -4,7 +4,7 @@ use crate::{
     domain::{
         autopilot::Status,
         command::RunOutcome,
-        decide::{Context, Decision, approvals, messages},
+        decide::{Context, Decision, approvals, autopilot, messages},
         event::Event,
         limits::REASON_CHARS,
         llm::{Run, RunEnd, RunReport},
@@ -62,10 +62,12 @@ pub(super) fn finish(
         return Err(Rejection::not_found("running answer", outcome.message_id));
     };
     let mut events = approvals::cancel_of(room, run.message_id, context);
+    let after_turn = autopilot::after_turn(room, &run, &outcome, context);
     if !outcome.text.trim().is_empty() {
         let mut mentions = mention::resolve(&room.llms, &outcome.text, &[]);
         mentions.extend(outcome.mentions.into_iter().filter(|id| room.llm(id).is_some()));
-        let mentions = distinct_others(mentions, &run.llm_id);
+        // Whose turn it is next is not for the one who speaks to say.
+        let mentions = if run.turn.is_some() { Vec::new() } else { distinct_others(mentions, &run.llm_id) };
         let author = Author::Llm(run.llm_id.clone());
         let name = run.llm_name.clone();
         let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());
@@ -92,6 +94,7 @@ pub(super) fn finish(
     events.extend(abstained(room, &run, outcome.end, &outcome.report).map(|event| context.event(event)));
     let ended = Event::RunEnded { run, end: outcome.end, report: Box::new(outcome.report) };
     events.push(context.event(ended));
+    events.extend(after_turn);
     Ok(Decision::fenced(events))
 }
 

@@ -274,7 +274,8 @@ step("mark_read: others see the receipt, and the cursor only moves forward", asy
 });
 
 step("add an LLM; its name cannot be taken twice", async () => {
-  const ada = { id: "ada", display_name: "Ada Lovelace", model: "offline", persona: "You are Ada." };
+  const lists = { allowed_tools: ["files__*"], fallback_models: ["small"] };
+  const ada = { id: "ada", display_name: "Ada Lovelace", model: "offline", persona: "You are Ada.", ...lists };
   await at.bob.done({ add_llm: { llm: ada } });
   const { llm } = (await both("llm_added")).body;
   equal({ ...llm }, { ...ada, title: "", chat_style: "CHAT_STYLE_UNSPECIFIED", avatar: "" }, "the LLM");

@@ -261,6 +261,13 @@ impl RoomService for Fake {
         Err(Status::unimplemented("not played"))
     }
 
+    async fn generate_room(
+        &self,
+        _: Request<pb::GenerateRoomRequest>,
+    ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
+        Err(Status::unimplemented("not played"))
+    }
+
     async fn get_usage(
         &self,
         _: Request<pb::GetUsageRequest>,

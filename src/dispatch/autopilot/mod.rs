@@ -1,0 +1,203 @@
+//! LLMs that talk among themselves: the next turn begins when the one before has ended.
+//!
+//! Owns when a turn is asked for; whose it is, and when it is over, is the domain's to say, and a turn is begun and
+//! ended like every other answer. Nothing is remembered but which turn was asked for: behind every commit of a room the
+//! next step is found anew from its state, so that nothing that happens meanwhile is missed, and a second turn at the
+//! same time is refused by the decision. A turn that cannot begin pauses the autopilot, with the reason: nothing is
+//! tried again and again. What a crash has left goes on when the server is tidied up ([`LlmDispatcher::resume`]).
+
+mod part;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use uuid::Uuid;
+
+use crate::{
+    dispatch::{Inner, Job, LlmDispatcher, tools::Effects},
+    domain::{
+        autopilot::{Autopilot, Next, Step, Turn},
+        command::{Actor, Command},
+        message::Author,
+        rejection::{Code, Rejection},
+        room::Room,
+    },
+    ids::{AutopilotId, MessageId, RoomId},
+    rooms::Rooms,
+};
+
+pub(super) use part::{Part, part};
+
+/// Between two tries to record a step when the store fails.
+const STEP_RETRY: Duration = Duration::from_millis(250);
+/// How often a step is tried. Behind that it waits for the next commit of its room.
+const STEP_TRIES: usize = 40;
+
+/// What the driver remembers.
+#[derive(Debug, Default)]
+pub(super) struct Autopilots {
+    /// What a crash has left is tidied up.
+    ready: AtomicBool,
+    asked: Mutex<HashMap<RoomId, Asked>>,
+}
+
+/// A turn that was asked for and has not ended.
+#[derive(Debug)]
+struct Asked {
+    autopilot: AutopilotId,
+    turn: u32,
+    message_id: MessageId,
+    /// Why it was refused.
+    refused: Option<String>,
+}
+
+impl Autopilots {
+    fn asked(&self) -> MutexGuard<'_, HashMap<RoomId, Asked>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps why a turn is not taken, until it is over.
+    pub(super) fn refused(&self, job: &Job, why: &Rejection) {
+        if let Some(asked) =
+            self.asked().get_mut(&job.room).filter(|asked| asked.message_id == job.message_id)
+        {
+            asked.refused = Some(why.message.clone());
+        }
+    }
+
+    /// The turn that this job was, if it has not ended as a turn.
+    fn take(&self, job: &Job) -> Option<Asked> {
+        let mut asked = self.asked();
+        asked.get(&job.room).filter(|asked| asked.message_id == job.message_id)?;
+        asked.remove(&job.room)
+    }
+
+    /// Forgets the turn of a room that is none any more: it has ended, or its autopilot has.
+    fn forget(&self, room: &Room) -> Option<Asked> {
+        let open = room.open_autopilot();
+        let mut asked = self.asked();
+        let known = asked.get(&room.id)?;
+        let same = open.filter(|autopilot| autopilot.id == known.autopilot);
+        if same.is_some_and(|autopilot| known.turn > autopilot.turns) {
+            return None;
+        }
+        let known = asked.remove(&room.id);
+        known.filter(|_| same.is_none())
+    }
+}
+
+impl LlmDispatcher {
+    /// Goes on with the autopilots of these rooms, and from now on with those of every room.
+    pub async fn resume(&self, rooms: impl IntoIterator<Item = RoomId>) {
+        self.0.autopilots.ready.store(true, Ordering::SeqCst);
+        for room in rooms {
+            self.look_again(&room).await;
+        }
+    }
+
+    async fn look_again(&self, room: &RoomId) {
+        let dispatcher = self.clone();
+        if let Err(rejection) = self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await {
+            tracing::debug!(%room, %rejection, "an autopilot was not looked at");
+        }
+    }
+
+    /// Does what follows from how a room's autopilot stands; behind every commit.
+    pub(super) fn drive(&self, room: &Room) {
+        if room.autopilot.is_none() || !self.0.autopilots.ready.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Some(gone) = self.0.autopilots.forget(room) {
+            let why = room.autopilot.as_ref().map_or("", |autopilot| autopilot.reason.as_str());
+            let why = if why.is_empty() { "the autopilot is over" } else { why };
+            self.stop(&room.id, why, |job| job.message_id == gone.message_id);
+        }
+        let is_taken = room.runs.values().any(|run| run.turn.is_some());
+        let Some(autopilot) = room.open_autopilot().filter(|_| !is_taken) else {
+            return;
+        };
+        if self.0.autopilots.asked().contains_key(&room.id) {
+            return;
+        }
+        match autopilot.next(room) {
+            Next::Wait => {}
+            Next::Over(reason) => self.step(&room.id, Step::End { reason }),
+            Next::Turn(turn) => self.take_turn(room, autopilot, turn),
+        }
+    }
+
+    fn take_turn(&self, room: &Room, autopilot: &Autopilot, turn: Turn) {
+        let message_id = MessageId(Uuid::now_v7());
+        let number = autopilot.turns + 1;
+        let asked = Asked { autopilot: autopilot.id, turn: number, message_id, refused: None };
+        self.0.autopilots.asked().insert(room.id.clone(), asked);
+        self.ask(&Job {
+            message_id,
+            asked_by: Some(autopilot.started_by.clone()),
+            turn: Some(number),
+            ..Job::new(room, turn.llm, question(room, autopilot))
+        });
+    }
+
+    /// A job is over: had it been a turn that began, it would have been forgotten by its end.
+    pub(super) fn turn_over(&self, job: &Job) {
+        let Some(asked) = self.0.autopilots.take(job) else {
+            return;
+        };
+        match asked.refused {
+            Some(reason) => self.step(&job.room, Step::Pause { reason }),
+            // Meanwhile it was paused, or ended, or the LLM removed: what is next follows from that.
+            None => {
+                let (dispatcher, room) = (self.clone(), job.room.clone());
+                self.0.tasks.spawn(async move { dispatcher.look_again(&room).await });
+            }
+        }
+    }
+
+    fn step(&self, room: &RoomId, step: Step) {
+        let (rooms, room) = (self.0.rooms.clone(), room.clone());
+        self.0.tasks.spawn(async move { submit(&rooms, &room, step).await });
+    }
+}
+
+/// What a turn answers: what an LLM of the autopilot has said last, or else the topic.
+fn question(room: &Room, autopilot: &Autopilot) -> MessageId {
+    let since = room.recent.iter().rev().take_while(|message| message.id != autopilot.message_id);
+    let spoken = since.filter(|message| {
+        let by_one_of_them = match &message.author {
+            Author::Llm(id) => autopilot.llms.contains(id) || autopilot.moderator.as_ref() == Some(id),
+            Author::User(_) => false,
+        };
+        by_one_of_them && message.from_run && !message.deleted && message.superseded_by.is_none()
+    });
+    spoken.map(|message| message.id).next().unwrap_or(autopilot.message_id)
+}
+
+async fn submit(rooms: &Rooms, room: &RoomId, step: Step) {
+    for _ in 0..STEP_TRIES {
+        match rooms.submit(room, Actor::Server, Command::StepAutopilot(step.clone())).await {
+            Err(Rejection { code: Code::Unavailable, .. }) => tokio::time::sleep(STEP_RETRY).await,
+            Ok(_) => return,
+            // It has ended meanwhile.
+            Err(rejection) => return tracing::debug!(%room, %rejection, "an autopilot was not moved on"),
+        }
+    }
+    tracing::warn!(%room, "an autopilot could not be moved on: the store fails");
+}
+
+/// Records what an LLM has done by the tools of its turn, before the turn ends.
+pub(super) async fn conclude(inner: &Inner, job: &Job, effects: &Effects) {
+    let done = &effects.turn;
+    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction });
+    let agrees = done.agrees.then(|| Step::Agree(job.llm_id.clone()));
+    let over = done.over.clone().map(|reason| Step::End { reason });
+    for step in [chosen, agrees, over].into_iter().flatten() {
+        submit(&inner.rooms, &job.room, step).await;
+    }
+}
