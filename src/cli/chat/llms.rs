@@ -112,17 +112,24 @@ pub fn autopilot(view: &View, last: Option<&Autopilot>, now: &Autopilot) -> Opti
                 let what = behind(": ", &now.instruction);
                 return Some(format!("{} asks {}{what}", text::line(by), text::line(next)));
             }
-            let agreed = now.agreed_llm_ids.iter().filter(|id| !last.agreed_llm_ids.contains(id));
+            // The first of them has proposed it; a new proposal begins anew.
+            let is_same =
+                !last.agreed_llm_ids.is_empty() && now.agreed_llm_ids.starts_with(&last.agreed_llm_ids);
+            let agreed = now.agreed_llm_ids.iter().skip(last.agreed_llm_ids.len());
             let agreed: Vec<String> = agreed.map(|id| text::line(view.name(id))).collect();
-            (!agreed.is_empty()).then(|| format!("agreed: {}", agreed.join(", ")))
+            (is_same && !agreed.is_empty()).then(|| format!("agreed: {}", agreed.join(", ")))
         }
         (None, AutopilotStatus::Running | AutopilotStatus::Unspecified) => Some(running(view, now)),
+        // The turn that was being taken when it was paused has ended.
+        (Some(last), AutopilotStatus::Paused) if (last.status, &last.reason) == (now.status, &now.reason) => {
+            None
+        }
         (_, AutopilotStatus::Paused) => {
-            Some(format!("the LLMs pause{reason}; /autopilot resume lets them talk on"))
+            Some(format!("the LLMs wait{reason}; /autopilot resume lets them talk on"))
         }
         (_, AutopilotStatus::Ended) => {
             let turns = if now.turns == 1 { "turn" } else { "turns" };
-            Some(format!("the LLMs have stopped talking after {} {turns}{reason}", now.turns))
+            Some(format!("the LLMs are done after {} {turns}{reason}", now.turns))
         }
         (Some(_), AutopilotStatus::Unspecified) => None,
     }
@@ -136,7 +143,7 @@ pub fn running(view: &View, now: &Autopilot) -> String {
         id => format!(", {} chooses who speaks", text::line(view.name(id))),
     };
     format!(
-        "the LLMs talk about {} ({}: {}{moderator}; {} of {} turns); /autopilot stop ends it",
+        "the LLMs talk about \"{}\" ({}: {}{moderator}; {} of {} turns); /autopilot stop ends it",
         text::excerpt(&now.topic, 80),
         mode_name(now.mode()),
         who.join(", "),

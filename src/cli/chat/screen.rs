@@ -294,7 +294,8 @@ impl Screen {
             }
             Shown::All => {
                 let name = text::line(view.name(&message.sender_id));
-                self.lines([self.style.dim(&format!("* {name}'s answer is complete:{end}"))])
+                let verb = if message.partial { "ends here" } else { "is complete" };
+                self.lines([self.style.dim(&format!("* {name}'s answer {verb}: {}", end.trim_start()))])
             }
             Shown::No => self.lines([self.message_line(view, message, seq)]),
         }

@@ -378,19 +378,24 @@ fn llms_that_talk_among_themselves_are_told_from_beginning_to_end() {
     let mut now = |autopilot: &Autopilot| {
         tell(2, Payload::AutopilotChanged(AutopilotChanged { autopilot: Some(autopilot.clone()) }))
     };
-    let expected = "14:03 * the LLMs talk about tea (moderator: Ada, Bot chooses who speaks; 0 of 20 turns); \
+    let expected = "14:03 * the LLMs talk about \"tea\" (moderator: Ada, Bot chooses who speaks; 0 of 20 turns); \
                     /autopilot stop ends it";
     assert_eq!(now(&begun), line(expected));
     assert_eq!(now(&begun), [], "nothing has changed");
     let chosen = Autopilot { chosen_llm_id: "ada".into(), instruction: "be brief".into(), turns: 1, ..begun };
     assert_eq!(now(&chosen), line("14:03 * Bot asks Ada: be brief"));
-    let agreed = Autopilot { agreed_llm_ids: vec!["ada".into()], ..chosen };
+    let proposed = Autopilot { agreed_llm_ids: vec!["bot".into()], ..chosen };
+    assert_eq!(now(&proposed), [], "whoever proposes something need not be told to agree");
+    let agreed = Autopilot { agreed_llm_ids: vec!["bot".into(), "ada".into()], ..proposed.clone() };
     assert_eq!(now(&agreed), line("14:03 * agreed: Ada"));
+    assert_eq!(now(&Autopilot { agreed_llm_ids: vec!["ada".into()], ..proposed }), []);
+    now(&agreed);
     let paused =
         Autopilot { status: AutopilotStatus::Paused.into(), reason: "Bob spoke".into(), ..agreed.clone() };
-    let expected = "14:03 * the LLMs pause: Bob spoke; /autopilot resume lets them talk on";
+    let expected = "14:03 * the LLMs wait: Bob spoke; /autopilot resume lets them talk on";
     assert_eq!(now(&paused), line(expected));
+    assert_eq!(now(&Autopilot { turns: 2, ..paused }), [], "the turn that was being taken has ended");
     assert_eq!(now(&agreed), line("14:03 * the LLMs talk on"));
     let ended = Autopilot { status: AutopilotStatus::Ended.into(), reason: "done".into(), ..agreed };
-    assert_eq!(now(&ended), line("14:03 * the LLMs have stopped talking after 1 turn: done"));
+    assert_eq!(now(&ended), line("14:03 * the LLMs are done after 1 turn: done"));
 }
