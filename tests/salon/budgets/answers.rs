@@ -237,8 +237,10 @@ async fn an_interrupted_answer_costs_its_prompt_and_what_was_heard() {
     call.cancelled().await;
     let [(spent, left), (cost, left_money)] = today(&server, None, Some(&room)).await;
     assert_eq!((left, left_money), (0, 0), "nothing stays reserved");
-    assert!(spent > 0 && spent < tokens - u64::from(LONGEST) / 2, "{spent} of {tokens}");
-    assert!(cost > 0 && cost < money / 2, "{cost} of {money}");
+    // Of a model that nobody knows twice the counted prompt was reserved. Heard were a few words.
+    let prompt = (tokens - u64::from(LONGEST)) / 2;
+    assert!(prompt > 0 && (prompt + 1..prompt + 20).contains(&spent), "{spent} of {tokens}, {prompt} told");
+    assert!((prompt * 15 / 100..money / 2).contains(&cost), "{cost} of {money}");
     assert_eq!(end.usage.unwrap().cost_micros, cost);
     server.shutdown().await;
 }
