@@ -126,12 +126,16 @@ fn show(proposed: &GenerateRoomResponse, out: &mut impl Write) -> std::io::Resul
         indented(&llm.persona, "    ", out)?;
     }
     let usage = proposed.usage.unwrap_or_default();
-    let tokens = usage.prompt_tokens.saturating_add(usage.completion_tokens);
+    // 0: the provider does not count, or nobody knows the price.
+    let tokens = match usage.prompt_tokens.saturating_add(usage.completion_tokens) {
+        0 => String::new(),
+        tokens => format!(", {tokens} tokens"),
+    };
     let cost = match usage.cost_micros {
         0 => String::new(),
         micros => format!(", {} money", Money { micros }),
     };
-    writeln!(out, "\nproposed by {}: {tokens} tokens{cost}", text::line(&proposed.model))
+    writeln!(out, "\nproposed by {}{tokens}{cost}", text::line(&proposed.model))
 }
 
 /// An LLM on one line: its name, what it is, and how it writes.
@@ -181,8 +185,14 @@ mod tests {
         let mut out = Vec::new();
         show(&proposed, &mut out).unwrap();
         let expected = "Tea house\n  About tea.\n\n  @lu  LU, master (detailed)\n    You\n    pour.\n  @bo  BO\n\n\
-                        proposed by drafts: 150 tokens, 0.0015 money\n";
+                        proposed by drafts, 150 tokens, 0.0015 money\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
+        let mut out = Vec::new();
+        show(&GenerateRoomResponse { usage: None, ..proposed }, &mut out).unwrap();
+        assert!(
+            String::from_utf8(out).unwrap().ends_with("\nproposed by drafts\n"),
+            "nothing is known of it"
+        );
     }
 
     #[test]
