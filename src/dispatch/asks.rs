@@ -26,7 +26,7 @@ pub(super) enum Wish {
     /// Make the answers to this message anew.
     Redo(MessageId),
     /// An answer may be waiting for this decision.
-    Decided(ApprovalId, Decided),
+    Decided(ApprovalId, Decided, String),
     /// What was said before has changed: a summary that is being written may be made of it.
     Changed,
     /// End answers, for this reason.
@@ -73,7 +73,9 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
             vec![Wish::Changed, Wish::Redo(*message_id)]
         }
         Event::MessageEdited { regenerate: false, .. } | Event::MessageDeleted { .. } => vec![Wish::Changed],
-        Event::ApprovalDecided { id, decided, .. } => vec![Wish::Decided(*id, *decided)],
+        Event::ApprovalDecided { id, decided, reason, .. } => {
+            vec![Wish::Decided(*id, *decided, reason.clone())]
+        }
         Event::PollClosed { poll, .. } => {
             vec![Wish::Stop(Which::Poll(poll.id), "the poll was closed")]
         }

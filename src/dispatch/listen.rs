@@ -49,6 +49,15 @@ pub(super) struct Progress {
     pub(super) answered: bool,
 }
 
+impl Progress {
+    /// The model has made more, for which it may be paid even if it never counts it.
+    fn charge(&mut self, made: &str) {
+        if let Some(call) = &mut self.call {
+            call.heard(made);
+        }
+    }
+}
+
 /// What a model has said in one round.
 pub(super) struct Heard {
     pub(super) text: String,
@@ -156,9 +165,7 @@ async fn hear(
             Delta::Text(text) => {
                 let kept = within(&text, ANSWER_BYTES.saturating_sub(heard.text.len()));
                 heard.text.push_str(kept);
-                if let Some(call) = &mut progress.call {
-                    call.heard(kept);
-                }
+                progress.charge(kept);
                 // What nobody hears has the same end.
                 let fits = kept.len() == text.len();
                 if (aloud && !progress.answer.push(&text)) || !fits {
@@ -167,9 +174,14 @@ async fn hear(
                 }
                 schedule_flush(inner, job, progress);
             }
-            Delta::ToolCall(call) if heard.calls.len() < progress.calls_left => heard.calls.push(call),
-            // It would not be carried out.
-            Delta::ToolCall(_) => {}
+            Delta::ToolCall(tool_call) => {
+                progress.charge(&tool_call.name);
+                progress.charge(&tool_call.arguments);
+                // A further one would not be carried out.
+                if heard.calls.len() < progress.calls_left {
+                    heard.calls.push(tool_call);
+                }
+            }
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 if let Some(call) = &mut progress.call {
                     call.told(prompt_tokens, completion_tokens);

@@ -337,7 +337,9 @@ impl AfterCommit for LlmDispatcher {
                 Wish::Newer(question) => self.newer(&room.id, question),
                 Wish::Replace(old, by, model) => self.replace(room, old, by, model),
                 Wish::Redo(question) => self.redo(room, question),
-                Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
+                Wish::Decided(id, decided, reason) => {
+                    self.0.toolbox.approvals.decided(id, decided, reason);
+                }
                 Wish::Changed => self.0.summaries.changed(&room.id),
                 Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }

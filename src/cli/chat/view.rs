@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::wire::pb::room::v1::{
-    MemberChange, Message, Participant, ParticipantType, Poll, PollStatus, PresenceStatus, Role, ServerEvent,
-    server_event::Payload,
+use crate::{
+    cli::chat::approvals::Approvals,
+    wire::pb::room::v1::{
+        MemberChange, Message, Participant, ParticipantType, Poll, PollStatus, PresenceStatus, Role,
+        ServerEvent, server_event::Payload,
+    },
 };
 
 /// How many messages can be named by their number: far more than a screen shows.
@@ -27,6 +30,8 @@ pub struct View {
     pub topic: String,
     /// How many different users are online, when it was told.
     pub online_count: u32,
+    /// Calls of tools that wait for somebody's word.
+    pub approvals: Approvals,
     people: BTreeMap<String, Person>,
     polls: BTreeMap<usize, Poll>,
     polls_seen: usize,
@@ -55,6 +60,8 @@ pub struct Known {
     pub id: String,
     /// Who sent it.
     pub sender_id: String,
+    /// Whether it is an answer of an LLM.
+    pub by_llm: bool,
 }
 
 impl View {
@@ -80,6 +87,7 @@ impl View {
                 }
                 self.online_count = state.online_count;
                 state.polls.iter().for_each(|poll| self.poll_told(poll));
+                self.approvals.state(&state.approvals);
                 state.messages.iter().for_each(|message| self.message(message, message.seq));
             }
             Some(Payload::Resumed(resumed)) => {
@@ -101,6 +109,10 @@ impl View {
                     self.topic.clone_from(&room.description);
                 }
             }
+            Some(Payload::ApprovalRequested(requested)) => {
+                requested.approval.iter().for_each(|approval| self.approvals.requested(approval));
+            }
+            Some(Payload::ApprovalDecided(decided)) => self.approvals.decided(&decided.approval_id),
             Some(Payload::PollCreated(created)) => created.poll.iter().for_each(|poll| self.poll_told(poll)),
             Some(Payload::PollClosed(closed)) => closed.poll.iter().for_each(|poll| self.poll_told(poll)),
             Some(payload) => self.apply_to_people(payload),
@@ -180,7 +192,8 @@ impl View {
             self.messages.pop_front();
         }
         let (id, sender_id) = (message.message_id.clone(), message.sender_id.clone());
-        self.messages.push_back(Known { seq, id, sender_id });
+        let by_llm = message.sender_type() == ParticipantType::Llm && message.poll_id.is_none();
+        self.messages.push_back(Known { seq, id, sender_id, by_llm });
     }
 
     /// How `id` is called: its name, or its id when it has none.
@@ -236,6 +249,11 @@ impl View {
     /// The newest message.
     pub fn last_message(&self) -> Option<&Known> {
         self.messages.back()
+    }
+
+    /// The newest answer of an LLM.
+    pub fn last_answer(&self) -> Option<&Known> {
+        self.messages.iter().rev().find(|known| known.by_llm)
     }
 
     /// The newest message of this user.

@@ -35,16 +35,19 @@ const RETRY: Duration = Duration::from_millis(250);
 /// A decision that was recorded just before the deadline is known by then.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// A decision, and the reason that was given with it.
+type Word = (Decided, String);
+
 /// The runs of this node that wait for a decision.
 #[derive(Debug, Default)]
-pub(in crate::dispatch) struct Approvals(Mutex<HashMap<ApprovalId, oneshot::Sender<Decided>>>);
+pub(in crate::dispatch) struct Approvals(Mutex<HashMap<ApprovalId, oneshot::Sender<Word>>>);
 
 impl Approvals {
     /// Tells the run that waits for it, if it is on this node.
-    pub(in crate::dispatch) fn decided(&self, id: ApprovalId, decided: Decided) {
+    pub(in crate::dispatch) fn decided(&self, id: ApprovalId, decided: Decided, reason: String) {
         if let Some(waiting) = self.table().remove(&id) {
             // The run may have been stopped just now.
-            let _ = waiting.send(decided);
+            let _ = waiting.send((decided, reason));
         }
     }
 
@@ -54,7 +57,7 @@ impl Approvals {
         Waiter { approvals: self, id, decided }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<ApprovalId, oneshot::Sender<Decided>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<ApprovalId, oneshot::Sender<Word>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,7 +66,7 @@ impl Approvals {
 struct Waiter<'a> {
     approvals: &'a Approvals,
     id: ApprovalId,
-    decided: oneshot::Receiver<Decided>,
+    decided: oneshot::Receiver<Word>,
 }
 
 impl Drop for Waiter<'_> {
@@ -75,7 +78,7 @@ impl Drop for Waiter<'_> {
 /// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model.
 ///
 /// Cancel-safe: the end of the run cancels what it has asked.
-pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Decided, String> {
+pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Word, String> {
     let (inner, job) = (by.inner, by.job);
     let id = ApprovalId(Uuid::now_v7());
     let time = inner.limits.approval;
@@ -99,7 +102,7 @@ pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result
             timeout(LAST_WORD, &mut waiter.decided).await.ok().and_then(Result::ok)
         }
     };
-    Ok(decided.unwrap_or(Decided::Expired))
+    Ok(decided.unwrap_or((Decided::Expired, String::new())))
 }
 
 /// Records that nobody has decided, unless somebody just has.
@@ -151,10 +154,10 @@ mod tests {
         let id = |n| ApprovalId(Uuid::from_u128(n));
         let mut waiter = approvals.wait(id(1));
         drop(approvals.wait(id(2)));
-        approvals.decided(id(2), Decided::Approved);
-        approvals.decided(id(1), Decided::Denied);
-        approvals.decided(id(1), Decided::Approved);
-        assert_eq!((&mut waiter.decided).await, Ok(Decided::Denied));
+        approvals.decided(id(2), Decided::Approved, String::new());
+        approvals.decided(id(1), Decided::Denied, "too dear".into());
+        approvals.decided(id(1), Decided::Approved, String::new());
+        assert_eq!((&mut waiter.decided).await, Ok((Decided::Denied, "too dear".to_owned())));
         drop(waiter);
         assert!(approvals.table().is_empty());
     }

@@ -150,9 +150,12 @@ async fn approved(
     // The time a person takes is not the run's.
     *deadline += began.elapsed();
     match decided.map_err(|why| Answered::failed(&why))? {
-        Decided::Approved => Ok(()),
-        Decided::Denied => Err(Answered::failed("a member of the room has denied this call")),
-        Decided::Expired | Decided::Cancelled => {
+        (Decided::Approved, _) => Ok(()),
+        (Decided::Denied, reason) => {
+            let denied = Answered::failed("a member of the room has denied this call");
+            Err(if reason.is_empty() { denied } else { denied.and("reason", plain::clean(&reason)) })
+        }
+        (Decided::Expired | Decided::Cancelled, _) => {
             effects.is_unattended = true;
             Err(Answered::failed("nobody has approved this call in time"))
         }

@@ -68,7 +68,9 @@ async fn an_approved_call_is_made_and_the_room_saw_which() {
 async fn a_denied_call_is_not_made_and_the_answer_goes_on() {
     let (mut all, mut model, approval) = waiting(|setup| setup).await;
     all.admin.command(decide(&approval, false)).await.unwrap();
-    assert_refused(&model.told().await, "denied");
+    let told = model.told().await;
+    assert_refused(&told, "denied");
+    assert_eq!(told["reason"], "because");
     drop(model.say("Then not.").await);
     let answer = follow(&mut all.ann).await;
     answer.assert_ended(Reason::Completed, "Then not.");
