@@ -39,6 +39,8 @@ pub(super) struct Assembler {
     calls: usize,
     /// Whether anything that belongs to an answer came.
     began: bool,
+    /// Whether the model made anything.
+    spoke: bool,
     finish: Option<Finish>,
     usage: Option<(u32, u32)>,
 }
@@ -64,9 +66,12 @@ impl Assembler {
         self.finish.is_some()
     }
 
-    /// Notes the tokens given to the model and made by it; the last ones count.
+    /// Notes the tokens given to the model and made by it; the last ones count. Servers that do not count say zero:
+    /// that is no count, and would make answers free.
     pub(super) fn set_usage(&mut self, prompt_tokens: u32, completion_tokens: u32) {
-        self.usage = Some((prompt_tokens, completion_tokens));
+        if prompt_tokens > 0 {
+            self.usage = Some((prompt_tokens, completion_tokens));
+        }
     }
 
     /// Takes the next piece and puts what is certain into `out`. Behind the end nothing counts.
@@ -75,6 +80,7 @@ impl Assembler {
             return Ok(());
         }
         self.began = true;
+        self.spoke |= !piece.text.is_empty() || !piece.tools.is_empty();
         self.take_text(piece.text, out);
         for tool in piece.tools {
             self.take_tool(tool)?;
@@ -94,7 +100,8 @@ impl Assembler {
             Some(finish) => finish,
             None => self.finish(None, out)?,
         };
-        if let Some((prompt_tokens, completion_tokens)) = self.usage.take() {
+        let usage = self.usage.take().filter(|(_, made)| *made > 0 || !self.spoke);
+        if let Some((prompt_tokens, completion_tokens)) = usage {
             out.push_back(Delta::Usage { prompt_tokens, completion_tokens });
         }
         out.push_back(Delta::Done(finish));
@@ -191,5 +198,43 @@ impl Partial {
         }
         ids.insert(id.clone());
         Ok(ToolCall { id, name: self.name, arguments: self.arguments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Piece {
+        Piece { text: text.to_owned(), ..Piece::default() }
+    }
+
+    fn assemble(pieces: Vec<Piece>, usage: &[(u32, u32)]) -> Vec<Delta> {
+        let mut assembler = Assembler::default();
+        let mut out = VecDeque::new();
+        for piece in pieces {
+            assembler.take(piece, &mut out).unwrap();
+        }
+        for (prompt_tokens, completion_tokens) in usage {
+            assembler.set_usage(*prompt_tokens, *completion_tokens);
+        }
+        assembler.end(&mut out).unwrap();
+        out.into()
+    }
+
+    #[test]
+    fn no_count_makes_an_answer_free() {
+        let told = |said: &str, usage: &[(u32, u32)]| {
+            assemble(vec![text(said)], usage).into_iter().find_map(|delta| match delta {
+                Delta::Usage { prompt_tokens, completion_tokens } => Some((prompt_tokens, completion_tokens)),
+                Delta::Text(_) | Delta::ToolCall(_) | Delta::Done(_) => None,
+            })
+        };
+        for usage in [&[][..], &[(0, 0)], &[(0, 7)], &[(3, 0)], &[(3, 7), (3, 0)]] {
+            assert_eq!(told("hi", usage), None, "{usage:?}");
+        }
+        assert_eq!(told("hi", &[(3, 7), (0, 0)]), Some((3, 7)));
+        assert_eq!(told("hi", &[(3, 0), (3, 7)]), Some((3, 7)));
+        assert_eq!(told("", &[(3, 0)]), Some((3, 0)), "nothing was made");
     }
 }

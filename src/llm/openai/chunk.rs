@@ -62,10 +62,10 @@ impl Chunk {
         choices.filter(|choice| choice.index == 0).map(Choice::piece)
     }
 
-    /// The tokens given to the model and made by it.
+    /// The tokens given to the model and made by it, if the server tells both.
     pub(super) fn tokens(&self) -> Option<(u32, u32)> {
         let usage = self.usage.as_ref()?;
-        Some((tokens(usage, "prompt_tokens"), tokens(usage, "completion_tokens")))
+        Some((tokens(usage, "prompt_tokens")?, tokens(usage, "completion_tokens")?))
     }
 }
 
@@ -96,10 +96,10 @@ impl ToolChunk {
     }
 }
 
-/// What the server says, or 0 if that is no number of tokens.
-fn tokens(usage: &Value, key: &str) -> u32 {
-    let said = usage.get(key).and_then(Value::as_u64).unwrap_or(0);
-    u32::try_from(said).unwrap_or(u32::MAX)
+/// What the server says, if that is a number of tokens.
+fn tokens(usage: &Value, key: &str) -> Option<u32> {
+    let said = usage.get(key).and_then(Value::as_u64)?;
+    Some(u32::try_from(said).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -228,14 +228,22 @@ mod tests {
     }
 
     #[test]
-    fn odd_usage_does_not_spoil_an_answer() {
-        for (usage, tokens) in [
-            (json!([1]), 0),
-            (json!({"completion_tokens": -1}), 0),
-            (json!({"completion_tokens": 5_000_000_000_u64}), u32::MAX),
+    fn odd_usage_spoils_no_answer_and_makes_none_free() {
+        for odd in [
+            json!([1]),
+            json!({}),
+            json!({"total_tokens": 9}),
+            json!({"prompt_tokens": 0, "completion_tokens": 0}),
+            json!({"prompt_tokens": 3}),
+            json!({"prompt_tokens": 3, "completion_tokens": -1}),
         ] {
+            let deltas = assemble(&[stop("stop"), json!({ "usage": odd })]).unwrap();
+            assert_eq!(deltas, [Delta::Done(Finish::Stop)], "{odd}");
+        }
+        for (said, completion_tokens) in [(0, 0), (5_000_000_000_u64, u32::MAX)] {
+            let usage = json!({"prompt_tokens": 3, "completion_tokens": said});
             let deltas = assemble(&[stop("stop"), json!({ "usage": usage })]).unwrap();
-            assert_eq!(deltas[0], Delta::Usage { prompt_tokens: 0, completion_tokens: tokens });
+            assert_eq!(deltas[0], Delta::Usage { prompt_tokens: 3, completion_tokens });
         }
     }
 
