@@ -168,8 +168,8 @@ async fn hear(
                 schedule_flush(inner, job, progress);
             }
             Delta::ToolCall(call) if heard.calls.len() < progress.calls_left => heard.calls.push(call),
-            // It would not be carried out.
-            Delta::ToolCall(_) => {}
+            // A call beyond would not be carried out; progress has set the time back, which is all it is for.
+            Delta::ToolCall(_) | Delta::Progress => {}
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 if let Some(call) = &mut progress.call {
                     call.told(prompt_tokens, completion_tokens);

@@ -10,6 +10,8 @@ pub(super) const CALLS_MAX: usize = 64;
 /// What a server says next, in no one's dialect.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
+    /// Whether the model thought, of which nobody is told more.
+    pub(super) thought: bool,
     /// More text.
     pub(super) text: String,
     /// Pieces of calls, behind the text.
@@ -74,19 +76,24 @@ impl Assembler {
         }
     }
 
-    /// Takes the next piece and puts what is certain into `out`. Behind the end nothing counts.
+    /// Takes the next piece and puts what is certain into `out`, or a sign that something was made. Behind the end nothing counts.
     pub(super) fn take(&mut self, piece: Piece, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
         if self.finish.is_some() {
             return Ok(());
         }
         self.began = true;
-        self.spoke |= !piece.text.is_empty() || !piece.tools.is_empty();
+        let spoke = !piece.text.is_empty() || !piece.tools.is_empty();
+        self.spoke |= spoke;
+        let (made, before) = (spoke || piece.thought, out.len());
         self.take_text(piece.text, out);
         for tool in piece.tools {
             self.take_tool(tool)?;
         }
         if let Some(reason) = piece.finish.filter(|reason| !reason.is_empty()) {
             self.finish(Some(&reason), out)?;
+        }
+        if made && out.len() == before {
+            out.push_back(Delta::Progress);
         }
         Ok(())
     }
@@ -227,7 +234,7 @@ mod tests {
         let told = |said: &str, usage: &[(u32, u32)]| {
             assemble(vec![text(said)], usage).into_iter().find_map(|delta| match delta {
                 Delta::Usage { prompt_tokens, completion_tokens } => Some((prompt_tokens, completion_tokens)),
-                Delta::Text(_) | Delta::ToolCall(_) | Delta::Done(_) => None,
+                Delta::Text(_) | Delta::ToolCall(_) | Delta::Progress | Delta::Done(_) => None,
             })
         };
         for usage in [&[][..], &[(0, 0)], &[(0, 7)], &[(3, 0)], &[(3, 7), (3, 0)]] {
@@ -236,5 +243,33 @@ mod tests {
         assert_eq!(told("hi", &[(3, 7), (0, 0)]), Some((3, 7)));
         assert_eq!(told("hi", &[(3, 0), (3, 7)]), Some((3, 7)));
         assert_eq!(told("", &[(3, 0)]), Some((3, 0)), "nothing was made");
+    }
+
+    #[test]
+    fn what_is_not_handed_on_yet_is_progress() {
+        let call = |arguments: &str| {
+            let name = if arguments == "{" { "one" } else { "" };
+            let tool = ToolPiece { name: name.into(), arguments: arguments.into(), ..ToolPiece::default() };
+            Piece { tools: vec![tool], ..Piece::default() }
+        };
+        let thought = || Piece { thought: true, ..Piece::default() };
+        let end = Piece { finish: Some("tool_calls".into()), ..thought() };
+        // A piece that says nothing only keeps the connection.
+        let pieces = vec![text(""), thought(), text("hi"), call("{"), text("and"), call("}"), text(""), end];
+        let whole = ToolCall { id: "call_0".into(), name: "one".into(), arguments: "{}".into() };
+        let waits = || Delta::Progress;
+        assert_eq!(
+            assemble(pieces, &[]),
+            [
+                waits(),
+                Delta::Text("hi".into()),
+                waits(),
+                waits(),
+                waits(),
+                Delta::ToolCall(whole),
+                Delta::Text("and".into()),
+                Delta::Done(Finish::ToolCalls)
+            ]
+        );
     }
 }

@@ -224,7 +224,7 @@ impl Answer {
             (_, true) => Some("stop".to_owned()),
             (_, false) => None,
         };
-        self.assembler.take(Piece { text, tools, finish }, &mut self.ready)?;
+        self.assembler.take(Piece { text, tools, finish, ..Piece::default() }, &mut self.ready)?;
         if self.finish_by.is_none() && self.assembler.has_finished() {
             self.finish_by = Some(Instant::now() + AFTER_FINISH);
         }

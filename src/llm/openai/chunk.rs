@@ -33,6 +33,10 @@ pub(super) struct ChoiceDelta {
     pub(super) content: Option<String>,
     /// The model's own words of declining: to the room a text like any other.
     pub(super) refusal: Option<String>,
+    /// What the model thinks before it speaks, under the three names that servers have for it; of any shape.
+    pub(super) reasoning: Option<Value>,
+    pub(super) reasoning_content: Option<Value>,
+    pub(super) reasoning_details: Option<Value>,
     pub(super) tool_calls: Option<Vec<ToolChunk>>,
 }
 
@@ -72,7 +76,9 @@ impl Chunk {
 impl Choice {
     fn piece(self) -> Piece {
         let delta = self.delta.unwrap_or_default();
+        let thoughts = [delta.reasoning, delta.reasoning_content, delta.reasoning_details];
         Piece {
+            thought: thoughts.iter().flatten().any(says_something),
             text: [delta.content, delta.refusal].into_iter().flatten().collect(),
             tools: delta.tool_calls.unwrap_or_default().into_iter().map(ToolChunk::piece).collect(),
             finish: self.finish_reason,
@@ -93,6 +99,16 @@ impl ToolChunk {
                 Some(whole) => whole.to_string(),
             },
         }
+    }
+}
+
+/// Whether there is anything in it.
+fn says_something(thought: &Value) -> bool {
+    match thought {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => !parts.is_empty(),
+        Value::Object(parts) => !parts.is_empty(),
     }
 }
 
@@ -123,6 +139,8 @@ mod tests {
             take(&mut assembler, serde_json::from_value(chunk.clone()).unwrap(), &mut out)?;
         }
         assembler.end(&mut out)?;
+        // What is held back is the assembler's to test.
+        out.retain(|delta| *delta != Delta::Progress);
         Ok(out.into())
     }
 
@@ -225,6 +243,29 @@ mod tests {
         ]);
         let usage = Delta::Usage { prompt_tokens: 3, completion_tokens: 4 };
         assert_eq!(deltas.unwrap(), [Delta::Text("no".into()), usage, Delta::Done(Finish::Filtered)]);
+    }
+
+    #[test]
+    fn a_thought_is_progress_and_nothing_more() {
+        let progress = |thought: &Value| {
+            let mut out = VecDeque::new();
+            let chunk = serde_json::from_value(delta(thought)).unwrap();
+            take(&mut Assembler::default(), chunk, &mut out).unwrap();
+            out == [Delta::Progress]
+        };
+        for thought in [
+            json!({"reasoning": "hm"}),
+            json!({"content": "", "reasoning_content": "hm"}),
+            json!({"content": null, "reasoning": null, "reasoning_details": [{"type": "reasoning.encrypted"}]}),
+        ] {
+            assert!(progress(&thought), "{thought}");
+        }
+        for nothing in [
+            json!({"role": "assistant", "content": ""}),
+            json!({"reasoning": "", "reasoning_content": null, "reasoning_details": []}),
+        ] {
+            assert!(!progress(&nothing), "{nothing}");
+        }
     }
 
     #[test]

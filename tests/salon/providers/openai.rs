@@ -99,6 +99,23 @@ async fn bare_events_comments_and_other_line_ends_are_understood() {
 }
 
 #[tokio::test]
+async fn a_thought_is_a_sign_of_life_and_a_comment_is_none() {
+    let keep = b": OPENROUTER PROCESSING\n\n";
+    let reply = Reply::stream()
+        .bytes(keep)
+        .delta(&json!({"role": "assistant", "content": ""}))
+        .delta(&json!({"reasoning_content": "hm"}))
+        .bytes(keep)
+        .delta(&json!({"content": "Hi"}))
+        .finish("stop")
+        .event("[DONE]");
+    let server = FakeOpenAi::start(reply).await;
+    let items = read(openai(&server).answer(text_request()).await.unwrap()).await;
+    let deltas: Vec<Delta> = items.into_iter().map(Result::unwrap).collect();
+    assert_eq!(deltas, [Delta::Progress, Delta::Text("Hi".into()), Delta::Done(Finish::Stop)]);
+}
+
+#[tokio::test]
 async fn an_end_is_told_from_a_cut() {
     let hi = || Reply::stream().delta(&json!({"content": "Hi"}));
     let whole = [Delta::Text("Hi".into()), Delta::Done(Finish::Stop)];
