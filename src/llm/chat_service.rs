@@ -153,7 +153,7 @@ struct Answer {
     upstream: Option<Streaming<ChatResponse>>,
     /// Whether every part counts, whatever model it says it is of.
     any_model: bool,
-    /// The model that spoke first.
+    /// The model that spoke first by its name.
     model: Option<String>,
     bytes: usize,
     marker: Marker,
@@ -202,7 +202,11 @@ impl Answer {
         if self.bytes > ANSWER_BYTES_MAX {
             return Err(Problem::new(ErrorKind::Garbled, "the answer is larger than any answer"));
         }
-        if !self.any_model && response.model != *self.model.get_or_insert_with(|| response.model.clone()) {
+        // A part without a name is everybody's, and says nothing of who speaks in the others.
+        if !self.any_model
+            && !response.model.is_empty()
+            && response.model != *self.model.get_or_insert_with(|| response.model.clone())
+        {
             return Ok(());
         }
         let is_last = delta.opted_out || !response.finish_reason.is_empty();
