@@ -131,7 +131,7 @@ impl Assembler {
             Held::Call(call) if call.is_continued_by(piece.index, &piece.id) => Some(call),
             Held::Call(_) | Held::Text(_) => None,
         });
-        let call = if let Some(call) = continued {
+        let call = if let Some(call) = continued.filter(|call| !call.is_followed_by(&piece)) {
             call
         } else {
             self.calls += 1;
@@ -188,6 +188,18 @@ impl Partial {
         let same_id = id.is_empty() || self.id.is_empty() || self.id == id;
         let same_index = index.is_none() || self.index.is_none() || self.index == index;
         same_id && same_index
+    }
+
+    /// Whether a piece that may continue this call is another one after all: servers that give no ids send their calls
+    /// whole, one after the other, under one index or none.
+    fn is_followed_by(&self, piece: &ToolPiece) -> bool {
+        let told_apart = !self.id.is_empty() && !piece.id.is_empty();
+        if told_apart || self.name.is_empty() || piece.name.is_empty() {
+            return false;
+        }
+        // Some servers repeat the name in every piece. Only what ends like a call's arguments is worth being parsed.
+        let has_ended = || self.arguments.trim_end().ends_with('}') && self.is_whole();
+        self.name != piece.name || (!piece.arguments.trim().is_empty() && has_ended())
     }
 
     fn is_whole(&self) -> bool {
@@ -271,5 +283,32 @@ mod tests {
                 Delta::Done(Finish::ToolCalls)
             ]
         );
+    }
+
+    #[test]
+    fn whole_calls_without_ids_are_told_apart() {
+        let calls = |pieces: &[(&str, &str)]| {
+            let tool = |(name, arguments): &(&str, &str)| ToolPiece {
+                index: Some(0),
+                name: (*name).to_owned(),
+                arguments: (*arguments).to_owned(),
+                ..ToolPiece::default()
+            };
+            let pieces = pieces.iter().map(|piece| Piece { tools: vec![tool(piece)], ..Piece::default() });
+            let called = assemble(pieces.collect(), &[]).into_iter().filter_map(|delta| match delta {
+                Delta::ToolCall(call) => Some((call.id, call.name, call.arguments)),
+                Delta::Text(_) | Delta::Usage { .. } | Delta::Progress | Delta::Done(_) => None,
+            });
+            called.collect::<Vec<_>>()
+        };
+        let call = |id: &str, name: &str, arguments: &str| (id.into(), name.into(), arguments.into());
+        let twice = [call("call_0", "vote", r#"{"o":1}"#), call("call_1", "vote", r#"{"o":2}"#)];
+        assert_eq!(calls(&[("vote", r#"{"o":1}"#), ("vote", r#"{"o":2}"#)]), twice);
+        assert_eq!(calls(&[("vote", r#"{"o""#), ("", ":1}"), ("vote", r#"{"o""#), ("", ":2}")]), twice);
+        let two = [call("call_0", "one", ""), call("call_1", "two", "")];
+        assert_eq!(calls(&[("one", ""), ("two", "")]), two);
+        // One call whose name is repeated, also behind its end.
+        let repeated = [("vote", r#"{"o":{}"#), ("vote", "}"), ("vote", ""), ("vote", "\n")];
+        assert_eq!(calls(&repeated), [call("call_0", "vote", "{\"o\":{}}\n")]);
     }
 }
