@@ -173,15 +173,17 @@ impl Provider for OpenAiProvider {
         let want_usage = !self.refuses_usage.load(Ordering::Relaxed);
         let answer = match self.open(&request, want_usage).await {
             // Some servers refuse a field that they do not know. Usage is worth less than an answer, so it is given
-            // up, for good and aloud; nothing of an answer exists yet.
+            // up; nothing of an answer exists yet. For good and aloud only once that helped: the words of a refusal
+            // may repeat what was asked, whatever was wrong with it.
             Err(error)
                 if want_usage
                     && error.kind == ErrorKind::BadRequest
                     && error.message.contains("stream_options") =>
             {
+                let answer = self.open(&request, false).await?;
                 self.refuses_usage.store(true, Ordering::Relaxed);
                 tracing::warn!(provider = %self.name, "the server reports no usage; asking without from now on");
-                self.open(&request, false).await?
+                answer
             }
             other => other?,
         };

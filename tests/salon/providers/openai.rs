@@ -66,6 +66,23 @@ async fn a_server_that_refuses_to_report_usage_is_asked_without() {
     assert_eq!(server.requests().len(), 3, "refused once, then remembered");
 }
 
+#[tokio::test]
+async fn a_refusal_that_only_names_the_usage_is_not_taken_for_one_of_it() {
+    let echo = "no such model: {\"model\": \"m\", \"stream_options\": {}}";
+    let server = FakeOpenAi::start(move |request: &Received| match request.number {
+        0 | 1 => Reply::status(400, echo),
+        _ => Reply::text("Hello."),
+    })
+    .await;
+    let provider = openai(&server);
+    let error = answer(&provider, text_request()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadRequest);
+    let deltas = answer(&provider, text_request()).await.unwrap();
+    assert!(deltas.contains(&Delta::Usage { prompt_tokens: 11, completion_tokens: 7 }), "{deltas:?}");
+    let asked = server.requests().into_iter().map(|request| request.body.get("stream_options").is_some());
+    assert_eq!(asked.collect::<Vec<_>>(), [true, false, true]);
+}
+
 // What it understands.
 
 #[tokio::test]
