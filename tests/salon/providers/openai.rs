@@ -110,9 +110,10 @@ async fn bare_events_comments_and_other_line_ends_are_understood() {
         .bytes(b": OPENROUTER PROCESSING\n\n")
         .bytes(b"event: message\r\ndata:{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n")
         .event(r#"{"choices":[{"delta":{"content":"b","tool_calls":null}}],"usage":null,"more":[{}]}"#)
+        .bytes(b"data: {\"choices\":[{\"delta\":\ndata: {\"content\":\"c\"}\r\ndata:}]}\n\n")
         .event(r#"{"choices":[{"finish_reason":"eos"}]}"#)
         .event("[DONE]");
-    assert_eq!(text_of(&ask(reply).await.unwrap()), "ab");
+    assert_eq!(text_of(&ask(reply).await.unwrap()), "abc");
 }
 
 #[tokio::test]
