@@ -19,7 +19,7 @@ use crate::{
     llm::{
         Delta, Deltas, Error, ErrorKind, Provider, Request,
         assemble::{Assembler, Piece, ToolPiece},
-        fault::{Fault, Problem, Reporter},
+        fault::{Fault, IN_STREAM, Problem, Reporter},
     },
     wire::pb::{
         api::{ChatResponse, chat_client::ChatClient},
@@ -254,5 +254,5 @@ fn tool((place, call): (usize, ToolCall)) -> ToolPiece {
 /// What a service says in place of an answer when its own provider failed.
 fn failure(told: &str) -> Problem {
     let fault = Fault::from_exception(told.trim());
-    Problem::new(fault.kind_of_exception(), format!("reported in the stream: {}", fault.describe()))
+    Problem::told(fault.kind_of_exception(), IN_STREAM, fault)
 }

@@ -203,7 +203,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// Which provider.
     pub provider: String,
-    /// What happened, for the log only.
+    /// What happened, for the log only: never the provider's own text, which is logged at debug where it is read.
     pub message: String,
     /// Not before this time has passed, when the provider says.
     pub retry_after: Option<Duration>,
@@ -225,7 +225,7 @@ pub type Deltas = BoxStream<'static, Result<Delta, Error>>;
 /// * What a provider writes in place of an answer, in whatever dialect, is an error and never text.
 /// * **Errors** are classified here and nowhere else: who asks acts on [`ErrorKind`] and `retry_after`. Before the
 ///   first delta they come from `answer` or from the stream, as the provider tells them. `message` is for the log: it is
-///   short, on one line, and holds no key.
+///   short, on one line, and holds no key nor any text of the provider.
 /// * **Cancel safety.** Dropping the future or the stream stops the call upstream at once, and leaves a provider that
 ///   works. What one caller does not read holds up no other.
 /// * Nothing is retried inside once a delta was yielded.
