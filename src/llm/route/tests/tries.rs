@@ -47,7 +47,9 @@ async fn what_is_wrong_with_the_request_is_not_tried_again_but_elsewhere() {
 
 #[tokio::test(start_paused = true)]
 async fn a_model_that_thinks_has_begun() {
-    let thinks = || vec![Step::Pause(FIRST_TOKEN / 2), Step::Progress, Step::Pause(FIRST_TOKEN)];
+    // Longer than the first token may take, and never silent for as long as that.
+    let thinks =
+        || [Step::Pause(FIRST_TOKEN / 2), Step::Progress].into_iter().cycle().take(6).collect::<Vec<_>>();
     let one = provider("one", vec![[thinks(), Step::answer("at last")].concat()]);
     let alone = router(&[&one], |_| {});
     let answered = ask(&alone, "m").await.unwrap();
