@@ -182,6 +182,8 @@ async fn hear(
                     heard.calls.push(tool_call);
                 }
             }
+            // It has set the time back, which is all it is for.
+            Delta::Progress => {}
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 if let Some(call) = &mut progress.call {
                     call.told(prompt_tokens, completion_tokens);

@@ -89,8 +89,8 @@ async fn hear(
                 (whole.prompt_tokens, whole.completion_tokens) = (prompt_tokens, completion_tokens);
             }
             Delta::Done(_) => return Ok(()),
-            // It was offered no tools.
-            Delta::ToolCall(_) => {}
+            // It was offered no tools, and only the whole is waited for.
+            Delta::ToolCall(_) | Delta::Progress => {}
         }
     }
     Err(failed(ErrorKind::Network, "the answer ended without an end"))

@@ -26,14 +26,15 @@ const NO_MESSAGE: [&str; 4] = [
 /// The failure that `status` is.
 pub(super) fn problem(status: &Status) -> Problem {
     let kind = kind(status);
-    let mut message = format!("grpc status {:?}: {}", status.code(), status.message());
+    let mut message = format!("grpc status {:?}", status.code());
     let mut source = status.source();
     while let Some(cause) = source {
         let _ = write!(message, ": {cause}");
         source = cause.source();
     }
     let headers = status.metadata().clone().into_headers();
-    Problem { retry_after: retry_after(&headers, kind), ..Problem::new(kind, message) }
+    let words = status.message().to_owned();
+    Problem { words, retry_after: retry_after(&headers, kind), ..Problem::new(kind, message) }
 }
 
 fn kind(status: &Status) -> ErrorKind {
@@ -124,7 +125,7 @@ mod tests {
         status.set_source(Arc::new(std::io::Error::other("refused")));
         let problem = problem(&status);
         assert_eq!(problem.kind, ErrorKind::Network);
-        assert_eq!(problem.message, "grpc status Unavailable: transport error: refused");
+        assert_eq!(problem.message, "grpc status Unavailable: refused");
     }
 
     #[test]

@@ -71,7 +71,7 @@ async fn hear(mut answered: Answered) -> (String, Option<ErrorKind>) {
         match delta {
             Ok(Delta::Text(more)) => text.push_str(&more),
             Ok(Delta::Done(_)) => return (text, None),
-            Ok(Delta::ToolCall(_) | Delta::Usage { .. }) => {}
+            Ok(Delta::ToolCall(_) | Delta::Usage { .. } | Delta::Progress) => {}
             Err(error) => return (text, Some(error.kind)),
         }
     }

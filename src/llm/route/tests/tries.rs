@@ -46,6 +46,23 @@ async fn what_is_wrong_with_the_request_is_not_tried_again_but_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_that_thinks_has_begun() {
+    // Longer than the first token may take, and never silent for as long as that.
+    let thinks =
+        || [Step::Pause(FIRST_TOKEN / 2), Step::Progress].into_iter().cycle().take(6).collect::<Vec<_>>();
+    let one = provider("one", vec![[thinks(), Step::answer("at last")].concat()]);
+    let alone = router(&[&one], |_| {});
+    let answered = ask(&alone, "m").await.unwrap();
+    assert_eq!((answered.attempts, hear(answered).await), (1, ("at last".into(), None)));
+    // What has begun is not entered anew, and nobody else is asked.
+    let one = always("one", [thinks(), fails(ErrorKind::Overloaded)].concat());
+    let two = always("two", Step::answer("two"));
+    let with = router(&[&one, &two], |s| s.names.fallbacks = vec!["two:".into()]);
+    let failed = hear(ask(&with, "m").await.unwrap()).await;
+    assert_eq!((failed, one.calls(), two.calls()), ((String::new(), Some(ErrorKind::Overloaded)), 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_an_answer() {
     let one = always("one", fails(ErrorKind::Refused));
     let two = always("two", Step::answer("two"));
