@@ -206,7 +206,7 @@ async fn run(fates: [Vec<Fate>; 2], callers: Vec<Caller>, seed: u64) -> Result<(
             tokio::time::sleep(Duration::from_secs(comes)).await;
             let deadline = Instant::now() + Duration::from_secs(patience);
             let limits = Attempts { first_token: FIRST_TOKEN, deadline };
-            let answer = router.answer(&router.plan("m", &[]), request(), limits).await;
+            let answer = router.answer(&router.plan("m", &[]), request(), limits, &mut Vec::new()).await;
             let in_time = Instant::now() <= deadline;
             let (attempts, pieces) = match answer {
                 Ok(answered) => {
