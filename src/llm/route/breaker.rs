@@ -19,6 +19,7 @@ use tokio::time::Instant;
 const REMEMBERED_MAX: usize = 1024;
 /// When to come back while somebody else's probe is out: nobody knows how long that takes.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// When a model is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +33,13 @@ pub struct BreakerSettings {
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self { failures: 5, open: Duration::from_secs(60) }
+    }
+}
+
+impl BreakerSettings {
+    /// The end of the time that begins now. One that no clock can tell is as good as a year.
+    fn until(&self, now: Instant) -> Instant {
+        now.checked_add(self.open).unwrap_or_else(|| now + YEAR)
     }
 }
 
@@ -129,7 +137,7 @@ impl Breakers {
             trouble.state = if failures.saturating_add(1) >= self.settings.failures {
                 tracing::warn!(provider = %key.0, model = %key.1, failures = failures + 1,
                     open = ?self.settings.open, "a model fails again and again; it is left alone for a while");
-                State::Open(now + self.settings.open)
+                State::Open(self.settings.until(now))
             } else {
                 State::Closed(failures + 1)
             };
@@ -166,7 +174,7 @@ impl Permit {
         }
         self.probe = false;
         let now = Instant::now();
-        let state = State::Open(now + self.breakers.settings.open);
+        let state = State::Open(self.breakers.settings.until(now));
         self.breakers.troubled().insert(self.key.clone(), Trouble { state, last_failure: now });
         false
     }

@@ -25,7 +25,7 @@ mod tried;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout};
 
 use crate::llm::{Delta, Deltas, Error, ErrorKind, Provider, Request};
 
@@ -73,6 +73,14 @@ pub struct Attempts {
     pub first_token: Duration,
     /// All of them, waits included.
     pub deadline: Instant,
+}
+
+impl Attempts {
+    /// The time to the deadline. Waits are compared with it and never added to a time: a provider may ask for one that
+    /// is longer than any clock.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 /// An answer that has begun.
@@ -236,7 +244,7 @@ impl Router {
             *attempts += 1;
             done += 1;
             // Whoever is cut off by the deadline has not had its time, which says nothing about the model.
-            let whole = Instant::now() + limits.first_token <= limits.deadline;
+            let whole = limits.first_token <= limits.left();
             let running = Running::new(tried, self.attempt(target));
             let call = provider.answer(adapted(request, target));
             let failed = match begin(call, target, limits).await {
@@ -259,7 +267,7 @@ impl Router {
             }
             let may_again = permit.failed() && done < self.retry.attempts;
             let wait = self.wait(&failed, done, is_last);
-            let fits = wait.is_some_and(|wait| Instant::now() + wait < limits.deadline);
+            let fits = wait.is_some_and(|wait| wait < limits.left());
             match wait {
                 Some(wait) if fits && may_again => {
                     failure = Some(failed);
@@ -310,7 +318,7 @@ async fn begin(
     target: &Target,
     limits: Attempts,
 ) -> Result<(Delta, Deltas), Error> {
-    let by = limits.deadline.min(Instant::now() + limits.first_token);
+    let patience = limits.first_token.min(limits.left());
     let first = async {
         let mut deltas = call.await?;
         match deltas.next().await {
@@ -319,7 +327,7 @@ async fn begin(
         }
     };
     let late = || error(target, ErrorKind::Timeout, "the model did not begin in time");
-    timeout_at(by, first).await.map_err(|_| late())?
+    timeout(patience, first).await.map_err(|_| late())?
 }
 
 /// The request as this target takes it.
