@@ -1,5 +1,8 @@
 //! Whether a model is worth asking: after several failures in a row it is left alone for a while, then tried once.
 //!
+//! While one tries, the others wait until its answer begins: an answer takes too long to wait for its end. From then on
+//! all are let through, on trial: until one answer has come to its end, one failure is enough to be left alone again.
+//!
 //! Kept by provider and model, not by provider: rooms choose models freely, and one that is slow or broken must not
 //! cut everybody off from the others behind the same key. When the whole provider is down, each of its models finds
 //! out for itself, at the price of a few failed calls.
@@ -122,7 +125,7 @@ impl Breakers {
         }
     }
 
-    /// A call failed that was no probe. Returns whether the model may be asked again.
+    /// A call failed that was no probe, or was one whose answer had begun. Returns whether the model may be asked again.
     pub(super) fn failed(&self, key: &Key) -> bool {
         let now = Instant::now();
         let mut troubled = self.troubled();
@@ -156,13 +159,24 @@ fn forget_oldest(troubled: &mut HashMap<Key, Trouble>) {
 }
 
 impl Permit {
-    /// The provider lives: it has begun an answer, or has said what is wrong with the request.
-    pub(super) fn alive(mut self, ended: bool) {
+    /// An answer has begun, which is no success yet: it may break off.
+    pub(super) fn begun(mut self) {
+        if !self.probe {
+            return;
+        }
+        self.probe = false;
+        tracing::info!(provider = %self.key.0, model = %self.key.1, "a model begins to answer again");
+        if let Some(trouble) = self.breakers.troubled().get_mut(&self.key) {
+            trouble.state = State::Closed(self.breakers.settings.failures.saturating_sub(1));
+        }
+    }
+
+    /// The provider lives: it has said what is wrong with the request.
+    pub(super) fn ended(mut self) {
         if self.probe {
             self.probe = false;
-            tracing::info!(provider = %self.key.0, model = %self.key.1, "a model answers again");
             self.breakers.troubled().remove(&self.key);
-        } else if ended {
+        } else {
             self.breakers.succeeded(&self.key);
         }
     }
