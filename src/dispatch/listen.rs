@@ -139,7 +139,10 @@ async fn hear(
 ) -> Result<Heard, Error> {
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
     progress.answered = false;
-    let Answered { mut deltas, provider, model, .. } = inner.router.answer(plan, request, limits).await?;
+    let mut unpaid = Vec::new();
+    let tried = progress.call.as_mut().map_or(&mut unpaid, spend::Call::tried);
+    let Answered { mut deltas, provider, model, .. } =
+        inner.router.answer(plan, request, limits, tried).await?;
     progress.answered = true;
     if let Some(call) = &mut progress.call {
         call.answered_by(&provider, &model);
@@ -153,11 +156,8 @@ async fn hear(
     let aloud = job.poll_id.is_none();
     // Of one answer the last count holds; those of several rounds add up.
     let before = (progress.report.prompt_tokens, progress.report.completion_tokens);
-    // The first part is there already.
-    let mut next_by = deadline;
     loop {
-        let delta = next_delta(inner, job, &mut deltas, progress, next_by).await?;
-        next_by = deadline.min(Instant::now() + inner.limits.idle);
+        let delta = next_delta(inner, job, &mut deltas, progress, deadline).await?;
         if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
             progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
         }
