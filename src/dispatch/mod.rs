@@ -338,7 +338,6 @@ impl AfterCommit for LlmDispatcher {
                 Wish::Replace(old, by, model) => self.replace(room, old, by, model),
                 Wish::Redo(question) => self.redo(room, question),
                 Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
-                Wish::Changed => self.0.summaries.changed(&room.id),
                 Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }
         }

@@ -67,13 +67,15 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             let message = pb::Message { seq: 0, ..message_to_pb(message) };
             Payload::MessageReceived(pb::MessageReceived { message: Some(message) })
         }
-        Event::MessageEdited { message_id, content, mentions, regenerate } => {
+        Event::MessageEdited { message_id, of, content, mentions, regenerate } => {
+            private.message_seq = of.0;
             let mentions = mentions.iter().map(ToString::to_string).collect();
             let (message_id, content) = (message_id.to_string(), content.clone());
             let regenerate = *regenerate;
             Payload::MessageEdited(pb::MessageEdited { message_id, content, mentions, regenerate })
         }
-        Event::MessageSuperseded { message_id, by } => {
+        Event::MessageSuperseded { message_id, of, by } => {
+            private.message_seq = of.0;
             let (message_id, by_message_id) = (message_id.to_string(), by.to_string());
             Payload::MessageSuperseded(pb::MessageSuperseded { message_id, by_message_id })
         }
@@ -81,7 +83,8 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             let (message_id, by_id, model) = (message_id.to_string(), by.to_string(), model.clone());
             Payload::RegenerateRequested(pb::RegenerateRequested { message_id, by_id, model })
         }
-        Event::MessageDeleted { message_id, by } => {
+        Event::MessageDeleted { message_id, of, by } => {
+            private.message_seq = of.0;
             let (message_id, deleted_by_id) = (message_id.to_string(), by.to_string());
             Payload::MessageDeleted(pb::MessageDeleted { message_id, deleted_by_id })
         }
