@@ -130,7 +130,10 @@ async fn hear(
 ) -> Result<Heard, Error> {
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
     progress.answered = false;
-    let Answered { mut deltas, provider, model, .. } = inner.router.answer(plan, request, limits).await?;
+    let mut unpaid = Vec::new();
+    let tried = progress.call.as_mut().map_or(&mut unpaid, spend::Call::tried);
+    let Answered { mut deltas, provider, model, .. } =
+        inner.router.answer(plan, request, limits, tried).await?;
     progress.answered = true;
     if let Some(call) = &mut progress.call {
         call.answered_by(&provider, &model);

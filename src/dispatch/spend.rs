@@ -8,7 +8,7 @@ use crate::{
     ids::MessageId,
     llm::{
         Request,
-        route::{Plan, Router, Target},
+        route::{Plan, Router, Target, Tried},
         tokens::{self, Tokenizer},
     },
 };
@@ -33,6 +33,8 @@ pub(super) struct Call {
     told: Option<(u64, u64)>,
     /// What came of the answer, as far as it was heard.
     heard: String,
+    /// The attempts before the one that answered.
+    tried: Vec<Tried>,
 }
 
 /// What a call came to.
@@ -66,7 +68,7 @@ pub(super) async fn begin(
     let hold = budgets.reserve(run, scopes, worst).await?;
     let all = plan.targets().iter().map(|target| (target.clone(), prices(router, target))).collect();
     let prices = plan.targets().first().and_then(|target| prices(router, target));
-    Ok(Call { hold, all, prices, tokenizer, prompt, told: None, heard: String::new() })
+    Ok(Call { hold, all, prices, tokenizer, prompt, told: None, heard: String::new(), tried: Vec::new() })
 }
 
 /// What a model costs; what is built in costs nothing.
@@ -89,6 +91,11 @@ impl Call {
         let found = self.all.iter().find(|(target, _)| target.provider == provider && target.model == model);
         self.prices = found.and_then(|(_, prices)| *prices);
         self.tokenizer = Tokenizer::of(model);
+    }
+
+    /// Where attempts go that may be billed; kept up to date while the call is under way.
+    pub(super) fn tried(&mut self) -> &mut Vec<Tried> {
+        &mut self.tried
     }
 
     /// More of the answer has come.

@@ -176,6 +176,20 @@ impl ErrorKind {
         }
     }
 
+    /// Whether the provider may have read the request and may bill what it read, although no answer has begun. What it
+    /// turned away it did not read.
+    pub fn may_be_billed(self) -> bool {
+        match self {
+            Self::Network | Self::Timeout | Self::Garbled => true,
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::ContextTooLong
+            | Self::Refused
+            | Self::BadRequest
+            | Self::Auth => false,
+        }
+    }
+
     /// What a room may be told: never the provider's own text, which can hold keys and prompts.
     pub fn public_message(self) -> &'static str {
         match self {

@@ -20,6 +20,7 @@ mod breaker;
 mod plain;
 mod retry;
 mod target;
+mod tried;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -36,6 +37,8 @@ use target::Names;
 pub use target::{
     CONTEXT_TOKENS_UNKNOWN, ModelInfo, ModelSettings, NameError, NameSettings, Plan, Prices, Target,
 };
+use tried::Running;
+pub use tried::Tried;
 
 /// What a router is made from, besides its providers.
 #[derive(Debug)]
@@ -158,16 +161,25 @@ impl Router {
 
     /// Asks the targets in their order until one begins to answer. [`Request::model`] is the plan's business.
     ///
+    /// Attempts that gave no answer and may be billed are added to `tried`, before the answer begins or nobody is
+    /// left; the answer that is returned is not among them.
+    ///
     /// **Cancel safety.** Dropping the future or the stream stops everything at once, and a model that was being
-    /// tried can be tried by the next caller.
-    pub async fn answer(&self, plan: &Plan, request: Request, limits: Attempts) -> Result<Answered, Error> {
+    /// tried can be tried by the next caller. A call that is dropped on its way is in `tried`.
+    pub async fn answer(
+        &self,
+        plan: &Plan,
+        request: Request,
+        limits: Attempts,
+        tried: &mut Vec<Tried>,
+    ) -> Result<Answered, Error> {
         let mut attempts = 0;
         let mut failure = None;
         let mut left_alone: Option<(&Target, Duration)> = None;
         let mut targets = plan.targets().iter().peekable();
         while let Some(target) = targets.next() {
             let is_last = targets.peek().is_none();
-            match self.ask_target(target, &request, limits, is_last, &mut attempts).await {
+            match self.ask_target(target, &request, limits, is_last, (&mut attempts, tried)).await {
                 Outcome::Answered(deltas) => {
                     let Target { provider, model, info } = target.clone();
                     return Ok(Answered { deltas, provider, model, info, attempts });
@@ -207,7 +219,7 @@ impl Router {
         request: &Request,
         limits: Attempts,
         is_last: bool,
-        attempts: &mut u32,
+        (attempts, tried): (&mut u32, &mut Vec<Tried>),
     ) -> Outcome {
         let key = (target.provider.clone(), target.model.clone());
         let Some(provider) = self.providers.get(&target.provider) else {
@@ -225,11 +237,16 @@ impl Router {
             done += 1;
             // Whoever is cut off by the deadline has not had its time, which says nothing about the model.
             let whole = Instant::now() + limits.first_token <= limits.deadline;
+            let running = Running::new(tried, self.attempt(target));
             let call = provider.answer(adapted(request, target));
             let failed = match begin(call, target, limits).await {
-                Ok((first, rest)) => return Outcome::Answered(self.watched(permit, key, first, rest)),
+                Ok((first, rest)) => {
+                    running.answered();
+                    return Outcome::Answered(self.watched(permit, key, first, rest));
+                }
                 Err(failed) => failed,
             };
+            running.failed(&failed);
             tracing::warn!(provider = %target.provider, model = %target.model, kind = ?failed.kind, attempt = done,
                 message = %failed.message, "a model did not begin to answer");
             if failed.kind == ErrorKind::Timeout && !whole && Instant::now() >= limits.deadline {
@@ -251,6 +268,12 @@ impl Router {
                 Some(_) | None => return Outcome::Failed(failed),
             }
         }
+    }
+
+    fn attempt(&self, target: &Target) -> Tried {
+        let Target { provider, model, info } = target;
+        let free = || (!self.is_model(target)).then(Prices::default);
+        Tried { provider: provider.clone(), model: model.clone(), prices: info.prices.or_else(free) }
     }
 
     /// How long to wait before the same model is asked again. `None`: somebody else can be asked sooner than the

@@ -222,7 +222,8 @@ async fn an_address_makes_it_the_default_and_a_service_that_is_down_does_not_hol
     let asked = |model: &str| opened.plan(model, &[]).targets()[0].provider.clone();
     assert_eq!(["", "offline:m", "openai:m"].map(asked), ["chat_service", "offline", "openai"]);
     let attempts = Attempts { first_token: PATIENCE, deadline: Instant::now() + PATIENCE };
-    let deltas = opened.answer(&opened.plan("", &[]), text_request(), attempts).await.unwrap().deltas;
+    let (plan, mut tried) = (opened.plan("", &[]), Vec::new());
+    let deltas = opened.answer(&plan, text_request(), attempts, &mut tried).await.unwrap().deltas;
     let text: Vec<_> = deltas.map(Result::unwrap).collect().await;
     assert_eq!(text_of(&text), "From the service.");
     assert!(router(&config("127.0.0.1:9")).is_ok());

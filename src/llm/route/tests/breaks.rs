@@ -191,7 +191,7 @@ async fn when_all_are_open_the_first_probe_is_named() {
     tokio::time::advance(OPEN / 3).await;
     break_it(&router, "two:m").await;
     let plan = router.plan("two:m", &["one:m".into()]);
-    let error = router.answer(&plan, request(), limits()).await.unwrap_err();
+    let error = router.answer(&plan, request(), limits(), &mut Vec::new()).await.unwrap_err();
     assert_eq!((error.provider.as_str(), error.retry_after), ("one", Some(OPEN - OPEN / 3)));
 }
 
@@ -213,7 +213,8 @@ async fn whoever_had_no_time_has_not_failed() {
     let router = router(&[&one], once);
     for _ in 0..10 {
         let limits = Attempts { first_token: FIRST_TOKEN, deadline: Instant::now() + Duration::from_secs(1) };
-        let error = router.answer(&router.plan("m", &[]), request(), limits).await.unwrap_err();
+        let error =
+            router.answer(&router.plan("m", &[]), request(), limits, &mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout);
     }
     assert_eq!((one.calls(), router.breakers.remembered()), (10, 0));

@@ -3,6 +3,7 @@
 mod breaks;
 mod names;
 mod random;
+mod tried;
 mod tries;
 
 use super::*;
@@ -61,7 +62,7 @@ fn limits() -> Attempts {
 }
 
 async fn ask(router: &Router, model: &str) -> Result<Answered, Error> {
-    router.answer(&router.plan(model, &[]), request(), limits()).await
+    router.answer(&router.plan(model, &[]), request(), limits(), &mut Vec::new()).await
 }
 
 /// The text of an answer and the error it ended with, if any.

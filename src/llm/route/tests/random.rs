@@ -86,11 +86,11 @@ impl Provider for Arc<Fateful> {
         };
         match self.fates[call % self.fates.len()].clone() {
             Fate::Answers => {
-                seen.tell(true);
+                seen.tell(Told::Ended);
                 Ok(stream::iter([Ok(Delta::Text("yes".into())), Ok(Delta::Done(Finish::Stop))]).boxed())
             }
             Fate::BreaksOff => {
-                seen.tell(true);
+                seen.tell(Told::Begun);
                 let of = Arc::clone(self);
                 let cut = fail(ErrorKind::Network, None);
                 let end = stream::once(async move {
@@ -100,12 +100,12 @@ impl Provider for Arc<Fateful> {
                 Ok(stream::iter([Ok(Delta::Text("half".into()))]).chain(end).boxed())
             }
             Fate::Fails(kind, after) => {
-                seen.tell(!is_transient(kind));
+                seen.tell(if is_transient(kind) { Told::Failed } else { Told::Ended });
                 Err(fail(kind, after))
             }
             Fate::FailsAfter(seconds, kind) => {
                 tokio::time::sleep(Duration::from_secs(seconds)).await;
-                seen.tell(!is_transient(kind));
+                seen.tell(if is_transient(kind) { Told::Failed } else { Told::Ended });
                 Err(fail(kind, None))
             }
             Fate::Stalls => std::future::pending().await,
@@ -125,6 +125,16 @@ impl Fateful {
     }
 }
 
+/// What a call has come to.
+#[derive(Clone, Copy)]
+enum Told {
+    /// The answer has begun, which is no success yet: it may break off.
+    Begun,
+    /// It is there, or what is wrong with the request was said.
+    Ended,
+    Failed,
+}
+
 struct Seen {
     of: Arc<Fateful>,
     probe: bool,
@@ -133,22 +143,24 @@ struct Seen {
 }
 
 impl Seen {
-    fn tell(mut self, alive: bool) {
+    fn tell(mut self, told: Told) {
         self.told = true;
-        self.count(alive);
+        self.count(told);
     }
 
-    fn count(&self, alive: bool) {
+    fn count(&self, told: Told) {
         if !self.probe {
-            // A success is counted by nobody: that the breaker may be more lenient is no fault.
-            return if alive { self.of.watch.lock().unwrap().failures = 0 } else { self.of.failed() };
+            return match told {
+                Told::Begun => {}
+                Told::Ended => self.of.watch.lock().unwrap().failures = 0,
+                Told::Failed => self.of.failed(),
+            };
         }
         let mut watch = self.of.watch.lock().unwrap();
         watch.probing = false;
-        if alive {
-            *watch = Watch::default();
-        } else {
-            watch.open_until = Some(Instant::now() + Duration::from_secs(60));
+        match told {
+            Told::Begun | Told::Ended => *watch = Watch::default(),
+            Told::Failed => watch.open_until = Some(Instant::now() + Duration::from_secs(60)),
         }
     }
 }
@@ -159,7 +171,7 @@ impl Drop for Seen {
             return;
         }
         if self.since.elapsed() >= FIRST_TOKEN {
-            return self.count(false);
+            return self.count(Told::Failed);
         }
         // The deadline has cut it off before its time: the next one may try.
         if self.probe {
@@ -194,7 +206,7 @@ async fn run(fates: [Vec<Fate>; 2], callers: Vec<Caller>, seed: u64) -> Result<(
             tokio::time::sleep(Duration::from_secs(comes)).await;
             let deadline = Instant::now() + Duration::from_secs(patience);
             let limits = Attempts { first_token: FIRST_TOKEN, deadline };
-            let answer = router.answer(&router.plan("m", &[]), request(), limits).await;
+            let answer = router.answer(&router.plan("m", &[]), request(), limits, &mut Vec::new()).await;
             let in_time = Instant::now() <= deadline;
             let (attempts, pieces) = match answer {
                 Ok(answered) => {
@@ -217,6 +229,24 @@ async fn run(fates: [Vec<Fate>; 2], callers: Vec<Caller>, seed: u64) -> Result<(
         prop_assert!(!one.two_probes.load(Ordering::SeqCst), "{} was probed twice, or too early", one.name);
     }
     Ok(())
+}
+
+/// A failure that comes late must not hold off the probe behind one that closed the way before: five in a row, of
+/// which the second is an answer that breaks off.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_breaks_off_stays_in_the_row() {
+    let fails = |after| Fate::Fails(ErrorKind::RateLimited, after);
+    let late = |seconds| Fate::FailsAfter(seconds, ErrorKind::RateLimited);
+    let one = vec![
+        fails(Some(400)),
+        Fate::BreaksOff,
+        fails(Some(400)),
+        late(20),
+        fails(Some(400)),
+        fails(Some(400)),
+    ];
+    let callers = vec![(0, 9), (1, 9), (2, 9), (3, 99), (4, 9), (5, 9), (65, 9)];
+    run([one, vec![Fate::Answers]], callers, 7).await.unwrap();
 }
 
 proptest! {

@@ -78,7 +78,7 @@ async fn a_model_that_says_nothing_has_its_time_and_no_more() {
     let alone = router(&[&one], |_| {});
     let started = Instant::now();
     let limits = Attempts { first_token: FIRST_TOKEN, deadline: started + Duration::from_secs(40) };
-    let error = alone.answer(&alone.plan("m", &[]), request(), limits).await.unwrap_err();
+    let error = alone.answer(&alone.plan("m", &[]), request(), limits, &mut Vec::new()).await.unwrap_err();
     assert_eq!((error.kind, started.elapsed()), (ErrorKind::Timeout, Duration::from_secs(40)));
     assert_eq!((one.calls(), one.cancelled()), (3, 3));
 }
@@ -192,7 +192,9 @@ async fn the_request_is_cut_to_what_the_model_can_do() {
     asked.turns.push(Turn::ToolCalls { text: "I vote".into(), calls: vec![call] });
     asked.turns.push(Turn::ToolResult { call_id: "7".into(), result: "done".into() });
     for model in ["small", "large"] {
-        drop(router.answer(&router.plan(model, &[]), asked.clone(), limits()).await.unwrap());
+        drop(
+            router.answer(&router.plan(model, &[]), asked.clone(), limits(), &mut Vec::new()).await.unwrap(),
+        );
     }
     let seen = seen.lock().unwrap();
     assert_eq!(seen[1], Request { model: "large".into(), ..asked.clone() }, "the other is as it was");
