@@ -132,14 +132,14 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         autopilot: snapshot.autopilot.map(conduct::autopilot_from_pb).transpose()?,
         summary: snapshot.summary.map(conduct::summary_from_pb),
         earlier_summaries: snapshot.earlier_summaries.into_iter().map(conduct::summary_from_pb).collect(),
-        changed: snapshot
-            .changed
-            .iter()
-            .map(|changed| ChangedMessage { at: Seq(changed.at), of: Seq(changed.of) })
-            .collect(),
+        changed: snapshot.changed.iter().map(changed_from_pb).collect(),
         seq: Seq(snapshot.seq),
         fence: Seq(snapshot.fence),
     })
+}
+
+fn changed_from_pb(changed: &log::ChangedMessage) -> ChangedMessage {
+    ChangedMessage { at: Seq(changed.at), of: Seq(changed.of) }
 }
 
 fn run_to_pb(run: &Run) -> log::OpenRun {
