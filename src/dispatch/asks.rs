@@ -27,8 +27,6 @@ pub(super) enum Wish {
     Redo(MessageId),
     /// An answer may be waiting for this decision.
     Decided(ApprovalId, Decided, String),
-    /// What was said before has changed: a summary that is being written may be made of it.
-    Changed,
     /// End answers, for this reason.
     Stop(Which, &'static str),
 }
@@ -69,10 +67,7 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         Event::RegenerateRequested { message_id, by, model } => {
             vec![Wish::Replace(*message_id, by.clone(), model.clone())]
         }
-        Event::MessageEdited { message_id, regenerate: true, .. } => {
-            vec![Wish::Changed, Wish::Redo(*message_id)]
-        }
-        Event::MessageEdited { regenerate: false, .. } | Event::MessageDeleted { .. } => vec![Wish::Changed],
+        Event::MessageEdited { message_id, regenerate: true, .. } => vec![Wish::Redo(*message_id)],
         Event::ApprovalDecided { id, decided, reason, .. } => {
             vec![Wish::Decided(*id, *decided, reason.clone())]
         }
@@ -85,6 +80,8 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         Event::RoomEnded { .. } => vec![Wish::Stop(Which::All, "the room ended")],
         Event::RoomCreated(_)
         | Event::RoomActivated
+        | Event::MessageEdited { regenerate: false, .. }
+        | Event::MessageDeleted { .. }
         | Event::MessageSuperseded { .. }
         | Event::VoteAbstained { .. }
         | Event::ApprovalRequested(_)

@@ -45,17 +45,6 @@ pub(super) struct Progress {
     pub(super) taken_up: bool,
     /// The call that is running, as the budgets know it.
     pub(super) call: Option<spend::Call>,
-    /// Somebody has begun to answer it.
-    pub(super) answered: bool,
-}
-
-impl Progress {
-    /// The model has made more, for which it may be paid even if it never counts it.
-    fn charge(&mut self, made: &str) {
-        if let Some(call) = &mut self.call {
-            call.heard(made);
-        }
-    }
 }
 
 /// What a model has said in one round.
@@ -91,9 +80,7 @@ pub(super) async fn ask(
     let call = spend::begin((&inner.budgets, &inner.router), job.message_id, &scopes, plan, &request).await;
     progress.call = Some(call.map_err(|refused| over_budget(progress, &refused))?);
     let heard = hear(inner, job, plan, request, progress, deadline).await;
-    // What was refused at once has cost nothing.
-    let unused = heard.as_ref().is_err_and(|error| !progress.answered && costs_nothing(error.kind));
-    settle(progress, unused).await;
+    settle(progress).await;
     heard.map_err(Ended::failed)
 }
 
@@ -104,28 +91,21 @@ fn over_budget(progress: &mut Progress, refused: &Refused) -> Ended {
     Ended { end: RunEnd::OverBudget, error: None, detail: String::new(), fault }
 }
 
-/// Failures before a model has been given anything.
-fn costs_nothing(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::RateLimited
-        | ErrorKind::Overloaded
-        | ErrorKind::ContextTooLong
-        | ErrorKind::BadRequest
-        | ErrorKind::Auth => true,
-        ErrorKind::Refused | ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Garbled => false,
-    }
-}
-
-/// Settles the call that is open, if one is: also of an answer that was interrupted.
-pub(super) async fn settle(progress: &mut Progress, unused: bool) {
+/// Settles the call that is open, if one is: also of an answer that was interrupted. Those of several rounds add up.
+pub(super) async fn settle(progress: &mut Progress) {
     let Some(call) = progress.call.take() else {
         return;
     };
-    if unused {
-        call.settle_unused().await;
-    } else if let Some(micros) = call.settle().await.micros {
-        progress.report.cost_micros = progress.report.cost_micros.saturating_add(micros);
-    }
+    let spent = call.settle().await;
+    let report = &mut progress.report;
+    report.prompt_tokens = report.prompt_tokens.saturating_add(shown(spent.prompt));
+    report.completion_tokens = report.completion_tokens.saturating_add(shown(spent.completion));
+    report.cost_micros = report.cost_micros.saturating_add(spent.micros);
+}
+
+/// For reports: tokens.
+pub(super) fn shown(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 /// Listens to the end of the round.
@@ -138,12 +118,10 @@ async fn hear(
     deadline: Instant,
 ) -> Result<Heard, Error> {
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
-    progress.answered = false;
     let mut unpaid = Vec::new();
     let tried = progress.call.as_mut().map_or(&mut unpaid, spend::Call::tried);
     let Answered { mut deltas, provider, model, .. } =
         inner.router.answer(plan, request, limits, tried).await?;
-    progress.answered = true;
     if let Some(call) = &mut progress.call {
         call.answered_by(&provider, &model);
     }
@@ -154,8 +132,6 @@ async fn hear(
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();
-    // Of one answer the last count holds; those of several rounds add up.
-    let before = (progress.report.prompt_tokens, progress.report.completion_tokens);
     loop {
         let delta = next_delta(inner, job, &mut deltas, progress, deadline).await?;
         if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
@@ -165,7 +141,9 @@ async fn hear(
             Delta::Text(text) => {
                 let kept = within(&text, ANSWER_BYTES.saturating_sub(heard.text.len()));
                 heard.text.push_str(kept);
-                progress.charge(kept);
+                if let Some(call) = &mut progress.call {
+                    call.heard(kept);
+                }
                 // What nobody hears has the same end.
                 let fits = kept.len() == text.len();
                 if (aloud && !progress.answer.push(&text)) || !fits {
@@ -174,12 +152,13 @@ async fn hear(
                 }
                 schedule_flush(inner, job, progress);
             }
-            Delta::ToolCall(tool_call) => {
-                progress.charge(&tool_call.name);
-                progress.charge(&tool_call.arguments);
-                // A further one would not be carried out.
+            Delta::ToolCall(made) => {
+                if let Some(call) = &mut progress.call {
+                    call.heard_call(&made);
+                }
+                // More would not be carried out.
                 if heard.calls.len() < progress.calls_left {
-                    heard.calls.push(tool_call);
+                    heard.calls.push(made);
                 }
             }
             // It has set the time back, which is all it is for.
@@ -188,8 +167,6 @@ async fn hear(
                 if let Some(call) = &mut progress.call {
                     call.told(prompt_tokens, completion_tokens);
                 }
-                progress.report.prompt_tokens = before.0.saturating_add(prompt_tokens);
-                progress.report.completion_tokens = before.1.saturating_add(completion_tokens);
             }
             Delta::Done(finish) => {
                 heard.finish = finish;

@@ -338,7 +338,6 @@ impl AfterCommit for LlmDispatcher {
                 Wish::Decided(id, decided, reason) => {
                     self.0.toolbox.approvals.decided(id, decided, reason);
                 }
-                Wish::Changed => self.0.summaries.changed(&room.id),
                 Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
             }
         }

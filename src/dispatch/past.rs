@@ -35,7 +35,7 @@ impl Past {
         let shown = self.page.polls.iter().cloned().map(|poll| (poll.id, poll));
         Room {
             polls: shown.chain(open).collect(),
-            summary: room.summary.clone().filter(|summary| summary.up_to <= self.question),
+            summary: room.summary_before(self.question).cloned(),
             recent: self.page.messages.into(),
             ..room.clone()
         }

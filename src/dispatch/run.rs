@@ -123,7 +123,6 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         calls_left: inner.limits.tool_calls,
         taken_up: false,
         call: None,
-        answered: false,
     };
     let mut outside = Vec::new();
     let ended = match scene {
@@ -140,7 +139,7 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         Err(ended) => *ended,
     };
     // Of a call that was cut off, what is known of it counts.
-    settle(&mut progress, false).await;
+    settle(&mut progress).await;
     autopilot::conclude(inner, job, &progress.effects).await;
     let mut outcome = outcome(inner, job, progress, ended);
     // Whatever it has said, it has read this before.

@@ -5,7 +5,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     budget::{Budgets, Refused, Scopes},
-    dispatch::spend,
+    dispatch::{listen::shown, spend},
     ids::MessageId,
     llm::{
         self, Delta, ErrorKind, Request,
@@ -58,8 +58,11 @@ pub(super) async fn ask(
     let heard =
         timeout_at(limits.deadline, hear(router, plan, request, limits, longest, &mut call, &mut whole));
     let heard = heard.await.unwrap_or_else(|_| Err(late()));
-    whole.cost_micros = call.settle().await.micros.unwrap_or_default();
+    let spent = call.settle().await;
     heard?;
+    whole.prompt_tokens = shown(spent.prompt);
+    whole.completion_tokens = shown(spent.completion);
+    whole.cost_micros = spent.micros;
     Ok(whole)
 }
 
@@ -87,11 +90,12 @@ async fn hear(
             }
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 call.told(prompt_tokens, completion_tokens);
-                (whole.prompt_tokens, whole.completion_tokens) = (prompt_tokens, completion_tokens);
             }
             Delta::Done(_) => return Ok(()),
-            // It was offered no tools, and only the whole is waited for.
-            Delta::ToolCall(_) | Delta::Progress => {}
+            // It was offered no tools; what it has made of them was made all the same.
+            Delta::ToolCall(made) => call.heard_call(&made),
+            // Only the whole is waited for.
+            Delta::Progress => {}
         }
     }
     Err(failed(ErrorKind::Network, "the answer ended without an end"))

@@ -13,7 +13,7 @@ use crate::{
         settings::SettingsPatch,
         summary::Summary,
     },
-    ids::{ApprovalId, LlmId, MessageId, OptionId, PollId, UserId},
+    ids::{ApprovalId, LlmId, MessageId, OptionId, PollId, Seq, UserId},
 };
 
 /// On whose authority a command is carried out.
@@ -233,7 +233,12 @@ pub enum Command {
     /// Nobody has decided in time.
     ExpireApproval(ApprovalId),
     /// Keep a summary.
-    RecordSummary(Summary),
+    RecordSummary {
+        /// What a model has written.
+        summary: Summary,
+        /// The position of the room before its messages were read for it.
+        read_at: Seq,
+    },
     /// Move an autopilot on.
     StepAutopilot(Step),
 }

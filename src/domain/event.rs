@@ -92,6 +92,8 @@ pub enum Event {
     MessageEdited {
         /// Which.
         message_id: MessageId,
+        /// Where it was said; zero in logs of servers that did not write it down.
+        of: Seq,
         /// The new text.
         content: String,
         /// The LLMs it mentions now.
@@ -103,6 +105,8 @@ pub enum Event {
     MessageDeleted {
         /// Which.
         message_id: MessageId,
+        /// Where it was said; zero like that of an edit.
+        of: Seq,
         /// Who did it.
         by: UserId,
     },
@@ -110,6 +114,8 @@ pub enum Event {
     MessageSuperseded {
         /// Which.
         message_id: MessageId,
+        /// Where it was said; zero like that of an edit.
+        of: Seq,
         /// By which.
         by: MessageId,
     },

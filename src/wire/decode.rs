@@ -54,12 +54,14 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
         }
         Payload::MessageEdited(edited) => Event::MessageEdited {
             message_id: id("message id", &edited.message_id)?,
+            of: Seq(private.message_seq),
             content: edited.content,
             mentions: edited.mentions.iter().map(|m| id("LLM id", m)).collect::<Result<_, _>>()?,
             regenerate: edited.regenerate,
         },
         Payload::MessageSuperseded(superseded) => Event::MessageSuperseded {
             message_id: id("message id", &superseded.message_id)?,
+            of: Seq(private.message_seq),
             by: id("message id", &superseded.by_message_id)?,
         },
         Payload::RegenerateRequested(requested) => Event::RegenerateRequested {
@@ -69,6 +71,7 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
         },
         Payload::MessageDeleted(deleted) => Event::MessageDeleted {
             message_id: id("message id", &deleted.message_id)?,
+            of: Seq(private.message_seq),
             by: id("user id", &deleted.deleted_by_id)?,
         },
         Payload::ReactionChanged(changed) => Event::ReactionChanged {

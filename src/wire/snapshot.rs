@@ -12,6 +12,7 @@ use crate::{
         message::Message,
         poll::Poll,
         room::{Presence, Profile, Room, Status, Visibility},
+        summary::ChangedMessage,
     },
     ids::Seq,
     wire::{
@@ -49,6 +50,12 @@ pub fn encode(room: &Room) -> Bytes {
         approvals: room.approvals.values().map(conduct::approval_to_pb).collect(),
         autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
         summary: room.summary.as_ref().map(conduct::summary_to_pb),
+        earlier_summaries: room.earlier_summaries.iter().map(conduct::summary_to_pb).collect(),
+        changed: room
+            .changed
+            .iter()
+            .map(|changed| log::ChangedMessage { at: changed.at.0, of: changed.of.0 })
+            .collect(),
         poll_asked_by: room
             .polls
             .values()
@@ -124,9 +131,15 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         approvals,
         autopilot: snapshot.autopilot.map(conduct::autopilot_from_pb).transpose()?,
         summary: snapshot.summary.map(conduct::summary_from_pb),
+        earlier_summaries: snapshot.earlier_summaries.into_iter().map(conduct::summary_from_pb).collect(),
+        changed: snapshot.changed.iter().map(changed_from_pb).collect(),
         seq: Seq(snapshot.seq),
         fence: Seq(snapshot.fence),
     })
+}
+
+fn changed_from_pb(changed: &log::ChangedMessage) -> ChangedMessage {
+    ChangedMessage { at: Seq(changed.at), of: Seq(changed.of) }
 }
 
 fn run_to_pb(run: &Run) -> log::OpenRun {

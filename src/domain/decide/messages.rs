@@ -81,7 +81,7 @@ pub(super) fn edit(
     }
     check_changes(message)?;
     let mentions = mentions_in(room, &content, &message.content_type, &[]);
-    let edited = Event::MessageEdited { message_id, content, mentions, regenerate };
+    let edited = Event::MessageEdited { message_id, of: message.seq, content, mentions, regenerate };
     Ok(Decision::free(vec![context.event(edited)]))
 }
 
@@ -138,7 +138,7 @@ pub(super) fn delete(
     if message.deleted {
         return Ok(Decision::nothing());
     }
-    let deleted = Event::MessageDeleted { message_id, by: user.clone() };
+    let deleted = Event::MessageDeleted { message_id, of: message.seq, by: user.clone() };
     Ok(Decision::free(vec![context.event(deleted)]))
 }
 

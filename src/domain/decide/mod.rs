@@ -94,7 +94,7 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::ControlAutopilot { .. }
         | Command::RequestApproval(_)
         | Command::ExpireApproval(_)
-        | Command::RecordSummary(_)
+        | Command::RecordSummary { .. }
         | Command::StepAutopilot(_) => None,
         Command::StartRun(run) => replaced(room, run),
         Command::FinishRun(outcome) => room.runs.get(&outcome.message_id).and_then(|run| replaced(room, run)),
@@ -215,8 +215,8 @@ pub fn decide(
             server(actor).and_then(|()| approvals::request(room, approval, context))
         }
         Command::ExpireApproval(id) => server(actor).and_then(|()| approvals::expire(room, id, context)),
-        Command::RecordSummary(summary) => {
-            server(actor).and_then(|()| runs::summarised(room, summary, context))
+        Command::RecordSummary { summary, read_at } => {
+            server(actor).and_then(|()| runs::summarised(room, summary, read_at, context))
         }
         Command::StepAutopilot(step) => server(actor).and_then(|()| autopilot::step(room, step, context)),
     }

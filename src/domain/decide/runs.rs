@@ -15,7 +15,7 @@ use crate::{
         room::Room,
         summary::{Summary, add_outside},
     },
-    ids::LlmId,
+    ids::{LlmId, Seq},
 };
 
 pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<Decision, Rejection> {
@@ -73,6 +73,7 @@ pub(super) fn finish(
         let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());
         let version = replaced.map_or(1, |old| old.version.saturating_add(1));
         let replaces = replaced.map(|old| old.id);
+        let replaced = replaced.map(|old| (old.id, old.seq));
         let mut outside = Vec::new();
         add_outside(&mut outside, &outcome.outside);
         events.push(messages::posted(Message {
@@ -86,8 +87,8 @@ pub(super) fn finish(
             from_run: true,
             ..messages::plain(run.message_id, author, name, outcome.text, context)
         }));
-        if let Some(message_id) = replaces {
-            let superseded = Event::MessageSuperseded { message_id, by: run.message_id };
+        if let Some((message_id, of)) = replaced {
+            let superseded = Event::MessageSuperseded { message_id, of, by: run.message_id };
             events.push(context.event(superseded));
         }
     }
@@ -122,9 +123,10 @@ fn abstained(room: &Room, run: &Run, end: RunEnd, report: &RunReport) -> Option<
 pub(super) fn summarised(
     room: &Room,
     summary: Summary,
+    read_at: Seq,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    summary.check(room)?;
+    summary.check(room, read_at)?;
     Ok(Decision::free(vec![context.event(Event::ContextSummarised(summary))]))
 }
 

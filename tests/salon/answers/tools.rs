@@ -216,6 +216,21 @@ async fn a_model_looks_at_the_polls_and_votes() {
 }
 
 #[tokio::test]
+async fn where_the_provider_does_not_count_the_server_does() {
+    let provider = ScriptedProvider::with("scripted", |_| Step::answer("a b c d"));
+    let server = Setup::default().provider(provider).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@ada begin").await;
+    let usage = follow(&mut ann).await.done.usage.unwrap();
+    assert!(usage.prompt_tokens > 10 && usage.completion_tokens == 3, "{usage:?}");
+    let asked = pb::GetUsageRequest { user_id: Some("ann".into()), room_id: None };
+    let budgets = server.client().await.get_usage(asked).await.unwrap().into_inner().budgets;
+    assert_eq!(budgets[0].spent, u64::from(usage.prompt_tokens + usage.completion_tokens), "they agree");
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn the_rounds_of_an_answer_are_paid_for_together_and_each_once() {
     let usage = |prompt_tokens, completion_tokens| Step::Usage { prompt_tokens, completion_tokens };
     let call = Step::tool("1", "launch_rockets", &json!({}));

@@ -104,12 +104,16 @@ impl Conduct {
                 Command::DecideApproval { id: approval(world, n), approve, reason: "because".into() }
             }
             Self::Expire { approval: n } => Command::ExpireApproval(approval(world, n)),
-            Self::Summarise { back } => Command::RecordSummary(Summary {
-                text: if back == 0 { String::new() } else { format!("It was about {back}.") },
-                up_to: Seq(world.room().seq.0.saturating_sub(back.into())),
-                model: "small".into(),
-                outside: vec!["files__read".into()],
-            }),
+            Self::Summarise { back } => {
+                let up_to = Seq(world.room().seq.0.saturating_sub(back.into()));
+                let summary = Summary {
+                    text: if back == 0 { String::new() } else { format!("It was about {back}.") },
+                    up_to,
+                    model: "small".into(),
+                    outside: vec!["files__read".into()],
+                };
+                Command::RecordSummary { summary, read_at: up_to }
+            }
             Self::Start { mode, llms, moderator, on_human, turns } => {
                 start(mode, llms, moderator, on_human, turns)
             }

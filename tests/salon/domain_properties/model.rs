@@ -96,7 +96,7 @@ impl Model {
             Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
                 self.names.insert(llm.id.clone(), llm.display_name.clone());
             }
-            Event::MessageSuperseded { message_id, by } => {
+            Event::MessageSuperseded { message_id, by, .. } => {
                 let newer = self.message(*by).expect("the newer answer was posted before");
                 assert_eq!(newer.replaces, Some(*message_id));
                 let older = self.message_mut(*message_id);
