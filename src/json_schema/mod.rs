@@ -52,6 +52,8 @@ pub struct Schema {
 }
 
 struct Compiled {
+    /// What was given.
+    source: Value,
     /// What is checked: the schema without the patterns that are not.
     checked: Value,
     patterns: Patterns,
@@ -67,8 +69,8 @@ impl fmt::Debug for Schema {
 impl Schema {
     /// Compiles the schema of a tool's arguments. What foreign servers leave out and models need is added: `type` and
     /// `properties`.
-    pub fn compile(schema: Value) -> Result<Self, Error> {
-        let Value::Object(mut schema) = schema else { return Err(Error::NotAnObject) };
+    pub fn compile(source: Value) -> Result<Self, Error> {
+        let Value::Object(mut schema) = source.clone() else { return Err(Error::NotAnObject) };
         if schema.entry("type").or_insert_with(|| json!("object")) != "object" {
             return Err(Error::NotAnObject);
         }
@@ -90,7 +92,15 @@ impl Schema {
         if let Some(schema) = value.as_object_mut() {
             schema.remove("$schema");
         }
-        Ok(Self { value: Arc::new(value), compiled: Arc::new(Compiled { checked, patterns, validator }) })
+        Ok(Self {
+            value: Arc::new(value),
+            compiled: Arc::new(Compiled { source, checked, patterns, validator }),
+        })
+    }
+
+    /// Whether this is what was compiled: it need not be again.
+    pub fn is_of(&self, source: &Value) -> bool {
+        self.compiled.source == *source
     }
 
     /// The schema as a model is shown it.
@@ -100,7 +110,7 @@ impl Schema {
 
     /// Whether `arguments` fit; otherwise where they do not, and why.
     pub fn check(&self, arguments: &Value) -> Result<(), String> {
-        let Compiled { checked, patterns, validator } = self.compiled.as_ref();
+        let Compiled { checked, patterns, validator, .. } = self.compiled.as_ref();
         let work = work(checked, patterns, arguments)
             .ok_or("the arguments are too large or too intricate to be checked: say it with fewer")?;
         if validator.is_valid(arguments) {

@@ -23,13 +23,14 @@ use secrecy::ExposeSecret as _;
 use thiserror::Error;
 use tokio::{
     sync::Notify,
+    task::{JoinError, spawn_blocking},
     time::{Instant, MissedTickBehavior, error::Elapsed, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::mcp::{
-    catalog::{TOOLS_MAX, catalog},
+    catalog::{Catalog, TOOLS_MAX, catalog},
     child::Child,
     config::{Endpoint, Pace},
     server::{CALLS_MAX, Server, reason},
@@ -59,6 +60,8 @@ enum Failure {
     Timeout(&'static str),
     #[error("the list of tools cannot be read")]
     List(#[source] ServiceError),
+    #[error("the tools cannot be read")]
+    Read(#[source] JoinError),
     #[error("the server does not answer a ping")]
     Ping(#[source] ServiceError),
     #[error("the connection was closed")]
@@ -189,13 +192,16 @@ where
 
 /// Lists the tools, again whenever they may have changed, and looks whether the server is alive. Ends only with a
 /// failure.
-async fn attend(server: &Server, peer: &Peer<RoleClient>, changed: &Notify) -> Failure {
+async fn attend(server: &Arc<Server>, peer: &Peer<RoleClient>, changed: &Notify) -> Failure {
     let Pace { check, relist, .. } = server.config.pace;
     let mut tick = interval_at(Instant::now() + check, check);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         match list(server, peer).await {
-            Ok(tools) => server.connect(peer.clone(), catalog(&server.config, tools)),
+            Ok(tools) => match read(server, tools).await {
+                Ok(catalog) => server.connect(peer.clone(), catalog),
+                Err(failure) => return failure,
+            },
             Err(failure) => return failure,
         }
         // A server that changes its tools all the time is not listed all the time.
@@ -237,6 +243,13 @@ async fn list(server: &Server, peer: &Peer<RoleClient>) -> Result<Vec<Tool>, Fai
         Ok(tools)
     };
     timeout(server.config.connect_timeout, reading).await.unwrap_or(Err(Failure::Timeout("tools/list")))
+}
+
+/// Makes tools of what is listed, where it may take its time.
+async fn read(server: &Arc<Server>, listed: Vec<Tool>) -> Result<Catalog, Failure> {
+    let server = Arc::clone(server);
+    let reading = spawn_blocking(move || catalog(&server.config, listed, &server.catalog()));
+    reading.await.map_err(Failure::Read)
 }
 
 /// An error that the server itself answers is a sign of life, too.

@@ -86,6 +86,10 @@ impl Server {
         self.link().as_ref().map(|link| link.catalog.values().cloned().collect()).unwrap_or_default()
     }
 
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        self.link().as_ref().map(|link| Arc::clone(&link.catalog)).unwrap_or_default()
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<(Peer<RoleClient>, Arc<ToolInfo>)> {
         let link = self.link();
         let link = link.as_ref()?;
