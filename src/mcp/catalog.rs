@@ -143,7 +143,11 @@ mod tests {
         let second = std::time::Duration::from_secs(1);
         ServerConfig {
             name: "mine".into(),
-            endpoint: Endpoint::Http { url: "http://localhost/".into(), headers: BTreeMap::new() },
+            endpoint: Endpoint::Http {
+                url: "http://localhost/".into(),
+                is_url_secret: false,
+                headers: BTreeMap::new(),
+            },
             connect_timeout: second,
             call_timeout: second,
             max_result: 1024,

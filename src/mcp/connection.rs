@@ -108,7 +108,8 @@ async fn connect(server: &Arc<Server>, stop: &CancellationToken) -> Result<(), F
             child.end(server).await;
             outcome
         }
-        Endpoint::Http { url, headers } => {
+        Endpoint::Http { url, headers, .. } => {
+            let url = url.expose_secret();
             let mut custom = HashMap::new();
             for (name, value) in headers {
                 let name: HeaderName = name.parse().map_err(|_| Failure::Header)?;
@@ -116,7 +117,7 @@ async fn connect(server: &Arc<Server>, stop: &CancellationToken) -> Result<(), F
                 value.set_sensitive(true);
                 custom.insert(name, value);
             }
-            let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
+            let config = StreamableHttpClientTransportConfig::with_uri(url)
                 .custom_headers(custom)
                 .max_concurrent_requests(CALLS_MAX + 1)
                 .max_sse_event_size(MESSAGE_BYTES_MAX)
@@ -147,7 +148,7 @@ fn http_client(server: &Server, url: &str) -> Result<reqwest::Client, reqwest::E
     if url.as_ref().is_some_and(|url| url.scheme() == "http") {
         if !is_local && !server.secrets.is_empty() {
             let server = &server.config.name;
-            tracing::warn!(%server, "the headers for this MCP server travel unencrypted: its url is not https");
+            tracing::warn!(%server, "the secrets for this MCP server travel unencrypted: its url is not https");
         }
         // No certificate is ever looked at, so none need be there.
         return builder.tls_certs_only([]).build();

@@ -93,7 +93,7 @@ impl FakeMcp {
 
     /// The settings of a client that offers all of its tools without approval, and wastes no time.
     pub fn config(&self, name: &str) -> ServerConfig {
-        config(name, Endpoint::Http { url: self.url(), headers: [].into() })
+        config(name, Endpoint::Http { url: self.url().into(), is_url_secret: false, headers: [].into() })
     }
 }
 

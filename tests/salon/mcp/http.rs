@@ -174,7 +174,7 @@ async fn secrets_are_sent_and_never_shown() {
     let fake = FakeMcp::start(&["secret"]).await;
     let mut config = fake.config("fake");
     let headers = [("Authorization".to_owned(), "Bearer hidden-4711".into())].into();
-    config.endpoint = Endpoint::Http { url: fake.url(), headers };
+    config.endpoint = Endpoint::Http { url: fake.url().into(), is_url_secret: false, headers };
     let shown = format!("{config:?}");
     let servers = Servers::start(vec![config]);
     tools(&servers, &["fake__secret"]).await;
