@@ -33,6 +33,7 @@ use crate::mcp::{
     catalog::{Catalog, TOOLS_MAX, catalog},
     child::Child,
     config::{Endpoint, Pace},
+    guard::Guarded,
     server::{CALLS_MAX, Server, reason},
 };
 
@@ -44,6 +45,10 @@ const LISTED_MAX: usize = 8 * TOOLS_MAX;
 const PAGES_MAX: usize = 100;
 /// How long the end of a session may take to reach the server.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two signs of life that the system asks for before it gives a connection up, and how many there are.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Why a connection has ended, or did not begin.
 #[derive(Debug, Error)]
@@ -137,6 +142,10 @@ fn http_client(server: &Server, url: &str) -> Result<reqwest::Client, reqwest::E
     let builder = reqwest::Client::builder()
         .user_agent(concat!("salon/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(server.config.connect_timeout)
+        // Ends calls over a connection whose other end is gone without a word, also while it is not asked for pings.
+        .tcp_keepalive(server.config.pace.check)
+        .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
+        .tcp_keepalive_retries(KEEPALIVE_RETRIES)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
     let url = reqwest::Url::parse(url).ok();
@@ -167,10 +176,9 @@ where
 {
     let (end, changed) = (CancellationToken::new(), Arc::new(Notify::new()));
     let handler = Handler { changed: Arc::clone(&changed) };
-    let connecting = timeout(
-        server.config.connect_timeout,
-        Box::pin(serve_client_with_ct(handler, transport, end.clone())),
-    );
+    let guarded = Guarded::new(transport.into_transport(), Arc::clone(server));
+    let connecting =
+        timeout(server.config.connect_timeout, Box::pin(serve_client_with_ct(handler, guarded, end.clone())));
     let Some(connected) = stop.run_until_cancelled(connecting).await else { return Ok(()) };
     let service = connected
         .map_err(|Elapsed { .. }| Failure::Timeout("initialize"))?
@@ -212,6 +220,8 @@ async fn attend(server: &Arc<Server>, peer: &Peer<RoleClient>, changed: &Notify)
                 biased;
                 () = changed.notified() => break sleep_until(earliest).await,
                 () = server.suspect.notified() => true,
+                // The next calls need not wait as long for a connection that is dead.
+                () = server.silent.notified() => false,
                 // Whoever works on calls need not answer anything else.
                 _ = tick.tick(), if server.is_quiet() => false,
             };
