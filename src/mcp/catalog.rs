@@ -31,8 +31,10 @@ const DESCRIPTION_CHARS: usize = 1024;
 /// The tools of one server, by the names for models.
 pub(super) type Catalog = BTreeMap<String, Arc<ToolInfo>>;
 
-/// What of `listed` is offered.
-pub(super) fn catalog(config: &ServerConfig, listed: Vec<Tool>) -> Catalog {
+/// What of `listed` is offered; a schema that was in `before` is not compiled again.
+///
+/// Compiling may take long (a schema may be large, and have many patterns), so this is for a thread that may block.
+pub(super) fn catalog(config: &ServerConfig, listed: Vec<Tool>, before: &Catalog) -> Catalog {
     let mut wanted: BTreeMap<String, (Tool, Policy)> = BTreeMap::new();
     for tool in listed {
         let name = tool.name.to_string();
@@ -58,7 +60,7 @@ pub(super) fn catalog(config: &ServerConfig, listed: Vec<Tool>) -> Catalog {
     let mut catalog = Catalog::new();
     for (tool_name, (tool, policy)) in plain.into_iter().chain(odd) {
         let name = model_name(&config.name, &tool_name, |name| catalog.contains_key(name));
-        match offer(config, name, tool_name, &tool, policy) {
+        match offer(config, name, tool_name, &tool, policy, before) {
             Ok(tool) => {
                 catalog.insert(tool.name.clone(), Arc::new(tool));
             }
@@ -83,8 +85,11 @@ fn offer(
     tool_name: String,
     tool: &Tool,
     policy: Policy,
+    before: &Catalog,
 ) -> Result<ToolInfo, (String, crate::json_schema::Error)> {
-    let schema = match Schema::compile(Value::Object(tool.input_schema.as_ref().clone())) {
+    let source = Value::Object(tool.input_schema.as_ref().clone());
+    let known = before.values().find(|known| known.tool == tool_name && known.schema.is_of(&source));
+    let schema = match known.map_or_else(|| Schema::compile(source), |known| Ok(known.schema.clone())) {
         Ok(schema) => schema,
         Err(error) => return Err((tool_name, error)),
     };
@@ -123,5 +128,50 @@ fn model_name(server: &str, tool: &str, is_taken: impl Fn(&str) -> bool) -> Stri
             return name;
         }
         salt = salt.wrapping_add(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::mcp::config::{Endpoint, Pace};
+
+    fn config() -> ServerConfig {
+        let policy = Policy { approval: false, trusted_only: false };
+        let second = std::time::Duration::from_secs(1);
+        ServerConfig {
+            name: "mine".into(),
+            endpoint: Endpoint::Http {
+                url: "http://localhost/".into(),
+                is_url_secret: false,
+                headers: BTreeMap::new(),
+            },
+            connect_timeout: second,
+            call_timeout: second,
+            max_result: 1024,
+            rules: [(ANY_TOOL.to_owned(), Rule::Offered(policy))].into(),
+            pace: Pace::default(),
+        }
+    }
+
+    fn tool(name: &str, schema: Value) -> Tool {
+        let tool = json!({ "name": name, "inputSchema": schema });
+        serde_json::from_value(tool).unwrap()
+    }
+
+    #[test]
+    fn a_schema_is_compiled_once() {
+        let list = |kind: &str| {
+            let schema = json!({ "type": "object", "properties": { "a": { "type": kind } } });
+            vec![tool("same", json!({ "type": "object" })), tool("other", schema)]
+        };
+        let first = catalog(&config(), list("string"), &Catalog::new());
+        let second = catalog(&config(), list("integer"), &first);
+        let value = |catalog: &Catalog, name: &str| std::ptr::from_ref(catalog[name].schema.value());
+        assert_eq!(value(&first, "mine__same"), value(&second, "mine__same"));
+        assert!(second["mine__other"].schema.check(&json!({ "a": 1 })).is_ok());
+        assert!(first["mine__other"].schema.check(&json!({ "a": 1 })).is_err());
     }
 }

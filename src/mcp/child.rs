@@ -15,7 +15,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::mcp::{config::Endpoint, server::Server};
+use crate::mcp::{
+    config::{Argument, Endpoint},
+    server::Server,
+};
 
 /// How long it may take to end by itself when its input has ended, and again when it is asked to.
 const END_PATIENCE: Duration = Duration::from_secs(1);
@@ -43,7 +46,7 @@ impl Child {
             return Err(io::Error::other("it is no process"));
         };
         let mut command = Command::new(program);
-        command.args(args).env_clear().envs(env);
+        command.args(args.iter().map(Argument::expose)).env_clear().envs(env);
         command.envs(secret_env.iter().map(|(name, value)| (name, value.expose_secret())));
         if let Some(cwd) = cwd {
             command.current_dir(cwd);

@@ -8,7 +8,7 @@ use crate::{
     budget::{self, Budgets},
     bus::Bus,
     clock::Clock,
-    config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
+    config::{Config, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
@@ -26,7 +26,7 @@ use crate::{
     },
     mcp::{
         Servers,
-        config::{Endpoint, Pace, Policy, Rule, ServerConfig},
+        config::{Argument, Endpoint, Pace, Policy, Rule, ServerConfig},
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
@@ -321,18 +321,23 @@ fn mcp_servers(config: &Config) -> Vec<ServerConfig> {
 
 /// One without a place is refused by the configuration.
 fn mcp_server(name: String, settings: McpSettings) -> Option<ServerConfig> {
-    let McpSettings { entry, passed_on, env, headers } = settings;
+    let McpSettings { entry, passed_on, env, headers, url, words } = settings;
+    let word = |word| match word {
+        McpWord::Text(text) => Argument::Shown(text),
+        McpWord::Variable(variable) => Argument::Secret(words.get(&variable).cloned().unwrap_or_default()),
+    };
     let mut command = entry.command.into_iter();
-    let endpoint = match (command.next(), entry.url) {
-        (Some(program), _) => Endpoint::Stdio {
+    let endpoint = match (command.next(), entry.url, url) {
+        (Some(McpWord::Text(program)), _, _) => Endpoint::Stdio {
             program,
-            args: command.collect(),
+            args: command.map(word).collect(),
             env: passed_on,
             secret_env: env,
             cwd: entry.cwd,
         },
-        (None, Some(url)) => Endpoint::Http { url, headers },
-        (None, None) => return None,
+        (None, Some(url), _) => Endpoint::Http { url: url.into(), is_url_secret: false, headers },
+        (None, None, Some(url)) => Endpoint::Http { url, is_url_secret: true, headers },
+        (Some(McpWord::Variable(_)), _, _) | (None, None, None) => return None,
     };
     let rule = |tool: crate::config::McpTool| match tool.hidden {
         true => Rule::Hidden,

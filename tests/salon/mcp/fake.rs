@@ -35,6 +35,8 @@ pub struct Seen {
     pub tools: Vec<Value>,
     /// Answers `initialize` with nothing at all.
     pub is_silent: bool,
+    /// Answers no `ping`.
+    pub is_mute: bool,
     /// Answers everything with a redirect to itself.
     pub redirects: bool,
     /// Answers `tools/list` always with one more page.
@@ -93,7 +95,7 @@ impl FakeMcp {
 
     /// The settings of a client that offers all of its tools without approval, and wastes no time.
     pub fn config(&self, name: &str) -> ServerConfig {
-        config(name, Endpoint::Http { url: self.url(), headers: [].into() })
+        config(name, Endpoint::Http { url: self.url().into(), is_url_secret: false, headers: [].into() })
     }
 }
 
@@ -201,6 +203,7 @@ fn answer(seen: &Seen, message: &Value) -> Answer {
             "capabilities": { "tools": { "listChanged": true } },
             "serverInfo": { "name": "fake", "version": "1" },
         })),
+        "ping" if seen.is_mute => Answer::Nothing,
         "ping" => Answer::Result(json!({})),
         "tools/list" => {
             let from: usize = params["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());

@@ -81,6 +81,27 @@ async fn a_call_that_takes_too_long_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_silent_in_a_call_is_asked_whether_it_is_there() {
+    let fake = FakeMcp::start(&["stall"]).await;
+    let mut config = fake.config("fake");
+    config.call_timeout = Duration::from_millis(50);
+    config.connect_timeout = Duration::from_millis(500);
+    // Nothing else would ask.
+    config.pace.check = Duration::from_secs(3600);
+    let servers = Servers::start(vec![config]);
+    tools(&servers, &["fake__stall"]).await;
+    call_within(&servers, "fake__stall", json!({}), Duration::from_millis(5)).await.unwrap_err();
+    assert_eq!(fake.count("ping"), 0, "the caller had no time");
+    call(&servers, "fake__stall", json!({})).await.unwrap_err();
+    until("it is asked", || fake.count("ping") == 1).await;
+    // It is there, so it is kept; when it is not, it is connected to anew.
+    fake.seen().is_mute = true;
+    call(&servers, "fake__stall", json!({})).await.unwrap_err();
+    until("it is connected to again", || fake.count("initialize") == 2).await;
+    assert_eq!(fake.count("ping"), 2);
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_is_cancelled_and_frees_its_place() {
     let fake = FakeMcp::start(&["echo", "stall"]).await;
     let servers = Servers::start(vec![fake.config("fake")]);
@@ -174,7 +195,7 @@ async fn secrets_are_sent_and_never_shown() {
     let fake = FakeMcp::start(&["secret"]).await;
     let mut config = fake.config("fake");
     let headers = [("Authorization".to_owned(), "Bearer hidden-4711".into())].into();
-    config.endpoint = Endpoint::Http { url: fake.url(), headers };
+    config.endpoint = Endpoint::Http { url: fake.url().into(), is_url_secret: false, headers };
     let shown = format!("{config:?}");
     let servers = Servers::start(vec![config]);
     tools(&servers, &["fake__secret"]).await;
