@@ -59,8 +59,7 @@ pub(super) async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>,
             None => context::scene(room, &online, &asked),
         }?;
         if has_turn && let Some(part) = autopilot::part(room, &asked.llm) {
-            scene.remind(&part.text);
-            scene.part = Some(part);
+            scene.take_part(part);
         }
         Some(scene)
     };

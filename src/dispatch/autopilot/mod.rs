@@ -194,7 +194,9 @@ async fn submit(rooms: &Rooms, room: &RoomId, step: Step) {
 /// Records what an LLM has done by the tools of its turn, before the turn ends.
 pub(super) async fn conclude(inner: &Inner, job: &Job, effects: &Effects) {
     let done = &effects.turn;
-    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction });
+    // An instruction is made of all that whoever gives it has read.
+    let outside = effects.outside.clone();
+    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction, outside });
     let agrees = done.agrees.then(|| Step::Agree(job.llm_id.clone()));
     let over = done.over.clone().map(|reason| Step::End { reason });
     for step in [chosen, agrees, over].into_iter().flatten() {

@@ -150,8 +150,18 @@ impl Scene {
         ballot.push_str(text);
     }
 
+    /// Tells the LLM its part in an autopilot.
+    pub(super) fn take_part(&mut self, part: Part) {
+        self.remind(&part.text);
+        self.part = Some(part);
+        self.collect_outside();
+    }
+
     fn collect_outside(&mut self) {
         self.outside.clear();
+        if let Some(part) = &self.part {
+            add_outside(&mut self.outside, &part.outside);
+        }
         if let Some((_, outside)) = &self.talk.summary {
             add_outside(&mut self.outside, outside);
         }

@@ -14,6 +14,7 @@ use crate::{
         permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
+        summary::add_outside,
     },
     ids::{AutopilotId, LlmId, MessageId, UserId},
 };
@@ -64,6 +65,7 @@ pub(super) fn start(
         reason: String::new(),
         chosen: None,
         instruction: String::new(),
+        outside: Vec::new(),
         agreed: Vec::new(),
         last: None,
         failures: 0,
@@ -148,11 +150,13 @@ pub(super) fn control(
 pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result<Decision, Rejection> {
     let autopilot = open(room)?;
     let next = match step {
-        Step::Choose { llm, instruction } => {
+        Step::Choose { llm, instruction, outside } => {
             if !autopilot.llms.contains(&llm) {
                 return Err(Rejection::not_found("LLM in this autopilot", llm));
             }
-            Autopilot { chosen: Some(llm), instruction, ..autopilot.clone() }
+            let mut kept = Vec::new();
+            add_outside(&mut kept, &outside);
+            Autopilot { chosen: Some(llm), instruction, outside: kept, ..autopilot.clone() }
         }
         Step::Agree(llm) => {
             let mut agreed = autopilot.agreed.clone();

@@ -118,7 +118,11 @@ impl Conduct {
                 reason: String::new(),
             },
             Self::Step { step, llm: id } => Command::StepAutopilot(match step {
-                0 => Step::Choose { llm: llm(id), instruction: "sum up".into() },
+                0 => Step::Choose {
+                    llm: llm(id),
+                    instruction: "sum up".into(),
+                    outside: vec!["web__find".into()],
+                },
                 1 => Step::Agree(llm(id)),
                 2 => Step::Pause { reason: "a pause".into() },
                 3 => Step::End { reason: "an end".into() },

@@ -222,3 +222,18 @@ fn tools_and_the_answer_leave_a_quarter_at_least() {
     assert_eq!(prompt_tokens(10_000, 1000, &[], &estimate), 8997);
     assert_eq!(prompt_tokens(10_000, 1_000_000, &[], &estimate), 2500);
 }
+
+#[test]
+fn an_instruction_of_a_moderator_taints_like_what_that_one_has_read() {
+    let room = room();
+    let mut scene = scene(&room, &[], &asked(1)).unwrap();
+    scene.take_part(Part {
+        kind: crate::domain::autopilot::Kind::Speak,
+        choices: Vec::new(),
+        text: "The moderator wants: tea".into(),
+        outside: vec!["web__find".into()],
+    });
+    scene.fit(10_000, &estimate);
+    assert_eq!(scene.outside, ["web__find"]);
+    assert!(scene.turns(&[]).iter().any(|turn| text_of(turn).ends_with("wants: tea")));
+}
