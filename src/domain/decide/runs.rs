@@ -71,6 +71,11 @@ pub(super) fn finish(
         let author = Author::Llm(run.llm_id.clone());
         let name = run.llm_name.clone();
         let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());
+        let partial = outcome.end != RunEnd::Completed;
+        // A fragment does not take the place of a whole answer: that stays, and stands for the fragment as well.
+        let (replaced, kept) = replaced.map_or((None, None), |old| {
+            if partial && !old.partial { (None, Some(old.id)) } else { (Some(old), None) }
+        });
         let version = replaced.map_or(1, |old| old.version.saturating_add(1));
         let replaces = replaced.map(|old| old.id);
         let mut outside = Vec::new();
@@ -81,15 +86,18 @@ pub(super) fn finish(
             outside,
             reply_to: Some(run.reply_to),
             mentions,
-            partial: outcome.end != RunEnd::Completed,
+            partial,
             chain_depth: run.chain_depth,
             from_run: true,
             ..messages::plain(run.message_id, author, name, outcome.text, context)
         }));
-        if let Some(message_id) = replaces {
-            let superseded = Event::MessageSuperseded { message_id, by: run.message_id };
-            events.push(context.event(superseded));
-        }
+        let superseded = match (replaces, kept) {
+            (Some(old), _) => Some((old, run.message_id)),
+            (None, kept) => kept.map(|old| (run.message_id, old)),
+        };
+        events.extend(
+            superseded.map(|(message_id, by)| context.event(Event::MessageSuperseded { message_id, by })),
+        );
     }
     events.extend(abstained(room, &run, outcome.end, &outcome.report).map(|event| context.event(event)));
     let ended = Event::RunEnded { run, end: outcome.end, report: Box::new(outcome.report) };
