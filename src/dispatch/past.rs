@@ -19,10 +19,19 @@ pub(super) struct Past {
     page: HistoryPage,
 }
 
+/// Where what an answer may know ends: behind the question, if it looks at the room as it was then.
+pub(super) async fn end(inner: &Inner, job: &Job) -> Result<Seq, Rejection> {
+    if job.at_question { Ok(question(inner, job).await?.next()) } else { Ok(Seq(u64::MAX)) }
+}
+
+async fn question(inner: &Inner, job: &Job) -> Result<Seq, Rejection> {
+    let question = inner.rooms.message(&job.room, job.reply_to).await?;
+    Ok(question.ok_or_else(|| Rejection::not_found("message", job.reply_to))?.seq)
+}
+
 /// Reads what was said up to the message that asks.
 pub(super) async fn up_to_question(inner: &Inner, job: &Job) -> Result<Past, Rejection> {
-    let question = inner.rooms.message(&job.room, job.reply_to).await?;
-    let question = question.ok_or_else(|| Rejection::not_found("message", job.reply_to))?.seq;
+    let question = question(inner, job).await?;
     let page = inner.rooms.history(&job.room, Direction::Before(question.next()), RECENT_MESSAGES).await?;
     Ok(Past { question, page })
 }
