@@ -38,7 +38,7 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
     if stop.token.is_cancelled() {
         return;
     }
-    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(job.run())).await {
+    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, job.start()).await {
         if rejection.code == Code::Unavailable {
             // A store that fails may have written the beginning: then there must be an end. If not, there is no such
             // answer, and nothing is written.

@@ -13,7 +13,7 @@ use crate::{
         settings::SettingsPatch,
         summary::Summary,
     },
-    ids::{ApprovalId, LlmId, MessageId, OptionId, PollId, UserId},
+    ids::{ApprovalId, AutopilotId, LlmId, MessageId, OptionId, PollId, UserId},
 };
 
 /// On whose authority a command is carried out.
@@ -226,6 +226,8 @@ pub enum Command {
     },
     /// Begin an answer.
     StartRun(Run),
+    /// Begin an answer that is a turn of this autopilot.
+    StartTurn(AutopilotId, Run),
     /// End an answer.
     FinishRun(RunOutcome),
     /// Ask the room whether a tool may be called.
@@ -234,8 +236,8 @@ pub enum Command {
     ExpireApproval(ApprovalId),
     /// Keep a summary.
     RecordSummary(Summary),
-    /// Move an autopilot on.
-    StepAutopilot(Step),
+    /// Move this autopilot on; one that is not there any more moves no other.
+    StepAutopilot(AutopilotId, Step),
 }
 
 /// How an answer ended, and what it said.

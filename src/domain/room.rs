@@ -227,6 +227,9 @@ impl Room {
         if let Some(approval) = self.approvals.values().find(|a| !self.runs.contains_key(&a.message_id)) {
             return Some(format!("{:?} belongs to no running answer", approval.id));
         }
+        if self.runs.values().filter(|run| run.turn.is_some()).count() > 1 {
+            return Some("two turns of an autopilot are taken at once".into());
+        }
         if let Some(user) = self.former_roles.keys().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is a former member and a member"));
         }

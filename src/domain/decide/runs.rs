@@ -48,6 +48,9 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
         if open.is_none_or(|autopilot| turn != autopilot.turns + 1) {
             return Err(Rejection::new(Code::NotFound, "it is nobody's turn"));
         }
+        if room.runs.values().any(|run| run.turn.is_some()) {
+            return Err(Rejection::new(Code::NotFound, "the turn is being taken already"));
+        }
     }
     let run = Run { llm_name: llm.display_name.clone(), started_at: context.at, ..run };
     Ok(Decision::fenced(vec![context.event(Event::RunStarted(run))]))
