@@ -242,6 +242,7 @@ mod tests {
             talk: crate::dispatch::context::Talk::default(),
             model: None,
             part: None,
+            unquoted: Vec::new(),
         };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");

@@ -186,6 +186,7 @@ pub(super) mod tests {
             model: None,
             outside: Vec::new(),
             part: None,
+            unquoted: Vec::new(),
         }
     }
 
