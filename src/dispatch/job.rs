@@ -9,9 +9,18 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    domain::{llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
-    ids::{LlmId, MessageId, PollId, RoomId, UserId},
+    domain::{command::Command, llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
+    ids::{AutopilotId, LlmId, MessageId, PollId, RoomId, UserId},
 };
+
+/// A turn, and whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TurnOf {
+    /// The autopilot.
+    pub(super) autopilot: AutopilotId,
+    /// Which of its turns, from 1.
+    pub(super) number: u32,
+}
 
 /// Something an LLM is asked.
 #[derive(Debug, Clone)]
@@ -28,8 +37,8 @@ pub(super) struct Job {
     pub(super) asked_by: Option<UserId>,
     /// The answer whose place it takes.
     pub(super) replaces: Option<MessageId>,
-    /// The turn of the room's autopilot.
-    pub(super) turn: Option<u32>,
+    /// The turn of an autopilot that it is.
+    pub(super) turn: Option<TurnOf>,
     /// The model that is asked instead of the LLM's own; empty: its own.
     pub(super) model: String,
     /// What the LLM is told ends with the message that asks, whatever has been said since.
@@ -73,8 +82,16 @@ impl Job {
         self.is_spoken() && self.turn.is_none()
     }
 
+    /// What begins it.
+    pub(super) fn start(&self) -> Command {
+        match self.turn {
+            Some(turn) => Command::StartTurn(turn.autopilot, self.run()),
+            None => Command::StartRun(self.run()),
+        }
+    }
+
     /// The run that this begins; the rest is known to the decision.
-    pub(super) fn run(&self) -> Run {
+    fn run(&self) -> Run {
         Run {
             message_id: self.message_id,
             llm_id: self.llm_id.clone(),
@@ -85,7 +102,7 @@ impl Job {
             asked_by: self.asked_by.clone(),
             started_at: Timestamp::default(),
             replaces: self.replaces,
-            turn: self.turn,
+            turn: self.turn.map(|turn| turn.number),
             model: self.model.clone(),
         }
     }

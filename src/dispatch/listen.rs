@@ -45,6 +45,8 @@ pub(super) struct Progress {
     pub(super) taken_up: bool,
     /// The call that is running, as the budgets know it.
     pub(super) call: Option<spend::Call>,
+    /// What a voter has said last beside its vote: nobody has heard it.
+    pub(super) aside: String,
 }
 
 /// What a model has said in one round.

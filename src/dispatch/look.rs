@@ -5,8 +5,9 @@ use std::sync::Arc;
 use crate::{
     dispatch::{
         Inner, Job, autopilot,
-        context::{self, Asked, Scene},
-        past, summarise,
+        context::{self, Asked, Scene, View},
+        past::{self, Past},
+        summarise,
         tools::{self, Caller},
     },
     domain::{rejection::Rejection, room::Room},
@@ -42,44 +43,68 @@ impl Model {
 
 /// Looks at the room through the eyes of the LLM that is asked; `None`: it is not there any more.
 pub(super) async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>, Rejection> {
-    let asked = Asked {
+    let mut asked = Asked {
         llm: job.llm_id.clone(),
         question: job.reply_to,
         replaces: job.replaces,
         poll: job.poll_id,
         history: inner.limits.history_messages,
+        quotes: Vec::new(),
     };
-    let has_turn = job.turn.is_some();
     let past = if job.at_question { Some(past::up_to_question(inner, job).await?) } else { None };
-    let shown = inner.rooms.limits().participants_shown;
-    let see = move |room: &Room, feed: &Arc<Feed>| {
-        let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
-        let mut scene = match past {
-            Some(past) => context::scene(&past.of(room), &online, &asked),
-            None => context::scene(room, &online, &asked),
-        }?;
-        if has_turn && let Some(part) = autopilot::part(room, &asked.llm) {
-            scene.remind(&part.text);
-            scene.part = Some(part);
-        }
-        Some(scene)
-    };
-    let Some(mut scene) = inner.rooms.read(&job.room, see).await? else {
+    let past = past.map(Arc::new);
+    let Some(mut scene) = see(inner, job, &asked, past.clone()).await? else {
         return Ok(None);
     };
+    if !scene.unquoted.is_empty() {
+        for id in std::mem::take(&mut scene.unquoted) {
+            asked.quotes.extend(inner.rooms.message(&job.room, id).await?);
+        }
+        // The room may have moved on: it is looked at anew, not mended.
+        match see(inner, job, &asked, past).await? {
+            Some(again) => scene = again,
+            None => return Ok(None),
+        }
+    }
     if !job.model.is_empty() {
         scene.llm.model.clone_from(&job.model);
     }
     if scene.lacks_question()
         && let Some(question) = inner.rooms.message(&job.room, job.reply_to).await?
     {
-        scene.ask(&question);
+        let quoted = match question.reply_to {
+            Some(id) => inner.rooms.message(&job.room, id).await?,
+            None => None,
+        };
+        scene.ask(&question, quoted.as_ref());
     }
     let limit = inner.limits.context_tokens;
     let model = Model::of(&inner.router, &scene.llm.model, &scene.llm.fallback_models, limit);
     let scene = fit(inner, job, scene, model).await;
     summarise::consider(inner, &job.room, scene.left_out());
     Ok(Some(scene))
+}
+
+/// One look at the room.
+async fn see(
+    inner: &Inner,
+    job: &Job,
+    asked: &Asked,
+    past: Option<Arc<Past>>,
+) -> Result<Option<Scene>, Rejection> {
+    let has_turn = job.turn.is_some();
+    let asked = asked.clone();
+    let shown = inner.rooms.limits().participants_shown;
+    let look = move |room: &Room, feed: &Arc<Feed>| {
+        let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
+        let view = past.as_deref().map_or_else(|| View::from(room), |past| View::of_past(room, past));
+        let mut scene = context::scene(view, &online, &asked)?;
+        if has_turn && let Some(part) = autopilot::part(room, &asked.llm) {
+            scene.take_part(part);
+        }
+        Some(scene)
+    };
+    inner.rooms.read(&job.room, look).await
 }
 
 /// Leaves out what does not fit beside the tools and the answer.

@@ -257,9 +257,11 @@ impl LlmDispatcher {
 
     /// Asks again for an answer that was stopped: in the place of what it had said, if it had.
     async fn ask_behind(&self, stopped: MessageId, again: Job) {
-        let said =
-            self.0.rooms.read(&again.room, move |room, _| room.recent_message(stopped).is_some()).await;
-        let replaces = if said.is_ok_and(|said| said) { Some(stopped) } else { again.replaces };
+        // A fragment of another answer has given way to the whole one that was there before.
+        let said = self.0.rooms.read(&again.room, move |room, _| {
+            room.recent_message(stopped).map(|said| said.superseded_by.unwrap_or(said.id))
+        });
+        let replaces = said.await.ok().flatten().or(again.replaces);
         self.ask(&Job { replaces, ..again });
     }
 

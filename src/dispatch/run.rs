@@ -38,7 +38,7 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
     if stop.token.is_cancelled() {
         return;
     }
-    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(job.run())).await {
+    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, job.start()).await {
         if rejection.code == Code::Unavailable {
             // A store that fails may have written the beginning: then there must be an end. If not, there is no such
             // answer, and nothing is written.
@@ -123,6 +123,7 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         calls_left: inner.limits.tool_calls,
         taken_up: false,
         call: None,
+        aside: String::new(),
     };
     let mut outside = Vec::new();
     let ended = match scene {
@@ -163,11 +164,16 @@ fn seen(found: Result<Option<Scene>, Rejection>, poll: Option<PollId>) -> Result
 fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> RunOutcome {
     progress.answer.finish();
     let silent = progress.answer.text().trim().is_empty();
-    // Whatever is asked for a vote says nothing aloud.
-    if job.poll_id.is_none() && silent && !progress.effects.mention_text.is_empty() {
-        // A call of another LLM without a text of its own is still something said.
-        progress.answer.push(&progress.effects.mention_text);
-        progress.answer.finish();
+    // Whatever is asked for a vote says nothing aloud, and half an answer calls nobody.
+    if job.poll_id.is_none() && (silent || ended.end == RunEnd::Completed) {
+        // A call of another LLM without a text of its own is still something said; and what it is told by the call
+        // reaches it as a part of the message.
+        let told = progress.effects.mention_text(silent);
+        if !told.is_empty() {
+            progress.answer.new_part();
+            progress.answer.push(&told);
+            progress.answer.finish();
+        }
     }
     publish_chunk(inner, job, &mut progress);
     if let Some(error) = &ended.error {
@@ -235,6 +241,7 @@ mod tests {
             talk: crate::dispatch::context::Talk::default(),
             model: None,
             part: None,
+            unquoted: Vec::new(),
         };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");

@@ -21,7 +21,7 @@ pub struct Approval {
     pub llm_id: LlmId,
     /// Which tool.
     pub tool: String,
-    /// JSON, as the LLM wrote it, cut to what can be shown.
+    /// JSON, as the LLM wrote it, whole.
     pub arguments: String,
     /// On whose behalf.
     pub asked_by: Option<UserId>,

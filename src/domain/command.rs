@@ -13,7 +13,7 @@ use crate::{
         settings::SettingsPatch,
         summary::Summary,
     },
-    ids::{ApprovalId, LlmId, MessageId, OptionId, PollId, Seq, UserId},
+    ids::{ApprovalId, AutopilotId, LlmId, MessageId, OptionId, PollId, Seq, UserId},
 };
 
 /// On whose authority a command is carried out.
@@ -226,6 +226,8 @@ pub enum Command {
     },
     /// Begin an answer.
     StartRun(Run),
+    /// Begin an answer that is a turn of this autopilot.
+    StartTurn(AutopilotId, Run),
     /// End an answer.
     FinishRun(RunOutcome),
     /// Ask the room whether a tool may be called.
@@ -239,8 +241,8 @@ pub enum Command {
         /// The position of the room before its messages were read for it.
         read_at: Seq,
     },
-    /// Move an autopilot on.
-    StepAutopilot(Step),
+    /// Move this autopilot on; one that is not there any more moves no other.
+    StepAutopilot(AutopilotId, Step),
 }
 
 /// How an answer ended, and what it said.

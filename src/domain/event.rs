@@ -110,7 +110,8 @@ pub enum Event {
         /// Who did it.
         by: UserId,
     },
-    /// An answer has another in its place, posted just before.
+    /// An answer has another in its place: the new one, posted just before; or of a new one that is only a fragment, the
+    /// whole one whose place it was to take.
     MessageSuperseded {
         /// Which.
         message_id: MessageId,

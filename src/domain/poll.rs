@@ -97,6 +97,30 @@ impl Poll {
         self.hide_results && self.is_open()
     }
 
+    /// The same poll with nobody's vote in it: of those there may be a hundred thousand.
+    #[must_use]
+    pub fn blank(&self) -> Self {
+        Self {
+            id: self.id,
+            message_id: self.message_id,
+            creator: self.creator.clone(),
+            creator_name: self.creator_name.clone(),
+            question: self.question.clone(),
+            options: self.options.clone(),
+            allow_multiple: self.allow_multiple,
+            anonymous: self.anonymous,
+            mandatory: self.mandatory,
+            hide_results: self.hide_results,
+            created_at: self.created_at,
+            closes_at: self.closes_at,
+            closed_at: self.closed_at,
+            ballots: BTreeMap::new(),
+            quorum: self.quorum,
+            abstentions: Vec::new(),
+            asked_by: self.asked_by.clone(),
+        }
+    }
+
     /// Whether there are as many ballots as it takes.
     pub fn quorum_reached(&self) -> bool {
         self.ballot_count() >= self.quorum

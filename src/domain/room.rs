@@ -244,6 +244,9 @@ impl Room {
         if self.summary.is_none() && !self.earlier_summaries.is_empty() {
             return Some("an earlier summary is not told".into());
         }
+        if self.runs.values().filter(|run| run.turn.is_some()).count() > 1 {
+            return Some("two turns of an autopilot are taken at once".into());
+        }
         if let Some(user) = self.former_roles.keys().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is a former member and a member"));
         }

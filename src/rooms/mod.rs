@@ -34,7 +34,7 @@ use crate::{
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
+    ids::{AutopilotId, ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
     rooms::task::{Charge, CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
@@ -275,7 +275,8 @@ impl Rooms {
         else {
             return Ok(None);
         };
-        match self.submit(room, Actor::Server, Command::StepAutopilot(Step::Restarted)).await {
+        let step = Command::StepAutopilot(AutopilotId(autopilot.0), Step::Restarted);
+        match self.submit(room, Actor::Server, step).await {
             Ok(_) => Ok(Some(autopilot)),
             Err(Rejection { code: Code::NotFound | Code::RoomEnded, .. }) => Ok(None),
             Err(rejection) => Err(rejection),

@@ -20,7 +20,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    dispatch::{Inner, Job, LlmDispatcher, tools::Effects},
+    dispatch::{Inner, Job, LlmDispatcher, job::TurnOf, tools::Effects},
     domain::{
         autopilot::{Autopilot, Next, Step, Turn},
         command::{Actor, Command},
@@ -127,7 +127,7 @@ impl LlmDispatcher {
         }
         match autopilot.next(room) {
             Next::Wait => {}
-            Next::Over(reason) => self.step(&room.id, Step::End { reason }),
+            Next::Over(reason) => self.step(&room.id, autopilot.id, Step::End { reason }),
             Next::Turn(turn) => self.take_turn(room, autopilot, turn),
         }
     }
@@ -140,7 +140,7 @@ impl LlmDispatcher {
         self.ask(&Job {
             message_id,
             asked_by: Some(autopilot.started_by.clone()),
-            turn: Some(number),
+            turn: Some(TurnOf { autopilot: autopilot.id, number }),
             ..Job::new(room, turn.llm, question(room, autopilot))
         });
     }
@@ -151,7 +151,7 @@ impl LlmDispatcher {
             return;
         };
         match asked.refused {
-            Some(reason) => self.step(&job.room, Step::Pause { reason }),
+            Some(reason) => self.step(&job.room, asked.autopilot, Step::Pause { reason }),
             // Meanwhile it was paused, or ended, or the LLM removed: what is next follows from that.
             None => {
                 let (dispatcher, room) = (self.clone(), job.room.clone());
@@ -160,9 +160,9 @@ impl LlmDispatcher {
         }
     }
 
-    fn step(&self, room: &RoomId, step: Step) {
+    fn step(&self, room: &RoomId, autopilot: AutopilotId, step: Step) {
         let (rooms, room) = (self.0.rooms.clone(), room.clone());
-        self.0.tasks.spawn(async move { submit(&rooms, &room, step).await });
+        self.0.tasks.spawn(async move { submit(&rooms, &room, autopilot, step).await });
     }
 }
 
@@ -179,9 +179,10 @@ fn question(room: &Room, autopilot: &Autopilot) -> MessageId {
     spoken.map(|message| message.id).next().unwrap_or(autopilot.message_id)
 }
 
-async fn submit(rooms: &Rooms, room: &RoomId, step: Step) {
+async fn submit(rooms: &Rooms, room: &RoomId, autopilot: AutopilotId, step: Step) {
     for _ in 0..STEP_TRIES {
-        match rooms.submit(room, Actor::Server, Command::StepAutopilot(step.clone())).await {
+        let command = Command::StepAutopilot(autopilot, step.clone());
+        match rooms.submit(room, Actor::Server, command).await {
             Err(Rejection { code: Code::Unavailable, .. }) => tokio::time::sleep(STEP_RETRY).await,
             Ok(_) => return,
             // It has ended meanwhile.
@@ -193,11 +194,17 @@ async fn submit(rooms: &Rooms, room: &RoomId, step: Step) {
 
 /// Records what an LLM has done by the tools of its turn, before the turn ends.
 pub(super) async fn conclude(inner: &Inner, job: &Job, effects: &Effects) {
+    // Whatever it has called, it moves on only the autopilot whose turn it had.
+    let Some(TurnOf { autopilot, .. }) = job.turn else {
+        return;
+    };
     let done = &effects.turn;
-    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction });
+    // An instruction is made of all that whoever gives it has read.
+    let outside = effects.outside.clone();
+    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction, outside });
     let agrees = done.agrees.then(|| Step::Agree(job.llm_id.clone()));
     let over = done.over.clone().map(|reason| Step::End { reason });
     for step in [chosen, agrees, over].into_iter().flatten() {
-        submit(&inner.rooms, &job.room, step).await;
+        submit(&inner.rooms, &job.room, autopilot, step).await;
     }
 }

@@ -105,6 +105,9 @@ fn head(message: &Message, own: bool, quote: Option<&Message>) -> String {
     }
     match quote {
         Some(quote) if quote.deleted => text.push_str(", answering a deleted message"),
+        Some(quote) if quote.superseded_by.is_some() => {
+            let _ = write!(text, ", answering a replaced message of {}", quoted(&quote.author_name));
+        }
         Some(quote) => {
             let said = if is_text(&quote.content_type) { start(&quote.content, QUOTE_CHARS) } else { "" };
             let _ = write!(text, ", answering {}: {}", quoted(&quote.author_name), quoted(said));

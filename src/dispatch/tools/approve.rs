@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::{Caller, repeats::normalised};
 use crate::{
-    dispatch::plain,
     domain::{
         approval::{Approval, Decided},
         command::{Actor, Command},
@@ -75,10 +74,12 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model.
+/// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model. Nobody is asked about
+/// a call that cannot be shown whole: what was cut away would be approved unseen.
 ///
 /// Cancel-safe: the end of the run cancels what it has asked.
 pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Word, String> {
+    let arguments = readable(arguments)?;
     let (inner, job) = (by.inner, by.job);
     let id = ApprovalId(Uuid::now_v7());
     let time = inner.limits.approval;
@@ -89,7 +90,7 @@ pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result
         message_id: job.message_id,
         llm_id: job.llm_id.clone(),
         tool: tool.to_owned(),
-        arguments: readable(arguments),
+        arguments,
         asked_by: job.asked_by.clone(),
         expires_at: inner.rooms.clock().now().plus(time),
     };
@@ -114,8 +115,8 @@ async fn expire(by: Caller<'_>, id: ApprovalId) {
 }
 
 /// Arguments as whoever decides is shown them: compact, so that nothing is hidden behind spaces, without characters
-/// that change how others look, and as much of them as can be shown.
-fn readable(arguments: &Value) -> String {
+/// that change how others look, and whole; `Err`: they are too long for that.
+fn readable(arguments: &Value) -> Result<String, String> {
     let whole = normalised(arguments);
     let mut text = String::with_capacity(whole.len());
     for c in whole.chars() {
@@ -127,10 +128,13 @@ fn readable(arguments: &Value) -> String {
         }
     }
     if text.len() <= APPROVAL_ARGUMENTS_BYTES {
-        return text;
+        return Ok(text);
     }
-    let mark = format!(" [cut: {} bytes in all]", text.len());
-    format!("{}{mark}", plain::within(&text, APPROVAL_ARGUMENTS_BYTES - mark.len()))
+    Err(format!(
+        "a person has to approve this call, and its arguments are too long to be shown: they take {} bytes, at most \
+         {APPROVAL_ARGUMENTS_BYTES} are shown; make it shorter, or several calls of it",
+        text.len()
+    ))
 }
 
 #[cfg(test)]
@@ -142,10 +146,13 @@ mod tests {
     #[test]
     fn arguments_are_shown_as_they_are() {
         let odd = json!({"b": "x\u{202e}y\n", "a": [1]});
-        assert_eq!(readable(&odd), "{\"a\":[1],\"b\":\"x\\u202ey\\n\"}");
-        assert_eq!(serde_json::from_str::<Value>(&readable(&odd)).unwrap(), odd);
-        let long = readable(&json!({"a": "é".repeat(APPROVAL_ARGUMENTS_BYTES)}));
-        assert!(long.len() <= APPROVAL_ARGUMENTS_BYTES && long.ends_with("bytes in all]"), "{}", long.len());
+        assert_eq!(readable(&odd).unwrap(), "{\"a\":[1],\"b\":\"x\\u202ey\\n\"}");
+        assert_eq!(serde_json::from_str::<Value>(&readable(&odd).unwrap()).unwrap(), odd);
+        // `{"a":"…"}` takes 8 bytes.
+        let fits = json!({"a": "x".repeat(APPROVAL_ARGUMENTS_BYTES - 8)});
+        assert_eq!(readable(&fits).unwrap().len(), APPROVAL_ARGUMENTS_BYTES);
+        let long = readable(&json!({"a": "x".repeat(APPROVAL_ARGUMENTS_BYTES - 7)})).unwrap_err();
+        assert!(long.contains("take 4097 bytes, at most 4096"), "{long}");
     }
 
     #[tokio::test]

@@ -13,7 +13,7 @@ use super::{
     registry::{BuiltIn, Call},
 };
 use crate::{
-    dispatch::plain,
+    dispatch::{past, plain},
     domain::{message::Message, permissions::Action, summary::add_outside},
     ids::Seq,
     store::Direction,
@@ -63,7 +63,12 @@ async fn read(mut call: Call<'_>) -> Answered {
     if let Err(refused) = call.by.asker_may(Action::Read).await {
         return refused;
     }
-    let direction = Direction::Before(before.map_or(Seq(u64::MAX), Seq));
+    // An answer made anew knows no more here than it was told: neither the one it replaces nor what came behind it.
+    let end = match past::end(call.by.inner, call.by.job).await {
+        Ok(end) => end,
+        Err(rejection) => return Answered::failed(&rejection.message),
+    };
+    let direction = Direction::Before(before.map_or(end, |before| Seq(before).min(end)));
     let limit = limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
     let page = match call.by.inner.rooms.history(&call.by.job.room, direction, limit).await {
         Ok(page) => page,

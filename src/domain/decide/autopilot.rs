@@ -6,7 +6,7 @@ use crate::{
             Autopilot, AutopilotInput, Control, Mode, Next, OnHuman, OnRestart, Status, Step, Taken,
         },
         command::RunOutcome,
-        decide::{Context, Decision, NewEvent, messages, require},
+        decide::{Context, Decision, NewEvent, messages, require, runs},
         event::Event,
         limits::{AUTOPILOT_TURNS, AUTOPILOT_TURNS_DEFAULT, REASON_CHARS, check_chars},
         llm::Run,
@@ -14,6 +14,7 @@ use crate::{
         permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
+        summary::add_outside,
     },
     ids::{AutopilotId, LlmId, MessageId, UserId},
 };
@@ -64,6 +65,7 @@ pub(super) fn start(
         reason: String::new(),
         chosen: None,
         instruction: String::new(),
+        outside: Vec::new(),
         agreed: Vec::new(),
         last: None,
         failures: 0,
@@ -145,14 +147,32 @@ pub(super) fn control(
     Ok(changed(Autopilot { status, reason, failures, ..autopilot.clone() }, context))
 }
 
-pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result<Decision, Rejection> {
-    let autopilot = open(room)?;
+/// Begins a turn of this autopilot and of no other: meanwhile there may be another one, at the same turn.
+pub(super) fn start_turn(
+    room: &Room,
+    id: AutopilotId,
+    run: Run,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    known(room, id)?;
+    runs::start(room, run, context)
+}
+
+pub(super) fn step(
+    room: &Room,
+    id: AutopilotId,
+    step: Step,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let autopilot = known(room, id)?;
     let next = match step {
-        Step::Choose { llm, instruction } => {
+        Step::Choose { llm, instruction, outside } => {
             if !autopilot.llms.contains(&llm) {
                 return Err(Rejection::not_found("LLM in this autopilot", llm));
             }
-            Autopilot { chosen: Some(llm), instruction, ..autopilot.clone() }
+            let mut kept = Vec::new();
+            add_outside(&mut kept, &outside);
+            Autopilot { chosen: Some(llm), instruction, outside: kept, ..autopilot.clone() }
         }
         Step::Agree(llm) => {
             let mut agreed = autopilot.agreed.clone();
@@ -219,6 +239,15 @@ pub(super) fn after_turn(
 fn open(room: &Room) -> Result<&Autopilot, Rejection> {
     room.open_autopilot()
         .ok_or_else(|| Rejection::new(Code::NotFound, "there is no autopilot in this room that is not over"))
+}
+
+/// The open autopilot, if it is this one.
+fn known(room: &Room, id: AutopilotId) -> Result<&Autopilot, Rejection> {
+    let autopilot = open(room)?;
+    if autopilot.id == id {
+        return Ok(autopilot);
+    }
+    Err(Rejection::new(Code::NotFound, "that autopilot is over, and this is another one"))
 }
 
 fn changed(autopilot: Autopilot, context: &mut Context<'_>) -> Decision {

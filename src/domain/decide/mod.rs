@@ -95,8 +95,8 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::RequestApproval(_)
         | Command::ExpireApproval(_)
         | Command::RecordSummary { .. }
-        | Command::StepAutopilot(_) => None,
-        Command::StartRun(run) => replaced(room, run),
+        | Command::StepAutopilot(..) => None,
+        Command::StartRun(run) | Command::StartTurn(_, run) => replaced(room, run),
         Command::FinishRun(outcome) => room.runs.get(&outcome.message_id).and_then(|run| replaced(room, run)),
     }
 }
@@ -209,6 +209,9 @@ pub fn decide(
             autopilot::control(room, user(actor)?, control, reason, context)
         }
         Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
+        Command::StartTurn(id, run) => {
+            server(actor).and_then(|()| autopilot::start_turn(room, id, run, context))
+        }
         Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
         Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
         Command::RequestApproval(approval) => {
@@ -218,7 +221,9 @@ pub fn decide(
         Command::RecordSummary { summary, read_at } => {
             server(actor).and_then(|()| runs::summarised(room, summary, read_at, context))
         }
-        Command::StepAutopilot(step) => server(actor).and_then(|()| autopilot::step(room, step, context)),
+        Command::StepAutopilot(id, step) => {
+            server(actor).and_then(|()| autopilot::step(room, id, step, context))
+        }
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
         if open.is_none_or(|autopilot| turn != autopilot.turns + 1) {
             return Err(Rejection::new(Code::NotFound, "it is nobody's turn"));
         }
+        if room.runs.values().any(|run| run.turn.is_some()) {
+            return Err(Rejection::new(Code::NotFound, "the turn is being taken already"));
+        }
     }
     let run = Run { llm_name: llm.display_name.clone(), started_at: context.at, ..run };
     Ok(Decision::fenced(vec![context.event(Event::RunStarted(run))]))
@@ -71,6 +74,11 @@ pub(super) fn finish(
         let author = Author::Llm(run.llm_id.clone());
         let name = run.llm_name.clone();
         let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());
+        let partial = outcome.end != RunEnd::Completed;
+        // A fragment does not take the place of a whole answer: that stays, and stands for the fragment as well.
+        let (replaced, kept) = replaced.map_or((None, None), |old| {
+            if partial && !old.partial { (None, Some(old.id)) } else { (Some(old), None) }
+        });
         let version = replaced.map_or(1, |old| old.version.saturating_add(1));
         let replaces = replaced.map(|old| old.id);
         let replaced = replaced.map(|old| (old.id, old.seq));
@@ -82,15 +90,20 @@ pub(super) fn finish(
             outside,
             reply_to: Some(run.reply_to),
             mentions,
-            partial: outcome.end != RunEnd::Completed,
+            partial,
             chain_depth: run.chain_depth,
             from_run: true,
             ..messages::plain(run.message_id, author, name, outcome.text, context)
         }));
-        if let Some((message_id, of)) = replaced {
-            let superseded = Event::MessageSuperseded { message_id, of, by: run.message_id };
-            events.push(context.event(superseded));
-        }
+        let superseded = match (replaced, kept) {
+            (Some((old, of)), _) => Some((old, of, run.message_id)),
+            // The fragment comes behind whatever there is a summary of.
+            (None, kept) => kept.map(|old| (run.message_id, room.seq.next(), old)),
+        };
+        events.extend(
+            superseded
+                .map(|(message_id, of, by)| context.event(Event::MessageSuperseded { message_id, of, by })),
+        );
     }
     events.extend(abstained(room, &run, outcome.end, &outcome.report).map(|event| context.event(event)));
     let ended = Event::RunEnded { run, end: outcome.end, report: Box::new(outcome.report) };

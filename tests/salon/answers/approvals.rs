@@ -65,6 +65,22 @@ async fn an_approved_call_is_made_and_the_room_saw_which() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_about_what_cannot_be_shown_whole() {
+    let (mut all, script) = Outside::start(|setup| setup).await;
+    all.ann.talk("@ada delete it").await;
+    let mut model = Model::asked(script).await;
+    let hidden = json!({"a": "x".repeat(5000), "path": "/everything"});
+    assert_refused(&model.call("web__delete", &hidden).await, "too long to be shown");
+    drop(model.say("Then not.").await);
+    let log_end = follow(&mut all.ann).await;
+    log_end.assert_ended(Reason::Completed, "Then not.");
+    let log = all.server.log(&all.room).await;
+    assert!(!log.iter().any(|event| event.payload.as_ref().and_then(requested).is_some()));
+    assert_eq!(all.called(), Vec::<String>::new());
+    all.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_denied_call_is_not_made_and_the_answer_goes_on() {
     let (mut all, mut model, approval) = waiting(|setup| setup).await;
     all.admin.command(decide(&approval, false)).await.unwrap();

@@ -85,13 +85,22 @@ async fn who_must_vote_and_does_not_has_abstained_for_everybody_to_see() {
         admin.pick(|p| if let Payload::VoteAbstained(a) = p { Some(a.clone()) } else { None }).await;
     let abstention = abstained.abstention.unwrap();
     assert_eq!((abstained.poll_id.as_str(), abstention.llm_id.as_str()), (poll.poll_id.as_str(), "mute"));
-    assert_eq!(abstention.reason, "did not vote, although it was asked twice");
+    assert_eq!(abstention.reason, "I say nothing of use.", "in its own words");
     quiet(&server).await;
     let state = server.join(&room, "bob").await.state;
     assert_eq!(state.polls[0].abstentions, std::slice::from_ref(&abstention));
     admin.command(close(&poll)).await.unwrap();
     let result = closed(&mut admin).await;
     assert_eq!((result.ballot_count, &result.abstentions), (1, &vec![abstention]));
+    // Where nobody is to know who has chosen what, its words could tell.
+    let secret = pb::CreatePoll { mandatory: true, anonymous: true, ..Default::default() };
+    admin.command(create(&secret)).await.unwrap();
+    let poll = created(&mut admin).await;
+    let abstained =
+        admin.pick(|p| if let Payload::VoteAbstained(a) = p { a.abstention.clone() } else { None }).await;
+    assert_eq!(abstained.reason, "did not vote, although it was asked twice");
+    admin.command(close(&poll)).await.unwrap();
+    closed(&mut admin).await;
     // In a poll in which nobody must, silence is no abstention.
     admin.command(create(&pb::CreatePoll::default())).await.unwrap();
     let poll = created(&mut admin).await;

@@ -65,6 +65,11 @@ impl Model {
         self.told().await
     }
 
+    /// Goes on behind a call that has ended the answer.
+    pub fn over(self) -> Script {
+        self.script
+    }
+
     /// Ends the answer with this text.
     pub async fn say(mut self, text: &str) -> Script {
         let mut call = self.call.take().unwrap();

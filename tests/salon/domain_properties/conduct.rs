@@ -10,7 +10,7 @@ use salon::{
         settings::{ResponsePolicy, SettingsPatch, TurnPolicy},
         summary::Summary,
     },
-    ids::{ApprovalId, MessageId, Seq},
+    ids::{ApprovalId, AutopilotId, MessageId, Seq},
 };
 use uuid::Uuid;
 
@@ -71,6 +71,11 @@ fn approval(world: &World, n: u8) -> ApprovalId {
     nth(world.room().approvals.keys().copied(), n).unwrap_or(ApprovalId(Uuid::nil()))
 }
 
+/// The autopilot there is.
+fn autopilot(world: &World) -> AutopilotId {
+    world.room().autopilot.as_ref().map_or(AutopilotId(Uuid::nil()), |autopilot| autopilot.id)
+}
+
 fn answer(world: &World, n: u8) -> MessageId {
     let answers = world.model.messages.iter().filter(|m| m.from_run).map(|m| m.id);
     nth(answers, n).unwrap_or(MessageId(Uuid::nil()))
@@ -89,7 +94,7 @@ impl Conduct {
             }
             Self::Turn { llm, ahead } => {
                 let turns = world.room().autopilot.as_ref().map_or(0, |autopilot| autopilot.turns);
-                Command::StartRun(Run { turn: Some(turns + ahead), ..run(world, llm) })
+                Command::StartTurn(autopilot(world), Run { turn: Some(turns + ahead), ..run(world, llm) })
             }
             Self::Request { run } => Command::RequestApproval(Approval {
                 id: ApprovalId(world.fresh_id()),
@@ -121,13 +126,20 @@ impl Conduct {
                 control: [Control::Stop, Control::Pause, Control::Resume][usize::from(control)],
                 reason: String::new(),
             },
-            Self::Step { step, llm: id } => Command::StepAutopilot(match step {
-                0 => Step::Choose { llm: llm(id), instruction: "sum up".into() },
-                1 => Step::Agree(llm(id)),
-                2 => Step::Pause { reason: "a pause".into() },
-                3 => Step::End { reason: "an end".into() },
-                _ => Step::Restarted,
-            }),
+            Self::Step { step, llm: id } => Command::StepAutopilot(
+                autopilot(world),
+                match step {
+                    0 => Step::Choose {
+                        llm: llm(id),
+                        instruction: "sum up".into(),
+                        outside: vec!["web__find".into()],
+                    },
+                    1 => Step::Agree(llm(id)),
+                    2 => Step::Pause { reason: "a pause".into() },
+                    3 => Step::End { reason: "an end".into() },
+                    _ => Step::Restarted,
+                },
+            ),
         }
     }
 }

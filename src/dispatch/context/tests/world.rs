@@ -137,6 +137,7 @@ pub(super) fn asked(question: u64) -> Asked {
         replaces: None,
         poll: None,
         history: 50,
+        quotes: Vec::new(),
     }
 }
 

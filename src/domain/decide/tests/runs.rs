@@ -15,7 +15,7 @@ pub(super) fn start(reply_to: MessageId, llm: &str, n: u128) -> Command {
     Command::StartRun(run(reply_to, llm, n, 0))
 }
 
-fn run(reply_to: MessageId, llm: &str, n: u128, chain_depth: u32) -> Run {
+pub(super) fn run(reply_to: MessageId, llm: &str, n: u128, chain_depth: u32) -> Run {
     Run {
         message_id: run_id(n),
         llm_id: llm_id(llm),
@@ -247,4 +247,29 @@ fn apply_summary(table: &mut Table, up_to: Seq) {
     let (seq, event_id) = (table.room.seq.next(), EventId(Uuid::from_u128(u128::from(up_to.0))));
     apply::apply(&mut table.room, &Recorded { seq, event_id, at: table.at, event });
     assert_eq!(table.room.broken_invariant(), None);
+}
+
+#[test]
+fn a_fragment_does_not_take_the_place_of_a_whole_answer() {
+    let mut table = Table::new();
+    let asked = table.say("bob", "@ada");
+    table.ok("server", start(asked, "ada", 1));
+    table.ok("server", finish(1, RunEnd::Interrupted, "frag"));
+    let again = |n, old| Command::StartRun(Run { replaces: Some(run_id(old)), ..run(asked, "ada", n, 0) });
+    // Of two fragments the newer counts, and so does a whole answer in the place of one.
+    for (n, old, end) in [(2, 1, RunEnd::Failed), (3, 2, RunEnd::Completed)] {
+        table.ok("server", again(n, old));
+        table.ok("server", finish(n, end, "more"));
+        assert_eq!(table.message(run_id(old)).superseded_by, Some(run_id(n)));
+    }
+    for (n, end) in [(4, RunEnd::Interrupted), (5, RunEnd::TimedOut)] {
+        table.ok("server", again(n, 3));
+        table.ok("server", finish(n, end, "frag"));
+        let (whole, fragment) = (table.message(run_id(3)), table.message(run_id(n)));
+        assert_eq!((whole.superseded_by, fragment.superseded_by), (None, Some(run_id(3))));
+        assert_eq!((fragment.replaces, fragment.partial), (None, true));
+    }
+    table.ok("server", again(6, 3));
+    table.ok("server", finish(6, RunEnd::Completed, "better"));
+    assert_eq!((table.message(run_id(6)).version, table.message(run_id(6)).replaces), (4, Some(run_id(3))));
 }
