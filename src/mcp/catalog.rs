@@ -106,8 +106,8 @@ fn offer(
     Ok(ToolInfo { name, server: config.name.clone(), tool: tool_name, description, schema, policy })
 }
 
-/// Cleans what a schema says to its reader, which is a model. Names of arguments cannot be changed: the server would not
-/// know them.
+/// Cleans what a schema says to its reader, which is a model. Names of arguments cannot be changed: the server would
+/// not know them.
 fn clean(schema: &mut Value) -> Result<(), crate::json_schema::Error> {
     match schema {
         Value::Array(values) => values.iter_mut().try_for_each(clean),
@@ -189,7 +189,7 @@ mod tests {
         }
     }
 
-    fn tool(name: &str, schema: Value) -> Tool {
+    fn tool(name: &str, schema: &Value) -> Tool {
         let tool = json!({ "name": name, "inputSchema": schema });
         serde_json::from_value(tool).unwrap()
     }
@@ -198,7 +198,7 @@ mod tests {
     fn a_schema_is_compiled_once() {
         let list = |kind: &str| {
             let schema = json!({ "type": "object", "properties": { "a": { "type": kind } } });
-            vec![tool("same", json!({ "type": "object" })), tool("other", schema)]
+            vec![tool("same", &json!({ "type": "object" })), tool("other", &schema)]
         };
         let first = catalog(&config(), list("string"), &Catalog::new());
         let second = catalog(&config(), list("integer"), &first);
@@ -217,7 +217,7 @@ mod tests {
                 "kind": { "enum": ["a\u{200b}b"], "prefixItems": [{ "title": "a\u{7}b" }] },
             },
         });
-        let catalog = catalog(&config(), vec![tool("a", schema)], &Catalog::new());
+        let catalog = catalog(&config(), vec![tool("a", &schema)], &Catalog::new());
         let value = catalog["mine__a"].schema.value();
         assert_eq!(value["title"], "a b");
         let description = value["properties"]["description"]["description"].as_str().unwrap();
@@ -230,8 +230,12 @@ mod tests {
     fn names_of_arguments_that_cannot_be_shown_keep_a_tool_back() {
         let of = |name: &str| json!({ "type": "object", "properties": { name: { "type": "string" } } });
         let long = "x".repeat(129);
-        let listed =
-            vec![tool("a", of("x\u{202e}y")), tool("b", of(&long)), tool("c", of("x y")), tool("d", of("ä"))];
+        let listed = vec![
+            tool("a", &of("x\u{202e}y")),
+            tool("b", &of(&long)),
+            tool("c", &of("x y")),
+            tool("d", &of("ä")),
+        ];
         let catalog = catalog(&config(), listed, &Catalog::new());
         assert_eq!(catalog.keys().collect::<Vec<_>>(), ["mine__c", "mine__d"]);
     }
