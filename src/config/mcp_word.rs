@@ -110,8 +110,7 @@ pub(super) fn has_secret(command: &[McpWord]) -> bool {
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
-    let of = |end: &&str| name == **end || name.ends_with(&format!("-{end}"));
-    SECRET_NAMES.iter().any(|end| of(&end))
+    SECRET_NAMES.iter().any(|end| name == **end || name.ends_with(&format!("-{end}")))
 }
 
 fn has_user(word: &str) -> bool {

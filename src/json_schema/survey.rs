@@ -10,12 +10,12 @@ use serde_json::{Map, Value, json};
 
 /// Different targets of references; compiling a chain of them needs stack for each.
 const TARGETS_MAX: usize = 128;
-/// The longest pattern that is checked, in bytes.
-const PATTERN_CHARS: usize = 2048;
+/// The longest pattern that is checked.
+const PATTERN_BYTES: usize = 2048;
 /// Patterns of one schema that are checked; finding out what each costs takes up to a few milliseconds.
 const PATTERNS_MAX: usize = 50;
-/// Memory in which patterns are tried to be compiled, the smallest first. The larger, the more states a byte of text may
-/// lead through, when there is not one state for every set of them any more.
+/// Memory in which patterns are tried to be compiled, the smallest first. The larger, the more states a byte of text
+/// may lead through.
 const PATTERN_SIZES: [usize; 6] = [1 << 10, 2 << 10, 4 << 10, 8 << 10, 16 << 10, 64 << 10];
 /// Steps that a byte of text costs at most, for each KiB of the pattern; measured with patterns that keep every set of
 /// states apart, such as `[ab]*a[ab]{400}c`.
@@ -30,7 +30,7 @@ const PATTERN_CACHE_BYTES: usize = 256 << 10;
 /// The patterns that are checked, with the steps that a byte of text costs.
 pub(super) type Patterns = BTreeMap<String, u64>;
 
-/// How patterns are compiled: in time that grows with the text and the pattern, never faster.
+/// How patterns are compiled: the time of a match grows with the text and with the pattern, and no faster.
 pub(super) fn pattern_options(bytes: usize) -> PatternOptions<Regex> {
     PatternOptions::regex().size_limit(bytes).dfa_size_limit(PATTERN_CACHE_BYTES)
 }
@@ -86,18 +86,18 @@ pub(super) fn survey(schema: &mut Value) -> Result<Patterns, String> {
     if has_names && !targets.is_empty() {
         return Err("it gives names to its parts and refers to parts: what is meant cannot be told".into());
     }
-    chosen(schema, names, patterns)
+    chosen(schema, &names, &patterns)
 }
 
 /// The names of properties cannot be left unchecked, so they come first.
 fn chosen(
     schema: &mut Value,
-    names: BTreeSet<String>,
-    patterns: BTreeSet<String>,
+    names: &BTreeSet<String>,
+    patterns: &BTreeSet<String>,
 ) -> Result<Patterns, String> {
     let (mut chosen, mut left) = (Patterns::new(), PATTERNS_BYTES);
     let mut choose = |pattern: &String| {
-        let has_room = chosen.len() < PATTERNS_MAX && pattern.len() <= PATTERN_CHARS;
+        let has_room = chosen.len() < PATTERNS_MAX && pattern.len() <= PATTERN_BYTES;
         let bytes = if has_room { measured(pattern, left) } else { None };
         let Some(bytes) = bytes else { return false };
         left -= bytes;
@@ -111,7 +111,7 @@ fn chosen(
     for pattern in patterns.iter().filter(|pattern| !names.contains(*pattern)) {
         if !choose(pattern) {
             // Trying takes time, too.
-            if unchecked.len() < PATTERNS_MAX && pattern.len() <= PATTERN_CHARS && !is_pattern(pattern) {
+            if unchecked.len() < PATTERNS_MAX && pattern.len() <= PATTERN_BYTES && !is_pattern(pattern) {
                 return Err(format!("{pattern:?} is no pattern, or too large"));
             }
             unchecked.insert(pattern.clone());

@@ -9,6 +9,7 @@ use rmcp::model::Tool;
 use serde_json::Value;
 
 use crate::{
+    ids::is_disturbing,
     json_schema::Schema,
     mcp::{
         ToolInfo,
@@ -27,6 +28,11 @@ const NAME_CHARS: usize = 64;
 const TOOL_NAME_CHARS: usize = 256;
 /// The longest description, in characters.
 const DESCRIPTION_CHARS: usize = 1024;
+
+/// The longest text that describes an argument, in characters.
+const ARGUMENT_CHARS: usize = 512;
+/// The longest name of an argument, in characters.
+const ARGUMENT_NAME_CHARS: usize = 128;
 
 /// The tools of one server, by the names for models.
 pub(super) type Catalog = BTreeMap<String, Arc<ToolInfo>>;
@@ -87,7 +93,10 @@ fn offer(
     policy: Policy,
     before: &Catalog,
 ) -> Result<ToolInfo, (String, crate::json_schema::Error)> {
-    let source = Value::Object(tool.input_schema.as_ref().clone());
+    let mut source = Value::Object(tool.input_schema.as_ref().clone());
+    if let Err(error) = clean(&mut source) {
+        return Err((tool_name, error));
+    }
     let known = before.values().find(|known| known.tool == tool_name && known.schema.is_of(&source));
     let schema = match known.map_or_else(|| Schema::compile(source), |known| Ok(known.schema.clone())) {
         Ok(schema) => schema,
@@ -95,6 +104,30 @@ fn offer(
     };
     let description = words::line(tool.description.as_deref().unwrap_or_default(), DESCRIPTION_CHARS);
     Ok(ToolInfo { name, server: config.name.clone(), tool: tool_name, description, schema, policy })
+}
+
+/// Cleans what a schema says to its reader, which is a model. Names of arguments cannot be changed: the server would
+/// not know them.
+fn clean(schema: &mut Value) -> Result<(), crate::json_schema::Error> {
+    match schema {
+        Value::Array(values) => values.iter_mut().try_for_each(clean),
+        Value::Object(members) => members.iter_mut().try_for_each(|(name, value)| {
+            if name.chars().any(is_disturbing) || name.chars().count() > ARGUMENT_NAME_CHARS {
+                let name = words::line(name, ARGUMENT_NAME_CHARS);
+                return Err(crate::json_schema::Error::Invalid(format!("{name:?} is no usable name")));
+            }
+            match (name.as_str(), value) {
+                ("description" | "title" | "$comment", Value::String(text)) => {
+                    *text = words::line(text, ARGUMENT_CHARS);
+                    Ok(())
+                }
+                // These are values, which have to stay as they are.
+                ("enum", Value::Array(_)) => Ok(()),
+                (_, value) => clean(value),
+            }
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn is_plain(server: &str, tool: &str) -> bool {
@@ -156,7 +189,7 @@ mod tests {
         }
     }
 
-    fn tool(name: &str, schema: Value) -> Tool {
+    fn tool(name: &str, schema: &Value) -> Tool {
         let tool = json!({ "name": name, "inputSchema": schema });
         serde_json::from_value(tool).unwrap()
     }
@@ -165,7 +198,7 @@ mod tests {
     fn a_schema_is_compiled_once() {
         let list = |kind: &str| {
             let schema = json!({ "type": "object", "properties": { "a": { "type": kind } } });
-            vec![tool("same", json!({ "type": "object" })), tool("other", schema)]
+            vec![tool("same", &json!({ "type": "object" })), tool("other", &schema)]
         };
         let first = catalog(&config(), list("string"), &Catalog::new());
         let second = catalog(&config(), list("integer"), &first);
@@ -173,5 +206,37 @@ mod tests {
         assert_eq!(value(&first, "mine__same"), value(&second, "mine__same"));
         assert!(second["mine__other"].schema.check(&json!({ "a": 1 })).is_ok());
         assert!(first["mine__other"].schema.check(&json!({ "a": 1 })).is_err());
+    }
+    #[test]
+    fn words_about_arguments_are_cleaned_too() {
+        let schema = json!({
+            "type": "object",
+            "title": "a\u{202e}b",
+            "properties": {
+                "description": { "type": "string", "description": format!("x\n\u{1b}[2J{}", "y".repeat(1000)) },
+                "kind": { "enum": ["a\u{200b}b"], "prefixItems": [{ "title": "a\u{7}b" }] },
+            },
+        });
+        let catalog = catalog(&config(), vec![tool("a", &schema)], &Catalog::new());
+        let value = catalog["mine__a"].schema.value();
+        assert_eq!(value["title"], "a b");
+        let description = value["properties"]["description"]["description"].as_str().unwrap();
+        assert!(description.starts_with("x [2Jyyy") && description.chars().count() == 513, "{description}");
+        assert_eq!(value["properties"]["kind"]["enum"][0], "a\u{200b}b");
+        assert_eq!(value["properties"]["kind"]["prefixItems"][0]["title"], "a b");
+    }
+
+    #[test]
+    fn names_of_arguments_that_cannot_be_shown_keep_a_tool_back() {
+        let of = |name: &str| json!({ "type": "object", "properties": { name: { "type": "string" } } });
+        let long = "x".repeat(129);
+        let listed = vec![
+            tool("a", &of("x\u{202e}y")),
+            tool("b", &of(&long)),
+            tool("c", &of("x y")),
+            tool("d", &of("ä")),
+        ];
+        let catalog = catalog(&config(), listed, &Catalog::new());
+        assert_eq!(catalog.keys().collect::<Vec<_>>(), ["mine__c", "mine__d"]);
     }
 }

@@ -3,6 +3,9 @@
 //! It is the leader of a process group of its own, which is killed as a whole: `npx` and its like leave the real
 //! server behind. What it says on its standard error goes to the log at debug, bounded. If a [`Child`] is dropped
 //! instead of ended, the group is killed all the same and the runtime reaps it.
+//!
+//! If we are killed ourselves, its input closes and that is all: to have the system kill it (`PR_SET_PDEATHSIG`) code
+//! would have to run between fork and exec, which is unsafe. `config.yaml` tells operators what to do.
 
 use std::{io, process::Stdio, sync::Arc, time::Duration};
 

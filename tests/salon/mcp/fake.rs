@@ -33,10 +33,8 @@ pub struct Seen {
     pub headers: HeaderMap,
     /// The tools it lists.
     pub tools: Vec<Value>,
-    /// Answers `initialize` with nothing at all.
-    pub is_silent: bool,
-    /// Answers no `ping`.
-    pub is_mute: bool,
+    /// The method that it does not answer at all.
+    pub silent_to: Option<&'static str>,
     /// Answers everything with a redirect to itself.
     pub redirects: bool,
     /// Answers `tools/list` always with one more page.
@@ -197,13 +195,12 @@ enum Answer {
 fn answer(seen: &Seen, message: &Value) -> Answer {
     let params = &message["params"];
     match message["method"].as_str().unwrap() {
-        "initialize" if seen.is_silent => Answer::Nothing,
+        method if seen.silent_to == Some(method) => Answer::Nothing,
         "initialize" => Answer::Result(json!({
             "protocolVersion": params["protocolVersion"],
             "capabilities": { "tools": { "listChanged": true } },
             "serverInfo": { "name": "fake", "version": "1" },
         })),
-        "ping" if seen.is_mute => Answer::Nothing,
         "ping" => Answer::Result(json!({})),
         "tools/list" => {
             let from: usize = params["cursor"].as_str().map_or(0, |cursor| cursor.parse().unwrap());

@@ -95,7 +95,7 @@ async fn a_server_that_is_silent_in_a_call_is_asked_whether_it_is_there() {
     call(&servers, "fake__stall", json!({})).await.unwrap_err();
     until("it is asked", || fake.count("ping") == 1).await;
     // It is there, so it is kept; when it is not, it is connected to anew.
-    fake.seen().is_mute = true;
+    fake.seen().silent_to = Some("ping");
     call(&servers, "fake__stall", json!({})).await.unwrap_err();
     until("it is connected to again", || fake.count("initialize") == 2).await;
     assert_eq!(fake.count("ping"), 2);
@@ -160,20 +160,20 @@ async fn a_server_that_goes_away_has_no_tools_until_it_is_back() {
 #[tokio::test]
 async fn a_server_that_is_slow_to_begin_holds_up_nobody() {
     let (slow, quick) = (FakeMcp::start(&["echo"]).await, FakeMcp::start(&["echo"]).await);
-    slow.seen().is_silent = true;
+    slow.seen().silent_to = Some("initialize");
     let mut config = slow.config("slow");
     config.connect_timeout = Duration::from_millis(100);
     let servers = Servers::start(vec![config, quick.config("quick")]);
     tools(&servers, &["quick__echo"]).await;
     until("it is asked again", || slow.count("initialize") > 1).await;
-    slow.seen().is_silent = false;
+    slow.seen().silent_to = None;
     tools(&servers, &["quick__echo", "slow__echo"]).await;
 }
 
 #[tokio::test]
 async fn the_end_waits_for_nobody_who_does_not_answer() {
     let fake = FakeMcp::start(&["echo"]).await;
-    fake.seen().is_silent = true;
+    fake.seen().silent_to = Some("initialize");
     let servers = Servers::start(vec![fake.config("fake")]);
     until("it is asked", || fake.count("initialize") == 1).await;
     tokio::time::timeout(DEADLINE, servers.shutdown()).await.unwrap();
