@@ -10,6 +10,7 @@ use crate::{
         Inner, Job,
         context::Scene,
         listen::{Heard, Progress, ask, publish_chunk},
+        look::told,
         tools::{self, Caller, Effects},
     },
     domain::{
@@ -74,7 +75,7 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         // In the last round there is nothing left to call: the model must say something.
         let is_last = round == inner.limits.tool_rounds || progress.effects.is_stuck();
         let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
-        let turns = scene.turns(&rounds);
+        let turns = told(scene, &rounds).await;
         let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(ended) => return ended,
