@@ -132,11 +132,8 @@ async fn hear(
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();
-    // The first part is there already.
-    let mut next_by = deadline;
     loop {
-        let delta = next_delta(inner, job, &mut deltas, progress, next_by).await?;
-        next_by = deadline.min(Instant::now() + inner.limits.idle);
+        let delta = next_delta(inner, job, &mut deltas, progress, deadline).await?;
         if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
             progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
         }

@@ -69,8 +69,6 @@ pub struct DispatchLimits {
     pub chunk_window: Duration,
     /// Until the first text or tool call.
     pub first_token: Duration,
-    /// Between two parts of an answer.
-    pub idle: Duration,
     /// For the whole answer.
     pub total: Duration,
     /// Messages an LLM is given.

@@ -157,7 +157,6 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         runs_per_node: config.llm.runs_per_node,
         chunk_window: config.llm.chunk_window,
         first_token: config.llm.first_token_timeout,
-        idle: config.llm.idle_timeout,
         total: config.llm.total_timeout,
         history_messages: config.llm.history_messages,
         context_tokens: config.llm.context_tokens,
@@ -261,7 +260,7 @@ pub fn router_settings(config: &Config, default_models: BTreeMap<String, String>
     };
     let retry = RetrySettings { attempts: llm.retry.attempts, base: llm.retry.base, max: llm.retry.max };
     let breaker = BreakerSettings { failures: llm.breaker.failures, open: llm.breaker.open };
-    RouterSettings { names, retry, breaker, ..RouterSettings::default() }
+    RouterSettings { names, retry, breaker, idle: llm.idle_timeout, ..RouterSettings::default() }
 }
 
 fn model_settings(entry: &ModelEntry) -> ModelSettings {

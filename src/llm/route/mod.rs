@@ -2,7 +2,8 @@
 //!
 //! Knows models and not rooms. Everything that can be tried again is tried before the first delta; from then on the
 //! answer is the provider's, word for word: a stream that has yielded anything is never entered anew, because its
-//! reader has said the beginning aloud already. It never waits beyond the deadline it is given.
+//! reader has said the beginning aloud already. It never waits beyond the deadline it is given, nor long for an answer
+//! that has fallen silent.
 //!
 //! What happens by the kind of a failure:
 //!
@@ -16,6 +17,7 @@
 //! refused to one more company. When everybody has failed, the error is that of the first who was asked, since that
 //! is who was wanted; the others are in the log.
 
+mod begun;
 mod breaker;
 mod plain;
 mod retry;
@@ -24,13 +26,14 @@ mod tried;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
-use tokio::time::{Instant, timeout_at};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout};
 
 use crate::llm::{Delta, Deltas, Error, ErrorKind, Provider, Request};
 
+use begun::Begun;
 pub use breaker::BreakerSettings;
-use breaker::{Breakers, Key, Permit};
+use breaker::Breakers;
 use retry::is_transient;
 pub use retry::{Jitter, RetrySettings};
 use target::Names;
@@ -49,6 +52,8 @@ pub struct RouterSettings {
     pub retry: RetrySettings,
     /// When a model is left alone.
     pub breaker: BreakerSettings,
+    /// How long an answer that has begun may be silent before it has failed.
+    pub idle: Duration,
     /// Where random waits come from.
     pub jitter: Jitter,
 }
@@ -61,6 +66,7 @@ impl Default for RouterSettings {
             names: NameSettings::default(),
             retry: RetrySettings::default(),
             breaker: BreakerSettings::default(),
+            idle: Duration::from_secs(20),
             jitter: Jitter::seeded(seed),
         }
     }
@@ -73,6 +79,14 @@ pub struct Attempts {
     pub first_token: Duration,
     /// All of them, waits included.
     pub deadline: Instant,
+}
+
+impl Attempts {
+    /// The time to the deadline. Waits are compared with it and never added to a time: a provider may ask for one that
+    /// is longer than any clock.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 /// An answer that has begun.
@@ -106,6 +120,7 @@ pub struct Router {
     names: Names,
     retry: RetrySettings,
     jitter: Jitter,
+    idle: Duration,
     breakers: Arc<Breakers>,
 }
 
@@ -127,9 +142,9 @@ impl Router {
         default: &str,
         settings: RouterSettings,
     ) -> Result<Self, NameError> {
-        let RouterSettings { names, retry, breaker, jitter } = settings;
+        let RouterSettings { names, retry, breaker, idle, jitter } = settings;
         let names = Names::new(providers.keys().cloned().collect(), default, names)?;
-        Ok(Self { providers, names, retry, jitter, breakers: Arc::new(Breakers::new(breaker)) })
+        Ok(Self { providers, names, retry, jitter, idle, breakers: Arc::new(Breakers::new(breaker)) })
     }
 
     /// Whether names lead somewhere when these providers are there: what [`Router::new`] would say of them, before
@@ -236,13 +251,15 @@ impl Router {
             *attempts += 1;
             done += 1;
             // Whoever is cut off by the deadline has not had its time, which says nothing about the model.
-            let whole = Instant::now() + limits.first_token <= limits.deadline;
+            let whole = limits.first_token <= limits.left();
             let running = Running::new(tried, self.attempt(target));
             let call = provider.answer(adapted(request, target));
             let failed = match begin(call, target, limits).await {
                 Ok((first, rest)) => {
                     running.answered();
-                    return Outcome::Answered(self.watched(permit, key, first, rest));
+                    permit.begun();
+                    let begun = Begun { breakers: Arc::clone(&self.breakers), key, idle: self.idle };
+                    return Outcome::Answered(begun.deltas(first, rest));
                 }
                 Err(failed) => failed,
             };
@@ -253,13 +270,13 @@ impl Router {
                 return Outcome::Failed(failed);
             }
             if !is_transient(failed.kind) {
-                permit.alive(true);
+                permit.ended();
                 let is_final = failed.kind == ErrorKind::Refused;
                 return if is_final { Outcome::Final(failed) } else { Outcome::Failed(failed) };
             }
             let may_again = permit.failed() && done < self.retry.attempts;
             let wait = self.wait(&failed, done, is_last);
-            let fits = wait.is_some_and(|wait| Instant::now() + wait < limits.deadline);
+            let fits = wait.is_some_and(|wait| wait < limits.left());
             match wait {
                 Some(wait) if fits && may_again => {
                     failure = Some(failed);
@@ -286,22 +303,6 @@ impl Router {
             Some(asked) => Some(asked.saturating_add(self.jitter.up_to(self.retry.base))),
         }
     }
-
-    /// Puts the first delta back, and lets the end of the answer count for or against the model. An answer that is
-    /// dropped in the middle counts for nothing.
-    fn watched(&self, permit: Permit, key: Key, first: Delta, rest: Deltas) -> Deltas {
-        permit.alive(false);
-        let breakers = Arc::clone(&self.breakers);
-        let all = stream::once(std::future::ready(Ok(first))).chain(rest);
-        all.inspect(move |item| match item {
-            Ok(Delta::Done(_)) => breakers.succeeded(&key),
-            Err(error) if is_transient(error.kind) => {
-                breakers.failed(&key);
-            }
-            Ok(_) | Err(_) => {}
-        })
-        .boxed()
-    }
 }
 
 /// Waits for the first delta of a call.
@@ -310,7 +311,7 @@ async fn begin(
     target: &Target,
     limits: Attempts,
 ) -> Result<(Delta, Deltas), Error> {
-    let by = limits.deadline.min(Instant::now() + limits.first_token);
+    let patience = limits.first_token.min(limits.left());
     let first = async {
         let mut deltas = call.await?;
         match deltas.next().await {
@@ -319,7 +320,7 @@ async fn begin(
         }
     };
     let late = || error(target, ErrorKind::Timeout, "the model did not begin in time");
-    timeout_at(by, first).await.map_err(|_| late())?
+    timeout(patience, first).await.map_err(|_| late())?
 }
 
 /// The request as this target takes it.

@@ -124,6 +124,29 @@ async fn a_wish_that_does_not_fit_is_not_waited_for() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn times_that_no_clock_can_tell_are_only_long() {
+    let one =
+        provider("one", vec![fails_for(ErrorKind::RateLimited, Some(Duration::MAX)), Step::answer("one")]);
+    let alone = router(&[&one], |_| {});
+    let limits = Attempts { first_token: Duration::MAX, ..limits() };
+    let mut wishes = Vec::new();
+    for _ in 0..2 {
+        let answer = alone.answer(&alone.plan("m", &[]), request(), limits, &mut Vec::new()).await;
+        wishes.push(answer.map(|answered| answered.attempts).map_err(|error| error.retry_after));
+    }
+    assert_eq!(wishes, [Err(Some(Duration::MAX)), Ok(1)]);
+    // And a way that closes for so long.
+    let two = always("two", fails(ErrorKind::Overloaded));
+    let broken = router(&[&two], |s| s.breaker.open = Duration::MAX);
+    for _ in 0..2 {
+        assert_eq!(ask(&broken, "m").await.unwrap_err().kind, ErrorKind::Overloaded);
+    }
+    let left = ask(&broken, "m").await.unwrap_err().retry_after.unwrap();
+    assert!(left > DEADLINE, "{left:?}");
+    assert_eq!(two.calls(), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_has_begun_is_never_asked_again() {
     let half = [Step::text("half"), fails(ErrorKind::Network).remove(0)].to_vec();
     let usage =
