@@ -10,6 +10,7 @@ use crate::{
         Inner, Job,
         context::Scene,
         listen::{Heard, Progress, ask, publish_chunk},
+        look::told,
         tools::{self, Caller, Effects},
     },
     domain::{
@@ -75,7 +76,7 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         let is_last =
             round == inner.limits.tool_rounds || progress.effects.is_stuck() || progress.calls_left == 0;
         let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
-        let turns = scene.turns(&rounds);
+        let turns = told(scene, &rounds).await;
         let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(ended) => return ended,

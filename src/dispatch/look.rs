@@ -13,6 +13,7 @@ use crate::{
     domain::{rejection::Rejection, room::Room},
     ids::UserId,
     llm::{
+        Turn,
         route::{Plan, Router},
         tokens::Tokenizer,
     },
@@ -123,4 +124,80 @@ async fn fit(inner: &Inner, job: &Job, mut scene: Scene, model: Model) -> Scene 
     });
     // It fails only by a fault of the library: then the provider says whether it is too long.
     fitting.await.unwrap_or(given)
+}
+
+/// Everything a model is given, with the rounds of tools that there have been. They are counted, each time all of them:
+/// not where others wait.
+pub(super) async fn told(scene: &Scene, rounds: &[Turn]) -> Vec<Turn> {
+    if rounds.is_empty() {
+        return scene.turns(rounds);
+    }
+    let (copy, given) = (scene.clone(), rounds.to_vec());
+    let counting = tokio::task::spawn_blocking(move || copy.turns(&given));
+    // Like the fitting it hardly fails.
+    counting.await.unwrap_or_else(|_| scene.turns(rounds))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::poll;
+
+    use super::*;
+    use crate::{
+        domain::llm::{ChatStyle, LlmConfig},
+        ids::LlmId,
+        llm::{Speaker, ToolCall},
+    };
+
+    fn scene(tokenizer: Tokenizer) -> Scene {
+        let llm = LlmConfig {
+            id: LlmId::parse("ada").unwrap(),
+            model: String::new(),
+            persona: String::new(),
+            display_name: "Ada".into(),
+            title: String::new(),
+            chat_style: ChatStyle::Unspecified,
+            avatar: String::new(),
+            allowed_tools: Vec::new(),
+            fallback_models: Vec::new(),
+        };
+        let providers = [("p".to_owned(), Arc::new(crate::llm::offline::OfflineProvider::new("p")) as _)];
+        let router =
+            Router::new(providers.into(), "p", crate::llm::route::RouterSettings::default()).unwrap();
+        let model = Model { tokenizer, ..Model::of(&router, "", &[], 1000) };
+        let mut scene = Scene {
+            llm,
+            others: Vec::new(),
+            open_polls: Vec::new(),
+            outside: Vec::new(),
+            talk: context::Talk::default(),
+            model: Some(model),
+            part: None,
+        };
+        scene.fit(1000, &|text: &str| tokenizer.count(text));
+        scene
+    }
+
+    #[tokio::test]
+    async fn rounds_of_tools_are_counted_where_nobody_waits() {
+        let scene = scene(Tokenizer::O200k);
+        let call = ToolCall { id: "1".into(), name: "look".into(), arguments: "{}".into() };
+        let result = Turn::ToolResult { call_id: "1".into(), result: "a long result ".repeat(10_000) };
+        let rounds = [Turn::ToolCalls { text: String::new(), calls: vec![call] }, result];
+        let mut telling = pin!(told(&scene, &rounds));
+        assert!(poll!(telling.as_mut()).is_pending());
+        let turns = telling.await;
+        assert_eq!(turns, scene.turns(&rounds));
+        let [
+            Turn::Text { speaker: Speaker::System, .. },
+            Turn::ToolCalls { .. },
+            Turn::ToolResult { result, .. },
+        ] = turns.as_slice()
+        else {
+            panic!("{turns:?}")
+        };
+        assert!(result.contains("left out here"), "it was shortened");
+    }
 }

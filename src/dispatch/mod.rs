@@ -46,7 +46,7 @@ use crate::{
         room::Room,
     },
     ids::{LlmId, MessageId, RoomId, UserId},
-    llm::route::Router,
+    llm::{route::Router, tokens::Tokenizer},
     mcp::Servers,
     rooms::{AfterCommit, Rooms},
     wire::transient::Receipt,
@@ -155,8 +155,17 @@ impl LlmDispatcher {
             tasks,
         };
         let dispatcher = Self(Arc::new(inner));
+        dispatcher.read_vocabulary();
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
+    }
+
+    /// Reads the vocabulary of the model that most are asked of now, and not when the first question waits for it.
+    fn read_vocabulary(&self) {
+        let tokenizer = look::Model::of(&self.0.router, "", &[], 0).tokenizer;
+        if tokenizer != Tokenizer::Estimate {
+            self.0.tasks.spawn_blocking(move || tokenizer.count(""));
+        }
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {

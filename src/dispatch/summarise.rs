@@ -203,14 +203,10 @@ async fn summarise(inner: &Inner, room: &RoomId, left_out: LeftOut) -> Result<Wr
     }
     let tokens = inner.limits.summary.max_tokens;
     let model = model(inner);
-    let tokenizer = model.tokenizer;
-    let count = move |text: &str| tokenizer.count(text);
     let mut rest = messages.as_slice();
     while !rest.is_empty() {
         let frame = context::summary_turns(&name, last.as_ref(), &[], tokens);
-        let limit = context::summary_space(model.window, tokens, &frame, &count);
-        let taken = context::summary_chunk(rest.iter().map(|left| &left.turn), limit, &count);
-        let (chunk, behind) = rest.split_at(taken.min(rest.len()));
+        let (chunk, behind) = rest.split_at(fitting(&model, tokens, frame, rest).await);
         rest = behind;
         let given: Vec<Turn> = chunk.iter().map(|left| left.turn.clone()).collect();
         let request = Request {
@@ -237,6 +233,19 @@ async fn summarise(inner: &Inner, room: &RoomId, left_out: LeftOut) -> Result<Wr
         }
     }
     Ok(Written::All)
+}
+
+/// How many of these messages the model may be given at once, besides `frame`; at least one. Counted where nobody waits.
+async fn fitting(model: &Model, tokens: u32, frame: Vec<Turn>, messages: &[Left]) -> usize {
+    let (tokenizer, window) = (model.tokenizer, model.window);
+    let turns: Vec<Turn> = messages.iter().map(|left| left.turn.clone()).collect();
+    let counting = tokio::task::spawn_blocking(move || {
+        let count = move |text: &str| tokenizer.count(text);
+        let limit = context::summary_space(window, tokens, &frame, &count);
+        context::summary_chunk(turns.iter(), limit, &count)
+    });
+    // It fails only by a fault of the library; one is always taken.
+    counting.await.unwrap_or(1).min(messages.len())
 }
 
 /// The messages behind `known` and before `before` that LLMs may be given, oldest first, each as it is told. Of very

@@ -81,11 +81,11 @@ async fn hear(
     whole.model = if model.is_empty() { provider } else { model };
     while let Some(delta) = deltas.next().await {
         match delta? {
-            Delta::Text(text) if whole.text.len() + text.len() > longest => {
-                return Err(failed(ErrorKind::Garbled, "the answer is too long"));
-            }
             Delta::Text(text) => {
                 call.heard(&text);
+                if whole.text.len() + text.len() > longest {
+                    return Err(failed(ErrorKind::Garbled, "the answer is too long"));
+                }
                 whole.text.push_str(&text);
             }
             Delta::Usage { prompt_tokens, completion_tokens } => {

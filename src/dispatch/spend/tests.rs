@@ -182,6 +182,14 @@ async fn attempts_that_may_be_billed_are_paid_and_others_are_not() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_long_is_paid_as_far_as_it_came() {
+    let given = prompt().await;
+    let table = Table::new(|_| vec![Step::text("x".repeat(3000)), Step::Stall]);
+    assert!(table.ask(&["cheap"]).await.is_err());
+    assert_eq!(table.paid().await, (given + 1000, given + 2000));
+}
+
+#[tokio::test]
 async fn a_fallback_without_a_price_keeps_what_the_one_before_has_cost() {
     let given = prompt().await;
     let table = Table::new(|request| match request.model.as_str() {
