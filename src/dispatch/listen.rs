@@ -102,7 +102,8 @@ fn costs_nothing(kind: ErrorKind) -> bool {
         | ErrorKind::Overloaded
         | ErrorKind::ContextTooLong
         | ErrorKind::BadRequest
-        | ErrorKind::Auth => true,
+        | ErrorKind::Auth
+        | ErrorKind::Unreachable => true,
         ErrorKind::Refused | ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Garbled => false,
     }
 }
