@@ -155,6 +155,8 @@ pub enum ErrorKind {
     BadRequest,
     /// The key is missing or wrong.
     Auth,
+    /// No connection came about: nothing was sent.
+    Unreachable,
     /// The connection failed or was cut.
     Network,
     /// No answer in time.
@@ -173,14 +175,16 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::BadRequest => "bad_request",
             Self::Auth => "auth",
-            Self::Network => "network",
+            // To whoever asked it is all one.
+            Self::Unreachable | Self::Network => "network",
             Self::Timeout => "timeout",
             Self::Garbled => "garbled",
         }
     }
 
     /// Whether the provider may have read the request and may bill what it read, although no answer has begun. What it
-    /// turned away it did not read.
+    /// turned away it did not read. A provider that is down must not use up budgets: only what may have been sent is
+    /// [`Self::Network`].
     pub fn may_be_billed(self) -> bool {
         match self {
             Self::Network | Self::Timeout | Self::Garbled => true,
@@ -189,7 +193,8 @@ impl ErrorKind {
             | Self::ContextTooLong
             | Self::Refused
             | Self::BadRequest
-            | Self::Auth => false,
+            | Self::Auth
+            | Self::Unreachable => false,
         }
     }
 
@@ -202,7 +207,7 @@ impl ErrorKind {
             Self::Refused => "the model's provider declined to answer",
             Self::BadRequest => "the model's provider does not accept the request",
             Self::Auth => "the model's provider does not accept the server's credentials",
-            Self::Network => "the model's provider cannot be reached",
+            Self::Unreachable | Self::Network => "the model's provider cannot be reached",
             Self::Timeout => "the model did not answer in time",
             Self::Garbled => "the model's provider sent something that is no answer",
         }

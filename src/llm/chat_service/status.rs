@@ -5,7 +5,7 @@
 
 use std::{error::Error as _, fmt::Write as _};
 
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 use crate::llm::{
     ErrorKind,
@@ -37,10 +37,25 @@ pub(super) fn problem(status: &Status) -> Problem {
     Problem { words, retry_after: retry_after(&headers, kind), ..Problem::new(kind, message) }
 }
 
+/// Whether the client had no connection to ask over.
+fn is_unconnected(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(cause) = source {
+        if cause.is::<ConnectError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}
+
 fn kind(status: &Status) -> ErrorKind {
     let said = status.message();
     if NO_MESSAGE.iter().any(|words| said.starts_with(words)) {
         return ErrorKind::Garbled;
+    }
+    if is_unconnected(status) {
+        return ErrorKind::Unreachable;
     }
     if status.source().is_some() || said.starts_with(WITHOUT_STATUS) {
         return ErrorKind::Network;

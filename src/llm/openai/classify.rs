@@ -42,7 +42,7 @@ impl Classifier {
     /// The exchange itself failed.
     pub(super) fn exchange(&self, error: reqwest::Error) -> Error {
         let kind = if error.is_connect() {
-            ErrorKind::Network
+            ErrorKind::Unreachable
         } else if error.is_timeout() {
             ErrorKind::Timeout
         } else if error.is_builder() {

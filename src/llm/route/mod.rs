@@ -9,7 +9,7 @@
 //!
 //! | failure | the same model again | the next one | counts against the model |
 //! |---|---|---|---|
-//! | rate limited, overloaded, network, timeout, garbled | yes | then | yes |
+//! | rate limited, overloaded, unreachable, network, timeout, garbled | yes | then | yes |
 //! | context too long, bad request, auth | no | yes | no |
 //! | refused | no | no | no |
 //!

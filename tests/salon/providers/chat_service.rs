@@ -208,7 +208,7 @@ async fn a_service_that_is_down_fails_calls_until_it_is_up() {
     let provider = chat_service(&socket.local_addr().unwrap().to_string());
     for _ in 0..2 {
         let error = timeout(PATIENCE, provider.answer(text_request())).await.unwrap().err().unwrap();
-        assert_eq!(error.kind, ErrorKind::Network, "{error}");
+        assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
     }
     let asked = AtomicUsize::new(0);
     let server = FakeChatService::listen(socket.listen(16).unwrap(), move |_: &ChatRequest| {

@@ -378,22 +378,22 @@ async fn an_error_within_the_stream_is_classified_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_a_network_error() {
+async fn a_server_that_is_not_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let error =
         openai_at(&format!("http://{address}/v1"), "sk-test").answer(text_request()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Network);
+    assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(!error.message.contains(&address.to_string()) || !error.message.contains("http://"), "{error}");
 }
 
 #[tokio::test]
-async fn no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_the_start() {
+async fn no_certificates_on_the_machine_is_an_error_of_the_call_not_of_the_start() {
     // The variables are read when a provider is made, so the check runs in a process of its own.
     const INNER: &str = "SALON_TEST_WITHOUT_CERTIFICATES";
     if std::env::var_os(INNER).is_none() {
-        let name = "no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_the_start";
+        let name = "no_certificates_on_the_machine_is_an_error_of_the_call_not_of_the_start";
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("providers::openai::{name}")])
             .envs([(INNER, "1"), ("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
@@ -409,7 +409,7 @@ async fn no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_th
     tasks.spawn(async move { drop(listener.accept().await.unwrap()) });
     let error =
         openai_at(&format!("https://{address}/v1"), "sk-test").answer(text_request()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Network, "{error}");
+    assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
 
     let server = FakeOpenAi::start(Reply::text("Hello.")).await;
     assert!(answer(&openai(&server), text_request()).await.is_ok());

@@ -26,11 +26,14 @@ async fn left_behind(router: &Router, limits: Attempts) -> (Result<Answered, Err
 
 #[tokio::test(start_paused = true)]
 async fn what_may_have_been_read_is_told_and_what_was_turned_away_is_not() {
-    use ErrorKind::{Auth, BadRequest, ContextTooLong, Garbled, Network, Overloaded, RateLimited, Timeout};
+    use ErrorKind::{
+        Auth, BadRequest, ContextTooLong, Garbled, Network, Overloaded, RateLimited, Timeout, Unreachable,
+    };
     for (kind, billed) in [
         (Network, 3),
         (Timeout, 3),
         (Garbled, 3),
+        (Unreachable, 0),
         (RateLimited, 0),
         (Overloaded, 0),
         (Auth, 0),
