@@ -20,7 +20,7 @@ use crate::{
     budget::Scopes,
     dispatch::{
         Inner,
-        context::{self, LeftOut},
+        context::{self, LeftOut, Names},
         look::Model,
         plain::within,
         whole,
@@ -254,14 +254,16 @@ async fn summarise(inner: &Inner, room: &RoomId, left_out: LeftOut) -> Result<Wr
 async fn unsummarised(rooms: &Rooms, room: &RoomId, known: Seq, before: Seq) -> Result<Vec<Left>, Rejection> {
     let mut found = Vec::new();
     let mut until = before;
+    let mut names = rooms.read(room, |room, _| Names::of(room)).await?;
     for _ in 0..PAGES_MAX {
         let page = rooms.history(room, Direction::Before(until), PAGE).await?;
         let Some(first) = page.messages.first().map(|message| message.seq) else { break };
+        names = names.and_of(&page.messages);
         for message in page.messages.into_iter().rev() {
             let counts = message.seq > known && !message.deleted && message.superseded_by.is_none();
             if counts {
                 let poll = page.polls.iter().find(|poll| Some(poll.id) == message.poll_id);
-                let turn = context::for_summary(&message, poll);
+                let turn = context::for_summary(&message, poll, &names);
                 found.push(Left { seq: message.seq, outside: message.outside, turn });
             }
         }
