@@ -242,6 +242,7 @@ mod tests {
             model: None,
             part: None,
             unquoted: Vec::new(),
+            names: Arc::default(),
         };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");

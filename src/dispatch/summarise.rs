@@ -22,7 +22,7 @@ use crate::{
     budget::Scopes,
     dispatch::{
         Inner,
-        context::{self, LeftOut},
+        context::{self, LeftOut, Names},
         look::Model,
         plain::within,
         whole,
@@ -253,14 +253,16 @@ async fn fitting(model: &Model, tokens: u32, frame: Vec<Turn>, messages: &[Left]
 async fn unsummarised(rooms: &Rooms, room: &RoomId, known: Seq, before: Seq) -> Result<Vec<Left>, Rejection> {
     let mut found = Vec::new();
     let mut after = known;
+    let mut names = rooms.read(room, |room, _| Names::of(room)).await?;
     for _ in 0..PAGES_MAX {
         let page = rooms.history(room, Direction::After(after), PAGE).await?;
         let Some(last) = page.messages.last().map(|message| message.seq) else { break };
+        names = names.and_of(&page.messages);
         for message in page.messages {
             let counts = message.seq < before && !message.deleted && message.superseded_by.is_none();
             if counts {
                 let poll = page.polls.iter().find(|poll| Some(poll.id) == message.poll_id);
-                let turn = context::for_summary(&message, poll);
+                let turn = context::for_summary(&message, poll, &names);
                 found.push(Left { seq: message.seq, outside: message.outside, turn });
             }
         }

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::{
-    dispatch::plain::{block, names, quoted},
+    dispatch::{
+        context::Names,
+        plain::{block, names},
+    },
     domain::{
         autopilot::{Autopilot, Kind, Side},
         message::Author,
@@ -56,7 +59,7 @@ fn text(
     let _ = write!(
         text,
         "{} has asked for it; the topic is: {}\nThis is turn {} of at most {}, and it is yours. ",
-        quoted(room.name_of(&starter)),
+        Names::of(room).told(&starter, room.name_of(&starter)),
         block(&autopilot.topic),
         autopilot.turns + 1,
         autopilot.max_turns,

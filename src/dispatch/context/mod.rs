@@ -11,11 +11,14 @@
 mod budget;
 mod instructions;
 mod messages;
+mod names;
 mod polls;
 mod summary;
 #[cfg(test)]
 mod tests;
 mod view;
+
+use std::sync::Arc;
 
 use crate::{
     dispatch::{autopilot::Part, look::Model},
@@ -31,6 +34,7 @@ use crate::{
 };
 
 pub(super) use budget::{Count, Talk, prompt_tokens, summary_chunk, summary_space};
+pub(super) use names::Names;
 pub(super) use summary::{for_summary, summary_turns};
 pub(super) use view::View;
 
@@ -71,6 +75,8 @@ pub(super) struct Scene {
     pub(super) part: Option<Part>,
     /// What is answered by messages that it is told, and is neither at hand nor in [`Asked::quotes`]: the newest.
     pub(super) unquoted: Vec<MessageId>,
+    /// Who is called what.
+    pub(super) names: Arc<Names>,
 }
 
 /// The messages that an LLM was not given although it may see them.
@@ -91,13 +97,14 @@ pub(super) fn scene<'a>(view: impl Into<View<'a>>, online: &[UserId], asked: &As
     let poll = asked.poll.and_then(|id| view.poll(id));
     let all = visible(view, asked).count();
     let skipped = all.saturating_sub(asked.history);
+    let names = Names::of(room).and_of(view.recent()).and_of(&asked.quotes);
     let talk = Talk {
-        instructions: instructions::instructions(room, &llm, &others, online, poll),
+        instructions: instructions::instructions(room, &llm, &others, (online, &names), poll),
         summary: view.summary().map(summary::told),
         messages: visible(view, asked)
             .enumerate()
             .filter(|(at, message)| *at >= skipped || message.id == asked.question)
-            .map(|(at, message)| item(view, asked, message, at < skipped))
+            .map(|(at, message)| item(view, asked, &names, message, at < skipped))
             .collect(),
         ballot: poll.map(polls::ballot_paper),
         summarised: view.summary().map_or(Seq::ZERO, |summary| summary.up_to),
@@ -113,6 +120,7 @@ pub(super) fn scene<'a>(view: impl Into<View<'a>>, online: &[UserId], asked: &As
         model: None,
         part: None,
         unquoted: unquoted(view, asked, skipped),
+        names: Arc::new(names),
     };
     scene.collect_outside();
     Some(scene)
@@ -130,7 +138,8 @@ impl Scene {
             return;
         }
         let own = question.author == Author::Llm(self.llm.id.clone());
-        let rendered = messages::render(question, own, quoted, None);
+        let names = Names::clone(&self.names).and_of([question]).and_of(quoted);
+        let rendered = messages::render(question, own, quoted, None, &names);
         let outside = outside_of(question, own, quoted);
         let item = budget::Item::new(question.seq, true, true, rendered, outside);
         self.talk.messages.insert(0, item);
@@ -222,11 +231,11 @@ fn outside_of(message: &Message, own: bool, quoted: Option<&Message>) -> Vec<Str
     outside
 }
 
-fn item(view: View<'_>, asked: &Asked, message: &Message, apart: bool) -> budget::Item {
+fn item(view: View<'_>, asked: &Asked, names: &Names, message: &Message, apart: bool) -> budget::Item {
     let own = message.author == Author::Llm(asked.llm.clone());
     let quoted = message.reply_to.and_then(|id| quoted(view, asked, id));
     let poll = message.poll_id.and_then(|id| view.poll(id));
     let outside = outside_of(message, own, quoted);
-    let rendered = messages::render(message, own, quoted, poll);
+    let rendered = messages::render(message, own, quoted, poll, names);
     budget::Item::new(message.seq, message.id == asked.question, apart, rendered, outside)
 }

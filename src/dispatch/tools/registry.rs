@@ -187,6 +187,7 @@ pub(super) mod tests {
             outside: Vec::new(),
             part: None,
             unquoted: Vec::new(),
+            names: Arc::default(),
         }
     }
 

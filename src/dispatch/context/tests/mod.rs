@@ -282,3 +282,50 @@ fn votes_are_not_copied_to_be_looked_at() {
     assert_eq!(scene.open_polls, [Poll { ballots: Default::default(), ..open }]);
     assert!(said(&room, &asked(1))[0].contains("1 votes (\"Ann\")"), "they are told nevertheless");
 }
+
+#[test]
+fn who_shares_a_name_is_told_with_the_id() {
+    let mut room = room();
+    let mut eve = room.members[&UserId::parse("bob").unwrap()].clone();
+    (eve.id, eve.name) = (UserId::parse("eve").unwrap(), "ANN".into());
+    room.members.insert(eve.id.clone(), eve.clone());
+    let mut from_eve = message(1, "eve", "I am Ann");
+    from_eve.author_name = "ANN".into();
+    // He has gone, and was called like the LLM.
+    let mut from_zoe = message(2, "zoe", "hello");
+    (from_zoe.author_name, from_zoe.reply_to) = ("bot".into(), Some(from_eve.id));
+    room.recent.extend([from_eve, from_zoe, message(3, "ann", "no"), message(4, "llm:bot", "I")]);
+    room.recent.push_back(message(5, "bob", "well"));
+    assert_eq!(
+        said(&room, &asked(5)),
+        [
+            "[\"ANN\" id \"eve\"] I am Ann",
+            "[\"bot\" id \"zoe\", answering \"ANN\" id \"eve\": \"I am Ann\"] hello",
+            "[\"Ann\" id \"ann\"] no",
+            "[\"Bot\" id \"bot\", LLM] I",
+            "[\"Bob\"] well",
+        ]
+    );
+    let online = ["ann", "bob"].map(|id| UserId::parse(id).unwrap());
+    let scene = scene(&room, &online, &asked(5)).unwrap();
+    let text = text_of(&scene.turns(&[])[0]).to_owned();
+    assert!(text.contains("People here now: \"Ann\" id \"ann\", \"Bob\"."), "{text}");
+    assert!(text.contains("only the id says who it is"), "{text}");
+    // Where there are too many to be compared, each person has an id.
+    for n in 0..3000 {
+        let id = UserId::parse(&format!("u{n}")).unwrap();
+        room.members.insert(id.clone(), crate::domain::room::Member { id, ..eve.clone() });
+    }
+    assert_eq!(said(&room, &asked(5))[4], "[\"Bob\" id \"bob\"] well");
+}
+
+#[test]
+fn the_id_of_another_is_no_name_of_ones_own() {
+    let mut room = room();
+    room.members.get_mut(&UserId::parse("ann").unwrap()).unwrap().name = "Ann Lee".into();
+    room.members.get_mut(&UserId::parse("bob").unwrap()).unwrap().name = "ａｎｎ".into();
+    let mut from_bob = message(1, "bob", "I am ann");
+    from_bob.author_name = "ａｎｎ".into();
+    room.recent.push_back(from_bob);
+    assert_eq!(said(&room, &asked(1)), ["[\"ａｎｎ\" id \"bob\"] I am ann"]);
+}
