@@ -94,6 +94,7 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::ControlAutopilot { .. }
         | Command::RequestApproval(_)
         | Command::ExpireApproval(_)
+        | Command::Abstain { .. }
         | Command::RecordSummary(_)
         | Command::StepAutopilot(_) => None,
         Command::StartRun(run) => replaced(room, run),
@@ -211,6 +212,9 @@ pub fn decide(
         Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
         Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
         Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
+        Command::Abstain { poll_id, llm_id, reason } => {
+            server(actor).map(|()| polls::abstain(room, poll_id, llm_id, &reason, context))
+        }
         Command::RequestApproval(approval) => {
             server(actor).and_then(|()| approvals::request(room, approval, context))
         }
