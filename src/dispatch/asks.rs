@@ -8,6 +8,7 @@ use crate::{
         llm::LlmConfig,
         message::{Author, Message},
         poll::Poll,
+        rejection::Code,
         room::Room,
         settings::{ResponsePolicy, TurnPolicy},
     },
@@ -30,7 +31,7 @@ pub(super) enum Wish {
     /// What was said before has changed: a summary that is being written may be made of it.
     Changed,
     /// End answers, for this reason.
-    Stop(Which, &'static str),
+    Stop(Which, Code, &'static str),
 }
 
 /// Which answers of a room.
@@ -75,12 +76,12 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         Event::MessageEdited { regenerate: false, .. } | Event::MessageDeleted { .. } => vec![Wish::Changed],
         Event::ApprovalDecided { id, decided, .. } => vec![Wish::Decided(*id, *decided)],
         Event::PollClosed { poll, .. } => {
-            vec![Wish::Stop(Which::Poll(poll.id), "the poll was closed")]
+            vec![Wish::Stop(Which::Poll(poll.id), Code::PollClosed, "the poll was closed")]
         }
         Event::LlmRemoved(id) => {
-            vec![Wish::Stop(Which::Llm(id.clone()), "the LLM was removed from the room")]
+            vec![Wish::Stop(Which::Llm(id.clone()), Code::NotFound, "the LLM was removed from the room")]
         }
-        Event::RoomEnded { .. } => vec![Wish::Stop(Which::All, "the room ended")],
+        Event::RoomEnded { .. } => vec![Wish::Stop(Which::All, Code::RoomEnded, "the room ended")],
         Event::RoomCreated(_)
         | Event::RoomActivated
         | Event::MessageSuperseded { .. }
@@ -133,6 +134,18 @@ fn open_polls(room: &Room, llm: &LlmConfig) -> impl Iterator<Item = Job> {
     let voter = Author::Llm(llm.id.clone());
     let open = room.open_polls().filter(move |poll: &&Poll| !poll.ballots.contains_key(&voter));
     open.map(|poll| Job::vote(room, llm.id.clone(), poll))
+}
+
+/// The votes that LLMs owe: they were asked, and the server has gone away since, or could not record why they did not.
+pub(super) fn owed(room: &Room) -> Vec<Job> {
+    let begun = |poll: &Poll, llm: &LlmConfig| {
+        room.runs.values().any(|run| run.poll_id == Some(poll.id) && run.llm_id == llm.id)
+    };
+    let of_poll = |poll: &Poll| -> Vec<Job> {
+        let owing = poll.owing(room).filter(|llm| !begun(poll, llm));
+        owing.map(|llm| Job::vote(room, llm.id.clone(), poll)).collect()
+    };
+    room.open_polls().flat_map(of_poll).collect()
 }
 
 /// Another answer in the place of `old`; `None`: it is no answer to anything.

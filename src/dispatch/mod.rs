@@ -21,6 +21,7 @@ mod schedule;
 mod spend;
 mod summarise;
 mod tools;
+mod unasked;
 mod vote;
 mod whole;
 
@@ -173,17 +174,21 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        let stopped = self.stop(room, &format!("interrupted by {by}"), |job| {
+        let stopped = self.stop(room, &unasked::unwanted(format!("interrupted by {by}")), |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
         });
         stopped.running + stopped.dropped.len()
     }
 
-    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
-        let stopped = self.schedule().stop(room, why, which);
+    fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
+        let stopped = self.schedule().stop(room, &why.message, which);
         // Who waited behind those that are gone may be next.
         self.begin();
-        stopped.dropped.iter().for_each(|job| self.turn_over(job));
+        stopped.forgone.iter().for_each(|job| self.unasked(job, why));
+        for job in &stopped.dropped {
+            self.unasked(job, why);
+            self.turn_over(job);
+        }
         stopped
     }
 
@@ -195,15 +200,18 @@ impl LlmDispatcher {
     /// Starts no more runs, lets those that run go on for `grace`, then ends them as interrupted. Returns when every
     /// run has ended.
     pub async fn drain(&self, grace: Duration) {
-        {
+        let why = unasked::going_away();
+        let dropped = {
             let mut schedule = self.schedule();
             self.0.draining.store(true, Ordering::SeqCst);
-            schedule.clear_waiting();
-        }
+            schedule.clear_waiting()
+        };
+        dropped.iter().for_each(|job| self.unasked(job, &why));
         self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            self.schedule().stop_all("the server is going away");
+            let forgone = self.schedule().stop_all(&why.message);
+            forgone.iter().for_each(|job| self.unasked(job, &why));
             self.0.tasks.wait().await;
         }
     }
@@ -218,7 +226,8 @@ impl LlmDispatcher {
         {
             let mut schedule = self.schedule();
             if self.0.draining.load(Ordering::SeqCst) {
-                return;
+                drop(schedule);
+                return self.unasked(job, &unasked::going_away());
             }
             // Told before the lock is let go: the run must not be told of before its question.
             receipt::tell(&self.0, job, Receipt::Logged);
@@ -228,6 +237,7 @@ impl LlmDispatcher {
                     drop(schedule);
                     let why = too_many(format!("{full} answers are waiting in this room already"));
                     receipt::refuse(&self.0, job, &why);
+                    self.abstain(job, &why);
                     return self.turn_over(job);
                 }
             }
@@ -246,9 +256,18 @@ impl LlmDispatcher {
             self.0.tasks.spawn(async move {
                 let message_id = job.message_id;
                 // Whatever happens, its slot is given back.
-                let _ = AssertUnwindSafe(run::run(&dispatcher.0, job.clone(), stop)).catch_unwind().await;
+                let running = run::run(&dispatcher.0, job.clone(), stop.clone());
+                let ran = AssertUnwindSafe(running).catch_unwind().await;
                 let again = dispatcher.schedule().finished(&job.room, message_id);
                 dispatcher.begin();
+                // Who is asked again is still asked.
+                match (&ran, &again) {
+                    (Ok(Err(_)), None) if stop.token.is_cancelled() => {
+                        dispatcher.unasked(&job, &unasked::unwanted(stop.why()));
+                    }
+                    (Ok(Err(why)), None) => dispatcher.not_begun(&job, why),
+                    _ => {}
+                }
                 dispatcher.turn_over(&job);
                 if let Some(again) = again {
                     dispatcher.ask_behind(message_id, again).await;
@@ -267,11 +286,8 @@ impl LlmDispatcher {
 
     /// A person has asked something newer: answers to what was asked before are not wanted any more.
     fn newer(&self, room: &RoomId, question: MessageId) {
-        let why = "a newer question came";
-        let stopped = self.stop(room, why, |job| job.is_question() && job.reply_to != question);
-        for job in stopped.dropped {
-            receipt::refuse(&self.0, &job, &too_many(why.to_owned()));
-        }
+        let why = unasked::unwanted("a newer question came");
+        self.stop(room, &why, |job| job.is_question() && job.reply_to != question);
     }
 
     /// Another answer in the place of one, which may be older than what the room has in memory.
@@ -279,7 +295,7 @@ impl LlmDispatcher {
         if let Some(old) = room.recent_message(old) {
             return asks::replacement(room, old, Some(by), model).iter().for_each(|job| self.ask(job));
         }
-        self.look_up(room.id.clone(), old, move |dispatcher, room, old| {
+        self.look_up(room.id.clone(), old, Some(by.clone()), move |dispatcher, room, old| {
             asks::replacement(room, old, Some(by), model).iter().for_each(|job| dispatcher.ask(job));
         });
     }
@@ -288,7 +304,7 @@ impl LlmDispatcher {
     fn redo(&self, room: &Room, question: MessageId) {
         match room.recent_message(question) {
             Some(question) => self.redo_answers(room, question),
-            None => self.look_up(room.id.clone(), question, |dispatcher, room, question| {
+            None => self.look_up(room.id.clone(), question, None, |dispatcher, room, question| {
                 dispatcher.redo_answers(room, question);
             }),
         }
@@ -312,9 +328,10 @@ impl LlmDispatcher {
         &self,
         room: RoomId,
         message: MessageId,
+        by: Option<UserId>,
         then: impl FnOnce(&Self, &Room, &Message) + Send + 'static,
     ) {
-        let dispatcher = self.clone();
+        let (dispatcher, teller) = (self.clone(), self.clone());
         self.0.tasks.spawn(async move {
             let rooms = dispatcher.0.rooms.clone();
             let found = match rooms.message(&room, message).await {
@@ -324,6 +341,11 @@ impl LlmDispatcher {
             };
             if let Err(rejection) = found {
                 tracing::warn!(%room, %message, %rejection, "an answer could not be asked for again");
+                let why = Rejection {
+                    message: format!("{message} was not answered anew: {rejection}"),
+                    ..rejection
+                };
+                receipt::tell_of(&teller.0, &room, by.as_ref(), &why);
             }
         });
     }
@@ -339,9 +361,18 @@ impl AfterCommit for LlmDispatcher {
                 Wish::Redo(question) => self.redo(room, question),
                 Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
                 Wish::Changed => self.0.summaries.changed(&room.id),
-                Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
+                Wish::Stop(which, code, why) => {
+                    drop(self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job)));
+                }
             }
         }
         self.drive(room);
+    }
+
+    fn loaded(&self, room: &Room) {
+        // Before that, what a crash has left is not counted yet: `resume` looks at the room.
+        if self.0.autopilots.is_ready() {
+            self.ask_owed(room);
+        }
     }
 }

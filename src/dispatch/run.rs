@@ -14,8 +14,9 @@ use crate::{
         converse::{Ended, crash},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
-        plain, receipt,
+        plain,
         tools::Effects,
+        unasked::unwanted,
         vote,
     },
     domain::{
@@ -32,11 +33,11 @@ use crate::{
 /// Between two tries to record the end of a run when the store fails.
 const FINISH_RETRY: Duration = Duration::from_millis(250);
 
-/// Runs a job to its end. Never returns before the end is recorded, or cannot be.
-pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
-    // Whoever is stopped before the beginning leaves no trace.
+/// Runs a job to its end. Never returns before the end is recorded, or cannot be; an error says why it did not begin.
+pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) -> Result<(), Rejection> {
+    // Whoever is stopped before the beginning leaves no trace in the room.
     if stop.token.is_cancelled() {
-        return;
+        return Err(unwanted(stop.why()));
     }
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(job.run())).await {
         if rejection.code == Code::Unavailable {
@@ -44,24 +45,14 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
             // answer, and nothing is written.
             finish(inner, &job, unstarted(&job)).await;
         }
-        return not_begun(inner, &job, &rejection);
+        return Err(rejection);
     }
     // A panic ends the run, not the process; the room is told like of any other failure.
     let (task_inner, task_job, task_stop) = (Arc::clone(inner), job.clone(), stop);
     let answering = inner.tasks.spawn(async move { answer(&task_inner, &task_job, &task_stop).await });
     let outcome = answering.await.unwrap_or_else(|_| crashed(&job));
     finish(inner, &job, outcome).await;
-}
-
-/// Tells whoever asked that the room did not let an answer begin, unless the room has told them why already.
-fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
-    match rejection.code {
-        // The LLM was removed, or the room has ended, after the question.
-        Code::NotFound | Code::RoomNotFound | Code::RoomEnded => {
-            tracing::debug!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
-        }
-        _ => receipt::refuse(inner, job, rejection),
-    }
+    Ok(())
 }
 
 fn crashed(job: &Job) -> RunOutcome {

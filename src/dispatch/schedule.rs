@@ -56,6 +56,8 @@ pub(super) struct Stopped {
     pub(super) running: usize,
     /// Those that waited, and will not begin.
     pub(super) dropped: Vec<Job>,
+    /// Those that were to be asked behind one that ran, and will not be.
+    pub(super) forgone: Vec<Job>,
 }
 
 impl Schedule {
@@ -132,14 +134,14 @@ impl Schedule {
         };
         let (dropped, kept): (Vec<Job>, Vec<Job>) = runs.waiting.drain(..).partition(|job| which(job));
         runs.waiting = kept.into();
-        let mut running = 0;
+        let (mut running, mut forgone) = (0, Vec::new());
         for active in runs.active.iter_mut().filter(|active| which(&active.job)) {
             active.stop.stop(why);
-            active.again = None;
+            forgone.extend(active.again.take());
             running += 1;
         }
         self.line_up(room);
-        Stopped { running, dropped }
+        Stopped { running, dropped, forgone }
     }
 
     /// The text of a question has changed: answers that are being written to it end, and are asked for again when
@@ -163,22 +165,34 @@ impl Schedule {
         jobs.filter(|job| about(job)).map(|job| job.llm_id.clone()).collect()
     }
 
-    /// Forgets all that waits.
-    pub(super) fn clear_waiting(&mut self) {
+    /// Forgets all that waits; returns it.
+    pub(super) fn clear_waiting(&mut self) -> Vec<Job> {
+        let mut dropped = Vec::new();
         self.line.clear();
         self.rooms.retain(|_, runs| {
-            runs.waiting.clear();
+            dropped.extend(runs.waiting.drain(..));
             runs.in_line = false;
             !runs.active.is_empty()
         });
+        dropped
     }
 
-    /// Ends all that runs.
-    pub(super) fn stop_all(&mut self, why: &str) {
+    /// Ends all that runs; returns what was to be asked behind it.
+    pub(super) fn stop_all(&mut self, why: &str) -> Vec<Job> {
+        let mut forgone = Vec::new();
         for active in self.rooms.values_mut().flat_map(|runs| &mut runs.active) {
             active.stop.stop(why);
-            active.again = None;
+            forgone.extend(active.again.take());
         }
+        forgone
+    }
+
+    /// Whether this LLM is about to vote in this poll.
+    pub(super) fn has_vote(&self, vote: &Job) -> bool {
+        let same = |job: &Job| job.poll_id == vote.poll_id && job.llm_id == vote.llm_id;
+        self.rooms.get(&vote.room).is_some_and(|runs| {
+            runs.waiting.iter().chain(runs.active.iter().map(|active| &active.job)).any(same)
+        })
     }
 
     /// How many run or wait.

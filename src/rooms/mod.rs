@@ -64,6 +64,9 @@ pub struct RoomsLimits {
 pub trait AfterCommit: Send + Sync + fmt::Debug {
     /// These events are in the log; `room` is what they leave behind.
     fn committed(&self, room: &Room, events: &[Recorded]);
+
+    /// The room has come into memory; nothing of it was committed here since.
+    fn loaded(&self, room: &Room);
 }
 
 /// The rooms of this node.

@@ -158,6 +158,7 @@ impl Worker {
             return Err(Rejection::new(Code::RoomNotFound, format!("there is no room {}", self.id)));
         };
         self.saved = loaded.snapshot;
+        let is_new = self.feed.is_none();
         match &self.feed {
             // The log may have moved on without this task: whoever listens is told from the store.
             Some(feed) if feed.delivered() < loaded.room.seq => self.rooms.registry().fill(feed),
@@ -167,6 +168,9 @@ impl Worker {
                 feed.running(loaded.room.runs.values().map(live).collect());
                 self.feed = Some(feed);
             }
+        }
+        if let (true, Some(observer)) = (is_new, self.rooms.0.after_commit.get()) {
+            observer.loaded(&loaded.room);
         }
         self.state = Some(loaded.room);
         self.observe();
