@@ -183,6 +183,7 @@ impl Worker {
                     stood &= as_expected;
                 }
                 Err(error) => {
+                    self.doubt(&group);
                     for entry in group {
                         self.done(entry.then, Err(refused(&self.id, &error)));
                     }

@@ -4,6 +4,7 @@
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
 mod commit;
+mod doubt;
 mod group;
 pub mod history;
 mod load;
