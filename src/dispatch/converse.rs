@@ -5,6 +5,8 @@
 //! any. The calls of a round are carried out one after the other. Opting out ends the answer behind the other calls of
 //! its round.
 
+use std::sync::Arc;
+
 use crate::{
     dispatch::{
         Inner, Job,
@@ -55,7 +57,7 @@ pub(super) fn crash() -> (String, String) {
 }
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
-pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
+pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let mut deadline = progress.started + inner.limits.total;
     let by = Caller { inner, job, scene };
     progress.effects.outside.clone_from(&scene.outside);

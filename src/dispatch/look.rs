@@ -83,7 +83,7 @@ pub(super) async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>,
 }
 
 /// Leaves out what does not fit beside the tools and the answer.
-async fn fit(inner: &Inner, job: &Job, mut scene: Scene, model: Model) -> Scene {
+async fn fit(inner: &Arc<Inner>, job: &Job, mut scene: Scene, model: Model) -> Scene {
     let offered = tools::offered(Caller { inner, job, scene: &scene }).await;
     let tools = tools::shown(&offered, &tools::Effects::default());
     let answer = u64::from(inner.limits.max_tokens);

@@ -14,6 +14,7 @@ mod job;
 mod listen;
 mod look;
 mod past;
+mod pause;
 mod plain;
 mod receipt;
 mod run;

@@ -1,5 +1,7 @@
 //! The conversation of an answer whose LLM has to vote: who does not is asked once more, and then has abstained.
 
+use std::sync::Arc;
+
 use crate::{
     dispatch::{
         Inner, Job,
@@ -15,7 +17,7 @@ const REMINDER: &str = "You have not voted. In this poll everybody must vote, an
                         vote_on_poll now. You are not asked again.";
 
 /// [`converse::converse`], and once more if a vote is owed.
-pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
+pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let ended = converse::converse(inner, job, scene, progress).await;
     if !owes_a_vote(job, &ended, progress) {
         return ended;

@@ -59,6 +59,11 @@ impl Model {
         }
     }
 
+    /// Whoever is asked next, while what comes of a call is not known.
+    pub async fn other(&mut self) -> Call {
+        self.script.next_call().await.unwrap()
+    }
+
     /// Makes a call; what the model is told of it.
     pub async fn call(&mut self, tool: &str, arguments: &Value) -> Value {
         self.begin(tool, arguments).await;
