@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     dispatch::{
@@ -95,7 +95,8 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
 
 async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     let started = Instant::now();
-    let scene = seen(look(inner, job).await, job.poll_id);
+    let scene = seen_in_time(look(inner, job), stop, started + inner.limits.total).await;
+    let scene = scene.and_then(|found| seen(found, job.poll_id));
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
     let mut progress = Progress {
         answer: AnswerText::new(name),
@@ -137,6 +138,21 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     // Whatever it has said, it has read this before.
     add_outside(&mut outcome.outside, &outside);
     outcome
+}
+
+/// What there is to be seen, unless the run is stopped or its time is up before: reading and counting may take long.
+async fn seen_in_time<T>(
+    look: impl Future<Output = T>,
+    stop: &Stop,
+    deadline: Instant,
+) -> Result<T, Box<Ended>> {
+    let found = tokio::select! {
+        biased;
+        () = stop.token.cancelled() => return Err(Box::new(Ended::by_itself(RunEnd::Interrupted, stop.why()))),
+        found = timeout_at(deadline, AssertUnwindSafe(look).catch_unwind()) => found,
+    };
+    let late = |_| Box::new(Ended::by_itself(RunEnd::TimedOut, "the room was not read in time"));
+    found.map_err(late)?.map_err(|_| Box::new(Ended::crashed()))
 }
 
 /// What there is to be asked about, or how the run ends without asking.
@@ -204,6 +220,28 @@ mod tests {
         let Err(ended) = seen(Ok(None), None) else { panic!("nothing was seen") };
         assert_eq!((ended.end, ended.fault), (RunEnd::Interrupted, None));
         assert_eq!(ended.detail, "the LLM was removed from the room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_is_stopped_by_a_word_and_by_the_time() {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        let never = || std::future::pending::<()>();
+        let stop = Stop::default();
+        let Err(ended) = seen_in_time(never(), &stop, deadline).await else { panic!("nothing was seen") };
+        assert_eq!((ended.end, Instant::now()), (RunEnd::TimedOut, deadline));
+        let deadline = deadline + Duration::from_secs(300);
+        let reading = seen_in_time(never(), &stop, deadline);
+        let (read, ()) = tokio::join!(reading, async { stop.stop("enough") });
+        let Err(ended) = read else { panic!("nothing was seen") };
+        assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::Interrupted, "enough"));
+        assert!(Instant::now() < deadline);
+        let fresh = Stop::default();
+        let Err(ended) = seen_in_time(async { panic!("told to") }, &fresh, deadline).await.map(|()| ())
+        else {
+            panic!("nothing was seen")
+        };
+        assert_eq!(ended.end, RunEnd::Failed);
+        assert!(matches!(seen_in_time(async { 7 }, &fresh, deadline).await, Ok(7)));
     }
 
     #[test]
