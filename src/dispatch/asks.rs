@@ -12,7 +12,7 @@ use crate::{
         room::Room,
         settings::{ResponsePolicy, TurnPolicy},
     },
-    ids::{ApprovalId, LlmId, MessageId, PollId, UserId},
+    ids::{ApprovalId, LlmId, MessageId, PollId, Seq, UserId},
 };
 
 /// What follows from an event.
@@ -20,6 +20,8 @@ use crate::{
 pub(super) enum Wish {
     /// Ask an LLM.
     Ask(Job),
+    /// Ask nobody: a person has asked something newer where that ends what came of older questions.
+    Overtaken(Job),
     /// A person has asked in a room where that ends the answers to what was asked before.
     Newer(MessageId),
     /// Make another answer in the place of this one.
@@ -114,11 +116,40 @@ fn called(room: &Room, message: &Message, events: &[Recorded]) -> Vec<Wish> {
     };
     let newer = settings.turns == TurnPolicy::LatestWins && message.author.user().is_some();
     let newer = newer.then_some(Wish::Newer(message.id));
+    let (root, begun) = beginning(room, message);
+    let overtaken = settings.turns == TurnPolicy::LatestWins && asked_since(room, begun);
     let ask = |llm_id: &LlmId| {
         let asked_by = asked_by.clone();
-        Wish::Ask(Job { chain_depth, asked_by, ..Job::new(room, llm_id.clone(), message.id) })
+        let job = Job { root, chain_depth, asked_by, ..Job::new(room, llm_id.clone(), message.id) };
+        if overtaken { Wish::Overtaken(job) } else { Wish::Ask(job) }
     };
     newer.into_iter().chain(message.mentions.iter().map(ask)).collect()
+}
+
+/// The question at the beginning of the chain that a message stands in, and how far the log was when it began. A
+/// chain that goes on from another version of an answer was asked for anew, when that was.
+fn beginning(room: &Room, message: &Message) -> (MessageId, Seq) {
+    let Some(mut first) = room.recent_message(message.id) else {
+        return (message.id, room.seq);
+    };
+    let mut begun = None;
+    while let Some(asked) = first.reply_to.filter(|_| first.from_run) {
+        if first.replaces.is_some() {
+            begun = begun.or(Some(first.seq));
+        }
+        match room.recent_message(asked).filter(|before| before.seq < first.seq) {
+            Some(before) => first = before,
+            // Older than what is in memory.
+            None => return (asked, begun.unwrap_or(first.seq)),
+        }
+    }
+    (first.id, begun.unwrap_or(first.seq))
+}
+
+/// Whether a person has asked LLMs something behind this position.
+fn asked_since(room: &Room, seq: Seq) -> bool {
+    let mut since = room.recent.iter().rev().take_while(|message| message.seq > seq);
+    since.any(|message| message.author.user().is_some() && !message.mentions.is_empty())
 }
 
 /// The person at the beginning of the chain that an answer stands in, which ends beside it.
@@ -186,3 +217,6 @@ pub(super) fn redo(room: &Room, question: &Message, asked: &[LlmId]) -> Vec<Job>
     });
     again.chain(fresh).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,6 +22,8 @@ pub(super) struct Job {
     pub(super) llm_id: LlmId,
     /// The message that asks.
     pub(super) reply_to: MessageId,
+    /// The message at the beginning of the chain in which LLMs ask one another: of a person, as far as is known.
+    pub(super) root: MessageId,
     /// Set: a vote is asked for, and nothing is said aloud.
     pub(super) poll_id: Option<PollId>,
     pub(super) chain_depth: u32,
@@ -46,6 +48,7 @@ impl Job {
             message_id: MessageId(Uuid::now_v7()),
             llm_id,
             reply_to,
+            root: reply_to,
             poll_id: None,
             chain_depth: 0,
             asked_by: None,

@@ -122,6 +122,9 @@ struct Inner {
     tasks: TaskTracker,
 }
 
+/// Why answers end where only the latest question of a person counts.
+const NEWER: &str = "a newer question came";
+
 /// There is a limit on how many answers there may be.
 fn too_many(why: String) -> Rejection {
     Rejection::new(Code::ResourceExhausted, why)
@@ -287,8 +290,7 @@ impl LlmDispatcher {
 
     /// A person has asked something newer: answers to what was asked before are not wanted any more.
     fn newer(&self, room: &RoomId, question: MessageId) {
-        let why = unasked::unwanted("a newer question came");
-        self.stop(room, &why, |job| job.is_question() && job.reply_to != question);
+        self.stop(room, &unasked::unwanted(NEWER), |job| job.is_question() && job.root != question);
     }
 
     /// Another answer in the place of one, which may be older than what the room has in memory.
@@ -357,6 +359,7 @@ impl AfterCommit for LlmDispatcher {
         for wish in asks::of(room, events) {
             match wish {
                 Wish::Ask(job) => self.ask(&job),
+                Wish::Overtaken(job) => self.unasked(&job, &unasked::unwanted(NEWER)),
                 Wish::Newer(question) => self.newer(&room.id, question),
                 Wish::Replace(old, by, model) => self.replace(room, old, by, model),
                 Wish::Redo(question) => self.redo(room, question),

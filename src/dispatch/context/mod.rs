@@ -14,7 +14,7 @@ mod messages;
 mod polls;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use crate::{
     dispatch::{autopilot::Part, look::Model},

@@ -16,6 +16,7 @@ fn job(room: &str, n: u128, policy: TurnPolicy) -> Job {
         message_id: MessageId(Uuid::from_u128(n)),
         llm_id: LlmId::parse("ada").unwrap(),
         reply_to: MessageId(Uuid::from_u128(n)),
+        root: MessageId(Uuid::from_u128(n)),
         poll_id: None,
         chain_depth: 0,
         asked_by: Some(UserId::parse("ann").unwrap()),
