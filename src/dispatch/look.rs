@@ -55,7 +55,7 @@ pub(super) async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>,
     let see = move |room: &Room, feed: &Arc<Feed>| {
         let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
         let mut scene = match past {
-            Some(past) => context::scene(&past.of(room), &online, &asked),
+            Some(past) => context::scene(&past.of(room, &online), &online, &asked),
             None => context::scene(room, &online, &asked),
         }?;
         if has_turn && let Some(part) = autopilot::part(room, &asked.llm) {
