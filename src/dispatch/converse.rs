@@ -71,6 +71,7 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
         progress.report.provider.clone_from(&wanted.provider);
         progress.report.model.clone_from(&wanted.model);
     }
+    progress.note();
     let mut rounds: Vec<Turn> = Vec::new();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
@@ -81,6 +82,7 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
             Ok(heard) => heard,
             Err(ended) => return ended,
         };
+        progress.note();
         plan.prefer(&progress.report.provider, &progress.report.model);
         if heard.calls.is_empty() {
             return said(job, &progress.effects, &heard, progress.answer.text());
@@ -97,6 +99,7 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
             let effects = &mut progress.effects;
             let result = tools::carry_out(by, &offered, &call, effects, &mut deadline).await;
             rounds.push(Turn::ToolResult { call_id: call.id, result });
+            progress.note();
         }
         if let Some(ended) = done(job, progress) {
             return ended;

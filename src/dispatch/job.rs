@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     domain::{llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
     ids::{LlmId, MessageId, PollId, RoomId, UserId},
+    rooms::Used,
 };
 
 /// Something an LLM is asked.
@@ -94,11 +95,12 @@ impl Job {
     }
 }
 
-/// A way to stop a run, and why it was stopped.
+/// A way to stop a run, why it was stopped, and what it has used so far: whoever ends its room with it keeps that.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     pub(super) token: CancellationToken,
     why: Arc<Mutex<String>>,
+    used: Arc<Mutex<Used>>,
 }
 
 impl Stop {
@@ -110,6 +112,16 @@ impl Stop {
         }
         drop(known);
         self.token.cancel();
+    }
+
+    /// Keeps what the run has used so far.
+    pub(super) fn use_up(&self, used: Used) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = used;
+    }
+
+    /// What the run has used so far.
+    pub(super) fn used(&self) -> Used {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why it was stopped; empty: it was not.

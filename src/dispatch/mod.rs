@@ -50,7 +50,7 @@ use crate::{
     ids::{LlmId, MessageId, RoomId, UserId},
     llm::route::Router,
     mcp::Servers,
-    rooms::{AfterCommit, Rooms},
+    rooms::{AfterCommit, Rooms, Used},
     wire::transient::Receipt,
 };
 
@@ -371,6 +371,10 @@ impl AfterCommit for LlmDispatcher {
             }
         }
         self.drive(room);
+    }
+
+    fn used(&self, room: &RoomId, answer: MessageId) -> Option<Used> {
+        self.schedule().used(room, answer)
     }
 
     fn loaded(&self, room: &Room) {

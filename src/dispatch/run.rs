@@ -116,6 +116,7 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         taken_up: false,
         call: None,
         answered: false,
+        stop: stop.clone(),
     };
     let mut outside = Vec::new();
     let ended = match scene {

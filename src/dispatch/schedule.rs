@@ -16,6 +16,7 @@ use crate::{
     dispatch::job::{Job, Stop},
     domain::settings::TurnPolicy,
     ids::{LlmId, MessageId, RoomId},
+    rooms::Used,
 };
 
 /// How many answers there may be.
@@ -228,6 +229,12 @@ impl Schedule {
             forgone.extend(active.again.take());
         }
         forgone
+    }
+
+    /// What a run has used so far; `None`: there is no such run.
+    pub(super) fn used(&self, room: &RoomId, message_id: MessageId) -> Option<Used> {
+        let mut active = self.rooms.get(room)?.active.iter();
+        active.find(|active| active.job.message_id == message_id).map(|active| active.stop.used())
     }
 
     /// Whether this LLM is about to vote in this poll.

@@ -70,6 +70,11 @@ impl Model {
         self.told().await
     }
 
+    /// Says this, and goes on.
+    pub async fn text(&mut self, text: &str) {
+        assert!(self.call.as_mut().unwrap().text(text).await, "the answer is not wanted any more");
+    }
+
     /// Ends the answer with this text.
     pub async fn say(mut self, text: &str) -> Script {
         let mut call = self.call.take().unwrap();
