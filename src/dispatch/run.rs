@@ -237,8 +237,7 @@ mod tests {
         assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::Interrupted, "enough"));
         assert!(Instant::now() < deadline);
         let fresh = Stop::default();
-        let Err(ended) = seen_in_time(async { panic!("told to") }, &fresh, deadline).await.map(|()| ())
-        else {
+        let Err(ended) = seen_in_time(async { panic!("told to") }, &fresh, deadline).await else {
             panic!("nothing was seen")
         };
         assert_eq!(ended.end, RunEnd::Failed);
