@@ -5,6 +5,8 @@
 //! any, so that it ends with an answer. Whoever is only asked to vote is not: that takes a tool. The calls of a round are carried out one after the other. Opting out ends the answer behind the other calls of
 //! its round.
 
+use std::sync::Arc;
+
 use crate::{
     dispatch::{
         Inner, Job,
@@ -56,7 +58,7 @@ pub(super) fn crash() -> (String, String) {
 }
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
-pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
+pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let mut deadline = progress.started + inner.limits.total;
     let by = Caller { inner, job, scene };
     progress.effects.outside.clone_from(&scene.outside);
@@ -70,6 +72,7 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         progress.report.provider.clone_from(&wanted.provider);
         progress.report.model.clone_from(&wanted.model);
     }
+    progress.note();
     let mut rounds: Vec<Turn> = Vec::new();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
@@ -81,6 +84,7 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
             Ok(heard) => heard,
             Err(ended) => return ended,
         };
+        progress.note();
         plan.prefer(&progress.report.provider, &progress.report.model);
         if job.poll_id.is_some() && !heard.text.trim().is_empty() {
             heard.text.trim().clone_into(&mut progress.aside);
@@ -102,6 +106,7 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
             let effects = &mut progress.effects;
             let result = tools::carry_out(by, &offered, &call, effects, &mut deadline).await;
             rounds.push(Turn::ToolResult { call_id: call.id, result });
+            progress.note();
         }
         if let Some(ended) = done(job, progress) {
             return ended;

@@ -11,6 +11,7 @@ use crate::{
     clock::Timestamp,
     domain::{command::Command, llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
     ids::{AutopilotId, LlmId, MessageId, PollId, RoomId, UserId},
+    rooms::Used,
 };
 
 /// A turn, and whose.
@@ -31,6 +32,8 @@ pub(super) struct Job {
     pub(super) llm_id: LlmId,
     /// The message that asks.
     pub(super) reply_to: MessageId,
+    /// The message at the beginning of the chain in which LLMs ask one another: of a person, as far as is known.
+    pub(super) root: MessageId,
     /// Set: a vote is asked for, and nothing is said aloud.
     pub(super) poll_id: Option<PollId>,
     pub(super) chain_depth: u32,
@@ -55,6 +58,7 @@ impl Job {
             message_id: MessageId(Uuid::now_v7()),
             llm_id,
             reply_to,
+            root: reply_to,
             poll_id: None,
             chain_depth: 0,
             asked_by: None,
@@ -108,11 +112,12 @@ impl Job {
     }
 }
 
-/// A way to stop a run, and why it was stopped.
+/// A way to stop a run, why it was stopped, and what it has used so far: whoever ends its room with it keeps that.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     pub(super) token: CancellationToken,
     why: Arc<Mutex<String>>,
+    used: Arc<Mutex<Used>>,
 }
 
 impl Stop {
@@ -124,6 +129,16 @@ impl Stop {
         }
         drop(known);
         self.token.cancel();
+    }
+
+    /// Keeps what the run has used so far.
+    pub(super) fn use_up(&self, used: Used) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = used;
+    }
+
+    /// What the run has used so far.
+    pub(super) fn used(&self) -> Used {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why it was stopped; empty: it was not.

@@ -9,7 +9,7 @@ use crate::{
     budget::{Refused, Scopes},
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{
-        Inner, Job,
+        Inner, Job, Stop,
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
         converse::Ended,
@@ -22,6 +22,7 @@ use crate::{
         Delta, Deltas, Error, ErrorKind, Finish, Request, Tool, ToolCall, Turn,
         route::{Answered, Attempts, Plan},
     },
+    rooms::Used,
     wire::transient::{self, Receipt},
 };
 
@@ -47,6 +48,16 @@ pub(super) struct Progress {
     pub(super) call: Option<spend::Call>,
     /// What a voter has said last beside its vote: nobody has heard it.
     pub(super) aside: String,
+    /// Who is told of what is used.
+    pub(super) stop: Stop,
+}
+
+impl Progress {
+    /// Tells whoever may end the room what was used so far.
+    pub(super) fn note(&self) {
+        let report = RunReport { tools: self.effects.uses.clone(), ..self.report.clone() };
+        self.stop.use_up(Used { report, outside: self.effects.outside.clone() });
+    }
 }
 
 /// What a model has said in one round.

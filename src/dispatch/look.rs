@@ -109,7 +109,7 @@ async fn see(
 }
 
 /// Leaves out what does not fit beside the tools and the answer.
-async fn fit(inner: &Inner, job: &Job, mut scene: Scene, model: Model) -> Scene {
+async fn fit(inner: &Arc<Inner>, job: &Job, mut scene: Scene, model: Model) -> Scene {
     let offered = tools::offered(Caller { inner, job, scene: &scene }).await;
     let tools = tools::shown(&offered, &tools::Effects::default());
     let answer = u64::from(inner.limits.max_tokens);
@@ -175,6 +175,8 @@ mod tests {
             talk: context::Talk::default(),
             model: Some(model),
             part: None,
+            unquoted: Vec::new(),
+            names: Arc::default(),
         };
         scene.fit(1000, &|text: &str| tokenizer.count(text));
         scene

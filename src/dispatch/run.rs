@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     dispatch::{
@@ -14,8 +14,9 @@ use crate::{
         converse::{Ended, crash},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
-        plain, receipt,
+        plain,
         tools::Effects,
+        unasked::unwanted,
         vote,
     },
     domain::{
@@ -32,11 +33,11 @@ use crate::{
 /// Between two tries to record the end of a run when the store fails.
 const FINISH_RETRY: Duration = Duration::from_millis(250);
 
-/// Runs a job to its end. Never returns before the end is recorded, or cannot be.
-pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
-    // Whoever is stopped before the beginning leaves no trace.
+/// Runs a job to its end. Never returns before the end is recorded, or cannot be; an error says why it did not begin.
+pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) -> Result<(), Rejection> {
+    // Whoever is stopped before the beginning leaves no trace in the room.
     if stop.token.is_cancelled() {
-        return;
+        return Err(unwanted(stop.why()));
     }
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, job.start()).await {
         if rejection.code == Code::Unavailable {
@@ -44,24 +45,14 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
             // answer, and nothing is written.
             finish(inner, &job, unstarted(&job)).await;
         }
-        return not_begun(inner, &job, &rejection);
+        return Err(rejection);
     }
     // A panic ends the run, not the process; the room is told like of any other failure.
     let (task_inner, task_job, task_stop) = (Arc::clone(inner), job.clone(), stop);
     let answering = inner.tasks.spawn(async move { answer(&task_inner, &task_job, &task_stop).await });
     let outcome = answering.await.unwrap_or_else(|_| crashed(&job));
     finish(inner, &job, outcome).await;
-}
-
-/// Tells whoever asked that the room did not let an answer begin, unless the room has told them why already.
-fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
-    match rejection.code {
-        // The LLM was removed, or the room has ended, after the question.
-        Code::NotFound | Code::RoomNotFound | Code::RoomEnded => {
-            tracing::debug!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
-        }
-        _ => receipt::refuse(inner, job, rejection),
-    }
+    Ok(())
 }
 
 fn crashed(job: &Job) -> RunOutcome {
@@ -104,7 +95,8 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
 
 async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     let started = Instant::now();
-    let scene = seen(look(inner, job).await, job.poll_id);
+    let scene = seen_in_time(look(inner, job), stop, started + inner.limits.total).await;
+    let scene = scene.and_then(|found| seen(found, job.poll_id));
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
     let mut progress = Progress {
         answer: AnswerText::new(name),
@@ -124,6 +116,7 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         taken_up: false,
         call: None,
         aside: String::new(),
+        stop: stop.clone(),
     };
     let mut outside = Vec::new();
     let ended = match scene {
@@ -146,6 +139,21 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     // Whatever it has said, it has read this before.
     add_outside(&mut outcome.outside, &outside);
     outcome
+}
+
+/// What there is to be seen, unless the run is stopped or its time is up before: reading and counting may take long.
+async fn seen_in_time<T>(
+    look: impl Future<Output = T>,
+    stop: &Stop,
+    deadline: Instant,
+) -> Result<T, Box<Ended>> {
+    let found = tokio::select! {
+        biased;
+        () = stop.token.cancelled() => return Err(Box::new(Ended::by_itself(RunEnd::Interrupted, stop.why()))),
+        found = timeout_at(deadline, AssertUnwindSafe(look).catch_unwind()) => found,
+    };
+    let late = |_| Box::new(Ended::by_itself(RunEnd::TimedOut, "the room was not read in time"));
+    found.map_err(late)?.map_err(|_| Box::new(Ended::crashed()))
 }
 
 /// What there is to be asked about, or how the run ends without asking.
@@ -218,6 +226,26 @@ mod tests {
         let Err(ended) = seen(Ok(None), None) else { panic!("nothing was seen") };
         assert_eq!((ended.end, ended.fault), (RunEnd::Interrupted, None));
         assert_eq!(ended.detail, "the LLM was removed from the room");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_is_stopped_by_a_word_and_by_the_time() {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        let never = || std::future::pending::<()>();
+        let stop = Stop::default();
+        let Err(ended) = seen_in_time(never(), &stop, deadline).await else { panic!("nothing was seen") };
+        assert_eq!((ended.end, Instant::now()), (RunEnd::TimedOut, deadline));
+        let deadline = deadline + Duration::from_secs(300);
+        let reading = seen_in_time(never(), &stop, deadline);
+        let (read, ()) = tokio::join!(reading, async { stop.stop("enough") });
+        let Err(ended) = read else { panic!("nothing was seen") };
+        assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::Interrupted, "enough"));
+        assert!(Instant::now() < deadline);
+        let fresh = Stop::default();
+        let defect = async { assert_eq!(fresh.why(), "told", "a defect of the test") };
+        let Err(ended) = seen_in_time(defect, &fresh, deadline).await else { panic!("nothing was seen") };
+        assert_eq!(ended.end, RunEnd::Failed);
+        assert!(matches!(seen_in_time(async { 7 }, &fresh, deadline).await, Ok(7)));
     }
 
     #[test]

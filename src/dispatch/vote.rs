@@ -1,6 +1,8 @@
 //! The conversation of an answer whose LLM has to vote: who does not is asked once more, whatever has become of the
 //! tools it was given before, and then has abstained. What it has said meanwhile is why.
 
+use std::sync::Arc;
+
 use crate::{
     dispatch::{
         Inner, Job,
@@ -21,7 +23,7 @@ const CALLS_LEAST: usize = 2;
 const SILENT: &str = "did not vote, although it was asked twice";
 
 /// [`converse::converse`], and once more if a vote is owed.
-pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
+pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let ended = converse::converse(inner, job, scene, progress).await;
     if !owes_a_vote(job, &ended, progress) {
         return ended;

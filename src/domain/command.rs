@@ -230,6 +230,15 @@ pub enum Command {
     StartTurn(AutopilotId, Run),
     /// End an answer.
     FinishRun(RunOutcome),
+    /// An LLM that was asked to vote will not be heard.
+    Abstain {
+        /// In which poll.
+        poll_id: PollId,
+        /// Who.
+        llm_id: LlmId,
+        /// Why, for everybody to see.
+        reason: String,
+    },
     /// Ask the room whether a tool may be called.
     RequestApproval(Approval),
     /// Nobody has decided in time.

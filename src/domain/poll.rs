@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     clock::Timestamp,
-    domain::message::Author,
+    domain::{llm::LlmConfig, message::Author, room::Room},
     ids::{LlmId, MessageId, OptionId, PollId, UserId},
 };
 
@@ -119,6 +119,15 @@ impl Poll {
             abstentions: Vec::new(),
             asked_by: self.asked_by.clone(),
         }
+    }
+
+    /// The LLMs of its room that must vote, and have neither voted nor abstained.
+    pub fn owing<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a LlmConfig> {
+        let must = self.is_open() && self.mandatory;
+        room.llms.iter().filter(move |llm| {
+            must && !self.abstentions.iter().any(|known| known.llm_id == llm.id)
+                && !self.ballots.contains_key(&Author::Llm(llm.id.clone()))
+        })
     }
 
     /// Whether there are as many ballots as it takes.

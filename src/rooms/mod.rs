@@ -4,6 +4,7 @@
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
 mod commit;
+mod doubt;
 mod group;
 pub mod history;
 mod load;
@@ -31,6 +32,7 @@ use crate::{
         decide::{self, Context, Facts},
         event::{NewRoom, Recorded},
         limits::Limits,
+        llm::RunReport,
         rejection::{Code, Rejection},
         room::Room,
     },
@@ -58,12 +60,27 @@ pub struct RoomsLimits {
     pub heartbeat: Duration,
 }
 
+/// What an answer has used before its end.
+#[derive(Debug, Clone, Default)]
+pub struct Used {
+    /// Cost, timing and tools.
+    pub report: RunReport,
+    /// What from outside of the room went into it.
+    pub outside: Vec<String>,
+}
+
 /// Is told what this node has committed, in order, before the next command of that room is decided.
 ///
 /// Must not wait: the room stands still meanwhile.
 pub trait AfterCommit: Send + Sync + fmt::Debug {
     /// These events are in the log; `room` is what they leave behind.
     fn committed(&self, room: &Room, events: &[Recorded]);
+
+    /// What an answer that is being written has used so far; `None`: it is not written here.
+    fn used(&self, room: &RoomId, answer: MessageId) -> Option<Used>;
+
+    /// The room has come into memory; nothing of it was committed here since.
+    fn loaded(&self, room: &Room);
 }
 
 /// The rooms of this node.

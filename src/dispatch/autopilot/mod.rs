@@ -11,7 +11,7 @@ mod part;
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    dispatch::{Inner, Job, LlmDispatcher, job::TurnOf, tools::Effects},
+    dispatch::{Inner, Job, LlmDispatcher, job::TurnOf, tools::Effects, unasked::unwanted},
     domain::{
         autopilot::{Autopilot, Next, Step, Turn},
         command::{Actor, Command},
@@ -29,6 +29,7 @@ use crate::{
         room::Room,
     },
     ids::{AutopilotId, MessageId, RoomId},
+    registry::feed::Feed,
     rooms::Rooms,
 };
 
@@ -62,6 +63,11 @@ impl Autopilots {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether what a crash has left is tidied up.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
     /// Keeps why a turn is not taken, until it is over.
     pub(super) fn refused(&self, job: &Job, why: &Rejection) {
         if let Some(asked) =
@@ -93,30 +99,33 @@ impl Autopilots {
 }
 
 impl LlmDispatcher {
-    /// Goes on with the autopilots of these rooms, and from now on with those of every room.
+    /// Goes on with the autopilots and the votes of these rooms, and from now on with those of every room.
     pub async fn resume(&self, rooms: impl IntoIterator<Item = RoomId>) {
         self.0.autopilots.ready.store(true, Ordering::SeqCst);
         for room in rooms {
-            self.look_again(&room).await;
+            let dispatcher = self.clone();
+            let look = move |room: &Room, _: &Arc<Feed>| {
+                dispatcher.ask_owed(room);
+                dispatcher.drive(room);
+            };
+            looked(&room, self.0.rooms.read(&room, look).await);
         }
     }
 
     async fn look_again(&self, room: &RoomId) {
         let dispatcher = self.clone();
-        if let Err(rejection) = self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await {
-            tracing::debug!(%room, %rejection, "an autopilot was not looked at");
-        }
+        looked(room, self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await);
     }
 
     /// Does what follows from how a room's autopilot stands; behind every commit.
     pub(super) fn drive(&self, room: &Room) {
-        if room.autopilot.is_none() || !self.0.autopilots.ready.load(Ordering::SeqCst) {
+        if room.autopilot.is_none() || !self.0.autopilots.is_ready() {
             return;
         }
         if let Some(gone) = self.0.autopilots.forget(room) {
             let why = room.autopilot.as_ref().map_or("", |autopilot| autopilot.reason.as_str());
             let why = if why.is_empty() { "the autopilot is over" } else { why };
-            self.stop(&room.id, why, |job| job.message_id == gone.message_id);
+            self.stop(&room.id, &unwanted(why), |job| job.message_id == gone.message_id);
         }
         let is_taken = room.runs.values().any(|run| run.turn.is_some());
         let Some(autopilot) = room.open_autopilot().filter(|_| !is_taken) else {
@@ -163,6 +172,12 @@ impl LlmDispatcher {
     fn step(&self, room: &RoomId, autopilot: AutopilotId, step: Step) {
         let (rooms, room) = (self.0.rooms.clone(), room.clone());
         self.0.tasks.spawn(async move { submit(&rooms, &room, autopilot, step).await });
+    }
+}
+
+fn looked(room: &RoomId, looked: Result<(), Rejection>) {
+    if let Err(rejection) = looked {
+        tracing::debug!(%room, %rejection, "a room was not looked at");
     }
 }
 

@@ -15,7 +15,7 @@ mod names;
 mod polls;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 mod view;
 
 use std::sync::Arc;

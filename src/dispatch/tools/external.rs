@@ -17,7 +17,7 @@ use super::{
     registry::{Kind, Offered},
 };
 use crate::{
-    dispatch::plain,
+    dispatch::{pause, plain},
     domain::{
         approval::Decided,
         permissions::{self, Action},
@@ -146,8 +146,9 @@ async fn approved(
         return Err(Answered::failed("nobody approved a call of this answer before: it is not asked again"));
     }
     let began = Instant::now();
-    let decided = approve::ask(by, &tool.name, arguments).await;
-    // The time a person takes is not the run's.
+    // Those that wait for people must not keep all others from answering.
+    let decided = pause::without_slot(by.inner, by.job, approve::ask(by, &tool.name, arguments)).await;
+    // The time a person takes is not the run's, nor is that until there is a slot again.
     *deadline += began.elapsed();
     match decided.map_err(|why| Answered::failed(&why))? {
         (Decided::Approved, _) => Ok(()),

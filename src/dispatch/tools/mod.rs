@@ -16,6 +16,8 @@ mod repeats;
 mod talk;
 mod turns;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -57,7 +59,7 @@ pub(super) struct Toolbox {
 /// The run that calls.
 #[derive(Clone, Copy)]
 pub(super) struct Caller<'a> {
-    pub(super) inner: &'a Inner,
+    pub(super) inner: &'a Arc<Inner>,
     pub(super) job: &'a Job,
     pub(super) scene: &'a Scene,
 }

@@ -94,6 +94,7 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::ControlAutopilot { .. }
         | Command::RequestApproval(_)
         | Command::ExpireApproval(_)
+        | Command::Abstain { .. }
         | Command::RecordSummary { .. }
         | Command::StepAutopilot(..) => None,
         Command::StartRun(run) | Command::StartTurn(_, run) => replaced(room, run),
@@ -214,6 +215,9 @@ pub fn decide(
         }
         Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
         Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
+        Command::Abstain { poll_id, llm_id, reason } => {
+            server(actor).map(|()| polls::abstain(room, poll_id, llm_id, &reason, context))
+        }
         Command::RequestApproval(approval) => {
             server(actor).and_then(|()| approvals::request(room, approval, context))
         }

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use salon::store::{Store, memory::MemoryStore};
+use salon::{
+    llm::Finish,
+    store::{Store, memory::MemoryStore},
+};
 use serde_json::json;
 use tokio::time::{advance, pause, resume};
 
@@ -179,4 +182,28 @@ async fn what_waited_when_the_process_died_is_closed_by_the_next() {
     assert_eq!(decisions[0].decision(), pb::ApprovalDecision::Cancelled);
     assert_eq!(all_ended_once(&next, &all.room).await[0].reason(), Reason::Interrupted);
     next.shutdown().await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_person_keeps_nobody_from_answering() {
+    let narrow = |setup: Setup| {
+        setup.config(|config| {
+            config.llm.runs_per_room = 1;
+            config.llm.runs_per_node = 1;
+        })
+    };
+    let (mut all, mut model, approval) = waiting(narrow).await;
+    all.ann.talk("@ada and what is new?").await;
+    let mut other = model.other().await;
+    // It is approved, and goes on when the other has ended.
+    all.ann.command(decide(&approval, true)).await.unwrap();
+    all.ann.settle().await;
+    assert_eq!(all.called(), Vec::<String>::new());
+    assert!(other.text("Nothing.").await && other.done(Finish::Stop).await);
+    assert_eq!(model.told().await["ok"], true);
+    assert_eq!(all.called(), ["delete"]);
+    drop(model.say("Done.").await);
+    quiet(&all.server).await;
+    assert_eq!(all_ended_once(&all.server, &all.room).await.len(), 2);
+    all.server.shutdown().await;
 }

@@ -228,3 +228,26 @@ async fn asked_aloud(script: Script) -> Model {
         script = model.say("").await;
     }
 }
+
+#[tokio::test]
+async fn the_end_of_the_room_keeps_what_an_answer_has_used() {
+    let (mut all, script) = Outside::start(|setup| setup).await;
+    all.ann.talk("@ada find it").await;
+    let mut model = Model::asked(script).await;
+    assert_eq!(model.call("web__find", &json!({})).await["ok"], true);
+    model.text("It is").await;
+    chunk(&mut all.ann).await;
+    all.admin.command(Say::EndRoom(pb::EndRoom::default())).await.unwrap();
+    let log = all.server.log(&all.room).await;
+    let done = all_ended_once(&all.server, &all.room).await.remove(0);
+    assert_eq!((done.reason(), done.detail.as_str()), (Reason::Interrupted, "the room ended"));
+    assert_eq!((done.provider.as_str(), done.tool_uses.len()), ("scripted", 1));
+    assert_eq!((done.tool_uses[0].tool.as_str(), done.tool_uses[0].calls), ("web__find", 1));
+    let said = log.iter().rev().find_map(|event| match &event.payload {
+        Some(Payload::MessageReceived(received)) => received.message.clone(),
+        _ => None,
+    });
+    let said = said.unwrap();
+    assert_eq!((said.content.as_str(), said.outside_sources), ("It is", vec!["web__find".to_owned()]));
+    all.server.shutdown().await;
+}

@@ -10,7 +10,7 @@ use salon::{
         settings::{ResponsePolicy, SettingsPatch, TurnPolicy},
         summary::Summary,
     },
-    ids::{ApprovalId, AutopilotId, MessageId, Seq},
+    ids::{ApprovalId, AutopilotId, MessageId, PollId, Seq},
 };
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ pub enum Conduct {
     Request { run: u8 },
     Decide { approval: u8, approve: bool },
     Expire { approval: u8 },
+    Abstain { poll: u8, llm: u8 },
     Summarise { back: u8 },
     Start { mode: u8, llms: u8, moderator: Option<u8>, on_human: bool, turns: u32 },
     Control { control: u8 },
@@ -55,6 +56,7 @@ pub fn by_the_server() -> BoxedStrategy<Conduct> {
         3 => (0..3_u8, 0..3_u32).prop_map(|(llm, ahead)| Conduct::Turn { llm, ahead }),
         3 => any::<u8>().prop_map(|run| Conduct::Request { run }),
         1 => any::<u8>().prop_map(|approval| Conduct::Expire { approval }),
+        2 => (any::<u8>(), 0..3_u8).prop_map(|(poll, llm)| Conduct::Abstain { poll, llm }),
         2 => (0..20_u8).prop_map(|back| Conduct::Summarise { back }),
         2 => (0..5_u8, 0..3_u8).prop_map(|(step, llm)| Conduct::Step { step, llm }),
     ]
@@ -119,6 +121,11 @@ impl Conduct {
                 };
                 Command::RecordSummary { summary, read_at: up_to }
             }
+            Self::Abstain { poll, llm: id } => Command::Abstain {
+                poll_id: nth(world.room().polls.keys().copied(), poll).unwrap_or(PollId(Uuid::nil())),
+                llm_id: llm(id),
+                reason: "nobody could ask it".into(),
+            },
             Self::Start { mode, llms, moderator, on_human, turns } => {
                 start(mode, llms, moderator, on_human, turns)
             }

@@ -1,7 +1,7 @@
 //! What an LLM is told, by case: what stands where, what is left out, what is marked.
 
 mod properties;
-mod world;
+pub(in crate::dispatch) mod world;
 
 use super::*;
 use crate::domain::room::Room;
