@@ -1,4 +1,5 @@
-//! What LLMs are asked and never begin to answer: whoever asked is told why, and who had to vote has abstained.
+//! What LLMs are asked and never begin to answer: whoever asked is told why, and who had to vote has abstained. When
+//! the process goes away a vote that was not begun is still owed: whoever loads the room next asks for it.
 //!
 //! Every way by which a job ends without a run leads here. An abstention that the store does not take is tried a few
 //! times; behind that the LLM still owes its vote, and is asked again when its room is loaded the next time.
@@ -55,6 +56,9 @@ impl LlmDispatcher {
         let Some(poll_id) = job.poll_id else {
             return;
         };
+        if self.0.draining.load(Ordering::SeqCst) {
+            return;
+        }
         let (rooms, room) = (self.0.rooms.clone(), job.room.clone());
         let (llm_id, reason) = (job.llm_id.clone(), why.message.clone());
         let abstain = Command::Abstain { poll_id, llm_id, reason };

@@ -7,7 +7,11 @@ use salon::{
         Finish, Request,
         scripted::{Script, ScriptedProvider, Step},
     },
-    store::{Store, memory::MemoryStore},
+    store::{
+        self, Store,
+        config::{Durability, StoreConfig},
+        memory::MemoryStore,
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -249,17 +253,30 @@ async fn who_cannot_be_asked_for_its_vote_or_is_stopped_before_has_abstained() {
 }
 
 #[tokio::test]
-async fn who_waits_to_vote_when_the_server_goes_away_has_abstained() {
-    let (server, mut script) = narrow(8).await;
-    let room = server.room(&["ada", "bob"]).await;
-    let mut admin = server.join(&room, "admin").await;
+async fn who_waits_to_vote_when_the_server_goes_away_is_asked_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("salon.db");
+    let file = StoreConfig { path, durability: Durability::Os, ..StoreConfig::default() };
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let leaving = Setup::default().provider(provider).store(store::open(&file).unwrap()).config(|config| {
+        config.llm.runs_per_room = 1;
+        config.limits.drain = Duration::from_millis(200);
+    });
+    let leaving = leaving.start().await;
+    let room = leaving.room(&["ada", "bob"]).await;
+    let mut admin = leaving.join(&room, "admin").await;
     admin.command(mandatory()).await.unwrap();
     let _ada = script.next_call().await.unwrap();
-    let drained = tokio::spawn(async move { server.shutdown().await });
-    let gone = |who: &str| (who.to_owned(), "the server is going away".to_owned());
-    assert_eq!(abstention(&mut admin).await, gone("bob"));
-    assert_eq!(abstention(&mut admin).await, gone("ada"));
+    let drained = tokio::spawn(async move { leaving.shutdown().await });
+    assert_eq!(abstention(&mut admin).await, ("ada".into(), "the server is going away".into()));
     drained.await.unwrap();
+    let provider = ScriptedProvider::with("scripted", votes_for_the_first);
+    let next = Setup::default().provider(provider).store(store::open(&file).unwrap()).start().await;
+    next.join(&room, "admin").await;
+    quiet(&next).await;
+    let poll = next.join(&room, "admin").await.state.polls.remove(0);
+    assert_eq!((poll.ballot_count, poll.abstentions.len()), (1, 1), "{poll:?}");
+    next.shutdown().await;
 }
 
 #[tokio::test]
