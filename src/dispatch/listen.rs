@@ -20,7 +20,7 @@ use crate::{
     domain::llm::{LiveAnswer, RunEnd, RunReport},
     llm::{
         Delta, Deltas, Error, ErrorKind, Finish, Request, Tool, ToolCall, Turn,
-        route::{Answered, Attempts, Plan},
+        route::{Answered, Attempts, Payer, Plan, Tried},
     },
     rooms::Used,
     wire::transient::{self, Receipt},
@@ -131,10 +131,13 @@ async fn hear(
     deadline: Instant,
 ) -> Result<Heard, Error> {
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
-    let mut unpaid = Vec::new();
-    let tried = progress.call.as_mut().map_or(&mut unpaid, spend::Call::tried);
+    let mut unpaid: Vec<Tried> = Vec::new();
+    let payer: &mut dyn Payer = match &mut progress.call {
+        Some(call) => call,
+        None => &mut unpaid,
+    };
     let Answered { mut deltas, provider, model, .. } =
-        inner.router.answer(plan, request, limits, tried).await?;
+        inner.router.answer(plan, request, limits, payer).await?;
     if let Some(call) = &mut progress.call {
         call.answered_by(&provider, &model);
     }

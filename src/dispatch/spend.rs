@@ -1,20 +1,24 @@
 //! What a call of a model may cost, reserved before it, and what it did cost, settled behind it.
 //!
-//! The reservation is the most that the call can come to at whoever of the plan is the dearest. What is settled is what
-//! the answer took, as the provider counts it or else as it is counted here, and the prompts of the attempts that came
-//! to nothing and may be billed all the same. Where nobody has begun to answer and no attempt may be billed that is
+//! The reservation is the most that the call can come to at whoever of the plan is the dearest. An attempt that came to
+//! nothing may be billed all the same: before another one its prompt is reserved besides, and where no budget admits
+//! that nobody else is asked. What is settled is what the answer took, as the provider counts it or else as it is
+//! counted here, and the prompts of those attempts. Where nobody has begun to answer and no attempt may be billed that is
 //! nothing. A call that is dropped is settled by the same rule.
 //!
 //! A model without a price adds nothing to what the others have cost; where there is a budget of money it is not asked.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, slice};
+
+use async_trait::async_trait;
+use futures_util::future::join_all;
 
 use crate::{
     budget::{self, Budgets, Cost, Hold, Refused, Scopes},
     ids::MessageId,
     llm::{
         Request, ToolCall,
-        route::{self, Plan, Router, Target, Tried},
+        route::{self, Payer, Plan, Router, Target, Tried},
         tokens::{self, Tokenizer},
     },
 };
@@ -40,6 +44,11 @@ pub(super) struct Call {
     heard: String,
     /// The attempts before the one that answered.
     tried: Vec<Tried>,
+    /// What is held for the first ones of `tried`; the last may have taken what was held for the answer.
+    held: Vec<Hold>,
+    budgets: Budgets,
+    run: MessageId,
+    scopes: Scopes,
 }
 
 /// What it means to ask one of a plan.
@@ -83,7 +92,18 @@ pub(super) async fn begin(
         micros: quotes.iter().filter_map(|quote| quote.cost(quote.most(), quote.answer)).max(),
     };
     let hold = Some(budgets.reserve(run, scopes, worst).await?);
-    Ok(Call { hold, quotes, answering: None, told: None, heard: String::new(), tried: Vec::new() })
+    Ok(Call {
+        hold,
+        quotes,
+        answering: None,
+        told: None,
+        heard: String::new(),
+        tried: Vec::new(),
+        held: Vec::new(),
+        budgets: budgets.clone(),
+        run,
+        scopes: scopes.clone(),
+    })
 }
 
 async fn quotes(router: &Router, plan: &Plan, request: &Request) -> Vec<Quote> {
@@ -150,17 +170,17 @@ impl Spent {
         self.micros = self.micros.saturating_add(micros.unwrap_or(0));
     }
 
+    fn and(mut self, more: Self) -> Self {
+        self.add(more.prompt, more.completion, Some(more.micros));
+        self
+    }
+
     fn cost(self) -> Cost {
         Cost { tokens: self.prompt.saturating_add(self.completion), micros: Some(self.micros) }
     }
 }
 
 impl Call {
-    /// Where attempts go that may be billed; kept up to date while the call is under way.
-    pub(super) fn tried(&mut self) -> &mut Vec<Tried> {
-        &mut self.tried
-    }
-
     /// This one of the plan answers.
     pub(super) fn answered_by(&mut self, provider: &str, model: &str) {
         self.answering = self.position(provider, model);
@@ -190,9 +210,8 @@ impl Call {
             Some(_) | None => 0,
         };
         let spent = self.spent(made);
-        if let Some(hold) = self.hold.take() {
-            hold.settle(spent.cost()).await;
-        }
+        // At once: each is known with the first step, and if nobody waits for the end it is paid in the background.
+        join_all(self.owed(made).into_iter().map(|(hold, cost)| hold.settle(cost))).await;
         spent
     }
 
@@ -206,18 +225,63 @@ impl Call {
 
     /// What there is to pay, if `made` is what was heard in tokens.
     fn spent(&self, made: u64) -> Spent {
+        self.attempts(&self.tried).and(self.answer(made))
+    }
+
+    /// What the answer has taken.
+    fn answer(&self, made: u64) -> Spent {
         let mut spent = Spent::default();
-        for tried in &self.tried {
-            let quote = self.position(&tried.provider, &tried.model).and_then(|at| self.quotes.get(at));
-            let prompt = quote.map_or(0, |quote| quote.prompt);
-            let cost = tried.prices.map(|prices| budget::cost(as_budgets_know(prices), prompt, 0));
-            spent.add(prompt, 0, cost);
-        }
         if let Some(quote) = self.answering() {
             let (prompt, completion) = self.told.unwrap_or((quote.prompt, made));
             spent.add(prompt, completion, quote.cost(prompt, completion));
         }
         spent
+    }
+
+    /// What attempts that came to nothing have taken.
+    fn attempts(&self, tried: &[Tried]) -> Spent {
+        let mut spent = Spent::default();
+        for tried in tried {
+            let prompt = self.quote(tried).map_or(0, |quote| quote.prompt);
+            let cost = tried.prices.map(|prices| budget::cost(as_budgets_know(prices), prompt, 0));
+            spent.add(prompt, 0, cost);
+        }
+        spent
+    }
+
+    fn quote(&self, tried: &Tried) -> Option<&Quote> {
+        self.quotes.get(self.position(&tried.provider, &tried.model)?)
+    }
+
+    /// What is held, each with what is to be paid of it.
+    fn owed(&mut self, made: u64) -> Vec<(Hold, Cost)> {
+        let (apart, rest) = self.tried.split_at(self.held.len().min(self.tried.len()));
+        let mut costs: Vec<Cost> =
+            apart.iter().map(|one| self.attempts(slice::from_ref(one)).cost()).collect();
+        costs.push(self.attempts(rest).and(self.answer(made)).cost());
+        self.held.drain(..).chain(self.hold.take()).zip(costs).collect()
+    }
+}
+
+#[async_trait]
+impl Payer for Call {
+    fn tried(&mut self) -> &mut Vec<Tried> {
+        &mut self.tried
+    }
+
+    async fn admits_another(&mut self) -> bool {
+        while let Some(tried) = self.tried.get(self.held.len()) {
+            let most = self.quote(tried).map_or(0, Quote::most);
+            let micros = tried.prices.map(|prices| budget::cost(as_budgets_know(prices), most, 0));
+            match self.budgets.reserve(self.run, &self.scopes, Cost { tokens: most, micros }).await {
+                Ok(hold) => self.held.push(hold),
+                Err(refused) => {
+                    tracing::debug!(run = %self.run, %refused, "no budget admits another attempt");
+                    return false;
+                }
+            }
+        }
+        true
     }
 }
 
@@ -225,8 +289,11 @@ impl Call {
 /// because nothing may take its time here.
 impl Drop for Call {
     fn drop(&mut self) {
-        if let Some(hold) = self.hold.take() {
-            hold.settle_later(self.spent(tokens::estimate(&self.heard)).cost());
+        if self.hold.is_some() {
+            let made = tokens::estimate(&self.heard);
+            for (hold, cost) in self.owed(made) {
+                hold.settle_later(cost);
+            }
         }
     }
 }

@@ -75,8 +75,7 @@ async fn hear(
     call: &mut spend::Call,
     whole: &mut Whole,
 ) -> Result<(), llm::Error> {
-    let Answered { mut deltas, provider, model, .. } =
-        router.answer(plan, request, limits, call.tried()).await?;
+    let Answered { mut deltas, provider, model, .. } = router.answer(plan, request, limits, call).await?;
     call.answered_by(&provider, &model);
     whole.model = if model.is_empty() { provider } else { model };
     while let Some(delta) = deltas.next().await {

@@ -1,6 +1,13 @@
 //! What is reserved for calls that go well and badly, and what they are settled with.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -33,6 +40,12 @@ struct Ledger {
     reserved: (u64, u64),
 }
 
+fn budgets(tokens: u64, tasks: &TaskTracker, stop: &CancellationToken) -> Budgets {
+    let mut limits = Limits::default();
+    limits.server.tokens_per_day = Some(tokens);
+    Budgets::start(Arc::new(MemoryStore::new()), Arc::new(SystemClock), limits, tasks, stop.clone())
+}
+
 fn settings(prices: Option<(u64, u64)>, max_output_tokens: Option<u32>) -> ModelSettings {
     let prices = prices.map(|(input, output)| Prices {
         input_micros_per_million: input * 1_000_000,
@@ -46,6 +59,8 @@ impl Table {
     fn new(reply: impl Fn(&Request) -> Vec<Step> + Send + Sync + 'static) -> Self {
         let models = [
             ("cheap", settings(Some((1, 2)), Some(10))),
+            ("cheaper", settings(Some((1, 1)), Some(10))),
+            ("cheapest", settings(Some((0, 0)), Some(10))),
             ("dear", settings(Some((100, 200)), None)),
             ("wild", settings(None, None)),
         ];
@@ -56,11 +71,13 @@ impl Table {
         settings.retry.attempts = 1;
         let router = Router::new(BTreeMap::from([("p".to_owned(), provider)]), "p", settings).unwrap();
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let mut limits = Limits::default();
-        limits.server.tokens_per_day = Some(1_000_000);
-        let (store, clock) = (Arc::new(MemoryStore::new()), Arc::new(SystemClock));
-        let budgets = Budgets::start(store, clock, limits, &tasks, stop.clone());
+        let budgets = budgets(1_000_000, &tasks, &stop);
         Self { budgets, router, tasks, stop }
+    }
+
+    /// So many tokens in a day.
+    fn limit(&mut self, tokens: u64) {
+        self.budgets = budgets(tokens, &self.tasks, &self.stop);
     }
 
     async fn begin(&self, models: &[&str]) -> Call {
@@ -179,6 +196,34 @@ async fn attempts_that_may_be_billed_are_paid_and_others_are_not() {
         assert!(table.ask(&["cheap"]).await.is_err());
         assert_eq!(table.paid().await, (paid, paid), "{kind:?}");
     }
+}
+
+#[tokio::test]
+async fn another_attempt_is_reserved_for_or_not_made() {
+    let (given, most) = (prompt().await, 2 * prompt().await);
+    // Room for one call, and then for so many attempts besides that came to nothing.
+    for (room, asked) in [(0, 1), (most - 1, 1), (most, 2), (2 * most, 3), (100 * most, 3)] {
+        let calls = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&calls);
+        let mut table = Table::new(move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            vec![failing(ErrorKind::Network)]
+        });
+        table.limit(most + 10 + room);
+        assert!(table.ask(&["cheap", "cheaper", "cheapest"]).await.is_err());
+        assert_eq!((calls.load(Ordering::Relaxed), table.paid().await.0), (asked, asked * given), "{room}");
+    }
+    // One that answers in the end is paid besides.
+    let table = Table::new(|request| match request.model.as_str() {
+        "cheap" => vec![failing(ErrorKind::Network)],
+        _ => vec![
+            Step::text("noon"),
+            Step::Usage { prompt_tokens: 7, completion_tokens: 3 },
+            Step::Done(Finish::Stop),
+        ],
+    });
+    assert_eq!(table.ask(&["cheap", "cheaper"]).await.unwrap().completion_tokens, 3);
+    assert_eq!(table.paid().await.0, given + 10);
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ pub use target::{
     CONTEXT_TOKENS_UNKNOWN, ModelInfo, ModelSettings, NameError, NameSettings, Plan, Prices, Target,
 };
 use tried::Running;
-pub use tried::Tried;
+pub use tried::{Payer, Tried};
 
 /// What a router is made from, besides its providers.
 #[derive(Debug)]
@@ -133,6 +133,8 @@ enum Outcome {
     Final(Error),
     /// It is left alone for so long.
     LeftAlone(Duration),
+    /// Nobody pays for another attempt behind this failure, or those of others.
+    NotAdmitted(Option<Error>),
 }
 
 impl Router {
@@ -178,17 +180,19 @@ impl Router {
 
     /// Asks the targets in their order until one begins to answer. [`Request::model`] is the plan's business.
     ///
-    /// Attempts that gave no answer and may be billed are added to `tried`, before the answer begins or nobody is
-    /// left; the answer that is returned is not among them.
+    /// Attempts that gave no answer and may be billed are told to `payer`, before the answer begins or nobody is left;
+    /// the answer that is returned is not among them. Without its leave nothing more is tried, and the error is that of
+    /// what was.
     ///
     /// **Cancel safety.** Dropping the future or the stream stops everything at once, and a model that was being
-    /// tried can be tried by the next caller. A call that is dropped on its way is in `tried`.
+    /// tried can be tried by the next caller. `payer` knows a call that is dropped on its
+    /// way.
     pub async fn answer(
         &self,
         plan: &Plan,
         request: Request,
         limits: Attempts,
-        tried: &mut Vec<Tried>,
+        payer: &mut dyn Payer,
     ) -> Result<Answered, Error> {
         let mut attempts = 0;
         let mut failure = None;
@@ -196,7 +200,7 @@ impl Router {
         let mut targets = plan.targets().iter().peekable();
         while let Some(target) = targets.next() {
             let is_last = targets.peek().is_none();
-            match self.ask_target(target, &request, limits, is_last, (&mut attempts, tried)).await {
+            match self.ask_target(target, &request, limits, is_last, (&mut attempts, payer)).await {
                 Outcome::Answered(deltas) => {
                     let Target { provider, model, info } = target.clone();
                     return Ok(Answered { deltas, provider, model, info, attempts });
@@ -209,6 +213,10 @@ impl Router {
                     left_alone = Some((target, left));
                 }
                 Outcome::LeftAlone(_) => {}
+                Outcome::NotAdmitted(error) => {
+                    failure = failure.or(error);
+                    break;
+                }
             }
             if Instant::now() >= limits.deadline {
                 break;
@@ -236,7 +244,7 @@ impl Router {
         request: &Request,
         limits: Attempts,
         is_last: bool,
-        (attempts, tried): (&mut u32, &mut Vec<Tried>),
+        (attempts, payer): (&mut u32, &mut dyn Payer),
     ) -> Outcome {
         let key = (target.provider.clone(), target.model.clone());
         let Some(provider) = self.providers.get(&target.provider) else {
@@ -250,11 +258,14 @@ impl Router {
                 // It was given up between two attempts.
                 Err(left) => return failure.map_or(Outcome::LeftAlone(left), Outcome::Failed),
             };
+            if !payer.tried().is_empty() && !payer.admits_another().await {
+                return Outcome::NotAdmitted(failure);
+            }
             *attempts += 1;
             done += 1;
             // Whoever is cut off by the deadline has not had its time, which says nothing about the model.
             let whole = limits.first_token <= limits.left();
-            let running = Running::new(tried, self.attempt(target));
+            let running = Running::new(payer.tried(), self.attempt(target));
             let call = provider.answer(adapted(request, target));
             let failed = match begin(call, target, limits).await {
                 Ok((first, rest)) => {
