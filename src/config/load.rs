@@ -16,7 +16,7 @@ use ::config::{ConfigError, File, FileFormat, Map, Source as Layer, Value, Value
 use secrecy::SecretString;
 
 use crate::config::{
-    Config, HIDDEN, ProviderEntry, ProviderKind, check,
+    Config, HIDDEN, ProviderEntry, ProviderKind, check, checks,
     error::{Error, Problem, Source, Sources},
     keys, mcp, providers,
 };
@@ -261,7 +261,7 @@ fn read_secrets(
     for (variable, key) in wanted {
         let problem = match (variables.get(variable).map(|secret| secret.trim()), key) {
             // The value may be a secret that was written in place of its variable: not repeated.
-            (None, Some(key)) if check::is_variable_name(variable) => Problem {
+            (None, Some(key)) if checks::is_variable_name(variable) => Problem {
                 value: Some(HIDDEN.into()),
                 source: sources.of(&key),
                 rule: "names a variable of the environment that is not set".into(),

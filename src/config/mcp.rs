@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{
     Config, HIDDEN, Problem, Source, Sources, ToolApproval,
-    check::{Checks, HOUR, KIB, MIB, MINUTE, MS, is_base_url, is_variable_name},
+    checks::{Checks, HOUR, KIB, MIB, MINUTE, MS, is_base_url, is_variable_name},
     mcp_word::{McpWord, has_secret},
     units,
 };

@@ -6,6 +6,7 @@
 
 mod budgets;
 mod check;
+mod checks;
 mod error;
 mod extras;
 mod keys;

@@ -172,7 +172,7 @@ pub(super) fn owed(room: &Room) -> Vec<Job> {
         room.runs.values().any(|run| run.poll_id == Some(poll.id) && run.llm_id == llm.id)
     };
     let of_poll = |poll: &Poll| -> Vec<Job> {
-        let owing = poll.owing(room).filter(|llm| !begun(poll, llm));
+        let owing = poll.owing(&room.llms).filter(|llm| !begun(poll, llm));
         owing.map(|llm| Job::vote(room, llm.id.clone(), poll)).collect()
     };
     room.open_polls().flat_map(of_poll).collect()

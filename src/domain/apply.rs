@@ -13,7 +13,7 @@ use crate::{
         message::{Author, Message},
         poll::Abstention,
         room::{Member, Role, Room, Status},
-        summary,
+        summaries,
     },
     ids::{MessageId, PollId, Seq, UserId},
 };
@@ -117,7 +117,7 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
         Event::ApprovalDecided { id, .. } => {
             room.approvals.remove(id);
         }
-        Event::ContextSummarised(summary) => summary::keep(room, summary.clone()),
+        Event::ContextSummarised(summary) => summaries::keep(room, summary.clone()),
         Event::AutopilotChanged(autopilot) => autopilot_changed(room, autopilot),
     }
 }
@@ -200,7 +200,7 @@ fn message_changed(room: &mut Room, id: MessageId, of: Seq) {
     // A log that does not say where: what is not among the last messages may be anywhere.
     let recent = || room.recent_message(id).map_or(Seq::ZERO, |message| message.seq);
     let of = if of == Seq::ZERO { recent() } else { of };
-    summary::message_changed(room, of);
+    summaries::message_changed(room, of);
 }
 
 fn autopilot_changed(room: &mut Room, autopilot: &Autopilot) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     clock::Timestamp,
-    domain::{llm::LlmConfig, message::Author, room::Room},
+    domain::{llm::LlmConfig, message::Author},
     ids::{LlmId, MessageId, OptionId, PollId, UserId},
 };
 
@@ -121,10 +121,10 @@ impl Poll {
         }
     }
 
-    /// The LLMs of its room that must vote, and have neither voted nor abstained.
-    pub fn owing<'a>(&'a self, room: &'a Room) -> impl Iterator<Item = &'a LlmConfig> {
+    /// Those of the room's LLMs that must vote, and have neither voted nor abstained.
+    pub fn owing<'a>(&'a self, llms: &'a [LlmConfig]) -> impl Iterator<Item = &'a LlmConfig> {
         let must = self.is_open() && self.mandatory;
-        room.llms.iter().filter(move |llm| {
+        llms.iter().filter(move |llm| {
             must && !self.abstentions.iter().any(|known| known.llm_id == llm.id)
                 && !self.ballots.contains_key(&Author::Llm(llm.id.clone()))
         })

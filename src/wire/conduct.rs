@@ -12,7 +12,7 @@ use crate::{
     },
     ids::{ApprovalId, IdError, LlmId, UserId},
     wire::{
-        model::{Corrupt, id, optional_id, time, timestamp},
+        basic::{Corrupt, id, optional_id, time, timestamp},
         pb::room::v1::{self as pb, server_event::Payload},
     },
 };

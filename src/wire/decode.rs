@@ -12,10 +12,10 @@ use crate::{
     },
     ids::{EventId, OptionId, Seq},
     wire::{
+        basic::{Corrupt, id, optional_id, timestamp},
         conduct,
         model::{
-            Corrupt, author_from_pb, id, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb,
-            optional_id, timestamp, visibility_from_pb,
+            author_from_pb, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb, visibility_from_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},

@@ -13,8 +13,9 @@ use crate::{
     },
     ids::{OptionId, PollId, UserId},
     wire::{
+        basic::time,
         conduct, frame,
-        model::{author_type, llm_to_pb, member_to_pb, message_to_pb, room_info, time},
+        model::{author_type, llm_to_pb, member_to_pb, message_to_pb, room_info},
         pb::{
             room::v1::{self as pb, server_event::Payload},
             salon::log::v1 as log,

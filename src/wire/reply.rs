@@ -12,9 +12,10 @@ use crate::{
     },
     ids::{EventId, RequestId, Seq, UserId},
     wire::{
+        basic::time,
         conduct,
         frame::frame,
-        model::{llm_participant, member_to_pb, message_to_pb, room_info, time},
+        model::{llm_participant, member_to_pb, message_to_pb, room_info},
         pb::room::v1::{self as pb, server_event::Payload},
         polls::poll_to_pb,
         shrink,

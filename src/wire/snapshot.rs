@@ -16,10 +16,11 @@ use crate::{
     },
     ids::Seq,
     wire::{
+        basic::{Corrupt, id, optional_id, timestamp},
         conduct,
         model::{
-            Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
-            optional_id, role_from_pb, role_to_pb, room_info, timestamp, visibility_from_pb,
+            llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb, role_from_pb,
+            role_to_pb, room_info, visibility_from_pb,
         },
         pb::{room::v1 as pb, salon::log::v1 as log},
         polls::{Ballots, poll_from_pb, poll_with},

@@ -4,8 +4,8 @@
 
 use crate::{
     cli::chat::{
-        input::{number, split_word, text},
         view::View,
+        words::{number, split_word, text},
     },
     wire::pb::room::v1::{
         AutopilotAction, AutopilotMode, ControlAutopilot, DecideApproval, Regenerate, StartAutopilot,

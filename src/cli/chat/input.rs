@@ -3,7 +3,10 @@
 //! Owns the syntax alone. Numbers are not looked up here: whether poll 3 exists is asked of the room's view. A
 //! line that is no command is told why, with what comes near.
 
-use crate::cli::chat::direct::{self, Direct};
+use crate::cli::chat::{
+    direct::{self, Direct},
+    words::{number, split_word, text},
+};
 
 /// A line, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -200,24 +203,8 @@ fn llm(rest: &str) -> Option<Action> {
     }
 }
 
-/// The rest of a line, if there is any.
-pub(super) fn text(rest: &str) -> Option<String> {
-    (!rest.is_empty()).then(|| rest.to_owned())
-}
-
-/// A number as it stands on the screen: from 1, with or without its `#`.
-pub(super) fn number(word: &str) -> Option<usize> {
-    word.trim_start_matches('#').parse().ok().filter(|number| *number > 0)
-}
-
 fn message_number(word: &str) -> Option<u64> {
     number(word).and_then(|number| u64::try_from(number).ok())
-}
-
-/// The first word, and what follows it.
-pub(super) fn split_word(text: &str) -> (&str, &str) {
-    let text = text.trim_start();
-    text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim_start()))
 }
 
 /// The first word, or what stands between double quotes.

@@ -21,6 +21,7 @@ pub mod screen;
 pub mod session;
 pub mod style;
 pub mod view;
+mod words;
 
 use std::{
     io::{IsTerminal, stderr, stdin, stdout},

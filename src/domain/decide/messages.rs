@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::MessageInput,
-        decide::{Context, Decision, NewEvent, autopilot, require},
+        decide::{Context, Decision, NewEvent, require, turns},
         event::Event,
         limits::{
             CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, MODEL_CHARS,
@@ -51,7 +51,7 @@ pub(super) fn send(
     };
     let name = message.author_name.clone();
     let posted = posted(message);
-    Ok(match autopilot::interrupted_by(room, &name, context) {
+    Ok(match turns::interrupted_by(room, &name, context) {
         Some(paused) => Decision::fenced(vec![posted, paused]),
         None => Decision::free(vec![posted]),
     })

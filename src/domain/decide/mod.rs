@@ -13,6 +13,7 @@ mod rooms;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use uuid::Uuid;
 

@@ -225,7 +225,7 @@ pub(super) fn closing(
     why: &str,
     context: &mut Context<'_>,
 ) -> Vec<NewEvent> {
-    let owing: Vec<LlmId> = poll.owing(room).map(|llm| llm.id.clone()).collect();
+    let owing: Vec<LlmId> = poll.owing(&room.llms).map(|llm| llm.id.clone()).collect();
     let mut events = Vec::new();
     for llm in owing {
         let abstention = abstention(room, llm, why);
@@ -246,7 +246,8 @@ pub(super) fn abstain(
     why: &str,
     context: &mut Context<'_>,
 ) -> Decision {
-    let owes = room.polls.get(&poll_id).is_some_and(|poll| poll.owing(room).any(|owing| owing.id == llm));
+    let owes =
+        room.polls.get(&poll_id).is_some_and(|poll| poll.owing(&room.llms).any(|owing| owing.id == llm));
     if !owes {
         return Decision::nothing();
     }

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         autopilot::Status,
         command::RunOutcome,
-        decide::{Context, Decision, approvals, autopilot, messages},
+        decide::{Context, Decision, approvals, messages, turns},
         event::Event,
         limits::REASON_CHARS,
         llm::{Run, RunEnd, RunReport},
@@ -13,6 +13,7 @@ use crate::{
         poll::Abstention,
         rejection::{Code, Rejection},
         room::Room,
+        summaries,
         summary::{Summary, add_outside},
     },
     ids::{LlmId, Seq},
@@ -65,7 +66,7 @@ pub(super) fn finish(
         return Err(Rejection::not_found("running answer", outcome.message_id));
     };
     let mut events = approvals::cancel_of(room, run.message_id, context);
-    let after_turn = autopilot::after_turn(room, &run, &outcome, context);
+    let after_turn = turns::after_turn(room, &run, &outcome, context);
     if !outcome.text.trim().is_empty() {
         let mut mentions = mention::resolve(&room.llms, &outcome.text, &[]);
         mentions.extend(outcome.mentions.into_iter().filter(|id| room.llm(id).is_some()));
@@ -139,7 +140,7 @@ pub(super) fn summarised(
     read_at: Seq,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    summary.check(room, read_at)?;
+    summaries::check(room, &summary, read_at)?;
     Ok(Decision::free(vec![context.event(Event::ContextSummarised(summary))]))
 }
 
