@@ -85,6 +85,7 @@ pub(super) fn finish(
         let replaced = replaced.map(|old| (old.id, old.seq));
         let mut outside = Vec::new();
         add_outside(&mut outside, &outcome.outside);
+        let said_at = room.seq.plus(u64::try_from(events.len()).unwrap_or(u64::MAX)).next();
         events.push(messages::posted(Message {
             version,
             replaces,
@@ -98,8 +99,7 @@ pub(super) fn finish(
         }));
         let superseded = match (replaced, kept) {
             (Some((old, of)), _) => Some((old, of, run.message_id)),
-            // The fragment comes behind whatever there is a summary of.
-            (None, kept) => kept.map(|old| (run.message_id, room.seq.next(), old)),
+            (None, kept) => kept.map(|old| (run.message_id, said_at, old)),
         };
         events.extend(
             superseded
