@@ -9,10 +9,12 @@ mod asks;
 mod autopilot;
 mod context;
 mod converse;
+mod ended;
 pub mod generate;
 mod job;
 mod listen;
 mod look;
+mod model;
 mod past;
 mod pause;
 mod plain;
@@ -40,7 +42,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     budget::Budgets,
-    dispatch::{autopilot::Autopilots, summarise::Summaries, tools::Toolbox},
+    dispatch::{autopilot::Autopilots, model::Model, summarise::Summaries, tools::Toolbox},
     domain::{
         event::Recorded,
         message::Message,
@@ -167,7 +169,7 @@ impl LlmDispatcher {
 
     /// Reads the vocabulary of the model that most are asked of now, and not when the first question waits for it.
     fn read_vocabulary(&self) {
-        let tokenizer = look::Model::of(&self.0.router, "", &[], 0).tokenizer;
+        let tokenizer = Model::of(&self.0.router, "", &[], 0).tokenizer;
         if tokenizer != Tokenizer::Estimate {
             self.0.tasks.spawn_blocking(move || tokenizer.count(""));
         }

@@ -11,7 +11,7 @@ use crate::{
         answer::AnswerText,
         autopilot,
         context::Scene,
-        converse::{Ended, crash},
+        ended::{Ended, crash},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
         plain,

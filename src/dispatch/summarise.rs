@@ -23,7 +23,7 @@ use crate::{
     dispatch::{
         Inner,
         context::{self, LeftOut, Names},
-        look::Model,
+        model::Model,
         plain::within,
         whole,
     },

@@ -4,12 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    dispatch::{
-        Inner, Job,
-        context::Scene,
-        converse::{self, Ended},
-        listen::Progress,
-    },
+    dispatch::{Inner, Job, context::Scene, converse, ended::Ended, listen::Progress},
     domain::{llm::RunEnd, poll::Poll},
 };
 

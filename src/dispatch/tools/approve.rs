@@ -18,7 +18,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::{Caller, repeats::normalised};
+use super::{call::Caller, repeats::normalised};
 use crate::{
     domain::{
         approval::{Approval, Decided},

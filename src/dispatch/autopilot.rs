@@ -6,8 +6,6 @@
 //! same time is refused by the decision. A turn that cannot begin pauses the autopilot, with the reason: nothing is
 //! tried again and again. What a crash has left goes on when the server is tidied up ([`LlmDispatcher::resume`]).
 
-mod part;
-
 use std::{
     collections::HashMap,
     sync::{
@@ -32,8 +30,6 @@ use crate::{
     registry::feed::Feed,
     rooms::Rooms,
 };
-
-pub(super) use part::{Part, part};
 
 /// Between two tries to record a step when the store fails.
 const STEP_RETRY: Duration = Duration::from_millis(250);
