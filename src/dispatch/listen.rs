@@ -9,10 +9,11 @@ use crate::{
     budget::{Refused, Scopes},
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{
-        Inner, Job, Stop,
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
-        converse::Ended,
+        ended::Ended,
+        inner::Inner,
+        job::{Job, Stop},
         plain::within,
         receipt, spend,
         tools::Effects,
@@ -111,14 +112,9 @@ pub(super) async fn settle(progress: &mut Progress) {
     };
     let spent = call.settle().await;
     let report = &mut progress.report;
-    report.prompt_tokens = report.prompt_tokens.saturating_add(shown(spent.prompt));
-    report.completion_tokens = report.completion_tokens.saturating_add(shown(spent.completion));
+    report.prompt_tokens = report.prompt_tokens.saturating_add(spend::shown(spent.prompt));
+    report.completion_tokens = report.completion_tokens.saturating_add(spend::shown(spent.completion));
     report.cost_micros = report.cost_micros.saturating_add(spent.micros);
-}
-
-/// For reports: tokens.
-pub(super) fn shown(tokens: u64) -> u32 {
-    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 /// Listens to the end of the round.

@@ -75,6 +75,11 @@ pub(super) struct Spent {
     pub(super) micros: u64,
 }
 
+/// For reports: tokens.
+pub(super) fn shown(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
 /// Reserves the most that this request can cost at whoever of the plan is the dearest.
 pub(super) async fn begin(
     (budgets, router): (&Budgets, &Router),

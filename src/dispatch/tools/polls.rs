@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Caller, Effects,
     answered::Answered,
-    registry::{BuiltIn, Call, Situation},
+    call::{BuiltIn, Call, Caller, Situation},
+    effects::Effects,
 };
 use crate::{
     dispatch::{context::Names, plain},
