@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use crate::{
     dispatch::{
-        Inner, Job,
         context::Scene,
         ended::Ended,
+        inner::Inner,
+        job::Job,
         listen::{Heard, Progress, ask, publish_chunk},
         look::told,
         tools::{self, Caller, Effects},

@@ -9,10 +9,11 @@ use crate::{
     budget::{Refused, Scopes},
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{
-        Inner, Job, Stop,
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
         ended::Ended,
+        inner::Inner,
+        job::{Job, Stop},
         plain::within,
         receipt, spend,
         tools::Effects,

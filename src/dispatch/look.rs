@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     dispatch::{
-        Inner, Job,
         context::{self, Asked, Scene, View},
+        inner::Inner,
+        job::Job,
         model::Model,
         past::{self, Past},
         summarise,

@@ -11,7 +11,9 @@ mod context;
 mod converse;
 mod ended;
 pub mod generate;
+mod inner;
 mod job;
+mod limits;
 mod listen;
 mod look;
 mod model;
@@ -22,8 +24,11 @@ mod receipt;
 mod run;
 mod schedule;
 mod spend;
+mod summaries;
 mod summarise;
+mod toolbox;
 mod tools;
+mod turns;
 mod unasked;
 mod vote;
 mod whole;
@@ -31,7 +36,7 @@ mod whole;
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -42,7 +47,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     budget::Budgets,
-    dispatch::{autopilot::Autopilots, model::Model, summarise::Summaries, tools::Toolbox},
+    dispatch::{inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots},
     domain::{
         event::Recorded,
         message::Message,
@@ -57,70 +62,11 @@ use crate::{
 };
 
 use asks::Wish;
-use job::{Job, Stop};
+use job::Job;
 use schedule::{Schedule, Slots, Stopped};
 
-/// How runs behave.
-#[derive(Debug, Clone)]
-pub struct DispatchLimits {
-    /// Runs at the same time in one room.
-    pub runs_per_room: usize,
-    /// Runs that wait in one room; beyond it they are refused.
-    pub queue_per_room: usize,
-    /// Runs at the same time on this node.
-    pub runs_per_node: usize,
-    /// Chunks are merged over this time; the first text goes out at once.
-    pub chunk_window: Duration,
-    /// Until the first text or tool call.
-    pub first_token: Duration,
-    /// For the whole answer.
-    pub total: Duration,
-    /// Messages an LLM is given.
-    pub history_messages: usize,
-    /// Tokens a model is given at most, its answer included.
-    pub context_tokens: u64,
-    /// How what no longer fits is summarised.
-    pub summary: SummarySettings,
-    /// The longest answer, in tokens.
-    pub max_tokens: u32,
-    /// How many LLMs may ask one another in a chain.
-    pub chain_depth: u32,
-    /// How often a model may be asked again with the results of its tools.
-    pub tool_rounds: usize,
-    /// Tool calls in one answer.
-    pub tool_calls: usize,
-    /// How long a call waits for a person to approve it.
-    pub approval: Duration,
-}
-
-/// How messages that LLMs are not given any more are summarised.
-#[derive(Debug, Clone, Default)]
-pub struct SummarySettings {
-    /// The model that writes; empty: the default provider's own default.
-    pub model: String,
-    /// How many messages must have been left out since the last summary; 0: none is ever written.
-    pub after: u32,
-    /// The longest summary, in tokens.
-    pub max_tokens: u32,
-}
-
-/// Starts, owns and stops the answers of LLMs.
-#[derive(Debug, Clone)]
-pub struct LlmDispatcher(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    rooms: Rooms,
-    router: Arc<Router>,
-    budgets: Budgets,
-    limits: DispatchLimits,
-    toolbox: Toolbox,
-    autopilots: Autopilots,
-    schedule: Mutex<Schedule>,
-    draining: AtomicBool,
-    summaries: Summaries,
-    tasks: TaskTracker,
-}
+pub use inner::LlmDispatcher;
+pub use limits::{DispatchLimits, SummarySettings};
 
 /// Why answers end where only the latest question of a person counts.
 const NEWER: &str = "a newer question came";
@@ -173,10 +119,6 @@ impl LlmDispatcher {
         if tokenizer != Tokenizer::Estimate {
             self.0.tasks.spawn_blocking(move || tokenizer.count(""));
         }
-    }
-
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.0.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops answers of a room: of one LLM or all, or one answer. Returns how many; what they have said is kept.

@@ -7,11 +7,12 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     dispatch::{
-        Inner, Job, Stop,
         answer::AnswerText,
         autopilot,
         context::Scene,
         ended::{Ended, crash},
+        inner::Inner,
+        job::{Job, Stop},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
         plain,

@@ -7,7 +7,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
-    dispatch::{Job, LlmDispatcher, asks, receipt},
+    dispatch::{asks, inner::LlmDispatcher, job::Job, receipt},
     domain::{
         command::{Actor, Command},
         rejection::{Code, Rejection},

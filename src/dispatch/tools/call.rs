@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{answered::Answered, effects::Effects};
 use crate::{
-    dispatch::{Inner, Job, context::Scene},
+    dispatch::{context::Scene, inner::Inner, job::Job},
     domain::{
         permissions::{self, Action},
         poll::Poll,

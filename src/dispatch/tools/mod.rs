@@ -23,7 +23,6 @@ use tokio::time::{Instant, timeout_at};
 
 use self::{answered::Answered, call::Call, registry::Kind};
 pub(super) use self::{
-    approve::Approvals,
     call::Caller,
     effects::Effects,
     registry::{Offered, built_in, shown},
@@ -31,21 +30,11 @@ pub(super) use self::{
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
     llm::ToolCall,
-    mcp::Servers,
     wire::transient,
 };
 
 /// The longest arguments of a call, in bytes: more is no call but a text.
 const ARGUMENTS_BYTES: usize = 64 * 1024;
-
-/// What the tools of all runs stand on.
-#[derive(Debug, Default)]
-pub(super) struct Toolbox {
-    /// Servers of tools from outside.
-    pub(super) servers: Servers,
-    /// Calls that wait for a person.
-    pub(super) approvals: Approvals,
-}
 
 /// The tools of a run: for a poll it is asked about only those that answer it.
 pub(super) async fn offered(by: Caller<'_>) -> Vec<Offered> {
