@@ -2,10 +2,11 @@
 //!
 //! After an LLM has looked at its room, [`consider`] sees whether enough was left out that no summary stands for; if
 //! so, a task reads those messages from the log, lets a model write, and has the room keep what it wrote. There is one
-//! such task in a room and few on the node (`summaries` knows of them); nobody waits for it, and with the drain it ends at once. When anything
-//! fails it is logged and tried again later, each time after twice the wait: answers go on without a summary.
+//! such task in a room and few on the node (`summaries` knows of them); nobody waits for it, and with the drain it ends
+//! at once. When anything fails it is logged and tried again later, each time after twice the wait: answers go on
+//! without a summary.
 //!
-//! What was edited or deleted meanwhile is in no summary: the room refuses the text (`domain/summary.rs`), and the next
+//! What was edited or deleted meanwhile is in no summary: the room refuses the text (`domain/summaries.rs`), and the next
 //! answer begins again from the last summary that the room still has. What no summary stands for is read from there on,
 //! oldest first, and no more at once than a few thousand messages: what is behind them is left to the next answer.
 
