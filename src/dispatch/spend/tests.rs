@@ -221,10 +221,17 @@ fn progress(call: Call) -> Progress {
     }
 }
 
-#[tokio::test]
-async fn who_is_interrupted_while_a_call_is_counted_has_used_it() {
+#[test]
+fn who_is_interrupted_while_a_call_is_counted_has_used_it() {
+    // One thread counts, and can be kept busy.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(interrupted_while_it_counts());
+}
+
+async fn interrupted_while_it_counts() {
     let table = Table::new(|_| Vec::new());
-    // Its vocabulary is known, and counting takes its time.
+    // Its vocabulary is known: it is counted on that thread.
     let mut call = table.begin(&["gpt-4o"]).await;
     call.answered_by("p", "gpt-4o");
     call.heard(&"some words ".repeat(1000));
@@ -232,7 +239,11 @@ async fn who_is_interrupted_while_a_call_is_counted_has_used_it() {
     progress.note();
     let used = progress.stop.used().report;
     assert!(used.prompt_tokens > 0 && used.completion_tokens > 5 + 1000, "{used:?}");
+    let (go_on, busy) = std::sync::mpsc::sync_channel::<()>(0);
+    let kept = tokio::task::spawn_blocking(move || busy.recv().is_err());
     assert_eq!(futures_util::FutureExt::now_or_never(listen::settle(&mut progress)), None);
+    drop(go_on);
+    assert!(kept.await.unwrap());
     listen::settle(&mut progress).await;
     let (told, report) = (progress.stop.used().report, progress.report);
     assert_eq!(told, report);
