@@ -42,6 +42,10 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
         // In the last round there is nothing left to call: the model must say something.
         let is_last =
             round == inner.limits.tool_rounds || progress.effects.is_stuck() || progress.calls_left == 0;
+        if is_last && job.poll_id.is_some() {
+            // Without tools there is no vote, and what else it says nobody hears.
+            break;
+        }
         let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
         let turns = told(scene, &rounds).await;
         let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
@@ -76,10 +80,6 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
             return ended;
         }
         progress.answer.new_part();
-        if progress.calls_left == 0 && job.poll_id.is_some() {
-            // Without tools there is no vote, and what else it says nobody hears.
-            break;
-        }
     }
     Ended::by_itself(RunEnd::Completed, used_up(progress))
 }

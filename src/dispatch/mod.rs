@@ -129,14 +129,23 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        let stopped = self.stop(room, &unasked::unwanted(format!("interrupted by {by}")), |job| {
+        let why = unasked::unwanted(format!("interrupted by {by}"));
+        let stopped = self.schedule().stop(room, &why.message, |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
         });
+        // Nothing else tells an autopilot that a turn which has not begun is not wanted: it would ask for it anew.
+        stopped.dropped.iter().for_each(|job| self.0.autopilots.refused(job, &why));
+        self.gone(&stopped, &why);
         stopped.running + stopped.dropped.len()
     }
 
-    fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
+    fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) {
         let stopped = self.schedule().stop(room, &why.message, which);
+        self.gone(&stopped, why);
+    }
+
+    /// Tells of jobs that were stopped before they began.
+    fn gone(&self, stopped: &Stopped, why: &Rejection) {
         // Who waited behind those that are gone may be next.
         self.begin();
         stopped.forgone.iter().for_each(|job| self.unasked(job, why));
@@ -144,7 +153,6 @@ impl LlmDispatcher {
             self.unasked(job, why);
             self.turn_over(job);
         }
-        stopped
     }
 
     /// How many answers are running or waiting.
@@ -320,7 +328,7 @@ impl AfterCommit for LlmDispatcher {
                     self.0.toolbox.approvals.decided(id, decided, reason);
                 }
                 Wish::Stop(which, code, why) => {
-                    drop(self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job)));
+                    self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job));
                 }
             }
         }

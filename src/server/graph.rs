@@ -13,7 +13,7 @@ use crate::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
     },
-    domain::limits::Limits,
+    domain::limits::{Limits, PENDING_APPROVALS},
     grpc::service::ApiLimits,
     llm::{
         Provider,
@@ -126,7 +126,10 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
             llms_per_room: config.limits.llms_per_room,
             members_per_room: config.limits.members_per_room,
             chain_depth: config.llm.chain_depth,
-            open_runs_per_room: config.llm.runs_per_room + config.llm.queue_per_room,
+            open_runs_per_room: config.llm.runs_per_room
+                + config.llm.queue_per_room
+                // Those wait for a person, and take no place of the others.
+                + PENDING_APPROVALS,
         },
         queue: ROOM_QUEUE,
         snapshot_every: config.rooms.snapshot_every,

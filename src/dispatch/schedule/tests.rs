@@ -166,6 +166,28 @@ fn who_waits_for_a_person_gives_its_slot_to_others_and_takes_its_turn_to_go_on()
 }
 
 #[test]
+fn who_waits_for_a_person_takes_no_place_in_the_queue() {
+    let mut schedule = Schedule::new(Slots { per_room: 1, queue_per_room: 0, per_node: 9 });
+    let room = RoomId::parse("r").unwrap();
+    let id = |n| MessageId(Uuid::from_u128(n));
+    schedule.ask(job("r", 1, TurnPolicy::Parallel)).unwrap();
+    assert_eq!(begin(&mut schedule), [1]);
+    assert_eq!(schedule.ask(job("r", 2, TurnPolicy::Parallel)), Err(0), "one runs");
+    schedule.give_back(&room, id(1));
+    assert_eq!(schedule.ask(job("r", 3, TurnPolicy::Parallel)), Ok(0));
+    assert_eq!(begin(&mut schedule), [3]);
+    schedule.give_back(&room, id(3));
+    let turn = schedule.take_back(&room, id(1)).unwrap();
+    assert_eq!(schedule.ask(job("r", 4, TurnPolicy::Parallel)), Err(0), "one goes on");
+    assert_eq!(begin(&mut schedule), []);
+    assert!(turn.notified().now_or_never().is_some());
+    assert_eq!(finish(&mut schedule, "r", 1), []);
+    schedule.give_back(&room, id(3));
+    assert_eq!(schedule.ask(job("r", 5, TurnPolicy::Sequential)), Ok(1), "it waits for its turn");
+    assert_eq!((begin(&mut schedule), finish(&mut schedule, "r", 3)), (vec![], vec![5]));
+}
+
+#[test]
 fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
     let mut schedule = Schedule::new(SLOTS);
     let room = RoomId::parse("r").unwrap();
@@ -232,7 +254,8 @@ fn check(schedule: &Schedule) {
     assert_eq!(schedule.running, schedule.rooms.values().map(held).sum::<usize>());
     for (room, runs) in &schedule.rooms {
         assert!(held(runs) <= SLOTS.per_room && !(runs.active.is_empty() && runs.waiting.is_empty()));
-        assert!(runs.active.len() + runs.waiting.len() <= SLOTS.per_room + SLOTS.queue_per_room);
+        // Those that wait for a person take no place, and whoever goes on is not asked whether there is one.
+        assert!(runs.waiting.len() <= SLOTS.per_room + SLOTS.queue_per_room);
         let places = schedule.line.iter().filter(|id| *id == room).count();
         assert_eq!(places, usize::from(runs.in_line), "a place in the line, and no two");
         if runs.wants_slot(SLOTS.per_room) {
