@@ -272,10 +272,13 @@ impl Worker {
         if self.unobserved.is_empty() {
             return;
         }
-        if let (Some(room), Some(observer)) = (&self.state, self.rooms.0.after_commit.get()) {
+        let Some(room) = &self.state else {
+            return;
+        };
+        if let Some(observer) = self.rooms.0.after_commit.get() {
             observer.committed(room, &self.unobserved);
-            self.unobserved.clear();
         }
+        self.unobserved.clear();
     }
 
     async fn decide_again(&mut self, entries: Vec<Entry>) -> Vec<Entry> {
