@@ -192,7 +192,7 @@ impl LlmDispatcher {
     }
 
     fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
-        let stopped = self.schedule().stop(room, &why.message, which);
+        let stopped = self.schedule().stop(room, why, which);
         // Who waited behind those that are gone may be next.
         self.begin();
         stopped.forgone.iter().for_each(|job| self.unasked(job, why));
@@ -221,7 +221,7 @@ impl LlmDispatcher {
         self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            let forgone = self.schedule().stop_all(&why.message);
+            let forgone = self.schedule().stop_all(&why);
             forgone.iter().for_each(|job| self.unasked(job, &why));
             self.0.tasks.wait().await;
         }
@@ -272,12 +272,11 @@ impl LlmDispatcher {
                 let again = dispatcher.schedule().finished(&job.room, message_id);
                 dispatcher.begin();
                 // Who is asked again is still asked.
-                match (&ran, &again) {
-                    (Ok(Err(_)), None) if stop.token.is_cancelled() => {
-                        dispatcher.unasked(&job, &unasked::unwanted(stop.why()));
+                if let (Ok(Err(why)), None) = (&ran, &again) {
+                    match stop.refusal() {
+                        Some(stopped) => dispatcher.unasked(&job, &stopped),
+                        None => dispatcher.not_begun(&job, why),
                     }
-                    (Ok(Err(why)), None) => dispatcher.not_begun(&job, why),
-                    _ => {}
                 }
                 dispatcher.turn_over(&job);
                 if let Some(again) = again {
@@ -331,7 +330,8 @@ impl LlmDispatcher {
             at_question: true,
             ..Job::new(room, old.llm_id.clone(), question.id)
         };
-        let asked = self.schedule().again(&room.id, question.id, "the question was edited", again);
+        let edited = unasked::unwanted("the question was edited");
+        let asked = self.schedule().again(&room.id, question.id, &edited, again);
         asks::redo(room, question, &asked).iter().for_each(|job| self.ask(job));
     }
 
