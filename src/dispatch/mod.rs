@@ -130,7 +130,7 @@ impl LlmDispatcher {
         by: &UserId,
     ) -> usize {
         let why = unasked::unwanted(format!("interrupted by {by}"));
-        let stopped = self.schedule().stop(room, &why.message, |job| {
+        let stopped = self.schedule().stop(room, &why, |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
         });
         // Nothing else tells an autopilot that a turn which has not begun is not wanted: it would ask for it anew.
@@ -140,7 +140,7 @@ impl LlmDispatcher {
     }
 
     fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) {
-        let stopped = self.schedule().stop(room, &why.message, which);
+        let stopped = self.schedule().stop(room, why, which);
         self.gone(&stopped, why);
     }
 
@@ -173,7 +173,7 @@ impl LlmDispatcher {
         self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            let forgone = self.schedule().stop_all(&why.message);
+            let forgone = self.schedule().stop_all(&why);
             forgone.iter().for_each(|job| self.unasked(job, &why));
             self.0.tasks.wait().await;
         }
@@ -224,12 +224,11 @@ impl LlmDispatcher {
                 let again = dispatcher.schedule().finished(&job.room, message_id);
                 dispatcher.begin();
                 // Who is asked again is still asked.
-                match (&ran, &again) {
-                    (Ok(Err(_)), None) if stop.token.is_cancelled() => {
-                        dispatcher.unasked(&job, &unasked::unwanted(stop.why()));
+                if let (Ok(Err(why)), None) = (&ran, &again) {
+                    match stop.refusal() {
+                        Some(stopped) => dispatcher.unasked(&job, &stopped),
+                        None => dispatcher.not_begun(&job, why),
                     }
-                    (Ok(Err(why)), None) => dispatcher.not_begun(&job, why),
-                    _ => {}
                 }
                 dispatcher.turn_over(&job);
                 if let Some(again) = again {
@@ -283,7 +282,8 @@ impl LlmDispatcher {
             at_question: true,
             ..Job::new(room, old.llm_id.clone(), question.id)
         };
-        let asked = self.schedule().again(&room.id, question.id, "the question was edited", again);
+        let edited = unasked::unwanted("the question was edited");
+        let asked = self.schedule().again(&room.id, question.id, &edited, again);
         asks::redo(room, question, &asked).iter().for_each(|job| self.ask(job));
     }
 

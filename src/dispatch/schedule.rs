@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     dispatch::job::{Job, Stop},
-    domain::settings::TurnPolicy,
+    domain::{rejection::Rejection, settings::TurnPolicy},
     ids::{LlmId, MessageId, RoomId},
     rooms::Used,
 };
@@ -175,7 +175,7 @@ impl Schedule {
     }
 
     /// Ends answers of a room, also those that have not begun.
-    pub(super) fn stop(&mut self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
+    pub(super) fn stop(&mut self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
         let Some(runs) = self.rooms.get_mut(room) else {
             return Stopped::default();
         };
@@ -197,7 +197,7 @@ impl Schedule {
         &mut self,
         room: &RoomId,
         question: MessageId,
-        why: &str,
+        why: &Rejection,
         again: impl Fn(&Job) -> Job,
     ) -> Vec<LlmId> {
         let Some(runs) = self.rooms.get_mut(room) else {
@@ -226,7 +226,7 @@ impl Schedule {
     }
 
     /// Ends all that runs; returns what was to be asked behind it.
-    pub(super) fn stop_all(&mut self, why: &str) -> Vec<Job> {
+    pub(super) fn stop_all(&mut self, why: &Rejection) -> Vec<Job> {
         let mut forgone = Vec::new();
         for active in self.rooms.values_mut().flat_map(|runs| &mut runs.active) {
             active.stop.stop(why);

@@ -142,13 +142,17 @@ impl Worker {
     }
 
     /// Whether nobody needs this room to stay in memory.
+    ///
+    /// What has become of an append nobody else would find out, or tell whoever follows commits. That keeps one group
+    /// for each room that was in memory when the store failed: until it can be read again a room takes no other.
     fn may_unload(&self) -> bool {
         let unused = self.feed.as_ref().is_none_or(|feed| feed.session_count() == 0);
         let quiet = self
             .state
             .as_ref()
             .is_none_or(|room| room.runs.is_empty() && room.open_polls().all(|p| p.closes_at.is_none()));
-        unused && quiet && self.queue.is_empty()
+        let told = self.doubtful.is_empty() && self.unobserved.is_empty();
+        unused && quiet && told && self.queue.is_empty()
     }
 
     pub(super) async fn ensure_loaded(&mut self) -> Result<(), Rejection> {

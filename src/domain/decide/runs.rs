@@ -4,7 +4,7 @@ use crate::{
     domain::{
         autopilot::Status,
         command::RunOutcome,
-        decide::{Context, Decision, approvals, messages, turns},
+        decide::{Context, Decision, approvals, messages, polls, turns},
         event::Event,
         limits::REASON_CHARS,
         llm::{Run, RunEnd, RunReport},
@@ -23,6 +23,10 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     let Some(llm) = room.llm(&run.llm_id) else {
         return Err(Rejection::not_found("LLM", run.llm_id));
     };
+    if let Some(id) = run.poll_id {
+        // Between the question and the beginning a poll can end, also by a deadline that nobody was there to keep.
+        polls::votable_poll(room, id, context)?;
+    }
     let max = context.limits.chain_depth;
     if run.chain_depth > max {
         return Err(Rejection::new(
