@@ -11,6 +11,7 @@ use crate::config::{
     error::{Problem, Sources},
     extras, format_duration, format_size, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
+    store,
 };
 
 pub(super) const MS: Duration = Duration::from_millis(1);
@@ -85,7 +86,12 @@ impl Checks<'_> {
         }
     }
 
-    fn count<T: PartialOrd + Display + Copy>(&mut self, key: &str, value: T, range: RangeInclusive<T>) {
+    pub(super) fn count<T: PartialOrd + Display + Copy>(
+        &mut self,
+        key: &str,
+        value: T,
+        range: RangeInclusive<T>,
+    ) {
         self.range(key, &value, range, T::to_string);
     }
 
@@ -126,6 +132,7 @@ impl Checks<'_> {
         if let Some(max) = config.store.max_bytes {
             self.size("store.max_bytes", max, MIB..=1024 * 1024 * MIB);
         }
+        store::check(self, &config.store);
     }
 
     fn bus(&mut self, bus: &Bus) {

@@ -18,7 +18,7 @@ use secrecy::SecretString;
 use crate::config::{
     Config, HIDDEN, ProviderEntry, ProviderKind, check,
     error::{Error, Problem, Source, Sources},
-    keys, mcp, providers,
+    keys, mcp, providers, store,
 };
 
 /// The file that is read if none is named.
@@ -28,10 +28,11 @@ const KEY_BYTES_MAX: u16 = 16 * 1024;
 /// What begins the name of a variable that sets a key.
 const PREFIX: &str = "SALON__";
 /// Short names for keys that other servers of this kind have too.
-const SHORT_NAMES: [(&str, [&str; 2]); 3] = [
+const SHORT_NAMES: [(&str, [&str; 2]); 4] = [
     ("GRPC_HOST", ["grpc", "host"]),
     ("GRPC_PORT", ["grpc", "port"]),
     ("CHAT_SERVICE_ADDRESS", ["chat_service", "address"]),
+    ("STORE_URL", ["store", "url"]),
 ];
 
 /// A configuration that was checked, and where its values came from.
@@ -289,6 +290,7 @@ fn read_secrets(
     config.environment.secrets = secrets;
     config.environment.files = files;
     mcp::read(config, variables, sources, problems);
+    store::read(config, sources, problems);
     for variable in [providers::OPENAI_API_KEY, providers::OPENAI_BASE_URL] {
         if variables.contains_key(variable) {
             sources.insert(variable.into(), Source::Variable(variable.into()));
@@ -302,7 +304,7 @@ fn is_secret(text: &str, may_have_spaces: bool) -> bool {
 }
 
 /// The key that a file holds. What is wrong with the file is said without a word of it.
-fn key_in(path: &Path) -> Result<SecretString, String> {
+pub(super) fn key_in(path: &Path) -> Result<SecretString, String> {
     let mut text = String::new();
     let read = fs::File::open(path)
         .and_then(|file| file.take(u64::from(KEY_BYTES_MAX) + 1).read_to_string(&mut text));
