@@ -165,7 +165,8 @@ fn typos_are_refused_with_what_was_meant() {
 
 #[test]
 fn every_problem_is_found_at_once() {
-    let file = "grpc: { port: many, hots: a }\nlimits: { drain: 25, message_bytes: 0B }\nstore: { kind: postgres }\n";
+    let file =
+        "grpc: { port: many, hots: a }\nlimits: { drain: 25, message_bytes: 0B }\nstore: { kind: oracle }\n";
     let found = problems(file, &[("SALON__LLM__CHAIN_DEPTH", "0"), ("SALON__NOPE", "1")]);
     let mut keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();
@@ -191,9 +192,9 @@ fn a_value_of_the_wrong_type_is_named_with_its_mend() {
         problem(&format!("grpc: {{ port: {port} }}"), &[], &["`grpc.port`", "whole number"]);
     }
     problem(
-        "store: { kind: postgres }",
+        "store: { kind: oracle }",
         &[],
-        &["\"postgres\"", "must be `sqlite` or `memory`", "default is `sqlite`"],
+        &["\"oracle\"", "must be `sqlite` or `memory`", "default is `sqlite`"],
     );
     problem("auth: { allow_open_on_network: yes }", &[], &["\"yes\"", "must be `true` or `false`"]);
     problem("grpc: 5", &[], &["`grpc`", "must be a section", "host, "]);

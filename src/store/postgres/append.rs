@@ -5,7 +5,7 @@ use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
-    domain::event::DirectoryChange,
+    domain::{event::DirectoryChange, room::Visibility},
     ids::UserId,
     store::{
         Append, Error, NewRecord, Outcome,
@@ -45,7 +45,7 @@ pub(super) struct Columns<'a> {
     changes: Vec<i16>,
     users: Vec<Option<&'a str>>,
     messages: Vec<Option<Uuid>>,
-    visibilities: Vec<Option<i16>>,
+    publics_now: Vec<Option<bool>>,
 }
 
 impl<'a> Columns<'a> {
@@ -80,7 +80,7 @@ impl<'a> Columns<'a> {
             &self.changes,
             &self.users,
             &self.messages,
-            &self.visibilities,
+            &self.publics_now,
         ]
     }
 
@@ -114,9 +114,9 @@ impl<'a> Columns<'a> {
 
     /// The numbers of the changes are the function's.
     fn add_change(&mut self, owner: i32, change: &'a DirectoryChange) {
-        let (number, user, message, visibility) = match change {
+        let (number, user, message, public) = match change {
             DirectoryChange::Room { visibility, created_by } => {
-                (0, created_by.as_ref(), None, Some(rows::visibility_column(*visibility)))
+                (0, created_by.as_ref(), None, Some(*visibility == Visibility::Public))
             }
             DirectoryChange::Joined(user) => (1, Some(user), None, None),
             DirectoryChange::Left(user) => (2, Some(user), None, None),
@@ -127,7 +127,7 @@ impl<'a> Columns<'a> {
         self.changes.push(number);
         self.users.push(user.map(UserId::as_str));
         self.messages.push(message);
-        self.visibilities.push(visibility);
+        self.publics_now.push(public);
     }
 }
 

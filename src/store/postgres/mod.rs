@@ -81,8 +81,7 @@ impl PostgresStore {
                     return Ok(Self { connections: Arc::new(connections), pending: Pending::default() });
                 }
                 Err(error) if error.retryable() && Instant::now() + RETRY < deadline => {
-                    let reason = &error as &(dyn std::error::Error + 'static);
-                    tracing::warn!(error = reason, "the store's server is waited for");
+                    tracing::warn!(%error, source = ?error.source, "the store's server is waited for");
                     sleep(RETRY).await;
                 }
                 Err(error) => return Err(error),
@@ -271,3 +270,6 @@ impl Store for PostgresStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,11 +74,11 @@ pub(super) const SNAPSHOT: Question =
 pub(super) const CURSOR: Question =
     read(concat!("SELECT seq FROM cursors WHERE room = ", rid!(), " AND member = $2"));
 pub(super) const PUBLIC_ROOMS: Question =
-    read("SELECT rid, id FROM rooms WHERE visibility = 0 AND rid < $1 ORDER BY rid DESC LIMIT $2");
+    read("SELECT rid, id FROM rooms WHERE listed < $1 ORDER BY listed DESC LIMIT $2");
 pub(super) const ROOMS_OF: Question = read(
     "SELECT rid, id FROM
        ((SELECT room FROM members WHERE member = $3 AND room < $1 ORDER BY room DESC LIMIT $2)
-        UNION (SELECT rid FROM rooms WHERE created_by = $3 AND rid < $1 ORDER BY rid DESC LIMIT $2)
+        UNION (SELECT created FROM rooms WHERE created_by = $3 AND created < $1 ORDER BY created DESC LIMIT $2)
         ORDER BY 1 DESC LIMIT $2) AS theirs
      JOIN rooms ON rid = room ORDER BY rid DESC",
 );

@@ -5,7 +5,7 @@ use tokio_postgres::{Row, types::FromSql};
 
 use crate::{
     clock::Timestamp,
-    domain::{event::Kind, room::Visibility},
+    domain::event::Kind,
     ids::{EventId, RoomId, Seq},
     store::{
         Error, ErrorKind, Head, Receipt, Record, Snapshot,
@@ -34,14 +34,6 @@ pub(super) fn kind_column(kind: Kind) -> i16 {
         Kind::Other => 0,
         Kind::Message => 1,
         Kind::Membership => 2,
-    }
-}
-
-/// A visibility as a column; the list of public rooms names that of [`Visibility::Public`].
-pub(super) fn visibility_column(visibility: Visibility) -> i16 {
-    match visibility {
-        Visibility::Public => 0,
-        Visibility::Private => 1,
     }
 }
 

@@ -101,9 +101,10 @@ async fn take_step(client: &mut Object, schema: &str) -> Result<bool, Error> {
 }
 
 async fn create_schema(transaction: &Transaction<'_>, create: &str, schema: &str) -> Result<(), Error> {
-    let sql = "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = to_regnamespace($1))";
+    let sql = "
+        SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = $1)";
     let doing = |source| failed("create its schema", source);
-    let row = transaction.query_one(sql, &[&quoted(schema)]).await.map_err(doing)?;
+    let row = transaction.query_one(sql, &[&schema]).await.map_err(doing)?;
     if row.try_get(0).map_err(doing)? {
         let what = format!(
             "found tables of another program in the schema {schema}: set store.schema to another name"
@@ -130,13 +131,16 @@ fn next_step(version: Option<i32>, schema: &str) -> Result<Option<(i32, &'static
 /// How many steps the schema has had; `None`: it is not there, or not ours.
 async fn version(client: &impl deadpool_postgres::GenericClient, schema: &str) -> Result<Option<i32>, Error> {
     let read = |source| failed("read the version of its schema", source);
-    let there = "SELECT to_regclass($1) IS NOT NULL";
-    let name = format!("{}.salon_versions", quoted(schema));
-    let row = client.query_one(there, &[&name]).await.map_err(read)?;
+    // Not by `to_regclass`, which may answer from before the lock was waited for.
+    let there = "
+        SELECT EXISTS (SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+                       WHERE nspname = $1 AND relname = 'salon_versions')";
+    let row = client.query_one(there, &[&schema]).await.map_err(read)?;
     if !row.try_get::<_, bool>(0).map_err(read)? {
         return Ok(None);
     }
-    let row = client.query_one("SELECT max(version) FROM salon_versions", &[]).await.map_err(read)?;
+    let newest = format!("SELECT max(version) FROM {}.salon_versions", quoted(schema));
+    let row = client.query_one(&newest, &[]).await.map_err(read)?;
     row.try_get(0).map_err(read)
 }
 

@@ -3,6 +3,12 @@
 //! Runs where `SALON_TEST_POSTGRES_URL` names a server; `.ci/stores` starts one. Without it the tests that need one say
 //! on standard error that they were left out; with `SALON_TEST_POSTGRES_REQUIRED` that is a failure.
 
+mod cluster;
+mod cuts;
+mod proxy;
+mod refusals;
+mod shared;
+
 use std::{
     io::Write as _,
     sync::atomic::{AtomicU64, Ordering},
@@ -36,8 +42,52 @@ pub async fn sql(url: &str, sql: &str) -> Vec<tokio_postgres::SimpleQueryMessage
     answer
 }
 
+/// The first column of the first row.
+pub async fn value(url: &str, query: &str) -> Option<String> {
+    let answer = sql(url, query).await;
+    answer.into_iter().find_map(|message| match message {
+        tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    })
+}
+
+/// What a URL consists of, to make another of it.
+#[derive(Debug)]
+pub struct Parts {
+    pub user: String,
+    pub password: String,
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+    pub sslmode: String,
+}
+
+impl Parts {
+    /// Of a server that is reached by TCP, as `.ci/stores` starts it.
+    pub fn of(url: &str) -> Self {
+        let config: tokio_postgres::Config = url.parse().unwrap();
+        let Some(tokio_postgres::config::Host::Tcp(host)) = config.get_hosts().first() else {
+            panic!("{URL} names no host");
+        };
+        Self {
+            user: config.get_user().unwrap_or_default().to_owned(),
+            password: String::from_utf8(config.get_password().unwrap_or_default().to_vec()).unwrap(),
+            host: host.clone(),
+            port: config.get_ports().first().copied().unwrap_or(5432),
+            database: config.get_dbname().unwrap_or_default().to_owned(),
+            sslmode: "disable".to_owned(),
+        }
+    }
+
+    pub fn url(&self) -> String {
+        let Self { user, password, host, port, database, sslmode } = self;
+        let password = if password.is_empty() { String::new() } else { format!(":{password}") };
+        format!("postgres://{user}{password}@{host}:{port}/{database}?sslmode={sslmode}")
+    }
+}
+
 /// A schema of its own on the server.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Schema {
     pub url: String,
     pub name: String,

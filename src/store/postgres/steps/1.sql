@@ -1,5 +1,9 @@
 -- The tables, and the functions that write to them: each writing call of the store is one of them, and so one round
 -- trip and one transaction. Rooms are numbers in every index; each question of the store has one index that answers it.
+--
+-- Some columns repeat another for the rows that a question is about and are null in all others: rooms.listed is rid
+-- where the room is public, rooms.created where it has a creator, events.message_seq is seq where it is a message.
+-- Only the index that is meant for the question gives its rows in their order then, whatever the planner believes.
 
 -- Every append changes a row here and none of its indexed columns: with room in its page it is changed in place.
 CREATE TABLE rooms (
@@ -7,14 +11,13 @@ CREATE TABLE rooms (
     id         text     COLLATE "C" NOT NULL UNIQUE,
     head       bigint   NOT NULL,
     fence      bigint   NOT NULL,
-    visibility smallint NOT NULL,
+    listed     bigint,
+    created    bigint,
     created_by text     COLLATE "C"
 ) WITH (fillfactor = 50);
-CREATE INDEX rooms_listed ON rooms (visibility, rid);
-CREATE INDEX rooms_created ON rooms (created_by, rid) WHERE created_by IS NOT NULL;
+CREATE INDEX rooms_listed ON rooms (listed) WHERE listed IS NOT NULL;
+CREATE INDEX rooms_created ON rooms (created_by, created) WHERE created IS NOT NULL;
 
--- message_seq is seq for messages and null for all else: a question about messages cannot be answered by the index of
--- all events, whatever the planner believes about a young table.
 CREATE TABLE events (
     room        bigint   NOT NULL,
     seq         bigint   NOT NULL,
@@ -106,7 +109,7 @@ CREATE TABLE reserved (
 --
 -- fences to last_moves have one element for each append: the fence it needs or null; its idempotency key or nulls; how
 -- many events it has; which of them, counted from 1, is the last that moves the fence, 0: none. owners to privates have
--- one for each event, owners being the number of its append. change_owners to visibilities have one for each change of
+-- one for each event, owners being the number of its append. change_owners to publics_now have one for each change of
 -- the directory, in the order of their appends: 0 the room itself, 1 joined, 2 left, 3 a run started, 4 a run ended.
 --
 -- Returns a row for each append: 0 appended, 1 a duplicate, 2 the request id reused, 3 the fence moved.
@@ -115,7 +118,7 @@ CREATE FUNCTION append(
     fences bigint[], senders text[], request_ids text[], body_hashes bigint[], counts integer[], last_moves integer[],
     owners integer[], kinds smallint[], ats bigint[], event_ids uuid[], authors text[], subjects uuid[],
     publics bytea[], privates bytea[],
-    change_owners integer[], changes smallint[], users text[], messages uuid[], visibilities smallint[]
+    change_owners integer[], changes smallint[], users text[], messages uuid[], publics_now boolean[]
 ) RETURNS TABLE (outcome smallint, first_seq bigint, last_seq bigint, first_id uuid, fence_seq bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -139,7 +142,7 @@ BEGIN
         earlier := NULL;
         IF number IS NULL AND fences[i] = 0 THEN
             -- Who creates the same room at once is waited for here, and has been faster.
-            INSERT INTO rooms (id, head, fence, visibility) VALUES (of_room, 0, 1, 1)
+            INSERT INTO rooms (id, head, fence) VALUES (of_room, 0, 1)
                 ON CONFLICT (id) DO NOTHING RETURNING rid, head, fence INTO number, head_now, fence_now;
             fresh := FOUND;
             IF NOT fresh THEN
@@ -179,7 +182,8 @@ BEGIN
             WHILE change_owners[change] = i LOOP
                 CASE changes[change]
                     WHEN 0 THEN
-                        UPDATE rooms SET visibility = visibilities[change],
+                        UPDATE rooms SET listed = CASE WHEN publics_now[change] THEN rid END,
+                            created = CASE WHEN coalesce(users[change], created_by) IS NOT NULL THEN rid END,
                             created_by = coalesce(users[change], created_by) WHERE rid = number;
                     WHEN 1 THEN
                         INSERT INTO members (member, room) VALUES (users[change], number) ON CONFLICT DO NOTHING;
