@@ -7,6 +7,7 @@ mod cluster;
 mod cuts;
 mod proxy;
 mod refusals;
+mod servers;
 mod shared;
 
 use std::{
