@@ -112,8 +112,17 @@ impl Connections {
         question: Question,
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        self.try_ask(question, parameters).await.map_err(|failed| failed.error)
+    }
+
+    /// As [`Connections::ask`], for who must know whether it may have been carried out.
+    pub(super) async fn try_ask(
+        &self,
+        question: Question,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Failed> {
         if self.calls.is_closed() {
-            return Err(closed());
+            return Err(Failed::plain(closed()));
         }
         let _call = self.calls.token();
         let mut tries = 1;
@@ -124,7 +133,7 @@ impl Connections {
             }
             match answer {
                 Err(Failed { again: true, .. }) if tries < TRIES => tries += 1,
-                Err(Failed { error, .. }) => return Err(error),
+                Err(failed) => return Err(failed),
                 Ok(rows) => return Ok(rows),
             }
         }
@@ -149,7 +158,7 @@ impl Connections {
     ) -> Result<Vec<Row>, Failed> {
         let Question { sql, doing, asking } = question;
         let client = self.pool.get().await;
-        let client = client.map_err(|source| Failed { error: not_connected(doing, source), again: false })?;
+        let client = client.map_err(|source| Failed::plain(not_connected(doing, source)))?;
         let asked = async {
             let statement = client.prepare_cached(sql).await?;
             client.query(&statement, parameters).await
@@ -157,23 +166,35 @@ impl Connections {
         match timeout(self.patience, asked).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(source)) => {
-                let again = was_undone(&source) || (asking == Asking::ToRead && was_cut(&source));
-                Err(Failed { error: failed(doing, source), again })
+                let in_doubt = was_cut(&source);
+                let again = was_undone(&source) || (asking == Asking::ToRead && in_doubt);
+                Err(Failed { error: failed(doing, source), again, in_doubt })
             }
             Err(_) => {
                 // What it still waits for must not be waited for by the next.
                 drop(Object::take(client));
                 let what = format!("could not {doing}: its server is silent for longer than store.timeout");
-                Err(Failed { error: error(ErrorKind::Unavailable, what), again: false })
+                Err(Failed { error: error(ErrorKind::Unavailable, what), again: false, in_doubt: true })
             }
         }
     }
 }
 
-/// Why there is no answer, and whether to ask again.
-struct Failed {
-    error: Error,
+/// Why there is no answer.
+pub(super) struct Failed {
+    /// What to tell.
+    pub(super) error: Error,
+    /// Whether it may have been carried out, or may still be.
+    pub(super) in_doubt: bool,
+    /// Whether to ask again.
     again: bool,
+}
+
+impl Failed {
+    /// The server was not asked.
+    fn plain(error: Error) -> Self {
+        Self { error, in_doubt: false, again: false }
+    }
 }
 
 /// What `store.url` says. It is never repeated: nobody can know which part of a text that is no URL is the password.

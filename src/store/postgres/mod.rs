@@ -12,7 +12,9 @@
 //!
 //! When the server is away, slow, read-only or full, calls fail with [`ErrorKind::Unavailable`], nothing is
 //! acknowledged, and later calls work again without a restart. A connection that is lost in the middle of a write
-//! leaves it whole or absent; which of them is found out by reading, or by the repeat with the same idempotency key.
+//! leaves it whole or absent; which of them is found out by reading, or by the repeat with the same idempotency key. For
+//! that the call fails only when the server is done with it, as far as it can be reached: whoever holds the room's row is
+//! waited for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -120,8 +122,16 @@ impl Store for PostgresStore {
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
         rules::check(NAME, &appends)?;
         let columns = Columns::of(&appends);
-        let answer = self.connections.ask(APPEND, &columns.parameters(&room.as_str())).await?;
-        answer.iter().map(append::outcome).collect()
+        match self.connections.try_ask(APPEND, &columns.parameters(&room.as_str())).await {
+            Ok(answer) => answer.iter().map(append::outcome).collect(),
+            Err(failed) => {
+                if failed.in_doubt {
+                    // The server may still be at it. It is let finish, so that whoever reads then finds what came of it.
+                    let _ = self.connections.ask(queries::AWAIT_APPENDS, &[&room.as_str()]).await;
+                }
+                Err(failed.error)
+            }
+        }
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {

@@ -24,6 +24,8 @@ const fn write(sql: &'static str) -> Question {
     Question { sql, doing: "write", asking: Asking::ToWrite }
 }
 
+/// Waits for the appends that the server is carrying out in this room.
+pub(super) const AWAIT_APPENDS: Question = read("SELECT head FROM rooms WHERE id = $1 FOR NO KEY UPDATE");
 pub(super) const HEAD: Question = read("SELECT head, fence FROM rooms WHERE id = $1");
 /// `$3` events, and as many of them as have `$4` bytes: what is beyond is neither read in full nor sent.
 pub(super) const READ: Question = read(concat!(

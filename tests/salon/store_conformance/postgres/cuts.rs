@@ -10,12 +10,18 @@ use salon::{
     },
 };
 
+use tokio::time::Instant;
+use tokio_postgres::NoTls;
+
 use super::{
     Parts, Schema,
     proxy::{Proxy, Way},
 };
-use crate::store_conformance::support::{
-    appended, assert_no_holes, created, keyed, log, message, outcome, plain, texts, user,
+use crate::{
+    harness::DEADLINE,
+    store_conformance::support::{
+        appended, assert_no_holes, created, keyed, log, message, outcome, plain, texts, user,
+    },
 };
 
 /// How far apart the cuts are that are tried.
@@ -126,6 +132,45 @@ async fn a_call_of_many_appends_is_one_round_trip() {
         assert!(outcomes.iter().all(|outcome| matches!(outcome, Outcome::Appended(_))));
         assert_eq!(proxy.round_trips() - before, 1, "{appends} appends");
     }
+    world.end().await;
+}
+
+/// Waits until so many backends wait for a lock.
+async fn lock_waiters(world: &World, count: usize) {
+    // Those of other tests wait in schemas of their own, which their locks name.
+    let waiters = format!(
+        "SELECT count(DISTINCT waiting.pid) FROM pg_locks waiting JOIN pg_locks held USING (pid)
+         WHERE NOT waiting.granted AND held.relation = '{}.rooms'::regclass",
+        world.schema.name
+    );
+    let deadline = Instant::now() + DEADLINE;
+    while super::value(&world.schema.url, &waiters).await.unwrap().parse::<usize>().unwrap() < count {
+        assert!(Instant::now() < deadline, "nobody waits");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_that_the_server_is_still_at_is_waited_for_before_it_fails() {
+    let Some(world) = World::new(Duration::from_secs(10)).await else { return };
+    appended(&world.through, &world.room, three(0).1).await;
+    let (mut client, connection) = tokio_postgres::connect(&world.schema.url, NoTls).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let holds = client.transaction().await.unwrap();
+    holds.execute(&format!("SELECT FROM {}.rooms FOR UPDATE", world.schema.name), &[]).await.unwrap();
+    let (text, append) = three(1);
+    let (through, room) = (Arc::clone(&world.through), world.room.clone());
+    let appending = tokio::spawn(async move { through.append(&room, vec![append]).await });
+    lock_waiters(&world, 1).await;
+    world.proxy.cut_all();
+    // The first one goes on, and who waits for it comes behind.
+    lock_waiters(&world, 2).await;
+    assert!(!appending.is_finished(), "it has failed before the server was done");
+    holds.commit().await.unwrap();
+    let error = appending.await.unwrap().unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert_eq!(world.count(&text).await, 3, "who reads then finds it");
+    drop(client);
+    connection.await.unwrap().unwrap();
     world.end().await;
 }
 

@@ -32,6 +32,8 @@ struct State {
     /// Let so many bytes pass this way, then cut the connection that they are on.
     cut: Option<(Way, usize)>,
     silent: bool,
+    /// How often everything was cut.
+    cuts: usize,
 }
 
 /// Passes on what comes, until it is told otherwise.
@@ -74,6 +76,12 @@ impl Proxy {
         self.state().cut.take().is_some()
     }
 
+    /// Cuts every connection; others come through.
+    pub fn cut_all(&self) {
+        self.state().cuts += 1;
+        self.state.1.notify_waiters();
+    }
+
     /// Holds back everything, or lets it pass.
     pub fn silent(&self, silent: bool) {
         self.state().silent = silent;
@@ -101,8 +109,20 @@ async fn pass(store: TcpStream, server: TcpStream, state: Arc<(Mutex<State>, Not
     let (from_server, to_server) = server.into_split();
     // Whichever ends first takes the other with it.
     tokio::select! {
+        () = cut(&state) => {}
         () = pass_one_way(from_store, to_server, Way::ToServer, &state) => {}
         () = pass_one_way(from_server, to_store, Way::ToStore, &state) => {}
+    }
+}
+
+async fn cut(state: &(Mutex<State>, Notify)) {
+    let before = state.0.lock().unwrap().cuts;
+    loop {
+        let next = state.1.notified();
+        if state.0.lock().unwrap().cuts > before {
+            return;
+        }
+        next.await;
     }
 }
 
