@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
     process::ExitCode,
@@ -13,20 +13,26 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use salon::{
     cli::{
-        args::{self, Args, Command},
+        args::{self, Args, Command, RoomsCommand},
         chat::{self, ChatOptions},
         completions,
         exit::Exit,
         health::{self, HealthOptions},
         log::{self, LogOptions},
-        rooms::{self, RoomsOptions},
+        rooms::{
+            self, RoomsOptions,
+            generate::{self, GenerateOptions},
+        },
         usage::{self, UsageOptions},
     },
     config::{self, AuthMode, Config, Loaded},
     server::{self, Parts, Server},
     telemetry,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    io::BufReader,
+    signal::unix::{SignalKind, signal},
+};
 
 /// How long `salon chat` waits for answers after its input has ended.
 const CHAT_WAIT: Duration = Duration::from_secs(60);
@@ -149,6 +155,11 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         Ok::<Exit, anyhow::Error>(match command {
             Command::Chat(chat) => chat::run(chat_options(chat)).await?,
+            Command::Rooms(args::Rooms { command: Some(RoomsCommand::Generate(args)), .. }) => {
+                let is_terminal = io::stdin().is_terminal() && out.is_terminal();
+                let terminal = is_terminal.then(|| BufReader::new(tokio::io::stdin()));
+                generate::run(generate_options(args), terminal, &mut out).await?
+            }
             Command::Rooms(args) => {
                 let options =
                     RoomsOptions { server: args.server.url, user: args.user.id, json: args.json, limit: ALL };
@@ -195,6 +206,11 @@ fn chat_options(chat: args::Chat) -> ChatOptions {
         resume_after: None,
         wait: CHAT_WAIT,
     }
+}
+
+fn generate_options(args: args::Generate) -> GenerateOptions {
+    let args::Generate { prompt, server, user, accept, json } = args;
+    GenerateOptions { server: server.url, user: user.id.unwrap_or_else(machine_user), prompt, accept, json }
 }
 
 /// Who somebody is on this machine.

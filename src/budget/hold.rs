@@ -1,7 +1,7 @@
 //! What one call holds of the budgets, and the task that pays what could not be paid at once.
 //!
 //! A [`Hold`] ends exactly once, whatever becomes of the call: settled with what it took, or dropped (cancelled, or a
-//! panic) and then settled as reserved, since nobody knows what was used. Every hold has a place in the queue of that
+//! panic) and then settled as reserved, unless somebody knows what was used. Every hold has a place in the queue of that
 //! task from its beginning, so that a drop neither waits nor fails. When the store fails the task tries again until it
 //! succeeds; when the server ends before that, the reservation stays open, and the next start settles it.
 
@@ -103,6 +103,22 @@ impl Hold {
     /// Ends the call with what it took. Returns when the ledger knows; if the store fails, or the caller does not wait
     /// for the end, it is paid in the background.
     pub async fn settle(mut self, actual: Cost) {
+        self.record(actual);
+        let Some(debt) = &mut self.debt else {
+            return;
+        };
+        match debt.pay(self.store.as_ref()).await {
+            Ok(()) => self.debt = None,
+            Err(error) => tracing::warn!(%error, "what an answer took is written down later"),
+        }
+    }
+
+    /// Ends the call with what it took, which is paid in the background.
+    pub fn settle_later(mut self, actual: Cost) {
+        self.record(actual);
+    }
+
+    fn record(&mut self, actual: Cost) {
         let Some(debt) = &mut self.debt else {
             return;
         };
@@ -121,10 +137,6 @@ impl Hold {
         if let Some((line, actual)) = amounts.find(|(line, actual)| limited(line) && line.amount < **actual) {
             let (run, reserved) = (debt.reservation.run, line.amount);
             tracing::warn!(%run, reserved, actual, "an answer took more than was reserved for it");
-        }
-        match debt.pay(self.store.as_ref()).await {
-            Ok(()) => self.debt = None,
-            Err(error) => tracing::warn!(%error, "what an answer took is written down later"),
         }
     }
 }

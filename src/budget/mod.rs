@@ -167,6 +167,18 @@ impl Budgets {
         }
     }
 
+    /// Refuses a model without a price where there is a budget of money: nobody could keep to it.
+    pub fn check_unpriced(&self, scopes: &Scopes) -> Result<(), Refused> {
+        for (scope, _) in scopes.owners() {
+            for budget in scope.budgets().into_iter().filter(|budget| budget.unit == Unit::Money) {
+                if let Some(limit) = self.limits.of(budget) {
+                    return Err(Refused::Unpriced { budget, limit });
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Every line that `worst` concerns. What can be refused without the store is.
     fn entries(&self, scopes: &Scopes, worst: Cost, at: Timestamp) -> Result<Vec<Entry>, Refused> {
         let mut entries = Vec::new();

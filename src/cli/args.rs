@@ -29,7 +29,7 @@ Examples:
   salon chat lobby --server http://10.0.0.7:50052
 
 In the room:
-  /poll, /vote, /who, /interrupt and /quit; everything else is said.";
+  /poll, /vote, /who, /interrupt and /quit; /help lists the rest. Everything else is said.";
 
 const LOG_EXAMPLES: &str = "\
 Examples:
@@ -40,7 +40,16 @@ Examples:
 const ROOMS_EXAMPLES: &str = "\
 Examples:
   salon rooms
-  salon rooms --user ada --json | jq -r .room_id";
+  salon rooms --user ada --json | jq -r .roomId
+  salon rooms generate \"where we plan a journey\"   Let a model propose a room";
+
+const GENERATE_EXAMPLES: &str = "\
+Examples:
+  salon rooms generate \"a tea house with a master who knows everything\"
+  salon rooms generate \"a reading circle\" --accept
+  salon rooms generate \"a reading circle\" --accept --json | jq -r .draft.roomId
+
+At a terminal you are asked before the room is created; elsewhere it is created only with --accept.";
 
 const USAGE_EXAMPLES: &str = "\
 Examples:
@@ -92,8 +101,8 @@ pub enum Command {
     /// Talk in a room
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(Chat),
-    /// List the rooms
-    #[command(after_help = ROOMS_EXAMPLES)]
+    /// List the rooms, or let a model propose one
+    #[command(after_help = ROOMS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Rooms(Rooms),
     /// Print what the answers of LLMs have used up, beside what is allowed
     #[command(after_help = USAGE_EXAMPLES)]
@@ -155,6 +164,9 @@ pub struct Chat {
 /// `salon rooms`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Rooms {
+    /// What to do; nothing: list them.
+    #[command(subcommand)]
+    pub command: Option<RoomsCommand>,
     /// Which server.
     #[command(flatten)]
     pub server: Server,
@@ -162,6 +174,34 @@ pub struct Rooms {
     #[command(flatten)]
     pub user: User,
     /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with rooms.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum RoomsCommand {
+    /// Let a model propose a room from a sentence
+    #[command(after_help = GENERATE_EXAMPLES)]
+    Generate(Generate),
+}
+
+/// `salon rooms generate`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Generate {
+    /// What the room shall be about
+    #[arg(value_name = "SENTENCE", value_parser = NonEmptyStringValueParser::new())]
+    pub prompt: String,
+    /// Which server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Who asks, and becomes ADMIN of the room.
+    #[command(flatten)]
+    pub user: User,
+    /// Create the room without a question
+    #[arg(long)]
+    pub accept: bool,
+    /// Print one JSON object instead of text, and ask nothing
     #[arg(long)]
     pub json: bool,
 }
@@ -284,6 +324,23 @@ mod tests {
     }
 
     #[test]
+    fn rooms_are_listed_or_one_is_proposed() {
+        let Command::Rooms(rooms) = parse("salon rooms --user ada --json").unwrap().into_command() else {
+            panic!()
+        };
+        assert_eq!((rooms.command, rooms.user.id.as_deref(), rooms.json), (None, Some("ada"), true));
+        let line = "salon rooms generate tea --user ada --accept";
+        let Command::Rooms(Rooms { command: Some(RoomsCommand::Generate(generate)), .. }) =
+            parse(line).unwrap().into_command()
+        else {
+            panic!()
+        };
+        assert_eq!((generate.prompt.as_str(), generate.user.id.as_deref()), ("tea", Some("ada")));
+        assert!(generate.accept && !generate.json);
+        assert!(parse("salon rooms --json generate tea").is_err(), "it would have no effect");
+    }
+
+    #[test]
     fn log_and_health_read_their_numbers() {
         let Command::Log(log) = parse("salon log lobby --after 7 --limit 3").unwrap().into_command() else {
             panic!()
@@ -304,6 +361,7 @@ mod tests {
             ("salon health --timeout 0s", "more than nothing"),
             ("salon log lobby --limit 0", "1.."),
             ("salon rom", "rooms"),
+            ("salon rooms generate", "<SENTENCE>"),
             ("salon completions sh", "bash"),
         ] {
             let error = parse(line).unwrap_err().to_string();

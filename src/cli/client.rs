@@ -95,7 +95,10 @@ impl Error {
     /// A refused call about `room`.
     pub fn from_status(status: &Status, room: Option<&str>) -> Self {
         let message = text::line(status.message());
+        // What the server says itself has no cause here; what happened on the way to it has.
+        let by_server = std::error::Error::source(status).is_none() && !message.is_empty();
         match (status.code(), room) {
+            (Code::Unavailable, _) if by_server => Self::Refused { code: "Unavailable".to_owned(), message },
             (Code::NotFound, Some(room)) => Self::NoRoom { room: text::line(room) },
             (Code::Unimplemented, _) => Self::Unimplemented,
             (Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded, _) => {
@@ -182,5 +185,7 @@ mod tests {
         assert!(error.contains("salon chat tea --create"), "{error}");
         let error = Error::from_status(&Status::permission_denied("no\u{1b}[2J way"), None).to_string();
         assert_eq!(error, "the server refused: no way (PermissionDenied)");
+        let error = Error::from_status(&Status::unavailable("no room was proposed"), None).to_string();
+        assert_eq!(error, "the server refused: no room was proposed (Unavailable)");
     }
 }

@@ -1,5 +1,7 @@
 //! `salon rooms`: lists rooms, newest first, as a table or as lines of JSON.
 
+pub mod generate;
+
 use std::io::{BufWriter, Write};
 
 use tonic::transport::Channel;

@@ -3,23 +3,18 @@
 //! Finds every problem, not the first. Needs nothing but the configuration itself: whether a path is writable or a
 //! server answers shows when the start opens it.
 
-use std::{fmt::Display, net::IpAddr, ops::RangeInclusive, time::Duration};
+use std::net::IpAddr;
 
 use crate::config::{
     AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
     Rooms, StoreKind,
+    checks::{Checks, HOUR, KIB, MIB, MINUTE, MS, SECOND, is_base_url, is_variable_name},
     error::{Problem, Sources},
-    extras, format_duration, format_size, keys, mcp, models,
+    extras, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
     store,
 };
 
-pub(super) const MS: Duration = Duration::from_millis(1);
-const SECOND: Duration = Duration::from_secs(1);
-pub(super) const MINUTE: Duration = Duration::from_secs(60);
-pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
-pub(super) const KIB: usize = 1 << 10;
-pub(super) const MIB: usize = 1 << 20;
 /// More than any budget needs, and far from what the ledger can count.
 const MOST_TOKENS: u64 = 1_000_000_000_000;
 const MOST_MONEY: Money = Money { micros: 1_000_000_000_000_000 };
@@ -43,66 +38,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.problems
 }
 
-/// Whether `name` is written as variables are: in capitals, which keys of providers are not.
-pub(super) fn is_variable_name(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty()
-        && name.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_')
-}
-
-/// The problems that were found so far.
-pub(super) struct Checks<'a> {
-    sources: &'a Sources,
-    problems: Vec<Problem>,
-}
-
 impl Checks<'_> {
-    fn refuse(&mut self, key: &str, value: &str, rule: impl Into<String>, mend: impl Into<String>) {
-        self.problems.push(Problem {
-            key: key.into(),
-            value: Some(keys::shown(key, value)),
-            source: self.sources.of(key),
-            rule: rule.into(),
-            mend: mend.into(),
-        });
-    }
-
-    pub(super) fn require(&mut self, holds: bool, key: &str, value: &str, rule: &str, mend: &str) {
-        if !holds {
-            self.refuse(key, value, rule, mend);
-        }
-    }
-
-    fn range<T: PartialOrd>(
-        &mut self,
-        key: &str,
-        value: &T,
-        range: RangeInclusive<T>,
-        show: impl Fn(&T) -> String,
-    ) {
-        if !range.contains(value) {
-            let rule = format!("must be from {} to {}", show(range.start()), show(range.end()));
-            self.refuse(key, &show(value), rule, keys::mend(key));
-        }
-    }
-
-    pub(super) fn count<T: PartialOrd + Display + Copy>(
-        &mut self,
-        key: &str,
-        value: T,
-        range: RangeInclusive<T>,
-    ) {
-        self.range(key, &value, range, T::to_string);
-    }
-
-    pub(super) fn time(&mut self, key: &str, value: Duration, range: RangeInclusive<Duration>) {
-        self.range(key, &value, range, |value| format_duration(*value));
-    }
-
-    pub(super) fn size(&mut self, key: &str, value: usize, range: RangeInclusive<usize>) {
-        self.range(key, &value, range, |value| format_size(*value));
-    }
-
     fn grpc(&mut self, grpc: &Grpc) {
         self.require(
             is_host(&grpc.host),
@@ -395,12 +331,6 @@ fn is_host_and_port(address: &str) -> bool {
         None => !host.contains(':') && is_host(host),
     };
     host && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0)
-}
-
-pub(super) fn is_base_url(url: &str) -> bool {
-    let Ok(uri) = url.parse::<http::Uri>() else { return false };
-    let web = matches!(uri.scheme_str(), Some("http" | "https"));
-    web && uri.host().is_some_and(|host| !host.is_empty()) && !url.contains(['@', '?', '#'])
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use crate::config::{ProviderEntry, check::is_variable_name};
+use crate::config::{ProviderEntry, checks::is_variable_name};
 
 /// Headers that carry the exchange or its key.
 const OWN_HEADERS: [&str; 7] =

@@ -88,6 +88,7 @@ pub(super) fn shown(key: &str, value: &str) -> String {
         || key.ends_with(".api_key_file")
         || in_mcp(".env.")
         || in_mcp(".headers.")
+        || in_mcp(".url_env")
         || ((key.ends_with("_url") || in_mcp(".url")) && value.contains(['@', '?', '#']));
     if secret {
         return HIDDEN.into();

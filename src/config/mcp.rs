@@ -1,7 +1,7 @@
 //! Which servers of tools there are, and what of them is offered.
 //!
 //! Owns the keys below `mcp` and what the environment adds to them. Never starts or contacts one. Secrets are read
-//! from the variables that `env` and `headers` name, never from the file.
+//! from the variables that `env`, `headers`, `url_env` and words of `command` name, never from the file.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{
     Config, HIDDEN, Problem, Source, Sources, ToolApproval,
-    check::{Checks, HOUR, KIB, MIB, MINUTE, MS, is_base_url, is_variable_name},
+    checks::{Checks, HOUR, KIB, MIB, MINUTE, MS, is_base_url, is_variable_name},
+    mcp_word::{McpWord, has_secret},
     units,
 };
 
@@ -42,8 +43,8 @@ pub struct Mcp {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct McpServer {
-    /// The program that is started, and its arguments; no shell reads them. Empty: there is a `url`.
-    pub command: Vec<String>,
+    /// The program that is started, and its arguments; no shell reads them. Empty: there is a `url` or a `url_env`.
+    pub command: Vec<McpWord>,
     /// The variables of the program besides PATH, HOME and LANG, each with the variable of ours that holds its
     /// value.
     pub env: BTreeMap<String, String>,
@@ -51,6 +52,8 @@ pub struct McpServer {
     pub cwd: Option<PathBuf>,
     /// Where a server answers that is not started here.
     pub url: Option<String>,
+    /// The variable that holds the URL, in place of `url`, when it holds a secret.
+    pub url_env: Option<String>,
     /// What is sent to it with every request, each with the variable that holds its value.
     pub headers: BTreeMap<String, String>,
     /// How long connecting and listing its tools may take, each.
@@ -73,6 +76,7 @@ impl Default for McpServer {
             env: BTreeMap::new(),
             cwd: None,
             url: None,
+            url_env: None,
             headers: BTreeMap::new(),
             connect_timeout: Duration::from_secs(10),
             call_timeout: Duration::from_secs(30),
@@ -107,7 +111,7 @@ impl Default for McpTool {
 pub(super) struct Environment {
     /// Those of [`PASSED_ON`] that are set.
     pub(super) passed_on: BTreeMap<String, String>,
-    /// The values of the variables that `env` and `headers` name.
+    /// The values of the variables that `env`, `headers`, `url_env` and `command` name.
     pub(super) secrets: BTreeMap<String, SecretString>,
 }
 
@@ -122,6 +126,10 @@ pub struct McpSettings {
     pub env: BTreeMap<String, SecretString>,
     /// `headers` with their values.
     pub headers: BTreeMap<String, SecretString>,
+    /// What `url_env` names.
+    pub url: Option<SecretString>,
+    /// What words of `command` name, by the variables.
+    pub words: BTreeMap<String, SecretString>,
 }
 
 impl Config {
@@ -135,20 +143,81 @@ impl Config {
                 })
                 .collect()
         };
+        let value = |variable: &String| environment.secrets.get(variable).cloned();
         self.mcp
             .servers
             .iter()
             .map(|(name, entry)| {
+                let words = variables_of(entry).filter_map(|name| Some((name.clone(), value(name)?)));
                 let settings = McpSettings {
                     entry: entry.clone(),
                     passed_on: environment.passed_on.clone(),
                     env: values(&entry.env),
                     headers: values(&entry.headers),
+                    url: entry.url_env.as_ref().and_then(value),
+                    words: words.collect(),
                 };
                 (name.clone(), settings)
             })
             .collect()
     }
+}
+
+/// The variables that words of its command name.
+fn variables_of(entry: &McpServer) -> impl Iterator<Item = &String> {
+    entry.command.iter().filter_map(|word| match word {
+        McpWord::Variable(variable) => Some(variable),
+        McpWord::Text(_) => None,
+    })
+}
+
+/// What a variable is for: what its value has to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Process,
+    Header,
+    Url,
+}
+
+impl Use {
+    /// What is wrong with this value, and what to write.
+    fn refuses(self, value: &str) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Process if value.contains('\0') => Some(("must hold no NUL characters", "set it anew")),
+            Self::Header if !value.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) => Some((
+                "must be one line of printable ASCII, as the value of a header is",
+                "set it to the whole value of the header, such as `Bearer` and the token",
+            )),
+            Self::Url if !is_url(value) => Some((
+                "must be an http:// or https:// URL with a host, without fragment",
+                "set it to the whole URL",
+            )),
+            Self::Process | Self::Header | Self::Url => None,
+        }
+    }
+}
+
+/// Unlike a URL in the file this one may hold secrets: a user, or a query.
+fn is_url(url: &str) -> bool {
+    let uri = url.parse::<http::Uri>().ok().filter(|_| !url.contains('#'));
+    let is_web = |uri: &http::Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+    uri.filter(is_web).is_some_and(|uri| uri.host().is_some_and(|host| !host.is_empty()))
+}
+
+/// Every variable that this entry names, with its key and its use.
+fn variables_named<'a>(
+    name: &'a str,
+    entry: &'a McpServer,
+) -> impl Iterator<Item = (String, &'a String, Use)> {
+    let key = move |end: &str| format!("mcp.servers.{name}.{end}");
+    let env = entry.env.iter().map(move |(of, variable)| (key(&format!("env.{of}")), variable, Use::Process));
+    let headers = entry
+        .headers
+        .iter()
+        .map(move |(of, variable)| (key(&format!("headers.{of}")), variable, Use::Header));
+    let url = entry.url_env.iter().map(move |variable| (key("url_env"), variable, Use::Url));
+    let words = variables_of(entry).map(move |variable| (key("command"), variable, Use::Process));
+    env.chain(headers).chain(url).chain(words)
 }
 
 /// Fetches what the environment has for the servers.
@@ -159,35 +228,30 @@ pub(super) fn read(
     problems: &mut Vec<Problem>,
 ) {
     let mut secrets = BTreeMap::new();
-    for (name, entry) in &config.mcp.servers {
-        for (section, names) in [("env", &entry.env), ("headers", &entry.headers)] {
-            for (of, variable) in names {
-                let key = format!("mcp.servers.{name}.{section}.{of}");
-                match variables.get(variable).map(|secret| secret.trim()) {
-                    // What is no name of a variable may be the secret itself; the bounds complain about it.
-                    None if !is_variable_name(variable) => {}
-                    None => problems.push(Problem {
-                        value: Some(HIDDEN.into()),
-                        source: sources.of(&key),
-                        rule: "names a variable of the environment that is not set".into(),
-                        mend: "set that variable, or leave this key out".into(),
-                        key,
-                    }),
-                    Some(secret)
-                        if section == "env" || secret.bytes().all(|b| b == b' ' || b.is_ascii_graphic()) =>
-                    {
-                        secrets.insert(variable.clone(), SecretString::from(secret));
-                    }
-                    Some(_) => problems.push(Problem {
-                        key: variable.clone(),
-                        value: Some(HIDDEN.into()),
-                        source: Source::Variable(variable.clone()),
-                        rule: "must be one line of printable ASCII, as the value of a header is".into(),
-                        mend: "set it to the whole value of the header, such as `Bearer` and the token"
-                            .into(),
-                    }),
-                }
+    let servers = &config.mcp.servers;
+    for (key, variable, of) in servers.iter().flat_map(|(name, entry)| variables_named(name, entry)) {
+        let Some(secret) = variables.get(variable).map(|secret| secret.trim()) else {
+            // What is no name of a variable may be the secret itself; the bounds complain about it.
+            if is_variable_name(variable) {
+                problems.push(Problem {
+                    value: Some(HIDDEN.into()),
+                    source: sources.of(&key),
+                    rule: "names a variable of the environment that is not set".into(),
+                    mend: "set that variable, or leave this key out".into(),
+                    key,
+                });
             }
+            continue;
+        };
+        match of.refuses(secret) {
+            None => drop(secrets.insert(variable.clone(), SecretString::from(secret))),
+            Some((rule, mend)) => problems.push(Problem {
+                key: variable.clone(),
+                value: Some(HIDDEN.into()),
+                source: Source::Variable(variable.clone()),
+                rule: rule.into(),
+                mend: mend.into(),
+            }),
         }
     }
     let passed_on = PASSED_ON
@@ -220,28 +284,48 @@ pub(super) fn check(checks: &mut Checks<'_>, mcp: &Mcp) {
 
 /// Where the server is.
 fn check_place(checks: &mut Checks<'_>, key: &impl Fn(&str) -> String, entry: &McpServer) {
-    let mend = "write `command: [program, argument]` or `url: https://…`";
-    let is_one = entry.command.is_empty() == entry.url.is_some();
-    checks.require(is_one, &key(""), "", "must have either a `command` or a `url`", mend);
+    let mend = "write `command: [program, argument]`, `url: https://…` or `url_env: NOTES_URL`";
+    let (has_program, has_url) = (!entry.command.is_empty(), entry.url.is_some() || entry.url_env.is_some());
+    let is_one = has_program != has_url && !(entry.url.is_some() && entry.url_env.is_some());
+    checks.require(is_one, &key(""), "", "must have either a `command` or a `url` or a `url_env`", mend);
     if let Some(url) = &entry.url {
         let rule = "must be an http:// or https:// URL with a host, without user, query or fragment";
-        checks.require(is_base_url(url), &key(".url"), url, rule, "give secrets by `headers`");
+        let mend = "give secrets by `headers`, or the whole URL by `url_env`";
+        checks.require(is_base_url(url), &key(".url"), url, rule, mend);
     }
-    let is_whole = entry.command.iter().all(|part| !part.contains('\0'))
-        && entry.command.first().is_none_or(|program| !program.is_empty());
+    check_command(checks, key, &entry.command);
+    let nothing = "means nothing without a `command`";
+    checks.require(entry.cwd.is_none() || has_program, &key(".cwd"), "", nothing, "leave it out");
+    checks.require(entry.env.is_empty() || has_program, &key(".env"), "", nothing, "leave it out");
+    let nothing = "means nothing without a `url` or a `url_env`";
+    checks.require(entry.headers.is_empty() || has_url, &key(".headers"), "", nothing, "leave it out");
+}
+
+/// Its words, none of which an error repeats.
+fn check_command(checks: &mut Checks<'_>, key: &impl Fn(&str) -> String, command: &[McpWord]) {
+    let is_whole = command.iter().all(|word| !matches!(word, McpWord::Text(text) if text.contains('\0')))
+        && !matches!(command.first(), Some(McpWord::Text(program)) if program.is_empty())
+        && !matches!(command.first(), Some(McpWord::Variable(_)));
     let rule = "must begin with a program, and hold no NUL characters";
-    checks.require(is_whole, &key(".command"), "", rule, mend);
-    let has_program = !entry.command.is_empty();
-    let has_cwd = entry.cwd.is_none() || has_program;
-    checks.require(has_cwd, &key(".cwd"), "", "means nothing without a `command`", "leave it out");
-    let has_env = entry.env.is_empty() || has_program;
-    checks.require(has_env, &key(".env"), "", "means nothing without a `command`", "leave it out");
-    let has_headers = entry.headers.is_empty() || entry.url.is_some();
-    checks.require(has_headers, &key(".headers"), "", "means nothing without a `url`", "leave it out");
+    checks.require(is_whole, &key(".command"), "", rule, "write `command: [program, argument]`");
+    let are_names = command.iter().all(|word| match word {
+        McpWord::Variable(variable) => is_variable_name(variable),
+        McpWord::Text(_) => true,
+    });
+    let rule = "must name a variable (A-Z, 0-9 and _) by `env`, never the value itself";
+    checks.require(are_names, &key(".command"), "", rule, "write for example `{ env: NOTES_TOKEN }`");
+    let rule = "must not hold a secret: it is shown to everybody who reads the configuration";
+    let mend = "give it by `env`, or write `{ env: NOTES_TOKEN }` in its place";
+    checks.require(!has_secret(command), &key(".command"), "", rule, mend);
 }
 
 /// The names of variables and headers.
 fn check_names(checks: &mut Checks<'_>, key: &impl Fn(&str) -> String, entry: &McpServer) {
+    if let Some(variable) = &entry.url_env {
+        let rule = "must be the name of a variable (A-Z, 0-9 and _), never the URL itself";
+        let mend = "write for example `NOTES_URL`";
+        checks.require(is_variable_name(variable), &key(".url_env"), variable, rule, mend);
+    }
     for (section, names) in [("env", &entry.env), ("headers", &entry.headers)] {
         for (name, variable) in names {
             let rule = "must be the name of a variable (A-Z, 0-9 and _), never the value itself";

@@ -6,12 +6,15 @@
 
 mod budgets;
 mod check;
+mod checks;
 mod error;
 mod extras;
+mod key_file;
 mod keys;
 mod limits;
 mod load;
 mod mcp;
+mod mcp_word;
 mod models;
 mod providers;
 mod show;
@@ -28,6 +31,7 @@ pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
 pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
+pub use mcp_word::McpWord;
 pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;

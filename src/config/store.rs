@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::{
     Config, HIDDEN, Problem, Sources, Store, StoreKind,
-    check::{Checks, MINUTE, MS},
-    load::key_in,
+    checks::{Checks, MINUTE, MS},
+    key_file::key_in,
 };
 
 /// Connections of one process: a usual server takes 100 of all of them.

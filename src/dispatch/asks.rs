@@ -8,10 +8,11 @@ use crate::{
         llm::LlmConfig,
         message::{Author, Message},
         poll::Poll,
+        rejection::Code,
         room::Room,
         settings::{ResponsePolicy, TurnPolicy},
     },
-    ids::{ApprovalId, LlmId, MessageId, PollId, UserId},
+    ids::{ApprovalId, LlmId, MessageId, PollId, Seq, UserId},
 };
 
 /// What follows from an event.
@@ -19,6 +20,8 @@ use crate::{
 pub(super) enum Wish {
     /// Ask an LLM.
     Ask(Job),
+    /// Ask nobody: a person has asked something newer where that ends what came of older questions.
+    Overtaken(Job),
     /// A person has asked in a room where that ends the answers to what was asked before.
     Newer(MessageId),
     /// Make another answer in the place of this one.
@@ -26,11 +29,9 @@ pub(super) enum Wish {
     /// Make the answers to this message anew.
     Redo(MessageId),
     /// An answer may be waiting for this decision.
-    Decided(ApprovalId, Decided),
-    /// What was said before has changed: a summary that is being written may be made of it.
-    Changed,
+    Decided(ApprovalId, Decided, String),
     /// End answers, for this reason.
-    Stop(Which, &'static str),
+    Stop(Which, Code, &'static str),
 }
 
 /// Which answers of a room.
@@ -69,20 +70,21 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         Event::RegenerateRequested { message_id, by, model } => {
             vec![Wish::Replace(*message_id, by.clone(), model.clone())]
         }
-        Event::MessageEdited { message_id, regenerate: true, .. } => {
-            vec![Wish::Changed, Wish::Redo(*message_id)]
+        Event::MessageEdited { message_id, regenerate: true, .. } => vec![Wish::Redo(*message_id)],
+        Event::ApprovalDecided { id, decided, reason, .. } => {
+            vec![Wish::Decided(*id, *decided, reason.clone())]
         }
-        Event::MessageEdited { regenerate: false, .. } | Event::MessageDeleted { .. } => vec![Wish::Changed],
-        Event::ApprovalDecided { id, decided, .. } => vec![Wish::Decided(*id, *decided)],
         Event::PollClosed { poll, .. } => {
-            vec![Wish::Stop(Which::Poll(poll.id), "the poll was closed")]
+            vec![Wish::Stop(Which::Poll(poll.id), Code::PollClosed, "the poll was closed")]
         }
         Event::LlmRemoved(id) => {
-            vec![Wish::Stop(Which::Llm(id.clone()), "the LLM was removed from the room")]
+            vec![Wish::Stop(Which::Llm(id.clone()), Code::NotFound, "the LLM was removed from the room")]
         }
-        Event::RoomEnded { .. } => vec![Wish::Stop(Which::All, "the room ended")],
+        Event::RoomEnded { .. } => vec![Wish::Stop(Which::All, Code::RoomEnded, "the room ended")],
         Event::RoomCreated(_)
         | Event::RoomActivated
+        | Event::MessageEdited { regenerate: false, .. }
+        | Event::MessageDeleted { .. }
         | Event::MessageSuperseded { .. }
         | Event::VoteAbstained { .. }
         | Event::ApprovalRequested(_)
@@ -113,11 +115,40 @@ fn called(room: &Room, message: &Message, events: &[Recorded]) -> Vec<Wish> {
     };
     let newer = settings.turns == TurnPolicy::LatestWins && message.author.user().is_some();
     let newer = newer.then_some(Wish::Newer(message.id));
+    let (root, begun) = beginning(room, message);
+    let overtaken = settings.turns == TurnPolicy::LatestWins && asked_since(room, begun);
     let ask = |llm_id: &LlmId| {
         let asked_by = asked_by.clone();
-        Wish::Ask(Job { chain_depth, asked_by, ..Job::new(room, llm_id.clone(), message.id) })
+        let job = Job { root, chain_depth, asked_by, ..Job::new(room, llm_id.clone(), message.id) };
+        if overtaken { Wish::Overtaken(job) } else { Wish::Ask(job) }
     };
     newer.into_iter().chain(message.mentions.iter().map(ask)).collect()
+}
+
+/// The question at the beginning of the chain that a message stands in, and how far the log was when it began. A
+/// chain that goes on from another version of an answer was asked for anew, when that was.
+fn beginning(room: &Room, message: &Message) -> (MessageId, Seq) {
+    let Some(mut first) = room.recent_message(message.id) else {
+        return (message.id, room.seq);
+    };
+    let mut begun = None;
+    while let Some(asked) = first.reply_to.filter(|_| first.from_run) {
+        if first.replaces.is_some() {
+            begun = begun.or(Some(first.seq));
+        }
+        match room.recent_message(asked).filter(|before| before.seq < first.seq) {
+            Some(before) => first = before,
+            // Older than what is in memory.
+            None => return (asked, begun.unwrap_or(first.seq)),
+        }
+    }
+    (first.id, begun.unwrap_or(first.seq))
+}
+
+/// Whether a person has asked LLMs something behind this position.
+fn asked_since(room: &Room, seq: Seq) -> bool {
+    let mut since = room.recent.iter().rev().take_while(|message| message.seq > seq);
+    since.any(|message| message.author.user().is_some() && !message.mentions.is_empty())
 }
 
 /// The person at the beginning of the chain that an answer stands in, which ends beside it.
@@ -133,6 +164,18 @@ fn open_polls(room: &Room, llm: &LlmConfig) -> impl Iterator<Item = Job> {
     let voter = Author::Llm(llm.id.clone());
     let open = room.open_polls().filter(move |poll: &&Poll| !poll.ballots.contains_key(&voter));
     open.map(|poll| Job::vote(room, llm.id.clone(), poll))
+}
+
+/// The votes that LLMs owe: they were asked, and the server has gone away since, or could not record why they did not.
+pub(super) fn owed(room: &Room) -> Vec<Job> {
+    let begun = |poll: &Poll, llm: &LlmConfig| {
+        room.runs.values().any(|run| run.poll_id == Some(poll.id) && run.llm_id == llm.id)
+    };
+    let of_poll = |poll: &Poll| -> Vec<Job> {
+        let owing = poll.owing(&room.llms).filter(|llm| !begun(poll, llm));
+        owing.map(|llm| Job::vote(room, llm.id.clone(), poll)).collect()
+    };
+    room.open_polls().flat_map(of_poll).collect()
 }
 
 /// Another answer in the place of `old`; `None`: it is no answer to anything.
@@ -173,3 +216,6 @@ pub(super) fn redo(room: &Room, question: &Message, asked: &[LlmId]) -> Vec<Job>
     });
     again.chain(fresh).collect()
 }
+
+#[cfg(test)]
+mod tests;

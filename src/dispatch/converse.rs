@@ -2,14 +2,17 @@
 //! results, as often as is allowed.
 //!
 //! Rounds and calls are bounded, and who repeats itself gets no more tools; then the model is asked once more without
-//! any. The calls of a round are carried out one after the other. Opting out ends the answer behind the other calls of
+//! any, so that it ends with an answer. Whoever is only asked to vote is not: that takes a tool. The calls of a round are carried out one after the other. Opting out ends the answer behind the other calls of
 //! its round.
+
+use std::sync::Arc;
 
 use crate::{
     dispatch::{
         Inner, Job,
         context::Scene,
         listen::{Heard, Progress, ask, publish_chunk},
+        look::told,
         tools::{self, Caller, Effects},
     },
     domain::{
@@ -55,7 +58,7 @@ pub(super) fn crash() -> (String, String) {
 }
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
-pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
+pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
     let mut deadline = progress.started + inner.limits.total;
     let by = Caller { inner, job, scene };
     progress.effects.outside.clone_from(&scene.outside);
@@ -69,18 +72,26 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
         progress.report.provider.clone_from(&wanted.provider);
         progress.report.model.clone_from(&wanted.model);
     }
+    progress.note();
     let mut rounds: Vec<Turn> = Vec::new();
     for round in 0..=inner.limits.tool_rounds {
         // In the last round there is nothing left to call: the model must say something.
-        let is_last = round == inner.limits.tool_rounds || progress.effects.is_stuck();
+        let is_last =
+            round == inner.limits.tool_rounds || progress.effects.is_stuck() || progress.calls_left == 0;
         let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
-        let turns = scene.turns(&rounds);
+        let turns = told(scene, &rounds).await;
         let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
             Ok(heard) => heard,
             Err(ended) => return ended,
         };
+        progress.note();
         plan.prefer(&progress.report.provider, &progress.report.model);
-        if heard.calls.is_empty() {
+        if job.poll_id.is_some() && !heard.text.trim().is_empty() {
+            heard.text.trim().clone_into(&mut progress.aside);
+        }
+        // What it has called although there was nothing to call is left out of what was heard.
+        let insists = is_last && heard.finish == Finish::ToolCalls;
+        if heard.calls.is_empty() && !insists {
             return said(job, &progress.effects, &heard, progress.answer.text());
         }
         if is_last {
@@ -95,18 +106,29 @@ pub(super) async fn converse(inner: &Inner, job: &Job, scene: &Scene, progress: 
             let effects = &mut progress.effects;
             let result = tools::carry_out(by, &offered, &call, effects, &mut deadline).await;
             rounds.push(Turn::ToolResult { call_id: call.id, result });
+            progress.note();
         }
         if let Some(ended) = done(job, progress) {
             return ended;
         }
         progress.answer.new_part();
-        if progress.calls_left == 0 {
-            return Ended::by_itself(RunEnd::Completed, "no more tool calls were allowed");
+        if progress.calls_left == 0 && job.poll_id.is_some() {
+            // Without tools there is no vote, and what else it says nobody hears.
+            break;
         }
     }
-    let stuck = progress.effects.is_stuck();
-    let why = if stuck { "it repeated a tool call too often" } else { "no more rounds were allowed" };
-    Ended::by_itself(RunEnd::Completed, why)
+    Ended::by_itself(RunEnd::Completed, used_up(progress))
+}
+
+/// Why a model that wanted to call something could not.
+fn used_up(progress: &Progress) -> &'static str {
+    if progress.effects.is_stuck() {
+        "it repeated a tool call too often"
+    } else if progress.calls_left == 0 {
+        "no more tool calls were allowed"
+    } else {
+        "no more rounds were allowed"
+    }
 }
 
 /// How a run ends because of what its tools have done: a vote is cast, or the model wants to say nothing.

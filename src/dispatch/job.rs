@@ -9,9 +9,19 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    domain::{llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
-    ids::{LlmId, MessageId, PollId, RoomId, UserId},
+    domain::{command::Command, llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
+    ids::{AutopilotId, LlmId, MessageId, PollId, RoomId, UserId},
+    rooms::Used,
 };
+
+/// A turn, and whose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TurnOf {
+    /// The autopilot.
+    pub(super) autopilot: AutopilotId,
+    /// Which of its turns, from 1.
+    pub(super) number: u32,
+}
 
 /// Something an LLM is asked.
 #[derive(Debug, Clone)]
@@ -22,14 +32,16 @@ pub(super) struct Job {
     pub(super) llm_id: LlmId,
     /// The message that asks.
     pub(super) reply_to: MessageId,
+    /// The message at the beginning of the chain in which LLMs ask one another: of a person, as far as is known.
+    pub(super) root: MessageId,
     /// Set: a vote is asked for, and nothing is said aloud.
     pub(super) poll_id: Option<PollId>,
     pub(super) chain_depth: u32,
     pub(super) asked_by: Option<UserId>,
     /// The answer whose place it takes.
     pub(super) replaces: Option<MessageId>,
-    /// The turn of the room's autopilot.
-    pub(super) turn: Option<u32>,
+    /// The turn of an autopilot that it is.
+    pub(super) turn: Option<TurnOf>,
     /// The model that is asked instead of the LLM's own; empty: its own.
     pub(super) model: String,
     /// What the LLM is told ends with the message that asks, whatever has been said since.
@@ -46,6 +58,7 @@ impl Job {
             message_id: MessageId(Uuid::now_v7()),
             llm_id,
             reply_to,
+            root: reply_to,
             poll_id: None,
             chain_depth: 0,
             asked_by: None,
@@ -73,8 +86,16 @@ impl Job {
         self.is_spoken() && self.turn.is_none()
     }
 
+    /// What begins it.
+    pub(super) fn start(&self) -> Command {
+        match self.turn {
+            Some(turn) => Command::StartTurn(turn.autopilot, self.run()),
+            None => Command::StartRun(self.run()),
+        }
+    }
+
     /// The run that this begins; the rest is known to the decision.
-    pub(super) fn run(&self) -> Run {
+    fn run(&self) -> Run {
         Run {
             message_id: self.message_id,
             llm_id: self.llm_id.clone(),
@@ -85,17 +106,18 @@ impl Job {
             asked_by: self.asked_by.clone(),
             started_at: Timestamp::default(),
             replaces: self.replaces,
-            turn: self.turn,
+            turn: self.turn.map(|turn| turn.number),
             model: self.model.clone(),
         }
     }
 }
 
-/// A way to stop a run, and why it was stopped.
+/// A way to stop a run, why it was stopped, and what it has used so far: whoever ends its room with it keeps that.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     pub(super) token: CancellationToken,
     why: Arc<Mutex<String>>,
+    used: Arc<Mutex<Used>>,
 }
 
 impl Stop {
@@ -107,6 +129,16 @@ impl Stop {
         }
         drop(known);
         self.token.cancel();
+    }
+
+    /// Keeps what the run has used so far.
+    pub(super) fn use_up(&self, used: Used) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = used;
+    }
+
+    /// What the run has used so far.
+    pub(super) fn used(&self) -> Used {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why it was stopped; empty: it was not.

@@ -9,7 +9,7 @@ use crate::{
     budget::{Refused, Scopes},
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{
-        Inner, Job,
+        Inner, Job, Stop,
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
         converse::Ended,
@@ -20,8 +20,9 @@ use crate::{
     domain::llm::{LiveAnswer, RunEnd, RunReport},
     llm::{
         Delta, Deltas, Error, ErrorKind, Finish, Request, Tool, ToolCall, Turn,
-        route::{Answered, Attempts, Plan},
+        route::{Answered, Attempts, Payer, Plan, Tried},
     },
+    rooms::Used,
     wire::transient::{self, Receipt},
 };
 
@@ -45,8 +46,18 @@ pub(super) struct Progress {
     pub(super) taken_up: bool,
     /// The call that is running, as the budgets know it.
     pub(super) call: Option<spend::Call>,
-    /// Somebody has begun to answer it.
-    pub(super) answered: bool,
+    /// What a voter has said last beside its vote: nobody has heard it.
+    pub(super) aside: String,
+    /// Who is told of what is used.
+    pub(super) stop: Stop,
+}
+
+impl Progress {
+    /// Tells whoever may end the room what was used so far.
+    pub(super) fn note(&self) {
+        let report = RunReport { tools: self.effects.uses.clone(), ..self.report.clone() };
+        self.stop.use_up(Used { report, outside: self.effects.outside.clone() });
+    }
 }
 
 /// What a model has said in one round.
@@ -82,9 +93,7 @@ pub(super) async fn ask(
     let call = spend::begin((&inner.budgets, &inner.router), job.message_id, &scopes, plan, &request).await;
     progress.call = Some(call.map_err(|refused| over_budget(progress, &refused))?);
     let heard = hear(inner, job, plan, request, progress, deadline).await;
-    // What was refused at once has cost nothing.
-    let unused = heard.as_ref().is_err_and(|error| !progress.answered && costs_nothing(error.kind));
-    settle(progress, unused).await;
+    settle(progress).await;
     heard.map_err(Ended::failed)
 }
 
@@ -95,28 +104,21 @@ fn over_budget(progress: &mut Progress, refused: &Refused) -> Ended {
     Ended { end: RunEnd::OverBudget, error: None, detail: String::new(), fault }
 }
 
-/// Failures before a model has been given anything.
-fn costs_nothing(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::RateLimited
-        | ErrorKind::Overloaded
-        | ErrorKind::ContextTooLong
-        | ErrorKind::BadRequest
-        | ErrorKind::Auth => true,
-        ErrorKind::Refused | ErrorKind::Network | ErrorKind::Timeout | ErrorKind::Garbled => false,
-    }
-}
-
-/// Settles the call that is open, if one is: also of an answer that was interrupted.
-pub(super) async fn settle(progress: &mut Progress, unused: bool) {
+/// Settles the call that is open, if one is: also of an answer that was interrupted. Those of several rounds add up.
+pub(super) async fn settle(progress: &mut Progress) {
     let Some(call) = progress.call.take() else {
         return;
     };
-    if unused {
-        call.settle_unused().await;
-    } else if let Some(micros) = call.settle().await.micros {
-        progress.report.cost_micros = progress.report.cost_micros.saturating_add(micros);
-    }
+    let spent = call.settle().await;
+    let report = &mut progress.report;
+    report.prompt_tokens = report.prompt_tokens.saturating_add(shown(spent.prompt));
+    report.completion_tokens = report.completion_tokens.saturating_add(shown(spent.completion));
+    report.cost_micros = report.cost_micros.saturating_add(spent.micros);
+}
+
+/// For reports: tokens.
+pub(super) fn shown(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
 /// Listens to the end of the round.
@@ -129,9 +131,13 @@ async fn hear(
     deadline: Instant,
 ) -> Result<Heard, Error> {
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
-    progress.answered = false;
-    let Answered { mut deltas, provider, model, .. } = inner.router.answer(plan, request, limits).await?;
-    progress.answered = true;
+    let mut unpaid: Vec<Tried> = Vec::new();
+    let payer: &mut dyn Payer = match &mut progress.call {
+        Some(call) => call,
+        None => &mut unpaid,
+    };
+    let Answered { mut deltas, provider, model, .. } =
+        inner.router.answer(plan, request, limits, payer).await?;
     if let Some(call) = &mut progress.call {
         call.answered_by(&provider, &model);
     }
@@ -142,13 +148,8 @@ async fn hear(
     let mut heard = Heard { text: String::new(), calls: Vec::new(), finish: Finish::Stop };
     // Whatever a poll's voter writes is not said in the room.
     let aloud = job.poll_id.is_none();
-    // Of one answer the last count holds; those of several rounds add up.
-    let before = (progress.report.prompt_tokens, progress.report.completion_tokens);
-    // The first part is there already.
-    let mut next_by = deadline;
     loop {
-        let delta = next_delta(inner, job, &mut deltas, progress, next_by).await?;
-        next_by = deadline.min(Instant::now() + inner.limits.idle);
+        let delta = next_delta(inner, job, &mut deltas, progress, deadline).await?;
         if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
             progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
         }
@@ -167,15 +168,21 @@ async fn hear(
                 }
                 schedule_flush(inner, job, progress);
             }
-            Delta::ToolCall(call) if heard.calls.len() < progress.calls_left => heard.calls.push(call),
-            // It would not be carried out.
-            Delta::ToolCall(_) => {}
+            Delta::ToolCall(made) => {
+                if let Some(call) = &mut progress.call {
+                    call.heard_call(&made);
+                }
+                // More would not be carried out.
+                if heard.calls.len() < progress.calls_left {
+                    heard.calls.push(made);
+                }
+            }
+            // It has set the time back, which is all it is for.
+            Delta::Progress => {}
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 if let Some(call) = &mut progress.call {
                     call.told(prompt_tokens, completion_tokens);
                 }
-                progress.report.prompt_tokens = before.0.saturating_add(prompt_tokens);
-                progress.report.completion_tokens = before.1.saturating_add(completion_tokens);
             }
             Delta::Done(finish) => {
                 heard.finish = finish;

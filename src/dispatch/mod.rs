@@ -14,6 +14,7 @@ mod job;
 mod listen;
 mod look;
 mod past;
+mod pause;
 mod plain;
 mod receipt;
 mod run;
@@ -21,6 +22,7 @@ mod schedule;
 mod spend;
 mod summarise;
 mod tools;
+mod unasked;
 mod vote;
 mod whole;
 
@@ -46,9 +48,9 @@ use crate::{
         room::Room,
     },
     ids::{LlmId, MessageId, RoomId, UserId},
-    llm::route::Router,
+    llm::{route::Router, tokens::Tokenizer},
     mcp::Servers,
-    rooms::{AfterCommit, Rooms},
+    rooms::{AfterCommit, Rooms, Used},
     wire::transient::Receipt,
 };
 
@@ -69,8 +71,6 @@ pub struct DispatchLimits {
     pub chunk_window: Duration,
     /// Until the first text or tool call.
     pub first_token: Duration,
-    /// Between two parts of an answer.
-    pub idle: Duration,
     /// For the whole answer.
     pub total: Duration,
     /// Messages an LLM is given.
@@ -120,6 +120,9 @@ struct Inner {
     tasks: TaskTracker,
 }
 
+/// Why answers end where only the latest question of a person counts.
+const NEWER: &str = "a newer question came";
+
 /// There is a limit on how many answers there may be.
 fn too_many(why: String) -> Rejection {
     Rejection::new(Code::ResourceExhausted, why)
@@ -157,8 +160,17 @@ impl LlmDispatcher {
             tasks,
         };
         let dispatcher = Self(Arc::new(inner));
+        dispatcher.read_vocabulary();
         rooms.observe(Arc::new(dispatcher.clone()));
         dispatcher
+    }
+
+    /// Reads the vocabulary of the model that most are asked of now, and not when the first question waits for it.
+    fn read_vocabulary(&self) {
+        let tokenizer = look::Model::of(&self.0.router, "", &[], 0).tokenizer;
+        if tokenizer != Tokenizer::Estimate {
+            self.0.tasks.spawn_blocking(move || tokenizer.count(""));
+        }
     }
 
     fn schedule(&self) -> MutexGuard<'_, Schedule> {
@@ -173,17 +185,21 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        let stopped = self.stop(room, &format!("interrupted by {by}"), |job| {
+        let stopped = self.stop(room, &unasked::unwanted(format!("interrupted by {by}")), |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
         });
         stopped.running + stopped.dropped.len()
     }
 
-    fn stop(&self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
-        let stopped = self.schedule().stop(room, why, which);
+    fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
+        let stopped = self.schedule().stop(room, &why.message, which);
         // Who waited behind those that are gone may be next.
         self.begin();
-        stopped.dropped.iter().for_each(|job| self.turn_over(job));
+        stopped.forgone.iter().for_each(|job| self.unasked(job, why));
+        for job in &stopped.dropped {
+            self.unasked(job, why);
+            self.turn_over(job);
+        }
         stopped
     }
 
@@ -195,15 +211,18 @@ impl LlmDispatcher {
     /// Starts no more runs, lets those that run go on for `grace`, then ends them as interrupted. Returns when every
     /// run has ended.
     pub async fn drain(&self, grace: Duration) {
-        {
+        let why = unasked::going_away();
+        let dropped = {
             let mut schedule = self.schedule();
             self.0.draining.store(true, Ordering::SeqCst);
-            schedule.clear_waiting();
-        }
+            schedule.clear_waiting()
+        };
+        dropped.iter().for_each(|job| self.unasked(job, &why));
         self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            self.schedule().stop_all("the server is going away");
+            let forgone = self.schedule().stop_all(&why.message);
+            forgone.iter().for_each(|job| self.unasked(job, &why));
             self.0.tasks.wait().await;
         }
     }
@@ -218,7 +237,8 @@ impl LlmDispatcher {
         {
             let mut schedule = self.schedule();
             if self.0.draining.load(Ordering::SeqCst) {
-                return;
+                drop(schedule);
+                return self.unasked(job, &unasked::going_away());
             }
             // Told before the lock is let go: the run must not be told of before its question.
             receipt::tell(&self.0, job, Receipt::Logged);
@@ -228,6 +248,7 @@ impl LlmDispatcher {
                     drop(schedule);
                     let why = too_many(format!("{full} answers are waiting in this room already"));
                     receipt::refuse(&self.0, job, &why);
+                    self.abstain(job, &why);
                     return self.turn_over(job);
                 }
             }
@@ -246,9 +267,18 @@ impl LlmDispatcher {
             self.0.tasks.spawn(async move {
                 let message_id = job.message_id;
                 // Whatever happens, its slot is given back.
-                let _ = AssertUnwindSafe(run::run(&dispatcher.0, job.clone(), stop)).catch_unwind().await;
+                let running = run::run(&dispatcher.0, job.clone(), stop.clone());
+                let ran = AssertUnwindSafe(running).catch_unwind().await;
                 let again = dispatcher.schedule().finished(&job.room, message_id);
                 dispatcher.begin();
+                // Who is asked again is still asked.
+                match (&ran, &again) {
+                    (Ok(Err(_)), None) if stop.token.is_cancelled() => {
+                        dispatcher.unasked(&job, &unasked::unwanted(stop.why()));
+                    }
+                    (Ok(Err(why)), None) => dispatcher.not_begun(&job, why),
+                    _ => {}
+                }
                 dispatcher.turn_over(&job);
                 if let Some(again) = again {
                     dispatcher.ask_behind(message_id, again).await;
@@ -259,19 +289,17 @@ impl LlmDispatcher {
 
     /// Asks again for an answer that was stopped: in the place of what it had said, if it had.
     async fn ask_behind(&self, stopped: MessageId, again: Job) {
-        let said =
-            self.0.rooms.read(&again.room, move |room, _| room.recent_message(stopped).is_some()).await;
-        let replaces = if said.is_ok_and(|said| said) { Some(stopped) } else { again.replaces };
+        // A fragment of another answer has given way to the whole one that was there before.
+        let said = self.0.rooms.read(&again.room, move |room, _| {
+            room.recent_message(stopped).map(|said| said.superseded_by.unwrap_or(said.id))
+        });
+        let replaces = said.await.ok().flatten().or(again.replaces);
         self.ask(&Job { replaces, ..again });
     }
 
     /// A person has asked something newer: answers to what was asked before are not wanted any more.
     fn newer(&self, room: &RoomId, question: MessageId) {
-        let why = "a newer question came";
-        let stopped = self.stop(room, why, |job| job.is_question() && job.reply_to != question);
-        for job in stopped.dropped {
-            receipt::refuse(&self.0, &job, &too_many(why.to_owned()));
-        }
+        self.stop(room, &unasked::unwanted(NEWER), |job| job.is_question() && job.root != question);
     }
 
     /// Another answer in the place of one, which may be older than what the room has in memory.
@@ -279,7 +307,7 @@ impl LlmDispatcher {
         if let Some(old) = room.recent_message(old) {
             return asks::replacement(room, old, Some(by), model).iter().for_each(|job| self.ask(job));
         }
-        self.look_up(room.id.clone(), old, move |dispatcher, room, old| {
+        self.look_up(room.id.clone(), old, Some(by.clone()), move |dispatcher, room, old| {
             asks::replacement(room, old, Some(by), model).iter().for_each(|job| dispatcher.ask(job));
         });
     }
@@ -288,7 +316,7 @@ impl LlmDispatcher {
     fn redo(&self, room: &Room, question: MessageId) {
         match room.recent_message(question) {
             Some(question) => self.redo_answers(room, question),
-            None => self.look_up(room.id.clone(), question, |dispatcher, room, question| {
+            None => self.look_up(room.id.clone(), question, None, |dispatcher, room, question| {
                 dispatcher.redo_answers(room, question);
             }),
         }
@@ -312,9 +340,10 @@ impl LlmDispatcher {
         &self,
         room: RoomId,
         message: MessageId,
+        by: Option<UserId>,
         then: impl FnOnce(&Self, &Room, &Message) + Send + 'static,
     ) {
-        let dispatcher = self.clone();
+        let (dispatcher, teller) = (self.clone(), self.clone());
         self.0.tasks.spawn(async move {
             let rooms = dispatcher.0.rooms.clone();
             let found = match rooms.message(&room, message).await {
@@ -324,6 +353,11 @@ impl LlmDispatcher {
             };
             if let Err(rejection) = found {
                 tracing::warn!(%room, %message, %rejection, "an answer could not be asked for again");
+                let why = Rejection {
+                    message: format!("{message} was not answered anew: {rejection}"),
+                    ..rejection
+                };
+                receipt::tell_of(&teller.0, &room, by.as_ref(), &why);
             }
         });
     }
@@ -334,14 +368,29 @@ impl AfterCommit for LlmDispatcher {
         for wish in asks::of(room, events) {
             match wish {
                 Wish::Ask(job) => self.ask(&job),
+                Wish::Overtaken(job) => self.unasked(&job, &unasked::unwanted(NEWER)),
                 Wish::Newer(question) => self.newer(&room.id, question),
                 Wish::Replace(old, by, model) => self.replace(room, old, by, model),
                 Wish::Redo(question) => self.redo(room, question),
-                Wish::Decided(id, decided) => self.0.toolbox.approvals.decided(id, decided),
-                Wish::Changed => self.0.summaries.changed(&room.id),
-                Wish::Stop(which, why) => drop(self.stop(&room.id, why, |job| which.matches(job))),
+                Wish::Decided(id, decided, reason) => {
+                    self.0.toolbox.approvals.decided(id, decided, reason);
+                }
+                Wish::Stop(which, code, why) => {
+                    drop(self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job)));
+                }
             }
         }
         self.drive(room);
+    }
+
+    fn used(&self, room: &RoomId, answer: MessageId) -> Option<Used> {
+        self.schedule().used(room, answer)
+    }
+
+    fn loaded(&self, room: &Room) {
+        // Before that, what a crash has left is not counted yet: `resume` looks at the room.
+        if self.0.autopilots.is_ready() {
+            self.ask_owed(room);
+        }
     }
 }

@@ -40,6 +40,12 @@ pub(super) fn block(text: &str) -> String {
     clean(&text.replace("\r\n", "\n")).split(is_break).collect::<Vec<_>>().join(CONTINUED)
 }
 
+/// A text that stands in a JSON string: every break of a line is one that JSON writes as `\n`, so that none is left to
+/// whoever reads it, and nothing in it passes for a mark of a chat template.
+pub(super) fn data(text: &str) -> String {
+    clean(&text.replace("\r\n", "\n")).replace(is_break, "\n")
+}
+
 /// A text without what nobody sees, and without the marks of chat templates: those get a space behind their first
 /// character, with which they can still be talked about.
 pub(super) fn clean(text: &str) -> String {

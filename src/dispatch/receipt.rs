@@ -7,6 +7,7 @@ use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{Inner, Job},
     domain::rejection::Rejection,
+    ids::{RoomId, UserId},
     wire::{
         reply::{self, Dialect},
         transient::{self, Receipt},
@@ -17,7 +18,7 @@ use crate::{
 pub(super) fn tell(inner: &Inner, job: &Job, receipt: Receipt) {
     if job.is_question() {
         let frame = transient::llm_receipt(job.reply_to, &job.llm_id, job.message_id, receipt);
-        publish(inner, job, frame, TransientContent::Other);
+        publish(inner, &job.room, job.asked_by.as_ref(), frame, TransientContent::Other);
     }
 }
 
@@ -27,14 +28,25 @@ pub(super) fn refuse(inner: &Inner, job: &Job, why: &Rejection) {
     inner.autopilots.refused(job, why);
     let message = format!("the LLM {} was not asked: {why}", job.llm_id);
     let rejection = Rejection { message, ..why.clone() };
-    let original = reply::error(&rejection, None, Dialect::Original);
-    let frame = reply::error(&rejection, None, Dialect::V1);
-    publish(inner, job, frame, TransientContent::Error { original });
+    tell_of(inner, &job.room, job.asked_by.as_ref(), &rejection);
 }
 
-fn publish(inner: &Inner, job: &Job, frame: bytes::Bytes, content: TransientContent) {
-    if let Some(user) = &job.asked_by {
+/// Tells a user of the room that what they asked for will not be.
+pub(super) fn tell_of(inner: &Inner, room: &RoomId, user: Option<&UserId>, why: &Rejection) {
+    let original = reply::error(why, None, Dialect::Original);
+    let frame = reply::error(why, None, Dialect::V1);
+    publish(inner, room, user, frame, TransientContent::Error { original });
+}
+
+fn publish(
+    inner: &Inner,
+    room: &RoomId,
+    user: Option<&UserId>,
+    frame: bytes::Bytes,
+    content: TransientContent,
+) {
+    if let Some(user) = user {
         let transient = Transient { frame, audience: Audience::Users([user.clone()].into()), content };
-        inner.rooms.registry().bus().publish(&job.room, BusMessage::Transient(transient));
+        inner.rooms.registry().bus().publish(room, BusMessage::Transient(transient));
     }
 }

@@ -3,7 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures_util::FutureExt as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     dispatch::{
@@ -14,8 +14,9 @@ use crate::{
         converse::{Ended, crash},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
-        plain, receipt,
+        plain,
         tools::Effects,
+        unasked::unwanted,
         vote,
     },
     domain::{
@@ -32,36 +33,26 @@ use crate::{
 /// Between two tries to record the end of a run when the store fails.
 const FINISH_RETRY: Duration = Duration::from_millis(250);
 
-/// Runs a job to its end. Never returns before the end is recorded, or cannot be.
-pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) {
-    // Whoever is stopped before the beginning leaves no trace.
+/// Runs a job to its end. Never returns before the end is recorded, or cannot be; an error says why it did not begin.
+pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) -> Result<(), Rejection> {
+    // Whoever is stopped before the beginning leaves no trace in the room.
     if stop.token.is_cancelled() {
-        return;
+        return Err(unwanted(stop.why()));
     }
-    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, Command::StartRun(job.run())).await {
+    if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, job.start()).await {
         if rejection.code == Code::Unavailable {
             // A store that fails may have written the beginning: then there must be an end. If not, there is no such
             // answer, and nothing is written.
             finish(inner, &job, unstarted(&job)).await;
         }
-        return not_begun(inner, &job, &rejection);
+        return Err(rejection);
     }
     // A panic ends the run, not the process; the room is told like of any other failure.
     let (task_inner, task_job, task_stop) = (Arc::clone(inner), job.clone(), stop);
     let answering = inner.tasks.spawn(async move { answer(&task_inner, &task_job, &task_stop).await });
     let outcome = answering.await.unwrap_or_else(|_| crashed(&job));
     finish(inner, &job, outcome).await;
-}
-
-/// Tells whoever asked that the room did not let an answer begin, unless the room has told them why already.
-fn not_begun(inner: &Inner, job: &Job, rejection: &Rejection) {
-    match rejection.code {
-        // The LLM was removed, or the room has ended, after the question.
-        Code::NotFound | Code::RoomNotFound | Code::RoomEnded => {
-            tracing::debug!(room = %job.room, llm = %job.llm_id, %rejection, "an answer could not begin");
-        }
-        _ => receipt::refuse(inner, job, rejection),
-    }
+    Ok(())
 }
 
 fn crashed(job: &Job) -> RunOutcome {
@@ -104,7 +95,8 @@ async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
 
 async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
     let started = Instant::now();
-    let scene = seen(look(inner, job).await, job.poll_id);
+    let scene = seen_in_time(look(inner, job), stop, started + inner.limits.total).await;
+    let scene = scene.and_then(|found| seen(found, job.poll_id));
     let name = scene.as_ref().map_or(job.llm_id.as_str(), |scene| scene.llm.display_name.as_str());
     let mut progress = Progress {
         answer: AnswerText::new(name),
@@ -123,7 +115,8 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         calls_left: inner.limits.tool_calls,
         taken_up: false,
         call: None,
-        answered: false,
+        aside: String::new(),
+        stop: stop.clone(),
     };
     let mut outside = Vec::new();
     let ended = match scene {
@@ -140,12 +133,27 @@ async fn answer(inner: &Arc<Inner>, job: &Job, stop: &Stop) -> RunOutcome {
         Err(ended) => *ended,
     };
     // Of a call that was cut off, what is known of it counts.
-    settle(&mut progress, false).await;
+    settle(&mut progress).await;
     autopilot::conclude(inner, job, &progress.effects).await;
     let mut outcome = outcome(inner, job, progress, ended);
     // Whatever it has said, it has read this before.
     add_outside(&mut outcome.outside, &outside);
     outcome
+}
+
+/// What there is to be seen, unless the run is stopped or its time is up before: reading and counting may take long.
+async fn seen_in_time<T>(
+    look: impl Future<Output = T>,
+    stop: &Stop,
+    deadline: Instant,
+) -> Result<T, Box<Ended>> {
+    let found = tokio::select! {
+        biased;
+        () = stop.token.cancelled() => return Err(Box::new(Ended::by_itself(RunEnd::Interrupted, stop.why()))),
+        found = timeout_at(deadline, AssertUnwindSafe(look).catch_unwind()) => found,
+    };
+    let late = |_| Box::new(Ended::by_itself(RunEnd::TimedOut, "the room was not read in time"));
+    found.map_err(late)?.map_err(|_| Box::new(Ended::crashed()))
 }
 
 /// What there is to be asked about, or how the run ends without asking.
@@ -164,11 +172,16 @@ fn seen(found: Result<Option<Scene>, Rejection>, poll: Option<PollId>) -> Result
 fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> RunOutcome {
     progress.answer.finish();
     let silent = progress.answer.text().trim().is_empty();
-    // Whatever is asked for a vote says nothing aloud.
-    if job.poll_id.is_none() && silent && !progress.effects.mention_text.is_empty() {
-        // A call of another LLM without a text of its own is still something said.
-        progress.answer.push(&progress.effects.mention_text);
-        progress.answer.finish();
+    // Whatever is asked for a vote says nothing aloud, and half an answer calls nobody.
+    if job.poll_id.is_none() && (silent || ended.end == RunEnd::Completed) {
+        // A call of another LLM without a text of its own is still something said; and what it is told by the call
+        // reaches it as a part of the message.
+        let told = progress.effects.mention_text(silent);
+        if !told.is_empty() {
+            progress.answer.new_part();
+            progress.answer.push(&told);
+            progress.answer.finish();
+        }
     }
     publish_chunk(inner, job, &mut progress);
     if let Some(error) = &ended.error {
@@ -215,6 +228,28 @@ mod tests {
         assert_eq!(ended.detail, "the LLM was removed from the room");
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn who_reads_is_stopped_by_a_word_and_by_the_time() {
+        let deadline = Instant::now() + Duration::from_secs(300);
+        let never = || std::future::pending::<()>();
+        let stop = Stop::default();
+        let Err(ended) = seen_in_time(never(), &stop, deadline).await else { panic!("nothing was seen") };
+        assert_eq!((ended.end, Instant::now()), (RunEnd::TimedOut, deadline));
+        let deadline = deadline + Duration::from_secs(300);
+        let reading = seen_in_time(never(), &stop, deadline);
+        let (read, ()) = tokio::join!(reading, async { stop.stop("enough") });
+        let Err(ended) = read else { panic!("nothing was seen") };
+        assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::Interrupted, "enough"));
+        assert!(Instant::now() < deadline);
+        let fresh = Stop::default();
+        let broken = async {
+            assert!(!fresh.why().is_empty(), "told to fail");
+        };
+        let Err(ended) = seen_in_time(broken, &fresh, deadline).await else { panic!("nothing was seen") };
+        assert_eq!(ended.end, RunEnd::Failed);
+        assert!(matches!(seen_in_time(async { 7 }, &fresh, deadline).await, Ok(7)));
+    }
+
     #[test]
     fn nobody_is_asked_about_a_poll_that_is_closed() {
         let llm = LlmConfig {
@@ -236,6 +271,8 @@ mod tests {
             talk: crate::dispatch::context::Talk::default(),
             model: None,
             part: None,
+            unquoted: Vec::new(),
+            names: Arc::default(),
         };
         let poll = PollId(uuid::Uuid::from_u128(1));
         assert!(tools::built_in(&scene, Some(poll), true).is_empty(), "nor offered anything");

@@ -2,14 +2,21 @@
 //!
 //! Pure: it starts nothing and waits for nothing. A room's queue is bounded, and a room stands in the line at most
 //! once, so that whoever asks most gets no more than their turn: a slot that becomes free goes to the room that has
-//! waited longest since it last got one.
+//! waited longest since it last got one. A run that waits for a person gives its slot back meanwhile; to go on it
+//! stands in the same line, before what has not begun in its room.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
+
+use tokio::sync::Notify;
 
 use crate::{
     dispatch::job::{Job, Stop},
     domain::settings::TurnPolicy,
     ids::{LlmId, MessageId, RoomId},
+    rooms::Used,
 };
 
 /// How many answers there may be.
@@ -37,6 +44,8 @@ pub(super) struct Schedule {
 struct RoomRuns {
     active: Vec<Active>,
     waiting: VecDeque<Job>,
+    /// Runs that have given back their slots and want to go on, in their order, and how they are told that they may.
+    returning: VecDeque<(MessageId, Arc<Notify>)>,
     in_line: bool,
 }
 
@@ -45,6 +54,8 @@ struct RoomRuns {
 struct Active {
     job: Job,
     stop: Stop,
+    /// It may call models; false: it waits for a person, or for a slot behind that.
+    has_slot: bool,
     /// What is asked when it has ended.
     again: Option<Job>,
 }
@@ -56,6 +67,8 @@ pub(super) struct Stopped {
     pub(super) running: usize,
     /// Those that waited, and will not begin.
     pub(super) dropped: Vec<Job>,
+    /// Those that were to be asked behind one that ran, and will not be.
+    pub(super) forgone: Vec<Job>,
 }
 
 impl Schedule {
@@ -79,7 +92,7 @@ impl Schedule {
         Ok(if at_once { 0 } else { before })
     }
 
-    /// The job that begins now, if one may.
+    /// The job that begins now, if one may; runs that may go on before it are told so.
     pub(super) fn next(&mut self) -> Option<(Job, Stop)> {
         while self.running < self.slots.per_node {
             let room = self.line.pop_front()?;
@@ -87,10 +100,20 @@ impl Schedule {
                 continue;
             };
             runs.in_line = false;
+            if runs.go_on(self.slots.per_room) {
+                self.running += 1;
+                self.line_up(&room);
+                continue;
+            }
             let next = runs.startable(self.slots.per_room).and_then(|at| runs.waiting.remove(at));
             if let Some(job) = next {
                 let stop = Stop::default();
-                runs.active.push(Active { job: job.clone(), stop: stop.clone(), again: None });
+                runs.active.push(Active {
+                    job: job.clone(),
+                    stop: stop.clone(),
+                    has_slot: true,
+                    again: None,
+                });
                 self.running += 1;
                 self.line_up(&room);
                 return Some((job, stop));
@@ -104,9 +127,31 @@ impl Schedule {
         let runs = self.rooms.get_mut(room)?;
         let at = runs.active.iter().position(|active| active.job.message_id == message_id)?;
         let ended = runs.active.swap_remove(at);
-        self.running = self.running.saturating_sub(1);
+        runs.returning.retain(|(id, _)| *id != message_id);
+        self.running = self.running.saturating_sub(usize::from(ended.has_slot));
         self.line_up(room);
         ended.again
+    }
+
+    /// A run waits for a person: others may have its slot.
+    pub(super) fn give_back(&mut self, room: &RoomId, message_id: MessageId) {
+        let active = self.rooms.get_mut(room).and_then(|runs| runs.active(message_id));
+        if active.is_some_and(|active| std::mem::take(&mut active.has_slot)) {
+            self.running = self.running.saturating_sub(1);
+            self.line_up(room);
+        }
+    }
+
+    /// A run that has given back its slot wants to go on: it is told when it may. `None`: it may at once.
+    pub(super) fn take_back(&mut self, room: &RoomId, message_id: MessageId) -> Option<Arc<Notify>> {
+        let runs = self.rooms.get_mut(room)?;
+        if runs.active(message_id)?.has_slot {
+            return None;
+        }
+        let turn = Arc::new(Notify::new());
+        runs.returning.push_back((message_id, Arc::clone(&turn)));
+        self.line_up(room);
+        Some(turn)
     }
 
     /// Puts a room into the line if something of it can begin, and forgets one that has nothing.
@@ -114,7 +159,7 @@ impl Schedule {
         let Some(runs) = self.rooms.get_mut(room) else {
             return;
         };
-        if !runs.in_line && runs.startable(self.slots.per_room).is_some() {
+        if !runs.in_line && runs.wants_slot(self.slots.per_room) {
             runs.in_line = true;
             self.line.push_back(room.clone());
         } else if runs.active.is_empty() && runs.waiting.is_empty() {
@@ -132,14 +177,14 @@ impl Schedule {
         };
         let (dropped, kept): (Vec<Job>, Vec<Job>) = runs.waiting.drain(..).partition(|job| which(job));
         runs.waiting = kept.into();
-        let mut running = 0;
+        let (mut running, mut forgone) = (0, Vec::new());
         for active in runs.active.iter_mut().filter(|active| which(&active.job)) {
             active.stop.stop(why);
-            active.again = None;
+            forgone.extend(active.again.take());
             running += 1;
         }
         self.line_up(room);
-        Stopped { running, dropped }
+        Stopped { running, dropped, forgone }
     }
 
     /// The text of a question has changed: answers that are being written to it end, and are asked for again when
@@ -163,22 +208,41 @@ impl Schedule {
         jobs.filter(|job| about(job)).map(|job| job.llm_id.clone()).collect()
     }
 
-    /// Forgets all that waits.
-    pub(super) fn clear_waiting(&mut self) {
-        self.line.clear();
+    /// Forgets all that waits; returns it.
+    pub(super) fn clear_waiting(&mut self) -> Vec<Job> {
+        let mut dropped = Vec::new();
         self.rooms.retain(|_, runs| {
-            runs.waiting.clear();
-            runs.in_line = false;
+            dropped.extend(runs.waiting.drain(..));
+            runs.in_line &= !runs.returning.is_empty();
             !runs.active.is_empty()
         });
+        let rooms = &self.rooms;
+        self.line.retain(|room| rooms.get(room).is_some_and(|runs| runs.in_line));
+        dropped
     }
 
-    /// Ends all that runs.
-    pub(super) fn stop_all(&mut self, why: &str) {
+    /// Ends all that runs; returns what was to be asked behind it.
+    pub(super) fn stop_all(&mut self, why: &str) -> Vec<Job> {
+        let mut forgone = Vec::new();
         for active in self.rooms.values_mut().flat_map(|runs| &mut runs.active) {
             active.stop.stop(why);
-            active.again = None;
+            forgone.extend(active.again.take());
         }
+        forgone
+    }
+
+    /// What a run has used so far; `None`: there is no such run.
+    pub(super) fn used(&self, room: &RoomId, message_id: MessageId) -> Option<Used> {
+        let mut active = self.rooms.get(room)?.active.iter();
+        active.find(|active| active.job.message_id == message_id).map(|active| active.stop.used())
+    }
+
+    /// Whether this LLM is about to vote in this poll.
+    pub(super) fn has_vote(&self, vote: &Job) -> bool {
+        let same = |job: &Job| job.poll_id == vote.poll_id && job.llm_id == vote.llm_id;
+        self.rooms.get(&vote.room).is_some_and(|runs| {
+            runs.waiting.iter().chain(runs.active.iter().map(|active| &active.job)).any(same)
+        })
     }
 
     /// How many run or wait.
@@ -188,13 +252,42 @@ impl Schedule {
 }
 
 impl RoomRuns {
+    fn active(&mut self, message_id: MessageId) -> Option<&mut Active> {
+        self.active.iter_mut().find(|active| active.job.message_id == message_id)
+    }
+
+    /// Whether the room has a place for one more, apart from the node.
+    fn has_place(&self, per_room: usize) -> bool {
+        self.active.iter().filter(|active| active.has_slot).count() < per_room
+    }
+
+    /// Whether something of it goes on or begins as soon as it gets a slot.
+    fn wants_slot(&self, per_room: usize) -> bool {
+        (!self.returning.is_empty() && self.has_place(per_room)) || self.startable(per_room).is_some()
+    }
+
+    /// Lets the first of those go on that have given back their slots, if one may.
+    fn go_on(&mut self, per_room: usize) -> bool {
+        if !self.has_place(per_room) {
+            return false;
+        }
+        let Some((message_id, turn)) = self.returning.pop_front() else {
+            return false;
+        };
+        if let Some(active) = self.active(message_id) {
+            active.has_slot = true;
+        }
+        turn.notify_one();
+        true
+    }
+
     /// The first of those that wait which may begin as far as the room goes.
     ///
     /// Votes do not take turns: they neither wait for answers nor hold them up. What was asked while the room spoke
-    /// one after the other waits until nobody speaks, and for those before it; what was asked under another policy
-    /// waits for neither.
+    /// one after the other waits until nobody speaks, and for those before it, also while they wait for a person; what
+    /// was asked under another policy waits for neither.
     fn startable(&self, per_room: usize) -> Option<usize> {
-        if self.active.len() >= per_room {
+        if !self.has_place(per_room) {
             return None;
         }
         let mut spoken = self.active.iter().any(|active| active.job.is_spoken());

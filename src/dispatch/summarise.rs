@@ -5,7 +5,9 @@
 //! such task in a room and few on the node; nobody waits for it, and with the drain it ends at once. When anything
 //! fails it is logged and tried again later, each time after twice the wait: answers go on without a summary.
 //!
-//! What was edited or deleted meanwhile is in no summary: the task sees that something was, and throws its text away.
+//! What was edited or deleted meanwhile is in no summary: the room refuses the text (`domain/summary.rs`), and the next
+//! answer begins again from the last summary that the room still has. What no summary stands for is read from there on,
+//! oldest first, and no more at once than a few thousand messages: what is behind them is left to the next answer.
 
 use std::{
     collections::HashMap,
@@ -20,7 +22,7 @@ use crate::{
     budget::Scopes,
     dispatch::{
         Inner,
-        context::{self, LeftOut},
+        context::{self, LeftOut, Names},
         look::Model,
         plain::within,
         whole,
@@ -28,7 +30,7 @@ use crate::{
     domain::{
         command::{Actor, Command},
         limits::SUMMARY_BYTES,
-        rejection::Rejection,
+        rejection::{Code, Rejection},
         room::Room,
         summary::{Summary, add_outside},
     },
@@ -44,7 +46,7 @@ const TASKS_MAX: usize = 4;
 const HEARD_BYTES: usize = 4 * SUMMARY_BYTES;
 /// Messages read at once.
 const PAGE: usize = 500;
-/// How many pages are read back at most. What is older than this has been without a summary all the time.
+/// How many pages are read at most.
 const PAGES_MAX: usize = 8;
 /// After the first failure nothing is tried in that room for so long; after each further one twice as long, up to
 /// the most.
@@ -63,8 +65,6 @@ pub(super) struct Summaries {
 #[derive(Debug, Default)]
 struct Known {
     running: bool,
-    /// Something was edited or deleted since the messages were read.
-    changed: bool,
     failures: u32,
     not_before: Option<Instant>,
     /// Before this position there is too little to be summarised.
@@ -81,11 +81,11 @@ struct Left {
 /// What a task has come to.
 #[derive(Debug, PartialEq, Eq)]
 enum Written {
-    /// Everything has a summary.
+    /// Everything that was read has a summary.
     All,
     /// So many messages have none, which is too few.
     TooFew(u64),
-    /// Something was edited or deleted, or the server is going away: the next answer begins again.
+    /// Something that was read has changed, or the server is going away: the next answer begins again.
     GivenUp,
 }
 
@@ -109,13 +109,6 @@ impl Summaries {
         self.stopped.cancel();
     }
 
-    /// A message of this room was edited or deleted: what is being written may be made of it.
-    pub(super) fn changed(&self, room: &RoomId) {
-        if let Some(known) = self.rooms().get_mut(room) {
-            known.changed = true;
-        }
-    }
-
     /// Whether a task may begin; then it has begun.
     fn begin(&self, room: &RoomId, left_out: &LeftOut) -> bool {
         let mut rooms = self.rooms();
@@ -130,7 +123,7 @@ impl Summaries {
         if known.running || waits || left_out.before.0 < known.enough_at {
             return false;
         }
-        (known.running, known.changed) = (true, false);
+        known.running = true;
         true
     }
 
@@ -153,11 +146,6 @@ impl Summaries {
                 known.not_before = Some(Instant::now() + wait);
             }
         }
-    }
-
-    /// Whether something was edited or deleted since the messages were read.
-    fn is_stale(&self, room: &RoomId) -> bool {
-        self.rooms().get(room).is_some_and(|known| known.changed)
     }
 }
 
@@ -205,8 +193,8 @@ pub(super) fn consider(inner: &Arc<Inner>, room: &RoomId, left_out: Option<LeftO
 /// Has summaries written until one stands for everything that was left out. Each is kept at once: what comes behind
 /// it may fail.
 async fn summarise(inner: &Inner, room: &RoomId, left_out: LeftOut) -> Result<Written, Failure> {
-    let look = |room: &Room, _: &Arc<_>| (room.profile.name.clone(), room.summary.clone());
-    let (name, mut last) = inner.rooms.read(room, look).await?;
+    let look = |room: &Room, _: &Arc<_>| (room.profile.name.clone(), room.summary.clone(), room.seq);
+    let (name, mut last, read_at) = inner.rooms.read(room, look).await?;
     let known = last.as_ref().map_or(Seq::ZERO, |summary| summary.up_to);
     let messages = unsummarised(&inner.rooms, room, known, left_out.before).await?;
     let found = u64::try_from(messages.len()).unwrap_or(u64::MAX);
@@ -215,14 +203,10 @@ async fn summarise(inner: &Inner, room: &RoomId, left_out: LeftOut) -> Result<Wr
     }
     let tokens = inner.limits.summary.max_tokens;
     let model = model(inner);
-    let tokenizer = model.tokenizer;
-    let count = move |text: &str| tokenizer.count(text);
     let mut rest = messages.as_slice();
     while !rest.is_empty() {
         let frame = context::summary_turns(&name, last.as_ref(), &[], tokens);
-        let limit = context::summary_space(model.window, tokens, &frame, &count);
-        let taken = context::summary_chunk(rest.iter().map(|left| &left.turn), limit, &count);
-        let (chunk, behind) = rest.split_at(taken.min(rest.len()));
+        let (chunk, behind) = rest.split_at(fitting(&model, tokens, frame, rest).await);
         rest = behind;
         let given: Vec<Turn> = chunk.iter().map(|left| left.turn.clone()).collect();
         let request = Request {
@@ -241,36 +225,52 @@ async fn summarise(inner: &Inner, room: &RoomId, left_out: LeftOut) -> Result<Wr
         }
         let up_to = chunk.last().map_or(known, |left| left.seq);
         let summary = Summary { text, up_to, model: by, outside };
-        if inner.summaries.is_stale(room) {
-            return Ok(Written::GivenUp);
+        let command = Command::RecordSummary { summary: summary.clone(), read_at };
+        match inner.rooms.submit(room, Actor::Server, command).await {
+            Ok(_) => last = Some(summary),
+            Err(Rejection { code: Code::NotFound, .. }) => return Ok(Written::GivenUp),
+            Err(rejection) => return Err(rejection.into()),
         }
-        inner.rooms.submit(room, Actor::Server, Command::RecordSummary(summary.clone())).await?;
-        last = Some(summary);
     }
     Ok(Written::All)
 }
 
-/// The messages behind `known` and before `before` that LLMs may be given, oldest first, each as it is told.
+/// How many of these messages the model may be given at once, besides `frame`; at least one. Counted where nobody waits.
+async fn fitting(model: &Model, tokens: u32, frame: Vec<Turn>, messages: &[Left]) -> usize {
+    let (tokenizer, window) = (model.tokenizer, model.window);
+    let turns: Vec<Turn> = messages.iter().map(|left| left.turn.clone()).collect();
+    let counting = tokio::task::spawn_blocking(move || {
+        let count = move |text: &str| tokenizer.count(text);
+        let limit = context::summary_space(window, tokens, &frame, &count);
+        context::summary_chunk(turns.iter(), limit, &count)
+    });
+    // It fails only by a fault of the library; one is always taken.
+    counting.await.unwrap_or(1).min(messages.len())
+}
+
+/// The messages behind `known` and before `before` that LLMs may be given, oldest first, each as it is told. Of very
+/// many only the first.
 async fn unsummarised(rooms: &Rooms, room: &RoomId, known: Seq, before: Seq) -> Result<Vec<Left>, Rejection> {
     let mut found = Vec::new();
-    let mut until = before;
+    let mut after = known;
+    let mut names = rooms.read(room, |room, _| Names::of(room)).await?;
     for _ in 0..PAGES_MAX {
-        let page = rooms.history(room, Direction::Before(until), PAGE).await?;
-        let Some(first) = page.messages.first().map(|message| message.seq) else { break };
-        for message in page.messages.into_iter().rev() {
-            let counts = message.seq > known && !message.deleted && message.superseded_by.is_none();
+        let page = rooms.history(room, Direction::After(after), PAGE).await?;
+        let Some(last) = page.messages.last().map(|message| message.seq) else { break };
+        names = names.and_of(&page.messages);
+        for message in page.messages {
+            let counts = message.seq < before && !message.deleted && message.superseded_by.is_none();
             if counts {
                 let poll = page.polls.iter().find(|poll| Some(poll.id) == message.poll_id);
-                let turn = context::for_summary(&message, poll);
+                let turn = context::for_summary(&message, poll, &names);
                 found.push(Left { seq: message.seq, outside: message.outside, turn });
             }
         }
-        if !page.more || first <= known {
+        if !page.more || last >= before {
             break;
         }
-        until = first;
+        after = last;
     }
-    found.reverse();
     Ok(found)
 }
 

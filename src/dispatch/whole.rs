@@ -5,7 +5,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     budget::{Budgets, Refused, Scopes},
-    dispatch::spend,
+    dispatch::{listen::shown, spend},
     ids::MessageId,
     llm::{
         self, Delta, ErrorKind, Request,
@@ -58,8 +58,11 @@ pub(super) async fn ask(
     let heard =
         timeout_at(limits.deadline, hear(router, plan, request, limits, longest, &mut call, &mut whole));
     let heard = heard.await.unwrap_or_else(|_| Err(late()));
-    whole.cost_micros = call.settle().await.micros.unwrap_or_default();
+    let spent = call.settle().await;
     heard?;
+    whole.prompt_tokens = shown(spent.prompt);
+    whole.completion_tokens = shown(spent.completion);
+    whole.cost_micros = spent.micros;
     Ok(whole)
 }
 
@@ -72,25 +75,26 @@ async fn hear(
     call: &mut spend::Call,
     whole: &mut Whole,
 ) -> Result<(), llm::Error> {
-    let Answered { mut deltas, provider, model, .. } = router.answer(plan, request, limits).await?;
+    let Answered { mut deltas, provider, model, .. } = router.answer(plan, request, limits, call).await?;
     call.answered_by(&provider, &model);
     whole.model = if model.is_empty() { provider } else { model };
     while let Some(delta) = deltas.next().await {
         match delta? {
-            Delta::Text(text) if whole.text.len() + text.len() > longest => {
-                return Err(failed(ErrorKind::Garbled, "the answer is too long"));
-            }
             Delta::Text(text) => {
                 call.heard(&text);
+                if whole.text.len() + text.len() > longest {
+                    return Err(failed(ErrorKind::Garbled, "the answer is too long"));
+                }
                 whole.text.push_str(&text);
             }
             Delta::Usage { prompt_tokens, completion_tokens } => {
                 call.told(prompt_tokens, completion_tokens);
-                (whole.prompt_tokens, whole.completion_tokens) = (prompt_tokens, completion_tokens);
             }
             Delta::Done(_) => return Ok(()),
-            // It was offered no tools.
-            Delta::ToolCall(_) => {}
+            // It was offered no tools; what it has made of them was made all the same.
+            Delta::ToolCall(made) => call.heard_call(&made),
+            // Only the whole is waited for.
+            Delta::Progress => {}
         }
     }
     Err(failed(ErrorKind::Network, "the answer ended without an end"))

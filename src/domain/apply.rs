@@ -13,8 +13,9 @@ use crate::{
         message::{Author, Message},
         poll::Abstention,
         room::{Member, Role, Room, Status},
+        summaries,
     },
-    ids::{MessageId, PollId, UserId},
+    ids::{MessageId, PollId, Seq, UserId},
 };
 
 /// The room after its first event, which creates it.
@@ -37,6 +38,8 @@ pub fn create(first: &Recorded) -> Option<Room> {
         runs: BTreeMap::new(),
         approvals: BTreeMap::new(),
         summary: None,
+        earlier_summaries: Vec::new(),
+        changed: VecDeque::new(),
         autopilot: None,
         seq: first.seq,
         fence: first.seq,
@@ -68,15 +71,16 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
         Event::MessagePosted(message) => {
             room.push_recent(Message { seq: recorded.seq, at: recorded.at, ..message.clone() });
         }
-        Event::MessageEdited { message_id, content, mentions, .. } => {
-            drop_summary_of(room, *message_id);
+        Event::MessageEdited { message_id, of, content, mentions, .. } => {
+            message_changed(room, *message_id, *of);
             room.change_recent(*message_id, |m| m.edit(content, mentions, recorded.at));
         }
-        Event::MessageDeleted { message_id, .. } => {
-            drop_summary_of(room, *message_id);
+        Event::MessageDeleted { message_id, of, .. } => {
+            message_changed(room, *message_id, *of);
             room.change_recent(*message_id, Message::delete);
         }
-        Event::MessageSuperseded { message_id, by } => {
+        Event::MessageSuperseded { message_id, of, by } => {
+            message_changed(room, *message_id, *of);
             room.change_recent(*message_id, |m| m.superseded_by = Some(*by));
         }
         Event::RegenerateRequested { .. } => {}
@@ -113,7 +117,7 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
         Event::ApprovalDecided { id, .. } => {
             room.approvals.remove(id);
         }
-        Event::ContextSummarised(summary) => room.summary = Some(summary.clone()),
+        Event::ContextSummarised(summary) => summaries::keep(room, summary.clone()),
         Event::AutopilotChanged(autopilot) => autopilot_changed(room, autopilot),
     }
 }
@@ -191,12 +195,12 @@ fn put_llm(room: &mut Room, llm: &LlmConfig) {
     }
 }
 
-/// What is not said any more may stand in the summary as well.
-fn drop_summary_of(room: &mut Room, id: MessageId) {
-    let seq = room.recent_message(id).map(|message| message.seq);
-    if room.summary.as_ref().is_some_and(|summary| seq.is_none_or(|seq| seq <= summary.up_to)) {
-        room.summary = None;
-    }
+/// What is not said any more may stand in a summary as well.
+fn message_changed(room: &mut Room, id: MessageId, of: Seq) {
+    // A log that does not say where: what is not among the last messages may be anywhere.
+    let recent = || room.recent_message(id).map_or(Seq::ZERO, |message| message.seq);
+    let of = if of == Seq::ZERO { recent() } else { of };
+    summaries::message_changed(room, of);
 }
 
 fn autopilot_changed(room: &mut Room, autopilot: &Autopilot) {

@@ -2,11 +2,6 @@
 
 use crate::{
     clock::Timestamp,
-    domain::{
-        permissions::{self, Action},
-        rejection::Rejection,
-        room::{Role, Room},
-    },
     ids::{ApprovalId, LlmId, MessageId, UserId},
 };
 
@@ -21,7 +16,7 @@ pub struct Approval {
     pub llm_id: LlmId,
     /// Which tool.
     pub tool: String,
-    /// JSON, as the LLM wrote it, cut to what can be shown.
+    /// JSON, as the LLM wrote it, whole.
     pub arguments: String,
     /// On whose behalf.
     pub asked_by: Option<UserId>,
@@ -40,15 +35,4 @@ pub enum Decided {
     Expired,
     /// The answer ended before.
     Cancelled,
-}
-
-impl Approval {
-    /// Whether this user may decide it: an ADMIN, or a member on whose own behalf the LLM acts.
-    pub fn may_decide(&self, room: &Room, user: &UserId) -> Result<(), Rejection> {
-        let member = permissions::require(room, user, Action::DirectLlms)?;
-        if member.role == Role::Admin || self.asked_by.as_ref() == Some(user) {
-            return Ok(());
-        }
-        Err(Rejection::denied("only an ADMIN, or whoever the LLM acts for, may decide this"))
-    }
 }

@@ -104,6 +104,8 @@ pub struct Autopilot {
     pub chosen: Option<LlmId>,
     /// What for.
     pub instruction: String,
+    /// What from outside of the room the moderator had read when it chose.
+    pub outside: Vec<String>,
     /// Who agrees to what was said last.
     pub agreed: Vec<LlmId>,
     /// Who has taken the last turn.
@@ -134,6 +136,8 @@ pub enum Step {
         llm: LlmId,
         /// What for.
         instruction: String,
+        /// What from outside of the room whoever chose had read.
+        outside: Vec<String>,
     },
     /// An LLM agrees to what was said last.
     Agree(LlmId),

@@ -13,7 +13,7 @@ use crate::{
         settings::SettingsPatch,
         summary::Summary,
     },
-    ids::{ApprovalId, LlmId, MessageId, OptionId, PollId, UserId},
+    ids::{ApprovalId, AutopilotId, LlmId, MessageId, OptionId, PollId, Seq, UserId},
 };
 
 /// On whose authority a command is carried out.
@@ -226,16 +226,32 @@ pub enum Command {
     },
     /// Begin an answer.
     StartRun(Run),
+    /// Begin an answer that is a turn of this autopilot.
+    StartTurn(AutopilotId, Run),
     /// End an answer.
     FinishRun(RunOutcome),
+    /// An LLM that was asked to vote will not be heard.
+    Abstain {
+        /// In which poll.
+        poll_id: PollId,
+        /// Who.
+        llm_id: LlmId,
+        /// Why, for everybody to see.
+        reason: String,
+    },
     /// Ask the room whether a tool may be called.
     RequestApproval(Approval),
     /// Nobody has decided in time.
     ExpireApproval(ApprovalId),
     /// Keep a summary.
-    RecordSummary(Summary),
-    /// Move an autopilot on.
-    StepAutopilot(Step),
+    RecordSummary {
+        /// What a model has written.
+        summary: Summary,
+        /// The position of the room before its messages were read for it.
+        read_at: Seq,
+    },
+    /// Move this autopilot on; one that is not there any more moves no other.
+    StepAutopilot(AutopilotId, Step),
 }
 
 /// How an answer ended, and what it said.

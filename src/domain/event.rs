@@ -92,6 +92,8 @@ pub enum Event {
     MessageEdited {
         /// Which.
         message_id: MessageId,
+        /// Where it was said; zero in logs of servers that did not write it down.
+        of: Seq,
         /// The new text.
         content: String,
         /// The LLMs it mentions now.
@@ -103,13 +105,18 @@ pub enum Event {
     MessageDeleted {
         /// Which.
         message_id: MessageId,
+        /// Where it was said; zero like that of an edit.
+        of: Seq,
         /// Who did it.
         by: UserId,
     },
-    /// An answer has another in its place, posted just before.
+    /// An answer has another in its place: the new one, posted just before; or of a new one that is only a fragment, the
+    /// whole one whose place it was to take.
     MessageSuperseded {
         /// Which.
         message_id: MessageId,
+        /// Where it was said; zero like that of an edit.
+        of: Seq,
         /// By which.
         by: MessageId,
     },

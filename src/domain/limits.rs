@@ -66,6 +66,10 @@ pub const PENDING_APPROVALS: usize = 32;
 pub const APPROVAL_ARGUMENTS_BYTES: usize = 4096;
 /// Bytes of a summary of what is too old to be given to an LLM.
 pub const SUMMARY_BYTES: usize = 16 * 1024;
+/// Summaries that a room keeps behind the last one.
+pub const EARLIER_SUMMARIES: usize = 8;
+/// Changed messages that a room remembers. A summary that was begun before the oldest of so many is not kept.
+pub const CHANGED_MESSAGES: usize = 64;
 /// The most turns of an autopilot.
 pub const AUTOPILOT_TURNS: u32 = 200;
 /// Turns of an autopilot whose starter names no number.

@@ -133,9 +133,9 @@ pub enum RunEnd {
 /// What an answer cost and how long it took.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RunReport {
-    /// Tokens given to the model, when the provider says.
+    /// Tokens given to models, as the provider counts them or else as the server does.
     pub prompt_tokens: u32,
-    /// Tokens the model made, when the provider says.
+    /// Tokens that models made, counted like those.
     pub completion_tokens: u32,
     /// Millionths of the price table's currency; zero without a price.
     pub cost_micros: u64,

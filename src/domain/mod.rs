@@ -19,4 +19,5 @@ pub mod poll;
 pub mod rejection;
 pub mod room;
 pub mod settings;
+mod summaries;
 pub mod summary;

@@ -2,6 +2,7 @@
 
 use crate::{
     domain::{
+        approval::Approval,
         rejection::{Code, Rejection},
         room::{Member, Role, Room},
     },
@@ -84,6 +85,15 @@ pub fn require<'a>(room: &'a Room, user: &UserId, action: Action) -> Result<&'a 
         action.least_role(),
         member.role
     )))
+}
+
+/// Whether this user may decide a call of a tool: an ADMIN, or a member on whose own behalf the LLM acts.
+pub fn may_decide(room: &Room, approval: &Approval, user: &UserId) -> Result<(), Rejection> {
+    let member = require(room, user, Action::DirectLlms)?;
+    if member.role == Role::Admin || approval.asked_by.as_ref() == Some(user) {
+        return Ok(());
+    }
+    Err(Rejection::denied("only an ADMIN, or whoever the LLM acts for, may decide this"))
 }
 
 #[cfg(test)]

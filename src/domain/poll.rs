@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     clock::Timestamp,
-    domain::message::Author,
+    domain::{llm::LlmConfig, message::Author},
     ids::{LlmId, MessageId, OptionId, PollId, UserId},
 };
 
@@ -95,6 +95,39 @@ impl Poll {
     /// Whether votes must not be shown now.
     pub fn results_hidden(&self) -> bool {
         self.hide_results && self.is_open()
+    }
+
+    /// The same poll with nobody's vote in it: of those there may be a hundred thousand.
+    #[must_use]
+    pub fn blank(&self) -> Self {
+        Self {
+            id: self.id,
+            message_id: self.message_id,
+            creator: self.creator.clone(),
+            creator_name: self.creator_name.clone(),
+            question: self.question.clone(),
+            options: self.options.clone(),
+            allow_multiple: self.allow_multiple,
+            anonymous: self.anonymous,
+            mandatory: self.mandatory,
+            hide_results: self.hide_results,
+            created_at: self.created_at,
+            closes_at: self.closes_at,
+            closed_at: self.closed_at,
+            ballots: BTreeMap::new(),
+            quorum: self.quorum,
+            abstentions: Vec::new(),
+            asked_by: self.asked_by.clone(),
+        }
+    }
+
+    /// Those of the room's LLMs that must vote, and have neither voted nor abstained.
+    pub fn owing<'a>(&'a self, llms: &'a [LlmConfig]) -> impl Iterator<Item = &'a LlmConfig> {
+        let must = self.is_open() && self.mandatory;
+        llms.iter().filter(move |llm| {
+            must && !self.abstentions.iter().any(|known| known.llm_id == llm.id)
+                && !self.ballots.contains_key(&Author::Llm(llm.id.clone()))
+        })
     }
 
     /// Whether there are as many ballots as it takes.

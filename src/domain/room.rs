@@ -12,7 +12,7 @@ use crate::{
         message::{Author, Message},
         poll::Poll,
         settings::Settings,
-        summary::Summary,
+        summary::{ChangedMessage, Summary},
     },
     ids::{ApprovalId, LlmId, MessageId, PollId, RoomId, Seq, UserId},
 };
@@ -125,6 +125,11 @@ pub struct Room {
     pub approvals: BTreeMap<ApprovalId, Approval>,
     /// What is known of messages that are too old to be given to an LLM.
     pub summary: Option<Summary>,
+    /// Some of the summaries before it, each of fewer messages than the next: what the room goes back to when a
+    /// message changes that newer ones stand for.
+    pub earlier_summaries: Vec<Summary>,
+    /// The last messages that have changed, in the order of the changes: what is made of them is stale.
+    pub changed: VecDeque<ChangedMessage>,
     /// The last autopilot, also when it is over.
     pub autopilot: Option<Autopilot>,
     /// The position this state speaks for.
@@ -167,6 +172,11 @@ impl Room {
             None => self.status == Status::Waiting,
         };
         if founder { Role::Admin } else { Role::Member }
+    }
+
+    /// The last summary of what was said up to here.
+    pub fn summary_before(&self, until: Seq) -> Option<&Summary> {
+        self.earlier_summaries.iter().chain(&self.summary).rfind(|summary| summary.up_to <= until)
     }
 
     /// The autopilot that is not over.
@@ -226,6 +236,16 @@ impl Room {
         }
         if let Some(approval) = self.approvals.values().find(|a| !self.runs.contains_key(&a.message_id)) {
             return Some(format!("{:?} belongs to no running answer", approval.id));
+        }
+        let summaries = || self.earlier_summaries.iter().chain(&self.summary);
+        if !summaries().zip(summaries().skip(1)).all(|(a, b)| a.up_to < b.up_to) {
+            return Some("summaries are out of order".into());
+        }
+        if self.summary.is_none() && !self.earlier_summaries.is_empty() {
+            return Some("an earlier summary is not told".into());
+        }
+        if self.runs.values().filter(|run| run.turn.is_some()).count() > 1 {
+            return Some("two turns of an autopilot are taken at once".into());
         }
         if let Some(user) = self.former_roles.keys().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is a former member and a member"));

@@ -1,13 +1,6 @@
-//! What is known of the messages that are too old to be given to an LLM.
+//! What is known of the messages that are too old to be given to an LLM, and where its text comes from.
 
-use crate::{
-    domain::{
-        limits::{OUTSIDE_SOURCES, SUMMARY_BYTES},
-        rejection::Rejection,
-        room::Room,
-    },
-    ids::Seq,
-};
+use crate::{domain::limits::OUTSIDE_SOURCES, ids::Seq};
 
 /// A text that stands for all messages up to a position.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,22 +15,13 @@ pub struct Summary {
     pub outside: Vec<String>,
 }
 
-impl Summary {
-    /// Refuses what is empty or too long, or knows less than what there is.
-    pub(super) fn check(&self, room: &Room) -> Result<(), Rejection> {
-        let len = self.text.len();
-        if self.text.trim().is_empty() || len > SUMMARY_BYTES {
-            return Err(Rejection::field(
-                "summary.text",
-                format_args!("must have 1 to {SUMMARY_BYTES} bytes, has {len}"),
-            ));
-        }
-        let known = room.summary.as_ref().map_or(Seq::ZERO, |summary| summary.up_to);
-        if self.up_to <= known || self.up_to > room.seq {
-            return Err(Rejection::field("summary.up_to_seq", "must be newer than the summary there is"));
-        }
-        Ok(())
-    }
+/// A message that was edited or deleted, or that has another in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangedMessage {
+    /// When that was.
+    pub at: Seq,
+    /// Where the message was said.
+    pub of: Seq,
 }
 
 /// Adds names of what from outside went into a text: each once, and no more than are kept.

@@ -2,7 +2,7 @@
 
 use crate::{
     budget::{Scope, Unit, Usage, Window},
-    wire::{model::time, pb::room::v1 as pb},
+    wire::{basic::time, pb::room::v1 as pb},
 };
 
 /// A budget in its current window.

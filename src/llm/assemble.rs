@@ -10,6 +10,8 @@ pub(super) const CALLS_MAX: usize = 64;
 /// What a server says next, in no one's dialect.
 #[derive(Debug, Default)]
 pub(super) struct Piece {
+    /// Whether the model thought, of which nobody is told more.
+    pub(super) thought: bool,
     /// More text.
     pub(super) text: String,
     /// Pieces of calls, behind the text.
@@ -39,6 +41,8 @@ pub(super) struct Assembler {
     calls: usize,
     /// Whether anything that belongs to an answer came.
     began: bool,
+    /// Whether the model made anything.
+    spoke: bool,
     finish: Option<Finish>,
     usage: Option<(u32, u32)>,
 }
@@ -64,23 +68,32 @@ impl Assembler {
         self.finish.is_some()
     }
 
-    /// Notes the tokens given to the model and made by it; the last ones count.
+    /// Notes the tokens given to the model and made by it; the last ones count. Servers that do not count say zero:
+    /// that is no count, and would make answers free.
     pub(super) fn set_usage(&mut self, prompt_tokens: u32, completion_tokens: u32) {
-        self.usage = Some((prompt_tokens, completion_tokens));
+        if prompt_tokens > 0 {
+            self.usage = Some((prompt_tokens, completion_tokens));
+        }
     }
 
-    /// Takes the next piece and puts what is certain into `out`. Behind the end nothing counts.
+    /// Takes the next piece and puts what is certain into `out`, or a sign that something was made. Behind the end nothing counts.
     pub(super) fn take(&mut self, piece: Piece, out: &mut VecDeque<Delta>) -> Result<(), Problem> {
         if self.finish.is_some() {
             return Ok(());
         }
         self.began = true;
+        let spoke = !piece.text.is_empty() || !piece.tools.is_empty();
+        self.spoke |= spoke;
+        let (made, before) = (spoke || piece.thought, out.len());
         self.take_text(piece.text, out);
         for tool in piece.tools {
             self.take_tool(tool)?;
         }
         if let Some(reason) = piece.finish.filter(|reason| !reason.is_empty()) {
             self.finish(Some(&reason), out)?;
+        }
+        if made && out.len() == before {
+            out.push_back(Delta::Progress);
         }
         Ok(())
     }
@@ -94,7 +107,8 @@ impl Assembler {
             Some(finish) => finish,
             None => self.finish(None, out)?,
         };
-        if let Some((prompt_tokens, completion_tokens)) = self.usage.take() {
+        let usage = self.usage.take().filter(|(_, made)| *made > 0 || !self.spoke);
+        if let Some((prompt_tokens, completion_tokens)) = usage {
             out.push_back(Delta::Usage { prompt_tokens, completion_tokens });
         }
         out.push_back(Delta::Done(finish));
@@ -117,7 +131,7 @@ impl Assembler {
             Held::Call(call) if call.is_continued_by(piece.index, &piece.id) => Some(call),
             Held::Call(_) | Held::Text(_) => None,
         });
-        let call = if let Some(call) = continued {
+        let call = if let Some(call) = continued.filter(|call| !call.is_followed_by(&piece)) {
             call
         } else {
             self.calls += 1;
@@ -176,6 +190,18 @@ impl Partial {
         same_id && same_index
     }
 
+    /// Whether a piece that may continue this call is another one after all: servers that give no ids send their calls
+    /// whole, one after the other, under one index or none.
+    fn is_followed_by(&self, piece: &ToolPiece) -> bool {
+        let told_apart = !self.id.is_empty() && !piece.id.is_empty();
+        if told_apart || self.name.is_empty() || piece.name.is_empty() {
+            return false;
+        }
+        // Some servers repeat the name in every piece. Only what ends like a call's arguments is worth being parsed.
+        let has_ended = || self.arguments.trim_end().ends_with('}') && self.is_whole();
+        self.name != piece.name || (!piece.arguments.trim().is_empty() && has_ended())
+    }
+
     fn is_whole(&self) -> bool {
         serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
     }
@@ -191,5 +217,98 @@ impl Partial {
         }
         ids.insert(id.clone());
         Ok(ToolCall { id, name: self.name, arguments: self.arguments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Piece {
+        Piece { text: text.to_owned(), ..Piece::default() }
+    }
+
+    fn assemble(pieces: Vec<Piece>, usage: &[(u32, u32)]) -> Vec<Delta> {
+        let mut assembler = Assembler::default();
+        let mut out = VecDeque::new();
+        for piece in pieces {
+            assembler.take(piece, &mut out).unwrap();
+        }
+        for (prompt_tokens, completion_tokens) in usage {
+            assembler.set_usage(*prompt_tokens, *completion_tokens);
+        }
+        assembler.end(&mut out).unwrap();
+        out.into()
+    }
+
+    #[test]
+    fn no_count_makes_an_answer_free() {
+        let told = |said: &str, usage: &[(u32, u32)]| {
+            assemble(vec![text(said)], usage).into_iter().find_map(|delta| match delta {
+                Delta::Usage { prompt_tokens, completion_tokens } => Some((prompt_tokens, completion_tokens)),
+                Delta::Text(_) | Delta::ToolCall(_) | Delta::Progress | Delta::Done(_) => None,
+            })
+        };
+        for usage in [&[][..], &[(0, 0)], &[(0, 7)], &[(3, 0)], &[(3, 7), (3, 0)]] {
+            assert_eq!(told("hi", usage), None, "{usage:?}");
+        }
+        assert_eq!(told("hi", &[(3, 7), (0, 0)]), Some((3, 7)));
+        assert_eq!(told("hi", &[(3, 0), (3, 7)]), Some((3, 7)));
+        assert_eq!(told("", &[(3, 0)]), Some((3, 0)), "nothing was made");
+    }
+
+    #[test]
+    fn what_is_not_handed_on_yet_is_progress() {
+        let call = |arguments: &str| {
+            let name = if arguments == "{" { "one" } else { "" };
+            let tool = ToolPiece { name: name.into(), arguments: arguments.into(), ..ToolPiece::default() };
+            Piece { tools: vec![tool], ..Piece::default() }
+        };
+        let thought = || Piece { thought: true, ..Piece::default() };
+        let end = Piece { finish: Some("tool_calls".into()), ..thought() };
+        // A piece that says nothing only keeps the connection.
+        let pieces = vec![text(""), thought(), text("hi"), call("{"), text("and"), call("}"), text(""), end];
+        let whole = ToolCall { id: "call_0".into(), name: "one".into(), arguments: "{}".into() };
+        let waits = || Delta::Progress;
+        assert_eq!(
+            assemble(pieces, &[]),
+            [
+                waits(),
+                Delta::Text("hi".into()),
+                waits(),
+                waits(),
+                waits(),
+                Delta::ToolCall(whole),
+                Delta::Text("and".into()),
+                Delta::Done(Finish::ToolCalls)
+            ]
+        );
+    }
+
+    #[test]
+    fn whole_calls_without_ids_are_told_apart() {
+        let calls = |pieces: &[(&str, &str)]| {
+            let tool = |(name, arguments): &(&str, &str)| ToolPiece {
+                index: Some(0),
+                name: (*name).to_owned(),
+                arguments: (*arguments).to_owned(),
+                ..ToolPiece::default()
+            };
+            let pieces = pieces.iter().map(|piece| Piece { tools: vec![tool(piece)], ..Piece::default() });
+            let called = assemble(pieces.collect(), &[]).into_iter().filter_map(|delta| match delta {
+                Delta::ToolCall(call) => Some((call.id, call.name, call.arguments)),
+                Delta::Text(_) | Delta::Usage { .. } | Delta::Progress | Delta::Done(_) => None,
+            });
+            called.collect::<Vec<_>>()
+        };
+        let call = |id: &str, name: &str, arguments: &str| (id.into(), name.into(), arguments.into());
+        let twice = [call("call_0", "vote", r#"{"o":1}"#), call("call_1", "vote", r#"{"o":2}"#)];
+        assert_eq!(calls(&[("vote", r#"{"o":1}"#), ("vote", r#"{"o":2}"#)]), twice);
+        assert_eq!(calls(&[("vote", r#"{"o""#), ("", ":1}"), ("vote", r#"{"o""#), ("", ":2}")]), twice);
+        let two = [call("call_0", "one", ""), call("call_1", "two", "")];
+        assert_eq!(calls(&[("one", ""), ("two", "")]), two);
+        // One call whose name is repeated, also behind its end.
+        let repeated = [("vote", r#"{"o":{}"#), ("vote", "}"), ("vote", ""), ("vote", "\n")];
+        assert_eq!(calls(&repeated), [call("call_0", "vote", "{\"o\":{}}\n")]);
     }
 }

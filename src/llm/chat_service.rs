@@ -19,7 +19,7 @@ use crate::{
     llm::{
         Delta, Deltas, Error, ErrorKind, Provider, Request,
         assemble::{Assembler, Piece, ToolPiece},
-        fault::{Fault, Problem, Reporter},
+        fault::{Fault, IN_STREAM, Problem, Reporter},
     },
     wire::pb::{
         api::{ChatResponse, chat_client::ChatClient},
@@ -153,7 +153,7 @@ struct Answer {
     upstream: Option<Streaming<ChatResponse>>,
     /// Whether every part counts, whatever model it says it is of.
     any_model: bool,
-    /// The model that spoke first.
+    /// The model that spoke first by its name.
     model: Option<String>,
     bytes: usize,
     marker: Marker,
@@ -202,7 +202,11 @@ impl Answer {
         if self.bytes > ANSWER_BYTES_MAX {
             return Err(Problem::new(ErrorKind::Garbled, "the answer is larger than any answer"));
         }
-        if !self.any_model && response.model != *self.model.get_or_insert_with(|| response.model.clone()) {
+        // A part without a name is everybody's, and says nothing of who speaks in the others.
+        if !self.any_model
+            && !response.model.is_empty()
+            && response.model != *self.model.get_or_insert_with(|| response.model.clone())
+        {
             return Ok(());
         }
         let is_last = delta.opted_out || !response.finish_reason.is_empty();
@@ -224,7 +228,7 @@ impl Answer {
             (_, true) => Some("stop".to_owned()),
             (_, false) => None,
         };
-        self.assembler.take(Piece { text, tools, finish }, &mut self.ready)?;
+        self.assembler.take(Piece { text, tools, finish, ..Piece::default() }, &mut self.ready)?;
         if self.finish_by.is_none() && self.assembler.has_finished() {
             self.finish_by = Some(Instant::now() + AFTER_FINISH);
         }
@@ -250,5 +254,5 @@ fn tool((place, call): (usize, ToolCall)) -> ToolPiece {
 /// What a service says in place of an answer when its own provider failed.
 fn failure(told: &str) -> Problem {
     let fault = Fault::from_exception(told.trim());
-    Problem::new(fault.kind_of_exception(), format!("reported in the stream: {}", fault.describe()))
+    Problem::told(fault.kind_of_exception(), IN_STREAM, fault)
 }

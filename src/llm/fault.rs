@@ -1,7 +1,8 @@
 //! What went wrong at a provider, in the words that all of them share: the only place that reads error codes and
 //! descriptions.
 //!
-//! Never repeats a key: what goes to the log is short, on one line, and without the secrets of the provider.
+//! The words of a provider can hold keys and prompts. They are logged here, at debug, short, on one line and without
+//! the provider's secrets, and go no further: the message of an error holds only what it is called.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,15 +12,22 @@ use serde_json::Value;
 use crate::llm::{Error, ErrorKind};
 
 /// How much of a provider's words goes to the log: enough to act on, too little to fill a disk.
-pub(super) const MESSAGE_CHARS_MAX: usize = 500;
+const MESSAGE_CHARS_MAX: usize = 500;
+
+/// The longest of the names that servers have for faults, and some more.
+const NAME_CHARS_MAX: usize = 64;
+/// Where a failure was told behind a 200.
+pub(super) const IN_STREAM: &str = "reported in the stream";
 
 /// A failure before it knows whose it is.
 #[derive(Debug)]
 pub(super) struct Problem {
     /// What a caller can act on.
     pub(super) kind: ErrorKind,
-    /// What happened, as it was told.
+    /// What happened, in our words.
     pub(super) message: String,
+    /// In the provider's; may be empty.
+    pub(super) words: String,
     /// Not before this time has passed.
     pub(super) retry_after: Option<Duration>,
 }
@@ -27,7 +35,13 @@ pub(super) struct Problem {
 impl Problem {
     /// A failure that says nothing of when to come back.
     pub(super) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), words: String::new(), retry_after: None }
+    }
+
+    /// A failure of which the provider says this, where that happened.
+    pub(super) fn told(kind: ErrorKind, place: &str, fault: Fault) -> Self {
+        let message = format!("{place}{}", fault.names_for_log());
+        Self { words: fault.message, ..Self::new(kind, message) }
     }
 }
 
@@ -45,8 +59,12 @@ impl Reporter {
         Self { provider: provider.into(), secrets: secrets.into() }
     }
 
-    /// The error that a problem is for the caller.
+    /// The error that a problem is for the caller. What the provider says of it is logged and forgotten.
     pub(super) fn error(&self, problem: &Problem) -> Error {
+        if !problem.words.is_empty() {
+            tracing::debug!(provider = %self.provider, kind = ?problem.kind,
+                words = self.printable(&problem.words), "a provider explains a failure");
+        }
         Error {
             kind: problem.kind,
             provider: self.provider.as_ref().to_owned(),
@@ -133,15 +151,21 @@ impl Fault {
     }
 
     /// The fault of a stream that had begun with 200.
-    pub(super) fn in_stream(&self) -> Problem {
+    pub(super) fn in_stream(self) -> Problem {
         let status = self.code.parse().ok().filter(|code| (400..600).contains(code));
-        Problem::new(self.kind(status), format!("reported in the stream: {}", self.describe()))
+        Problem::told(self.kind(status), IN_STREAM, self)
     }
 
-    /// The parts that there are, for the log.
-    pub(super) fn describe(&self) -> String {
-        let parts = [self.code.as_str(), self.name.as_str(), self.message.as_str()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" · ")
+    /// What the fault is called, behind a colon, if that is a name and no text.
+    fn names_for_log(&self) -> String {
+        let is_name = |part: &&str| {
+            let letters = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+            (1..=NAME_CHARS_MAX).contains(&part.len()) && part.chars().all(letters)
+        };
+        let names = [self.code.as_str(), self.name.as_str()].into_iter().filter(is_name);
+        names
+            .enumerate()
+            .fold(String::new(), |told, (at, name)| told + if at == 0 { ": " } else { " · " } + name)
     }
 
     /// What a caller can do about it. The status, where there is one, decides what it can.
@@ -230,6 +254,8 @@ mod tests {
         let reporter = Reporter::new("p", vec![SecretString::from("one"), SecretString::from("")]);
         let error = reporter.error(&Problem::new(ErrorKind::Auth, "not\none"));
         assert_eq!(error.message, "not [key]");
+        let long = reporter.printable(&"é".repeat(10_000));
+        assert_eq!(long.chars().count(), MESSAGE_CHARS_MAX + 1);
         assert!(!format!("{reporter:?}").contains("one\""));
     }
 }

@@ -133,6 +133,9 @@ pub enum Delta {
         /// Made by the model.
         completion_tokens: u32,
     },
+    /// The model works on what is not said, or not yet: it thinks, or writes a call that is held back. Only a sign of
+    /// life, for whoever counts the time.
+    Progress,
     /// The end; nothing follows.
     Done(Finish),
 }
@@ -152,6 +155,8 @@ pub enum ErrorKind {
     BadRequest,
     /// The key is missing or wrong.
     Auth,
+    /// No connection came about: nothing was sent.
+    Unreachable,
     /// The connection failed or was cut.
     Network,
     /// No answer in time.
@@ -170,9 +175,26 @@ impl ErrorKind {
             Self::Refused => "refused",
             Self::BadRequest => "bad_request",
             Self::Auth => "auth",
-            Self::Network => "network",
+            // To whoever asked it is all one.
+            Self::Unreachable | Self::Network => "network",
             Self::Timeout => "timeout",
             Self::Garbled => "garbled",
+        }
+    }
+
+    /// Whether the provider may have read the request and may bill what it read, although no answer has begun. What it
+    /// turned away it did not read. A provider that is down must not use up budgets: only what may have been sent is
+    /// [`Self::Network`].
+    pub fn may_be_billed(self) -> bool {
+        match self {
+            Self::Network | Self::Timeout | Self::Garbled => true,
+            Self::RateLimited
+            | Self::Overloaded
+            | Self::ContextTooLong
+            | Self::Refused
+            | Self::BadRequest
+            | Self::Auth
+            | Self::Unreachable => false,
         }
     }
 
@@ -185,7 +207,7 @@ impl ErrorKind {
             Self::Refused => "the model's provider declined to answer",
             Self::BadRequest => "the model's provider does not accept the request",
             Self::Auth => "the model's provider does not accept the server's credentials",
-            Self::Network => "the model's provider cannot be reached",
+            Self::Unreachable | Self::Network => "the model's provider cannot be reached",
             Self::Timeout => "the model did not answer in time",
             Self::Garbled => "the model's provider sent something that is no answer",
         }
@@ -200,7 +222,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// Which provider.
     pub provider: String,
-    /// What happened, for the log only.
+    /// What happened, for the log only: never the provider's own text, which is logged at debug where it is read.
     pub message: String,
     /// Not before this time has passed, when the provider says.
     pub retry_after: Option<Duration>,
@@ -217,11 +239,12 @@ pub type Deltas = BoxStream<'static, Result<Delta, Error>>;
 ///   an error it ends. An end without `Done` or error never happens: a provider turns it into
 ///   [`ErrorKind::Network`].
 /// * Text comes as it is made, and is never held back longer than it takes to see what it is; a tool call is held back
-///   until it is whole. However the bytes were cut on their way, no character and no call is.
+///   until it is whole. [`Delta::Progress`] stands for what a model makes meanwhile, never for a connection that is
+///   only kept open. However the bytes were cut on their way, no character and no call is.
 /// * What a provider writes in place of an answer, in whatever dialect, is an error and never text.
 /// * **Errors** are classified here and nowhere else: who asks acts on [`ErrorKind`] and `retry_after`. Before the
 ///   first delta they come from `answer` or from the stream, as the provider tells them. `message` is for the log: it is
-///   short, on one line, and holds no key.
+///   short, on one line, and holds no key nor any text of the provider.
 /// * **Cancel safety.** Dropping the future or the stream stops the call upstream at once, and leaves a provider that
 ///   works. What one caller does not read holds up no other.
 /// * Nothing is retried inside once a delta was yielded.

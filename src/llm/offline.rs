@@ -222,7 +222,7 @@ mod tests {
     fn text(request: &Request) -> String {
         let texts = write(request).into_iter().filter_map(|delta| match delta {
             Delta::Text(text) => Some(text),
-            Delta::ToolCall(_) | Delta::Usage { .. } | Delta::Done(_) => None,
+            Delta::ToolCall(_) | Delta::Usage { .. } | Delta::Progress | Delta::Done(_) => None,
         });
         texts.collect()
     }

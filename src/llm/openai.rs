@@ -126,11 +126,13 @@ impl OpenAiProvider {
         })
     }
 
-    async fn open(&self, request: &Request, want_usage: bool) -> Result<Answer, Error> {
+    /// Asks once. A failure comes with whether it may be because of the wish for usage.
+    async fn open(&self, request: &Request, want_usage: bool) -> Result<Answer, (Error, bool)> {
         let model = if request.model.is_empty() { &self.default_model } else { &request.model };
         let wanted = Wanted::new(request, model, self.dialect, want_usage, &self.extra_body);
         let (client, fate) = self.transport.client();
-        let upstream = open_stream(&client, &wanted).await.map_err(|error| self.opening(error, &fate))?;
+        let opened = open_stream(&client, &wanted).await;
+        let upstream = opened.map_err(|error| (self.opening(error, &fate), fate.is_over_usage()))?;
         Ok(Answer {
             upstream: Some(upstream),
             fate,
@@ -173,17 +175,15 @@ impl Provider for OpenAiProvider {
         let want_usage = !self.refuses_usage.load(Ordering::Relaxed);
         let answer = match self.open(&request, want_usage).await {
             // Some servers refuse a field that they do not know. Usage is worth less than an answer, so it is given
-            // up, for good and aloud; nothing of an answer exists yet.
-            Err(error)
-                if want_usage
-                    && error.kind == ErrorKind::BadRequest
-                    && error.message.contains("stream_options") =>
-            {
+            // up; nothing of an answer exists yet. For good and aloud only once that helped: the words of a refusal
+            // may repeat what was asked, whatever was wrong with it.
+            Err((_, true)) if want_usage => {
+                let answer = self.open(&request, false).await.map_err(|(error, _)| error)?;
                 self.refuses_usage.store(true, Ordering::Relaxed);
                 tracing::warn!(provider = %self.name, "the server reports no usage; asking without from now on");
-                self.open(&request, false).await?
+                answer
             }
-            other => other?,
+            other => other.map_err(|(error, _)| error)?,
         };
         let deltas = stream::unfold(answer, |mut answer| async move {
             let item = answer.next().await?;

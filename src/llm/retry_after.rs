@@ -19,7 +19,10 @@ const IN_SECONDS: [&str; 2] = ["retry-after", "retry-pushback"];
 /// What servers limit, in `x-ratelimit-remaining-…` and `x-ratelimit-reset-…`.
 const LIMITED: [&str; 2] = ["requests", "tokens"];
 
-/// How long to wait before the next try, if the server says so.
+/// Nobody waits so long, and a time far enough away could not be added to the present one.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// How long to wait before the next try, if the server says so; at most a day.
 pub(super) fn retry_after(headers: &HeaderMap, kind: ErrorKind) -> Option<Duration> {
     let number = |name: &&str| text(headers, name)?.parse::<f64>().ok();
     let seconds = IN_MILLISECONDS.iter().find_map(number).map(|ms| ms / 1000.0);
@@ -27,6 +30,7 @@ pub(super) fn retry_after(headers: &HeaderMap, kind: ErrorKind) -> Option<Durati
     told.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .or_else(|| until_date(headers))
         .or_else(|| until_reset(headers).filter(|_| kind == ErrorKind::RateLimited))
+        .map(|told| told.min(LONGEST))
 }
 
 fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
@@ -116,8 +120,22 @@ mod tests {
         assert_eq!(now("Wed, 21 Oct 2015 07:27:30 GMT"), Some(Duration::from_secs(30)));
         assert_eq!(now("Wed, 21 Oct 2015 07:28:01 GMT"), Some(Duration::ZERO), "over");
         assert_eq!(told(&[at]), Some(Duration::ZERO), "over by our own clock");
-        let far = told(&[("retry-after", "Fri, 31 Dec 9999 00:00:00 GMT")]).unwrap();
-        assert!(far > Duration::from_secs(365 * 24 * 3600), "{far:?}");
+    }
+
+    #[test]
+    fn no_wait_is_longer_than_a_day() {
+        let day = Some(Duration::from_secs(86_400));
+        assert_eq!(told(&[("retry-after", "86399")]), day.map(|day| day - Duration::from_secs(1)));
+        for header in [
+            ("retry-after", "86400"),
+            ("retry-after", "86401"),
+            ("retry-after-ms", "1e15"),
+            ("retry-after", "Fri, 31 Dec 9999 00:00:00 GMT"),
+        ] {
+            assert_eq!(told(&[header]), day, "{header:?}");
+        }
+        let reset = [("x-ratelimit-remaining-tokens", "0"), ("x-ratelimit-reset-tokens", "30d")];
+        assert_eq!(told(&reset), day);
     }
 
     #[test]

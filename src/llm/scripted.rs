@@ -39,6 +39,8 @@ pub enum Step {
         /// Made by the model.
         completion_tokens: u32,
     },
+    /// Yields a sign of life.
+    Progress,
     /// Says nothing for this long.
     Pause(Duration),
     /// Says nothing any more, until it is dropped.
@@ -165,6 +167,7 @@ impl ScriptedProvider {
                     Some(Step::Usage { prompt_tokens, completion_tokens }) => {
                         Ok(Delta::Usage { prompt_tokens, completion_tokens })
                     }
+                    Some(Step::Progress) => Ok(Delta::Progress),
                     Some(Step::Done(finish)) => Ok(Delta::Done(finish)),
                     Some(Step::Error(error)) => Err(error),
                     Some(Step::Stall) => std::future::pending().await,

@@ -85,6 +85,16 @@ pub async fn count_request(model: &str, request: &Request) -> u64 {
     counting.await.map_or(u64::MAX, |(tokens, _)| tokens)
 }
 
+/// How many tokens `text` is. What takes its time is counted on a thread that may block.
+pub async fn count_text(tokenizer: Tokenizer, text: &str) -> u64 {
+    if tokenizer == Tokenizer::Estimate || text.is_empty() {
+        return estimate(text);
+    }
+    let copy = text.to_owned();
+    // Like that of a request it hardly fails.
+    tokio::task::spawn_blocking(move || tokenizer.count(&copy)).await.unwrap_or_else(|_| estimate(text))
+}
+
 /// The estimate that the module describes.
 pub fn estimate(text: &str) -> u64 {
     let sixths: u64 = text

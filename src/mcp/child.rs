@@ -3,6 +3,9 @@
 //! It is the leader of a process group of its own, which is killed as a whole: `npx` and its like leave the real
 //! server behind. What it says on its standard error goes to the log at debug, bounded. If a [`Child`] is dropped
 //! instead of ended, the group is killed all the same and the runtime reaps it.
+//!
+//! If we are killed ourselves, its input closes and that is all: to have the system kill it (`PR_SET_PDEATHSIG`) code
+//! would have to run between fork and exec, which is unsafe. `config.yaml` tells operators what to do.
 
 use std::{io, process::Stdio, sync::Arc, time::Duration};
 
@@ -15,7 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::mcp::{config::Endpoint, server::Server};
+use crate::mcp::{
+    config::{Argument, Endpoint},
+    server::Server,
+};
 
 /// How long it may take to end by itself when its input has ended, and again when it is asked to.
 const END_PATIENCE: Duration = Duration::from_secs(1);
@@ -43,7 +49,7 @@ impl Child {
             return Err(io::Error::other("it is no process"));
         };
         let mut command = Command::new(program);
-        command.args(args).env_clear().envs(env);
+        command.args(args.iter().map(Argument::expose)).env_clear().envs(env);
         command.envs(secret_env.iter().map(|(name, value)| (name, value.expose_secret())));
         if let Some(cwd) = cwd {
             command.current_dir(cwd);

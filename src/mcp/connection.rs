@@ -23,15 +23,17 @@ use secrecy::ExposeSecret as _;
 use thiserror::Error;
 use tokio::{
     sync::Notify,
+    task::{JoinError, spawn_blocking},
     time::{Instant, MissedTickBehavior, error::Elapsed, interval_at, sleep, sleep_until, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::mcp::{
-    catalog::{TOOLS_MAX, catalog},
+    catalog::{Catalog, TOOLS_MAX, catalog},
     child::Child,
     config::{Endpoint, Pace},
+    guard::Guarded,
     server::{CALLS_MAX, Server, reason},
 };
 
@@ -43,6 +45,10 @@ const LISTED_MAX: usize = 8 * TOOLS_MAX;
 const PAGES_MAX: usize = 100;
 /// How long the end of a session may take to reach the server.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two signs of life that the system asks for before it gives a connection up, and how many there are.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Why a connection has ended, or did not begin.
 #[derive(Debug, Error)]
@@ -59,6 +65,8 @@ enum Failure {
     Timeout(&'static str),
     #[error("the list of tools cannot be read")]
     List(#[source] ServiceError),
+    #[error("the tools cannot be read")]
+    Read(#[source] JoinError),
     #[error("the server does not answer a ping")]
     Ping(#[source] ServiceError),
     #[error("the connection was closed")]
@@ -105,7 +113,8 @@ async fn connect(server: &Arc<Server>, stop: &CancellationToken) -> Result<(), F
             child.end(server).await;
             outcome
         }
-        Endpoint::Http { url, headers } => {
+        Endpoint::Http { url, headers, .. } => {
+            let url = url.expose_secret();
             let mut custom = HashMap::new();
             for (name, value) in headers {
                 let name: HeaderName = name.parse().map_err(|_| Failure::Header)?;
@@ -113,7 +122,7 @@ async fn connect(server: &Arc<Server>, stop: &CancellationToken) -> Result<(), F
                 value.set_sensitive(true);
                 custom.insert(name, value);
             }
-            let config = StreamableHttpClientTransportConfig::with_uri(url.as_str())
+            let config = StreamableHttpClientTransportConfig::with_uri(url)
                 .custom_headers(custom)
                 .max_concurrent_requests(CALLS_MAX + 1)
                 .max_sse_event_size(MESSAGE_BYTES_MAX)
@@ -133,6 +142,10 @@ fn http_client(server: &Server, url: &str) -> Result<reqwest::Client, reqwest::E
     let builder = reqwest::Client::builder()
         .user_agent(concat!("salon/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(server.config.connect_timeout)
+        // Ends calls over a connection whose other end is gone without a word, also while it is not asked for pings.
+        .tcp_keepalive(server.config.pace.check)
+        .tcp_keepalive_interval(KEEPALIVE_INTERVAL)
+        .tcp_keepalive_retries(KEEPALIVE_RETRIES)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never());
     let url = reqwest::Url::parse(url).ok();
@@ -144,7 +157,7 @@ fn http_client(server: &Server, url: &str) -> Result<reqwest::Client, reqwest::E
     if url.as_ref().is_some_and(|url| url.scheme() == "http") {
         if !is_local && !server.secrets.is_empty() {
             let server = &server.config.name;
-            tracing::warn!(%server, "the headers for this MCP server travel unencrypted: its url is not https");
+            tracing::warn!(%server, "the secrets for this MCP server travel unencrypted: its url is not https");
         }
         // No certificate is ever looked at, so none need be there.
         return builder.tls_certs_only([]).build();
@@ -163,10 +176,9 @@ where
 {
     let (end, changed) = (CancellationToken::new(), Arc::new(Notify::new()));
     let handler = Handler { changed: Arc::clone(&changed) };
-    let connecting = timeout(
-        server.config.connect_timeout,
-        Box::pin(serve_client_with_ct(handler, transport, end.clone())),
-    );
+    let guarded = Guarded::new(transport.into_transport(), Arc::clone(server));
+    let connecting =
+        timeout(server.config.connect_timeout, Box::pin(serve_client_with_ct(handler, guarded, end.clone())));
     let Some(connected) = stop.run_until_cancelled(connecting).await else { return Ok(()) };
     let service = connected
         .map_err(|Elapsed { .. }| Failure::Timeout("initialize"))?
@@ -189,26 +201,33 @@ where
 
 /// Lists the tools, again whenever they may have changed, and looks whether the server is alive. Ends only with a
 /// failure.
-async fn attend(server: &Server, peer: &Peer<RoleClient>, changed: &Notify) -> Failure {
+async fn attend(server: &Arc<Server>, peer: &Peer<RoleClient>, changed: &Notify) -> Failure {
     let Pace { check, relist, .. } = server.config.pace;
     let mut tick = interval_at(Instant::now() + check, check);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         match list(server, peer).await {
-            Ok(tools) => server.connect(peer.clone(), catalog(&server.config, tools)),
+            Ok(tools) => match read(server, tools).await {
+                Ok(catalog) => server.connect(peer.clone(), catalog),
+                Err(failure) => return failure,
+            },
             Err(failure) => return failure,
         }
         // A server that changes its tools all the time is not listed all the time.
         let earliest = Instant::now() + relist;
         loop {
-            let is_suspect = tokio::select! {
+            let usual = server.config.connect_timeout;
+            let (is_suspect, patience) = tokio::select! {
                 biased;
                 () = changed.notified() => break sleep_until(earliest).await,
-                () = server.suspect.notified() => true,
+                () = server.suspect.notified() => (true, usual),
+                // The next calls need not wait as long for a connection that is dead. But whoever does one thing at a
+                // time may still be at the call that was given up.
+                () = server.silent.notified() => (false, usual.max(server.config.call_timeout)),
                 // Whoever works on calls need not answer anything else.
-                _ = tick.tick(), if server.is_quiet() => false,
+                _ = tick.tick(), if server.is_quiet() => (false, usual),
             };
-            if let Err(failure) = ping(server, peer).await {
+            if let Err(failure) = ping(peer, patience).await {
                 return failure;
             }
             if is_suspect {
@@ -239,10 +258,17 @@ async fn list(server: &Server, peer: &Peer<RoleClient>) -> Result<Vec<Tool>, Fai
     timeout(server.config.connect_timeout, reading).await.unwrap_or(Err(Failure::Timeout("tools/list")))
 }
 
+/// Makes tools of what is listed, where it may take its time.
+async fn read(server: &Arc<Server>, listed: Vec<Tool>) -> Result<Catalog, Failure> {
+    let server = Arc::clone(server);
+    let reading = spawn_blocking(move || catalog(&server.config, listed, &server.catalog()));
+    reading.await.map_err(Failure::Read)
+}
+
 /// An error that the server itself answers is a sign of life, too.
-async fn ping(server: &Server, peer: &Peer<RoleClient>) -> Result<(), Failure> {
+async fn ping(peer: &Peer<RoleClient>, patience: Duration) -> Result<(), Failure> {
     let ping = peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
-    match timeout(server.config.connect_timeout, ping).await {
+    match timeout(patience, ping).await {
         Ok(Ok(_) | Err(ServiceError::McpError(_) | ServiceError::UnexpectedResponse)) => Ok(()),
         Ok(Err(error)) => Err(Failure::Ping(error)),
         Err(_) => Err(Failure::Timeout("ping")),

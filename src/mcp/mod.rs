@@ -10,6 +10,7 @@ mod catalog;
 mod child;
 pub mod config;
 mod connection;
+mod guard;
 mod result;
 mod server;
 mod words;

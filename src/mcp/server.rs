@@ -43,6 +43,8 @@ pub(super) struct Server {
     pub(super) secrets: Secrets,
     /// Told when a call has failed as it would if the connection were broken or the tools were others.
     pub(super) suspect: Notify,
+    /// Told when a call was not answered in all the time it has: perhaps nothing is answered any more.
+    pub(super) silent: Notify,
     calls: Semaphore,
     link: Mutex<Option<Link>>,
 }
@@ -53,6 +55,7 @@ impl Server {
             secrets: Secrets::new(config.endpoint.secrets()),
             config,
             suspect: Notify::new(),
+            silent: Notify::new(),
             calls: Semaphore::new(CALLS_MAX),
             link: Mutex::new(None),
         }
@@ -86,6 +89,10 @@ impl Server {
         self.link().as_ref().map(|link| link.catalog.values().cloned().collect()).unwrap_or_default()
     }
 
+    pub(super) fn catalog(&self) -> Arc<Catalog> {
+        self.link().as_ref().map(|link| Arc::clone(&link.catalog)).unwrap_or_default()
+    }
+
     pub(super) fn find(&self, name: &str) -> Option<(Peer<RoleClient>, Arc<ToolInfo>)> {
         let link = self.link();
         let link = link.as_ref()?;
@@ -115,7 +122,13 @@ impl Server {
             }
             Ok(Ok(_)) => Err(CallError::Garbled),
             Ok(Err(error)) => Err(self.failed(&tool, &error)),
-            Err(_) => Err(CallError::Timeout(began.elapsed())),
+            Err(_) => {
+                // A caller with less time says nothing about the server.
+                if began.elapsed() >= self.config.call_timeout {
+                    self.silent.notify_one();
+                }
+                Err(CallError::Timeout(began.elapsed()))
+            }
         }
     }
 

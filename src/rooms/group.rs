@@ -13,6 +13,7 @@ use crate::{
     },
     ids::Seq,
     rooms::{
+        Used,
         commit::{self, Entry, Then},
         history, refused,
         task::{Done, Reply},
@@ -77,13 +78,21 @@ impl Worker {
     async fn keep_answers(&mut self, actor: &Actor, end: &Command, decided: Decision) -> Decision {
         let answers = self.feed.as_ref().map(|feed| feed.answers()).unwrap_or_default();
         for answer in answers {
-            let report = RunReport { detail: "the room ended".into(), ..RunReport::default() };
+            let observer = self.rooms.0.after_commit.get();
+            let used = observer.and_then(|observer| observer.used(&self.id, answer.message_id));
+            let Used { report, outside } = used.unwrap_or_default();
+            let duration = self.rooms.clock().now().since(answer.started_at).as_millis();
+            let report = RunReport {
+                duration_ms: u32::try_from(duration).unwrap_or(u32::MAX),
+                detail: "the room ended".into(),
+                ..report
+            };
             let outcome = RunOutcome {
                 message_id: answer.message_id,
                 end: RunEnd::Interrupted,
                 text: answer.text,
                 mentions: Vec::new(),
-                outside: Vec::new(),
+                outside,
                 report,
             };
             let finish = Command::FinishRun(outcome);
@@ -183,6 +192,7 @@ impl Worker {
                     stood &= as_expected;
                 }
                 Err(error) => {
+                    self.doubt(&group);
                     for entry in group {
                         self.done(entry.then, Err(refused(&self.id, &error)));
                     }

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// How much is read at once.
-const PAGE: Page = Page { events: 1000, bytes: 4 * 1024 * 1024 };
+pub(super) const PAGE: Page = Page { events: 1000, bytes: 4 * 1024 * 1024 };
 
 /// A loaded room, and the position its newest snapshot speaks for.
 #[derive(Debug)]

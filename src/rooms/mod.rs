@@ -4,6 +4,7 @@
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
 mod commit;
+mod doubt;
 mod group;
 pub mod history;
 mod load;
@@ -31,10 +32,11 @@ use crate::{
         decide::{self, Context, Facts},
         event::{NewRoom, Recorded},
         limits::Limits,
+        llm::RunReport,
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
+    ids::{AutopilotId, ConnectionId, MessageId, RoomId, Seq, UserId},
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
     rooms::task::{Charge, CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
@@ -58,12 +60,27 @@ pub struct RoomsLimits {
     pub heartbeat: Duration,
 }
 
+/// What an answer has used before its end.
+#[derive(Debug, Clone, Default)]
+pub struct Used {
+    /// Cost, timing and tools.
+    pub report: RunReport,
+    /// What from outside of the room went into it.
+    pub outside: Vec<String>,
+}
+
 /// Is told what this node has committed, in order, before the next command of that room is decided.
 ///
 /// Must not wait: the room stands still meanwhile.
 pub trait AfterCommit: Send + Sync + fmt::Debug {
     /// These events are in the log; `room` is what they leave behind.
     fn committed(&self, room: &Room, events: &[Recorded]);
+
+    /// What an answer that is being written has used so far; `None`: it is not written here.
+    fn used(&self, room: &RoomId, answer: MessageId) -> Option<Used>;
+
+    /// The room has come into memory; nothing of it was committed here since.
+    fn loaded(&self, room: &Room);
 }
 
 /// The rooms of this node.
@@ -275,7 +292,8 @@ impl Rooms {
         else {
             return Ok(None);
         };
-        match self.submit(room, Actor::Server, Command::StepAutopilot(Step::Restarted)).await {
+        let step = Command::StepAutopilot(AutopilotId(autopilot.0), Step::Restarted);
+        match self.submit(room, Actor::Server, step).await {
             Ok(_) => Ok(Some(autopilot)),
             Err(Rejection { code: Code::NotFound | Code::RoomEnded, .. }) => Ok(None),
             Err(rejection) => Err(rejection),

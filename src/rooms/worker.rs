@@ -17,7 +17,7 @@ use crate::{
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{RoomId, Seq},
+    ids::{EventId, RoomId, Seq},
     registry::{feed::Feed, outbound::Expelled},
     rooms::{
         Rooms,
@@ -51,6 +51,8 @@ pub(super) struct Worker {
     pub(super) group: Vec<Entry>,
     /// Committed, and not told to whoever wants to know: the state could not be read then.
     pub(super) unobserved: Vec<Recorded>,
+    /// May have been appended: where they would stand, and which they are.
+    pub(super) doubtful: Vec<(Seq, EventId)>,
 }
 
 /// Sessions of a room whose task is gone must not wait for ever.
@@ -76,6 +78,7 @@ impl Worker {
             saved: Seq::ZERO,
             group: Vec::new(),
             unobserved: Vec::new(),
+            doubtful: Vec::new(),
         }
     }
 
@@ -158,7 +161,10 @@ impl Worker {
         let Some(loaded) = loaded else {
             return Err(Rejection::new(Code::RoomNotFound, format!("there is no room {}", self.id)));
         };
+        let end = loaded.room.seq;
+        self.settle_doubts(end).await.map_err(|error| refused(&self.id, &error))?;
         self.saved = loaded.snapshot;
+        let is_new = self.feed.is_none();
         match &self.feed {
             // The log may have moved on without this task: whoever listens is told from the store.
             Some(feed) if feed.delivered() < loaded.room.seq => self.rooms.registry().fill(feed),
@@ -168,6 +174,9 @@ impl Worker {
                 feed.running(loaded.room.runs.values().map(live).collect());
                 self.feed = Some(feed);
             }
+        }
+        if let (true, Some(observer)) = (is_new, self.rooms.0.after_commit.get()) {
+            observer.loaded(&loaded.room);
         }
         self.state = Some(loaded.room);
         self.observe();

@@ -8,7 +8,7 @@ use crate::{
     budget::{self, Budgets},
     bus::Bus,
     clock::Clock,
-    config::{Config, McpSettings, ModelEntry, ProviderSettings, ToolApproval},
+    config::{Config, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
@@ -26,7 +26,7 @@ use crate::{
     },
     mcp::{
         Servers,
-        config::{Endpoint, Pace, Policy, Rule, ServerConfig},
+        config::{Argument, Endpoint, Pace, Policy, Rule, ServerConfig},
     },
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
@@ -157,7 +157,6 @@ fn dispatch_limits(config: &Config) -> DispatchLimits {
         runs_per_node: config.llm.runs_per_node,
         chunk_window: config.llm.chunk_window,
         first_token: config.llm.first_token_timeout,
-        idle: config.llm.idle_timeout,
         total: config.llm.total_timeout,
         history_messages: config.llm.history_messages,
         context_tokens: config.llm.context_tokens,
@@ -271,7 +270,7 @@ pub fn router_settings(config: &Config, default_models: BTreeMap<String, String>
     };
     let retry = RetrySettings { attempts: llm.retry.attempts, base: llm.retry.base, max: llm.retry.max };
     let breaker = BreakerSettings { failures: llm.breaker.failures, open: llm.breaker.open };
-    RouterSettings { names, retry, breaker, ..RouterSettings::default() }
+    RouterSettings { names, retry, breaker, idle: llm.idle_timeout, ..RouterSettings::default() }
 }
 
 fn model_settings(entry: &ModelEntry) -> ModelSettings {
@@ -327,18 +326,23 @@ fn mcp_servers(config: &Config) -> Vec<ServerConfig> {
 
 /// One without a place is refused by the configuration.
 fn mcp_server(name: String, settings: McpSettings) -> Option<ServerConfig> {
-    let McpSettings { entry, passed_on, env, headers } = settings;
+    let McpSettings { entry, passed_on, env, headers, url, words } = settings;
+    let word = |word| match word {
+        McpWord::Text(text) => Argument::Shown(text),
+        McpWord::Variable(variable) => Argument::Secret(words.get(&variable).cloned().unwrap_or_default()),
+    };
     let mut command = entry.command.into_iter();
-    let endpoint = match (command.next(), entry.url) {
-        (Some(program), _) => Endpoint::Stdio {
+    let endpoint = match (command.next(), entry.url, url) {
+        (Some(McpWord::Text(program)), _, _) => Endpoint::Stdio {
             program,
-            args: command.collect(),
+            args: command.map(word).collect(),
             env: passed_on,
             secret_env: env,
             cwd: entry.cwd,
         },
-        (None, Some(url)) => Endpoint::Http { url, headers },
-        (None, None) => return None,
+        (None, Some(url), _) => Endpoint::Http { url: url.into(), is_url_secret: false, headers },
+        (None, None, Some(url)) => Endpoint::Http { url, is_url_secret: true, headers },
+        (Some(McpWord::Variable(_)), _, _) | (None, None, None) => return None,
     };
     let rule = |tool: crate::config::McpTool| match tool.hidden {
         true => Rule::Hidden,

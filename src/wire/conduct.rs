@@ -12,7 +12,7 @@ use crate::{
     },
     ids::{ApprovalId, IdError, LlmId, UserId},
     wire::{
-        model::{Corrupt, id, optional_id, time, timestamp},
+        basic::{Corrupt, id, optional_id, time, timestamp},
         pb::room::v1::{self as pb, server_event::Payload},
     },
 };
@@ -235,6 +235,7 @@ pub(super) fn autopilot_to_pb(autopilot: &Autopilot) -> pb::Autopilot {
         reason: autopilot.reason.clone(),
         chosen_llm_id: text(&autopilot.chosen),
         instruction: autopilot.instruction.clone(),
+        outside_sources: autopilot.outside.clone(),
         agreed_llm_ids: autopilot.agreed.iter().map(ToString::to_string).collect(),
         message_id: autopilot.message_id.to_string(),
         last_llm_id: text(&autopilot.last),
@@ -294,6 +295,7 @@ pub(super) fn autopilot_from_pb(autopilot: pb::Autopilot) -> Result<Autopilot, C
         topic: autopilot.topic,
         reason: autopilot.reason,
         instruction: autopilot.instruction,
+        outside: autopilot.outside_sources,
     })
 }
 

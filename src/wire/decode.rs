@@ -12,10 +12,10 @@ use crate::{
     },
     ids::{EventId, OptionId, Seq},
     wire::{
+        basic::{Corrupt, id, optional_id, timestamp},
         conduct,
         model::{
-            Corrupt, author_from_pb, id, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb,
-            optional_id, timestamp, visibility_from_pb,
+            author_from_pb, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb, visibility_from_pb,
         },
         pb::{
             room::v1::{self as pb, server_event::Payload},
@@ -54,12 +54,14 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
         }
         Payload::MessageEdited(edited) => Event::MessageEdited {
             message_id: id("message id", &edited.message_id)?,
+            of: Seq(private.message_seq),
             content: edited.content,
             mentions: edited.mentions.iter().map(|m| id("LLM id", m)).collect::<Result<_, _>>()?,
             regenerate: edited.regenerate,
         },
         Payload::MessageSuperseded(superseded) => Event::MessageSuperseded {
             message_id: id("message id", &superseded.message_id)?,
+            of: Seq(private.message_seq),
             by: id("message id", &superseded.by_message_id)?,
         },
         Payload::RegenerateRequested(requested) => Event::RegenerateRequested {
@@ -69,6 +71,7 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
         },
         Payload::MessageDeleted(deleted) => Event::MessageDeleted {
             message_id: id("message id", &deleted.message_id)?,
+            of: Seq(private.message_seq),
             by: id("user id", &deleted.deleted_by_id)?,
         },
         Payload::ReactionChanged(changed) => Event::ReactionChanged {

@@ -13,8 +13,9 @@ use crate::{
     },
     ids::{OptionId, PollId, UserId},
     wire::{
+        basic::time,
         conduct, frame,
-        model::{author_type, llm_to_pb, member_to_pb, message_to_pb, room_info, time},
+        model::{author_type, llm_to_pb, member_to_pb, message_to_pb, room_info},
         pb::{
             room::v1::{self as pb, server_event::Payload},
             salon::log::v1 as log,
@@ -34,7 +35,8 @@ pub struct Encoded {
 
 /// Encodes an event; `after` is the room it leaves behind.
 pub fn event(after: &Room, recorded: &Recorded) -> Encoded {
-    let mut private = log::EventPrivate::default();
+    let mut private =
+        log::EventPrivate { message_seq: changed_message(&recorded.event), ..Default::default() };
     let payload = payload(after, &recorded.event, &mut private);
     let public = pb::ServerEvent {
         payload: Some(payload),
@@ -44,6 +46,16 @@ pub fn event(after: &Room, recorded: &Recorded) -> Encoded {
         at: time(recorded.at),
     };
     Encoded { public: frame::stored(&public), private: private.encode_to_vec().into() }
+}
+
+/// Where the message was said that has changed.
+fn changed_message(event: &Event) -> u64 {
+    match event {
+        Event::MessageEdited { of, .. }
+        | Event::MessageDeleted { of, .. }
+        | Event::MessageSuperseded { of, .. } => of.0,
+        _ => 0,
+    }
 }
 
 fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payload {
@@ -65,13 +77,13 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             let message = pb::Message { seq: 0, ..message_to_pb(message) };
             Payload::MessageReceived(pb::MessageReceived { message: Some(message) })
         }
-        Event::MessageEdited { message_id, content, mentions, regenerate } => {
+        Event::MessageEdited { message_id, content, mentions, regenerate, .. } => {
             let mentions = mentions.iter().map(ToString::to_string).collect();
             let (message_id, content) = (message_id.to_string(), content.clone());
             let regenerate = *regenerate;
             Payload::MessageEdited(pb::MessageEdited { message_id, content, mentions, regenerate })
         }
-        Event::MessageSuperseded { message_id, by } => {
+        Event::MessageSuperseded { message_id, by, .. } => {
             let (message_id, by_message_id) = (message_id.to_string(), by.to_string());
             Payload::MessageSuperseded(pb::MessageSuperseded { message_id, by_message_id })
         }
@@ -79,7 +91,7 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             let (message_id, by_id, model) = (message_id.to_string(), by.to_string(), model.clone());
             Payload::RegenerateRequested(pb::RegenerateRequested { message_id, by_id, model })
         }
-        Event::MessageDeleted { message_id, by } => {
+        Event::MessageDeleted { message_id, by, .. } => {
             let (message_id, deleted_by_id) = (message_id.to_string(), by.to_string());
             Payload::MessageDeleted(pb::MessageDeleted { message_id, deleted_by_id })
         }

@@ -1,37 +1,22 @@
 //! The things rooms are made of, as messages: rooms, members, LLMs, messages. In both directions; polls are in
 //! `polls`.
 
-use std::fmt;
-
 use prost::Message as _;
-use thiserror::Error;
 
 use crate::{
-    clock::Timestamp,
     domain::{
         event::NewRoom,
         llm::{ChatStyle, LlmConfig},
         message::{Author, Message, Reaction},
         room::{Member, Presence, Role, Room, Status, Visibility},
     },
-    ids::{IdError, LlmId, MessageId, PollId, Seq, UserId},
-    wire::{conduct, pb::room::v1 as pb},
+    ids::{LlmId, MessageId, PollId, Seq, UserId},
+    wire::{
+        basic::{Corrupt, id, optional_id, time, timestamp},
+        conduct,
+        pb::room::v1 as pb,
+    },
 };
-
-/// Stored bytes are not what this server writes.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("stored {what} cannot be read: {problem}")]
-pub struct Corrupt {
-    what: &'static str,
-    problem: String,
-}
-
-impl Corrupt {
-    /// A part that is missing or makes no sense.
-    pub fn new(what: &'static str, problem: impl fmt::Display) -> Self {
-        Self { what, problem: format!("{problem}") }
-    }
-}
 
 /// A presence as a message field.
 pub(super) fn presence_to_pb(presence: Presence) -> i32 {
@@ -41,31 +26,6 @@ pub(super) fn presence_to_pb(presence: Presence) -> i32 {
         Presence::Online => pb::PresenceStatus::Online,
     };
     status.into()
-}
-
-/// A moment as the contract says it.
-pub fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
-    let seconds = at.0.div_euclid(1000);
-    let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
-    Some(prost_types::Timestamp { seconds, nanos })
-}
-
-pub(super) fn timestamp(time: Option<&prost_types::Timestamp>) -> Timestamp {
-    time.map_or(Timestamp::default(), |t| {
-        Timestamp(t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos / 1_000_000)))
-    })
-}
-
-/// Parses an id out of stored bytes.
-pub(super) fn id<T: std::str::FromStr<Err = IdError>>(what: &'static str, text: &str) -> Result<T, Corrupt> {
-    text.parse().map_err(|error| Corrupt::new(what, error))
-}
-
-pub(super) fn optional_id<T: std::str::FromStr<Err = IdError>>(
-    what: &'static str,
-    text: &str,
-) -> Result<Option<T>, Corrupt> {
-    if text.is_empty() { Ok(None) } else { id(what, text).map(Some) }
 }
 
 /// The role as a message field.

@@ -13,7 +13,8 @@ use crate::{
     },
     ids::OptionId,
     wire::{
-        model::{Corrupt, author_from_pb, author_type, id, time, timestamp},
+        basic::{Corrupt, id, time, timestamp},
+        model::{author_from_pb, author_type},
         pb::room::v1 as pb,
     },
 };

@@ -12,13 +12,15 @@ use crate::{
         message::Message,
         poll::Poll,
         room::{Presence, Profile, Room, Status, Visibility},
+        summary::ChangedMessage,
     },
     ids::Seq,
     wire::{
+        basic::{Corrupt, id, optional_id, timestamp},
         conduct,
         model::{
-            Corrupt, id, llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb,
-            optional_id, role_from_pb, role_to_pb, room_info, timestamp, visibility_from_pb,
+            llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb, role_from_pb,
+            role_to_pb, room_info, visibility_from_pb,
         },
         pb::{room::v1 as pb, salon::log::v1 as log},
         polls::{Ballots, poll_from_pb, poll_with},
@@ -26,7 +28,7 @@ use crate::{
 };
 
 /// The form this server writes. Snapshots of any other form are ignored and the log is folded instead.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Encodes a room.
 pub fn encode(room: &Room) -> Bytes {
@@ -49,6 +51,12 @@ pub fn encode(room: &Room) -> Bytes {
         approvals: room.approvals.values().map(conduct::approval_to_pb).collect(),
         autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
         summary: room.summary.as_ref().map(conduct::summary_to_pb),
+        earlier_summaries: room.earlier_summaries.iter().map(conduct::summary_to_pb).collect(),
+        changed: room
+            .changed
+            .iter()
+            .map(|changed| log::ChangedMessage { at: changed.at.0, of: changed.of.0 })
+            .collect(),
         poll_asked_by: room
             .polls
             .values()
@@ -124,9 +132,15 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         approvals,
         autopilot: snapshot.autopilot.map(conduct::autopilot_from_pb).transpose()?,
         summary: snapshot.summary.map(conduct::summary_from_pb),
+        earlier_summaries: snapshot.earlier_summaries.into_iter().map(conduct::summary_from_pb).collect(),
+        changed: snapshot.changed.iter().map(changed_from_pb).collect(),
         seq: Seq(snapshot.seq),
         fence: Seq(snapshot.fence),
     })
+}
+
+fn changed_from_pb(changed: &log::ChangedMessage) -> ChangedMessage {
+    ChangedMessage { at: Seq(changed.at), of: Seq(changed.of) }
 }
 
 fn run_to_pb(run: &Run) -> log::OpenRun {

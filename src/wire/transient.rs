@@ -11,8 +11,9 @@ use crate::{
     },
     ids::{EventId, LlmId, MessageId, Seq, UserId},
     wire::{
+        basic::time,
         frame::{PREFIX, frame, len_at},
-        model::{member_to_pb, presence_to_pb, time},
+        model::{member_to_pb, presence_to_pb},
         pb::room::v1::{self as pb, server_event::Payload},
     },
 };

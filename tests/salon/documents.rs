@@ -12,6 +12,8 @@ use salon::{
     wire::{pb::room::v1 as pb, reply::ClosingReason},
 };
 
+use crate::process::Place;
+
 /// Documents whose paths and keys are checked.
 const DOCUMENTS: [&str; 7] = [
     "README.md",
@@ -139,7 +141,7 @@ fn expand(name: &str) -> Vec<String> {
 
 #[test]
 fn every_key_that_a_document_names_is_in_the_configuration() {
-    let sections = ["grpc", "store", "bus", "llm", "chat_service", "auth", "limits", "rooms", "log"];
+    let sections = ["grpc", "store", "bus", "llm", "mcp", "chat_service", "auth", "limits", "rooms", "log"];
     let config = read("config.yaml");
     let mut named = 0;
     for document in DOCUMENTS {
@@ -175,4 +177,24 @@ fn every_local_link_leads_somewhere() {
         }
     }
     assert!(links > 5, "only {links} links were found");
+}
+
+#[tokio::test]
+async fn the_configuration_that_the_readme_shows_starts_a_server_with_its_budgets_and_tools() {
+    let readme = read("README.md");
+    let (_, behind) = readme.split_once("```yaml config\n").unwrap();
+    let (shown, _) = behind.split_once("```").unwrap();
+    let place = Place::new();
+    fs::write(place.path("config.yaml"), shown).unwrap();
+    let server = place.start().await;
+    server.room("library", &[]).await;
+    let (user_id, room_id) = (Some("ada".to_owned()), Some("library".to_owned()));
+    let request = pb::GetUsageRequest { user_id, room_id };
+    let told = server.client().await.get_usage(request).await.unwrap().into_inner().budgets;
+    let limits: Vec<u64> = told.iter().filter_map(|budget| budget.limit).collect();
+    assert_eq!(limits, [50_000, 1_000_000], "{told:?}");
+    let in_force = place.run(&["config"]).await;
+    let in_force = String::from_utf8(in_force.stdout).unwrap();
+    assert!(in_force.contains("read_text_file") && in_force.contains("money_per_day"), "{in_force}");
+    server.stop().await;
 }

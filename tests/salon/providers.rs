@@ -67,8 +67,10 @@ async fn read(deltas: Deltas) -> Vec<Result<Delta, Error>> {
     timeout(PATIENCE, deltas.collect()).await.expect("the stream must end")
 }
 
+/// All of an answer but its signs of life.
 async fn answer(provider: &Arc<dyn Provider>, request: Request) -> Result<Vec<Delta>, Error> {
-    read(provider.answer(request).await?).await.into_iter().collect()
+    let items = read(provider.answer(request).await?).await.into_iter();
+    items.filter(|item| !matches!(item, Ok(Delta::Progress))).collect()
 }
 
 fn text_of(deltas: &[Delta]) -> String {

@@ -2,7 +2,8 @@
 //!
 //! A pipe ends when everything it caused has ended. An LLM mentioned in one of our messages, or asked to vote in one of
 //! our polls, owes an end; so does one that such an answer mentions in turn, if it begins soon: the server may have
-//! decided that the chain is long enough.
+//! decided that the chain is long enough. So does an answer that is to be made anew, and LLMs that we have let talk
+//! among themselves owe the end of it all.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,10 +12,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::wire::pb::room::v1::{ServerEvent, server_event::Payload};
+use crate::wire::pb::room::v1::{AutopilotStatus, LlmThinking, ServerEvent, server_event::Payload};
 
 /// How long an LLM that was called by an LLM may take to begin.
 const CHAIN_GRACE: Duration = Duration::from_secs(3);
+
+/// Stands for the LLM where none is known yet.
+const ANYBODY: &str = "";
 
 /// What is awaited.
 #[derive(Debug, Default)]
@@ -53,16 +57,24 @@ impl Answers {
                     }
                 }
             }
-            Some(Payload::LlmThinking(thinking)) => {
-                let asked_by = [thinking.poll_id.as_str(), thinking.reply_to.as_str()];
-                for asked_by in asked_by.into_iter().filter(|id| !id.is_empty()) {
-                    let key = (asked_by.to_owned(), thinking.llm_id.clone());
-                    if self.caused.contains(asked_by) || self.awaited.contains_key(&key) {
+            Some(Payload::RegenerateRequested(requested)) if self.caused.contains(&event.event_id) => {
+                let key = (requested.message_id.clone(), ANYBODY.to_owned());
+                self.awaited.insert(key, Some(now + CHAIN_GRACE));
+            }
+            Some(Payload::AutopilotChanged(changed)) => {
+                let Some(autopilot) = &changed.autopilot else { return };
+                let key = (autopilot.autopilot_id.clone(), ANYBODY.to_owned());
+                match autopilot.status() {
+                    AutopilotStatus::Running if self.caused.contains(&autopilot.message_id) => {
                         self.awaited.insert(key, None);
-                        self.caused.insert(thinking.message_id.clone());
+                    }
+                    AutopilotStatus::Running => {}
+                    AutopilotStatus::Paused | AutopilotStatus::Ended | AutopilotStatus::Unspecified => {
+                        self.awaited.remove(&key);
                     }
                 }
             }
+            Some(Payload::LlmThinking(thinking)) => self.begins(thinking),
             Some(Payload::LlmDone(done)) => {
                 for asked_by in [&done.poll_id, &done.reply_to] {
                     self.awaited.remove(&(asked_by.clone(), done.llm_id.clone()));
@@ -70,6 +82,18 @@ impl Answers {
             }
             Some(Payload::LlmRemoved(removed)) => self.awaited.retain(|(_, llm), _| *llm != removed.llm_id),
             _ => {}
+        }
+    }
+
+    fn begins(&mut self, thinking: &LlmThinking) {
+        let anew = self.awaited.remove(&(thinking.replaces.clone(), ANYBODY.to_owned())).is_some();
+        let asked_by = [thinking.poll_id.as_str(), thinking.reply_to.as_str()];
+        for asked_by in asked_by.into_iter().filter(|id| !id.is_empty()) {
+            let key = (asked_by.to_owned(), thinking.llm_id.clone());
+            if anew || self.caused.contains(asked_by) || self.awaited.contains_key(&key) {
+                self.awaited.insert(key, None);
+                self.caused.insert(thinking.message_id.clone());
+            }
         }
     }
 
@@ -95,9 +119,10 @@ impl Answers {
         }
     }
 
-    /// The LLMs that are awaited, each once.
+    /// The LLMs that are awaited, each once, as far as they are known.
     pub fn awaited(&self) -> Vec<&str> {
-        let mut llms: Vec<&str> = self.awaited.keys().map(|(_, llm)| llm.as_str()).collect();
+        let known = self.awaited.keys().map(|(_, llm)| llm.as_str()).filter(|llm| *llm != ANYBODY);
+        let mut llms: Vec<&str> = known.collect();
         llms.sort_unstable();
         llms.dedup();
         llms
@@ -107,7 +132,10 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::pb::room::v1::{LlmDone, LlmThinking, Message, MessageReceived, Poll, PollCreated};
+    use crate::wire::pb::room::v1::{
+        Autopilot, AutopilotChanged, LlmDone, Message, MessageReceived, Poll, PollCreated,
+        RegenerateRequested,
+    };
 
     fn message(id: &str, sender: &str, mentions: &[&str]) -> Payload {
         let message = Message {
@@ -176,6 +204,55 @@ mod tests {
         assert_eq!(answers.awaited(), ["ada"], "the other one did not begin");
         let ended = LlmDone { llm_id: "ada".into(), poll_id: "p".into(), ..Default::default() };
         tell(&mut answers, now, [Payload::LlmDone(ended)]);
+        assert!(answers.is_done(now));
+    }
+
+    #[test]
+    fn an_answer_that_is_made_anew_for_us_is_awaited_and_for_others_not() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        answers.ours("asked");
+        let wants = |event_id: &str, answer: &str| {
+            let requested = RegenerateRequested { message_id: answer.into(), ..Default::default() };
+            let payload = Some(Payload::RegenerateRequested(requested));
+            ServerEvent { event_id: event_id.into(), payload, ..Default::default() }
+        };
+        answers.event(&wants("by-bob", "other"), std::iter::empty(), now);
+        assert!(answers.is_done(now));
+        answers.event(&wants("asked", "old"), std::iter::empty(), now);
+        assert!(!answers.is_done(now) && answers.is_done(now + CHAIN_GRACE));
+        let anew = |replaces: &str| {
+            Payload::LlmThinking(LlmThinking {
+                llm_id: "ada".into(),
+                reply_to: "long-ago".into(),
+                replaces: replaces.into(),
+                ..Default::default()
+            })
+        };
+        tell(&mut answers, now, [anew("old")]);
+        assert_eq!(answers.awaited(), ["ada"]);
+        assert!(!answers.is_done(now + CHAIN_GRACE * 9));
+        tell(&mut answers, now, [done("ada", "long-ago"), anew("other")]);
+        assert!(answers.is_done(now));
+    }
+
+    #[test]
+    fn llms_that_talk_among_themselves_for_us_are_awaited_to_the_end() {
+        let (mut answers, now) = (Answers::default(), Instant::now());
+        let stands = |message_id: &str, status: AutopilotStatus| {
+            let autopilot = Autopilot {
+                autopilot_id: "p".into(),
+                message_id: message_id.into(),
+                status: status.into(),
+                ..Default::default()
+            };
+            Payload::AutopilotChanged(AutopilotChanged { autopilot: Some(autopilot) })
+        };
+        tell(&mut answers, now, [stands("other", AutopilotStatus::Running)]);
+        assert!(answers.is_done(now));
+        answers.ours("m");
+        tell(&mut answers, now, [stands("m", AutopilotStatus::Running)]);
+        assert!(!answers.is_done(now + CHAIN_GRACE * 9));
+        tell(&mut answers, now, [stands("m", AutopilotStatus::Ended)]);
         assert!(answers.is_done(now));
     }
 }

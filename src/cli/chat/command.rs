@@ -4,6 +4,7 @@
 
 use crate::{
     cli::chat::{
+        direct,
         input::Action,
         view::{Known, View},
     },
@@ -87,6 +88,7 @@ pub fn command(action: Action, view: &View) -> Result<Command, String> {
         Action::AddLlm { id, name, model, persona } => Payload::AddLlm(AddLlm {
             llm: Some(LlmConfig { id, display_name: name, model, persona, ..Default::default() }),
         }),
+        Action::Direct(direct) => direct::payload(direct, view, |called| llm(view, called))?,
         Action::RemoveLlm(called) => Payload::RemoveLlm(RemoveLlm { llm_id: llm(view, &called)? }),
     };
     Ok(Command::Send(payload))
@@ -144,7 +146,8 @@ mod tests {
     use crate::{
         cli::chat::input,
         wire::pb::room::v1::{
-            Message, Participant, ParticipantType, PollOption, RoomState, ServerEvent, server_event,
+            AutopilotMode, DecideApproval, Message, Participant, ParticipantType, PollOption, Regenerate,
+            RoomState, ServerEvent, StartAutopilot, ToolApproval, server_event,
         },
     };
 
@@ -164,7 +167,12 @@ mod tests {
                 r#type: ParticipantType::Llm.into(),
                 ..Default::default()
             }],
-            messages: vec![message(3, "m3", "ann"), message(7, "m7", "bob")],
+            messages: vec![
+                message(3, "m3", "ann"),
+                Message { sender_type: ParticipantType::Llm.into(), ..message(5, "m5", "ada") },
+                message(7, "m7", "bob"),
+            ],
+            approvals: vec![ToolApproval { approval_id: "a".into(), ..Default::default() }],
             polls: vec![Poll {
                 poll_id: "p".into(),
                 options: vec![option("1"), option("2")],
@@ -200,6 +208,31 @@ mod tests {
         assert_eq!(sent("/vote 1 2 why not"), Ok(Payload::CastVote(vote)));
         let interrupt = InterruptLlm { llm_id: "ada".into(), message_id: None };
         assert_eq!(sent("/interrupt ada lovelace"), Ok(Payload::Interrupt(interrupt)));
+    }
+
+    #[test]
+    fn what_is_meant_for_llms_finds_its_answer_its_call_and_its_speakers() {
+        let decide = |approve, reason: &str| {
+            let (approval_id, reason) = ("a".into(), reason.into());
+            Ok(Payload::DecideApproval(DecideApproval { approval_id, approve, reason }))
+        };
+        assert_eq!(sent("/approve"), decide(true, ""));
+        assert_eq!(sent("/deny 1 not mine"), decide(false, "not mine"));
+        let anew = Payload::Regenerate(Regenerate { message_id: "m5".into(), model: "big".into() });
+        assert_eq!(sent("/regenerate big"), Ok(anew.clone()));
+        assert_eq!(sent("/regenerate #5 big"), Ok(anew));
+        let start = StartAutopilot {
+            mode: AutopilotMode::Relay.into(),
+            topic: "tea".into(),
+            llm_ids: vec!["ada".into()],
+            ..Default::default()
+        };
+        assert_eq!(sent("/autopilot relay @ADA tea"), Ok(Payload::StartAutopilot(start)));
+        assert!(sent("/approve 2").unwrap_err().contains("there are: 1"));
+        assert!(sent("/regenerate #3").unwrap_err().contains("#3 is not an answer"));
+        assert!(sent("/regenerate #4").unwrap_err().contains("#4 was seen"));
+        assert!(sent("/autopilot moderator tea").unwrap_err().contains("moderator:LLM"));
+        assert!(sent("/autopilot debate @bob tea").unwrap_err().contains("ada"));
     }
 
     #[test]

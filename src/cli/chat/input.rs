@@ -3,6 +3,11 @@
 //! Owns the syntax alone. Numbers are not looked up here: whether poll 3 exists is asked of the room's view. A
 //! line that is no command is told why, with what comes near.
 
+use crate::cli::chat::{
+    direct::{self, Direct},
+    words::{number, split_word, text},
+};
+
 /// A line, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
@@ -59,6 +64,8 @@ pub enum Action {
     },
     /// `/llm remove ID`
     RemoveLlm(String),
+    /// A command to the LLMs.
+    Direct(Direct),
     /// `/help`
     Help,
     /// `/quit`
@@ -77,11 +84,18 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("/close", "POLL", "close a poll"),
     ("/who", "", "who is here"),
     ("/interrupt", "[LLM]", "stop an answer, or all of them"),
+    ("/regenerate", "[#N] [MODEL]", "another answer in the place of the last one, or of #N"),
+    ("/approve", "[N]", "let an LLM call a tool"),
+    ("/deny", "[N] [reason]", "do not let it; the LLM is told why"),
+    ("/autopilot", "MODE [@LLM…] topic | stop | pause | resume", "let LLMs talk among themselves"),
     ("/llm", "add ID NAME [MODEL] [persona…] | remove ID", "change who answers; \"…\" keeps words together"),
     ("/topic", "text", "describe the room"),
     ("/help", "", "this list"),
     ("/quit", "", "leave; you stay a member"),
 ];
+
+/// What `/autopilot` takes.
+const MODE: &str = "MODE is round_robin, debate, relay, consensus or moderator:LLM";
 
 /// The lines of `/help`.
 pub fn help() -> Vec<String> {
@@ -89,6 +103,7 @@ pub fn help() -> Vec<String> {
         .iter()
         .map(|(name, usage, what)| format!("{:<52} {what}", format!("{name} {usage}")))
         .collect();
+    lines.push(format!("Of /autopilot, {MODE}."));
     lines.push(
         "A line that begins with // is a message that begins with /. Mention an LLM with @name. Times are UTC.".to_owned(),
     );
@@ -135,6 +150,7 @@ fn command_of(name: &str, rest: &str) -> Result<Action, String> {
         "/who" => Some(Action::Who),
         "/interrupt" => Some(Action::Interrupt(text(rest.trim_start_matches('@')))),
         "/llm" => llm(rest),
+        "/approve" | "/deny" | "/regenerate" | "/autopilot" => direct::parse(name, rest).map(Action::Direct),
         "/help" => Some(Action::Help),
         "/quit" | "/exit" => Some(Action::Quit),
         _ => return Err(unknown(name)),
@@ -187,22 +203,8 @@ fn llm(rest: &str) -> Option<Action> {
     }
 }
 
-fn text(rest: &str) -> Option<String> {
-    (!rest.is_empty()).then(|| rest.to_owned())
-}
-
-/// A number as it stands on the screen: from 1, with or without its `#`.
-fn number(word: &str) -> Option<usize> {
-    word.trim_start_matches('#').parse().ok().filter(|number| *number > 0)
-}
-
 fn message_number(word: &str) -> Option<u64> {
     number(word).and_then(|number| u64::try_from(number).ok())
-}
-
-fn split_word(text: &str) -> (&str, &str) {
-    let text = text.trim_start();
-    text.split_once(char::is_whitespace).map_or((text, ""), |(word, rest)| (word, rest.trim_start()))
 }
 
 /// The first word, or what stands between double quotes.
@@ -216,6 +218,7 @@ fn split_quoted(text: &str) -> (&str, &str) {
 
 fn usage(name: &str) -> String {
     match COMMANDS.iter().find(|(known, _, _)| *known == name) {
+        Some((known @ "/autopilot", usage, _)) => format!("write it as: {known} {usage}; {MODE}"),
         Some((known, usage, _)) => format!("write it as: {known} {usage}"),
         None => unknown(name),
     }
@@ -322,6 +325,12 @@ mod tests {
         let far = parse("/frobnicate").unwrap_err();
         assert!(far.contains("/help") && !far.contains("did you mean"), "{far}");
         assert_eq!((distance("vote", "vtoe"), distance("", "abc"), distance("poll", "poll")), (2, 3, 0));
+    }
+
+    #[test]
+    fn a_mode_that_is_none_is_told_which_there_are() {
+        assert!(parse("/autopilot quarrel tea").unwrap_err().contains("debate, relay"));
+        assert!(help().iter().any(|line| line.contains("debate, relay")));
     }
 
     #[test]

@@ -4,13 +4,16 @@
 //! the command fail in the end; a lost connection is mended below, in [`session`].
 
 pub mod answers;
+pub mod approvals;
 pub mod command;
 pub mod console;
 pub mod conversation;
 pub mod dial;
+pub mod direct;
 pub mod input;
 pub mod io;
 pub mod live;
+pub mod llms;
 pub mod news;
 pub mod outbox;
 pub mod polls;
@@ -18,6 +21,7 @@ pub mod screen;
 pub mod session;
 pub mod style;
 pub mod view;
+mod words;
 
 use std::{
     io::{IsTerminal, stderr, stdin, stdout},

@@ -66,12 +66,13 @@ pub fn done(view: &View, done: &LlmDone) -> Option<String> {
     let what = match done.reason() {
         LlmDoneReason::Completed | LlmDoneReason::Unspecified => return None,
         LlmDoneReason::OptedOut => format!("says nothing{}", detail(": ", &done.detail)),
-        LlmDoneReason::Interrupted => {
-            format!("was interrupted{}", detail(" by ", view.name(&done.detail)))
-        }
+        LlmDoneReason::Interrupted => match done.detail.strip_prefix("interrupted by ") {
+            Some(id) => format!("was interrupted{}", detail(" by ", view.name(id))),
+            None => format!("was interrupted{}", detail(": ", &done.detail)),
+        },
         LlmDoneReason::Failed => format!("could not answer{}", detail(": ", &done.error_message)),
         LlmDoneReason::TimedOut => format!("took too long{}", detail(": ", &done.error_message)),
-        LlmDoneReason::OverBudget => "reached the end of its budget".to_owned(),
+        LlmDoneReason::OverBudget => format!("may not answer{}", detail(": ", &done.error_message)),
     };
     Some(format!("{name} {what}"))
 }

@@ -9,13 +9,16 @@ use crate::{
     cli::{
         chat::{
             live::{Live, Print, Shown},
-            news, polls,
+            llms, news, polls,
             style::Style,
             view::View,
         },
         text,
     },
-    wire::pb::room::v1::{ActiveAnswer, Message, Role, RoomState, ServerEvent, server_event::Payload},
+    wire::pb::room::v1::{
+        ActiveAnswer, Autopilot, AutopilotStatus, Message, Role, RoomState, ServerEvent,
+        server_event::Payload,
+    },
 };
 
 /// How much of what was said before is shown on joining.
@@ -33,6 +36,10 @@ pub struct Screen {
     shown_seq: u64,
     /// LLMs that write now, by the message they write.
     writing: BTreeMap<String, String>,
+    /// The last call shown that waits for somebody's word.
+    shown_approval: usize,
+    /// The room's autopilot, as it was last told.
+    autopilot: Option<Autopilot>,
     /// Users that type now.
     typing: BTreeMap<String, String>,
 }
@@ -46,6 +53,8 @@ impl Screen {
             live: Live::default(),
             joined: false,
             shown_seq: 0,
+            shown_approval: 0,
+            autopilot: None,
             writing: BTreeMap::new(),
             typing: BTreeMap::new(),
         }
@@ -71,8 +80,16 @@ impl Screen {
                 let line = news::done(view, done).map(|news| self.news(&stamp, &news));
                 self.lines(line)
             }
+            Payload::AutopilotChanged(changed) => {
+                let told = changed.autopilot.as_ref().and_then(|now| self.talk(view, now));
+                let line = told.map(|told| self.news(&stamp, &told));
+                self.lines(line)
+            }
             payload => {
-                let told = news::told(view, payload).or_else(|| polls::told(self.style, view, payload));
+                self.shown_approval = view.approvals.newest();
+                let told = news::told(view, payload)
+                    .or_else(|| polls::told(self.style, view, payload))
+                    .or_else(|| llms::told(view, payload, self.lively));
                 let line = told.map(|told| self.news(&stamp, &told));
                 self.lines(line)
             }
@@ -203,9 +220,30 @@ impl Screen {
         if first && self.lively && state.unread_count > 0 {
             lines.push(self.style.dim(&format!("* {} unread", state.unread_count)));
         }
+        lines.extend(self.waiting(view, state, first));
         let mut prints = self.lines(lines);
         prints.extend(self.active(view, &state.active_answers));
         prints
+    }
+
+    /// What goes on in the room that wants attention: calls that wait, LLMs that talk. A pipe is told only what is new.
+    fn waiting(&mut self, view: &View, state: &RoomState, first: bool) -> Vec<String> {
+        let shown = std::mem::replace(&mut self.shown_approval, view.approvals.newest());
+        let told = state.autopilot.as_ref().and_then(|now| self.talk(view, now));
+        if first && !self.lively {
+            return Vec::new();
+        }
+        let over = state.autopilot.as_ref().is_none_or(|now| now.status() == AutopilotStatus::Ended);
+        let told = told.filter(|_| !(first && over));
+        let calls = view.approvals.open().filter(|(number, _)| *number > shown);
+        let calls = calls.filter_map(|(_, approval)| llms::waiting(view, approval));
+        told.into_iter().chain(calls).map(|told| self.news("", &told)).collect()
+    }
+
+    /// What to tell of the room's autopilot.
+    fn talk(&mut self, view: &View, now: &Autopilot) -> Option<String> {
+        let last = self.autopilot.replace(now.clone());
+        if last.as_ref() == Some(now) { None } else { llms::autopilot(view, last.as_ref(), now) }
     }
 
     fn header(&self, view: &View, state: &RoomState) -> String {
@@ -248,7 +286,7 @@ impl Screen {
 
     fn received(&mut self, view: &View, message: &Message, seq: u64) -> Vec<Print> {
         self.shown_seq = self.shown_seq.max(seq);
-        let end = format!("  #{seq}{}", if message.partial { " (cut off)" } else { "" });
+        let end = format!("  #{seq}{}", marks(message));
         match self.live.message(message) {
             Shown::AllOnOpenLine => {
                 self.live.make_room();
@@ -256,7 +294,8 @@ impl Screen {
             }
             Shown::All => {
                 let name = text::line(view.name(&message.sender_id));
-                self.lines([self.style.dim(&format!("* {name}'s answer is complete:{end}"))])
+                let verb = if message.partial { "ends here" } else { "is complete" };
+                self.lines([self.style.dim(&format!("* {name}'s answer {verb}: {}", end.trim_start()))])
             }
             Shown::No => self.lines([self.message_line(view, message, seq)]),
         }
@@ -280,13 +319,7 @@ impl Screen {
             return format!("{head}{name}: {}", self.style.dim("(deleted)"));
         }
         let content = text::lines(&message.content).trim_end().replace('\n', "\n  ");
-        let mut tail = String::new();
-        if message.partial {
-            tail.push_str(" (cut off)");
-        }
-        if message.edited_at.is_some() {
-            tail.push_str(" (edited)");
-        }
+        let mut tail = marks(message);
         for reaction in &message.reactions {
             tail.push_str(&format!(" {}{}", text::line(&reaction.emoji), reaction.user_ids.len()));
         }
@@ -296,9 +329,30 @@ impl Screen {
     /// Hours and minutes, in UTC.
     fn stamp(&self, at: Option<&prost_types::Timestamp>) -> String {
         let Some(at) = at else { return String::new() };
-        let minutes = at.seconds.div_euclid(60).rem_euclid(24 * 60);
-        format!("{} ", self.style.dim(&format!("{:02}:{:02}", minutes / 60, minutes % 60)))
+        format!("{} ", self.style.dim(&llms::clock(at.seconds)))
     }
+}
+
+/// What is to be known of a message besides its text.
+fn marks(message: &Message) -> String {
+    let mut marks = String::new();
+    if message.partial {
+        marks.push_str(" (cut off)");
+    }
+    if message.edited_at.is_some() {
+        marks.push_str(" (edited)");
+    }
+    if message.version > 1 {
+        marks.push_str(&format!(" (version {})", message.version));
+    }
+    if !message.superseded_by.is_empty() {
+        marks.push_str(" (replaced)");
+    }
+    if !message.outside_sources.is_empty() {
+        let sources: Vec<String> = message.outside_sources.iter().map(|tool| text::line(tool)).collect();
+        marks.push_str(&format!(" (from outside: {})", sources.join(", ")));
+    }
+    marks
 }
 
 #[cfg(test)]

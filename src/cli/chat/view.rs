@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::wire::pb::room::v1::{
-    MemberChange, Message, Participant, ParticipantType, Poll, PollStatus, PresenceStatus, Role, ServerEvent,
-    server_event::Payload,
+use crate::{
+    cli::chat::approvals::Approvals,
+    wire::pb::room::v1::{
+        MemberChange, Message, Participant, ParticipantType, Poll, PollStatus, PresenceStatus, Role,
+        ServerEvent, server_event::Payload,
+    },
 };
 
 /// How many messages can be named by their number: far more than a screen shows.
@@ -27,6 +30,8 @@ pub struct View {
     pub topic: String,
     /// How many different users are online, when it was told.
     pub online_count: u32,
+    /// Calls of tools that wait for somebody's word.
+    pub approvals: Approvals,
     people: BTreeMap<String, Person>,
     polls: BTreeMap<usize, Poll>,
     polls_seen: usize,
@@ -55,6 +60,10 @@ pub struct Known {
     pub id: String,
     /// Who sent it.
     pub sender_id: String,
+    /// Whether it is an answer of an LLM.
+    pub by_llm: bool,
+    /// Whether another answer has its place.
+    pub superseded: bool,
 }
 
 impl View {
@@ -80,6 +89,7 @@ impl View {
                 }
                 self.online_count = state.online_count;
                 state.polls.iter().for_each(|poll| self.poll_told(poll));
+                self.approvals.state(&state.approvals);
                 state.messages.iter().for_each(|message| self.message(message, message.seq));
             }
             Some(Payload::Resumed(resumed)) => {
@@ -95,12 +105,20 @@ impl View {
             Some(Payload::MessageDeleted(deleted)) => {
                 self.messages.retain(|known| known.id != deleted.message_id);
             }
+            Some(Payload::MessageSuperseded(old)) => {
+                let known = self.messages.iter_mut().filter(|known| known.id == old.message_id);
+                known.for_each(|known| known.superseded = true);
+            }
             Some(Payload::RoomUpdated(updated)) => {
                 if let Some(room) = &updated.room {
                     self.room_name.clone_from(&room.name);
                     self.topic.clone_from(&room.description);
                 }
             }
+            Some(Payload::ApprovalRequested(requested)) => {
+                requested.approval.iter().for_each(|approval| self.approvals.requested(approval));
+            }
+            Some(Payload::ApprovalDecided(decided)) => self.approvals.decided(&decided.approval_id),
             Some(Payload::PollCreated(created)) => created.poll.iter().for_each(|poll| self.poll_told(poll)),
             Some(Payload::PollClosed(closed)) => closed.poll.iter().for_each(|poll| self.poll_told(poll)),
             Some(payload) => self.apply_to_people(payload),
@@ -180,7 +198,9 @@ impl View {
             self.messages.pop_front();
         }
         let (id, sender_id) = (message.message_id.clone(), message.sender_id.clone());
-        self.messages.push_back(Known { seq, id, sender_id });
+        let by_llm = message.sender_type() == ParticipantType::Llm && message.poll_id.is_none();
+        let superseded = !message.superseded_by.is_empty();
+        self.messages.push_back(Known { seq, id, sender_id, by_llm, superseded });
     }
 
     /// How `id` is called: its name, or its id when it has none.
@@ -238,8 +258,37 @@ impl View {
         self.messages.back()
     }
 
+    /// The newest answer of an LLM that no other has the place of.
+    pub fn last_answer(&self) -> Option<&Known> {
+        self.messages.iter().rev().find(|known| known.by_llm && !known.superseded)
+    }
+
     /// The newest message of this user.
     pub fn last_own_message(&self) -> Option<&Known> {
         self.messages.iter().rev().find(|known| known.sender_id == self.me)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pb::room::v1::{MessageReceived, MessageSuperseded};
+
+    #[test]
+    fn the_last_answer_is_one_that_stands() {
+        let mut view = View::new("ann");
+        let mut tell = |seq, payload| {
+            view.apply(&ServerEvent { seq, payload: Some(payload), ..ServerEvent::default() });
+            view.last_answer().map(|known| known.id.clone())
+        };
+        let answer = |id: &str| {
+            let sender_type = ParticipantType::Llm.into();
+            let message = Message { message_id: id.into(), sender_type, ..Message::default() };
+            Payload::MessageReceived(MessageReceived { message: Some(message) })
+        };
+        assert_eq!(tell(1, answer("whole")).as_deref(), Some("whole"));
+        assert_eq!(tell(2, answer("fragment")).as_deref(), Some("fragment"));
+        let old = MessageSuperseded { message_id: "fragment".into(), by_message_id: "whole".into() };
+        assert_eq!(tell(3, Payload::MessageSuperseded(old)).as_deref(), Some("whole"));
     }
 }

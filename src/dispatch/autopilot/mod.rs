@@ -11,7 +11,7 @@ mod part;
 use std::{
     collections::HashMap,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -20,7 +20,7 @@ use std::{
 use uuid::Uuid;
 
 use crate::{
-    dispatch::{Inner, Job, LlmDispatcher, tools::Effects},
+    dispatch::{Inner, Job, LlmDispatcher, job::TurnOf, tools::Effects, unasked::unwanted},
     domain::{
         autopilot::{Autopilot, Next, Step, Turn},
         command::{Actor, Command},
@@ -29,6 +29,7 @@ use crate::{
         room::Room,
     },
     ids::{AutopilotId, MessageId, RoomId},
+    registry::feed::Feed,
     rooms::Rooms,
 };
 
@@ -62,6 +63,11 @@ impl Autopilots {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether what a crash has left is tidied up.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::SeqCst)
+    }
+
     /// Keeps why a turn is not taken, until it is over.
     pub(super) fn refused(&self, job: &Job, why: &Rejection) {
         if let Some(asked) =
@@ -93,30 +99,33 @@ impl Autopilots {
 }
 
 impl LlmDispatcher {
-    /// Goes on with the autopilots of these rooms, and from now on with those of every room.
+    /// Goes on with the autopilots and the votes of these rooms, and from now on with those of every room.
     pub async fn resume(&self, rooms: impl IntoIterator<Item = RoomId>) {
         self.0.autopilots.ready.store(true, Ordering::SeqCst);
         for room in rooms {
-            self.look_again(&room).await;
+            let dispatcher = self.clone();
+            let look = move |room: &Room, _: &Arc<Feed>| {
+                dispatcher.ask_owed(room);
+                dispatcher.drive(room);
+            };
+            looked(&room, self.0.rooms.read(&room, look).await);
         }
     }
 
     async fn look_again(&self, room: &RoomId) {
         let dispatcher = self.clone();
-        if let Err(rejection) = self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await {
-            tracing::debug!(%room, %rejection, "an autopilot was not looked at");
-        }
+        looked(room, self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await);
     }
 
     /// Does what follows from how a room's autopilot stands; behind every commit.
     pub(super) fn drive(&self, room: &Room) {
-        if room.autopilot.is_none() || !self.0.autopilots.ready.load(Ordering::SeqCst) {
+        if room.autopilot.is_none() || !self.0.autopilots.is_ready() {
             return;
         }
         if let Some(gone) = self.0.autopilots.forget(room) {
             let why = room.autopilot.as_ref().map_or("", |autopilot| autopilot.reason.as_str());
             let why = if why.is_empty() { "the autopilot is over" } else { why };
-            self.stop(&room.id, why, |job| job.message_id == gone.message_id);
+            self.stop(&room.id, &unwanted(why), |job| job.message_id == gone.message_id);
         }
         let is_taken = room.runs.values().any(|run| run.turn.is_some());
         let Some(autopilot) = room.open_autopilot().filter(|_| !is_taken) else {
@@ -127,7 +136,7 @@ impl LlmDispatcher {
         }
         match autopilot.next(room) {
             Next::Wait => {}
-            Next::Over(reason) => self.step(&room.id, Step::End { reason }),
+            Next::Over(reason) => self.step(&room.id, autopilot.id, Step::End { reason }),
             Next::Turn(turn) => self.take_turn(room, autopilot, turn),
         }
     }
@@ -140,7 +149,7 @@ impl LlmDispatcher {
         self.ask(&Job {
             message_id,
             asked_by: Some(autopilot.started_by.clone()),
-            turn: Some(number),
+            turn: Some(TurnOf { autopilot: autopilot.id, number }),
             ..Job::new(room, turn.llm, question(room, autopilot))
         });
     }
@@ -151,7 +160,7 @@ impl LlmDispatcher {
             return;
         };
         match asked.refused {
-            Some(reason) => self.step(&job.room, Step::Pause { reason }),
+            Some(reason) => self.step(&job.room, asked.autopilot, Step::Pause { reason }),
             // Meanwhile it was paused, or ended, or the LLM removed: what is next follows from that.
             None => {
                 let (dispatcher, room) = (self.clone(), job.room.clone());
@@ -160,9 +169,15 @@ impl LlmDispatcher {
         }
     }
 
-    fn step(&self, room: &RoomId, step: Step) {
+    fn step(&self, room: &RoomId, autopilot: AutopilotId, step: Step) {
         let (rooms, room) = (self.0.rooms.clone(), room.clone());
-        self.0.tasks.spawn(async move { submit(&rooms, &room, step).await });
+        self.0.tasks.spawn(async move { submit(&rooms, &room, autopilot, step).await });
+    }
+}
+
+fn looked(room: &RoomId, looked: Result<(), Rejection>) {
+    if let Err(rejection) = looked {
+        tracing::debug!(%room, %rejection, "a room was not looked at");
     }
 }
 
@@ -179,9 +194,10 @@ fn question(room: &Room, autopilot: &Autopilot) -> MessageId {
     spoken.map(|message| message.id).next().unwrap_or(autopilot.message_id)
 }
 
-async fn submit(rooms: &Rooms, room: &RoomId, step: Step) {
+async fn submit(rooms: &Rooms, room: &RoomId, autopilot: AutopilotId, step: Step) {
     for _ in 0..STEP_TRIES {
-        match rooms.submit(room, Actor::Server, Command::StepAutopilot(step.clone())).await {
+        let command = Command::StepAutopilot(autopilot, step.clone());
+        match rooms.submit(room, Actor::Server, command).await {
             Err(Rejection { code: Code::Unavailable, .. }) => tokio::time::sleep(STEP_RETRY).await,
             Ok(_) => return,
             // It has ended meanwhile.
@@ -193,11 +209,17 @@ async fn submit(rooms: &Rooms, room: &RoomId, step: Step) {
 
 /// Records what an LLM has done by the tools of its turn, before the turn ends.
 pub(super) async fn conclude(inner: &Inner, job: &Job, effects: &Effects) {
+    // Whatever it has called, it moves on only the autopilot whose turn it had.
+    let Some(TurnOf { autopilot, .. }) = job.turn else {
+        return;
+    };
     let done = &effects.turn;
-    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction });
+    // An instruction is made of all that whoever gives it has read.
+    let outside = effects.outside.clone();
+    let chosen = done.chosen.clone().map(|(llm, instruction)| Step::Choose { llm, instruction, outside });
     let agrees = done.agrees.then(|| Step::Agree(job.llm_id.clone()));
     let over = done.over.clone().map(|reason| Step::End { reason });
     for step in [chosen, agrees, over].into_iter().flatten() {
-        submit(&inner.rooms, &job.room, step).await;
+        submit(&inner.rooms, &job.room, autopilot, step).await;
     }
 }

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 
 use crate::{
-    dispatch::plain::{block, names, quoted},
+    dispatch::{
+        context::Names,
+        plain::{block, names},
+    },
     domain::{
         autopilot::{Autopilot, Kind, Side},
         message::Author,
@@ -21,6 +24,8 @@ pub(in crate::dispatch) struct Part {
     pub(in crate::dispatch) choices: Vec<(LlmId, String)>,
     /// What it is told.
     pub(in crate::dispatch) text: String,
+    /// What from outside of the room went into that.
+    pub(in crate::dispatch) outside: Vec<String>,
 }
 
 /// The part of an LLM whose turn it is; `None`: it is not any more.
@@ -32,28 +37,38 @@ pub(in crate::dispatch) fn part(room: &Room, llm: &LlmId) -> Option<Part> {
         .iter()
         .filter_map(|id| Some((id.clone(), room.llm(id)?.display_name.clone())))
         .collect();
-    let text = text(room, autopilot, turn.kind, &choices);
+    // One that was meant for somebody who is not there any more is nobody's.
+    let is_chosen = autopilot.chosen.as_ref() == Some(llm);
+    let instruction = if is_chosen { autopilot.instruction.as_str() } else { "" };
+    let outside = if is_chosen { autopilot.outside.clone() } else { Vec::new() };
+    let text = text(room, autopilot, turn.kind, instruction, &choices);
     let choices = if turn.kind == Kind::Choose { choices } else { Vec::new() };
-    Some(Part { kind: turn.kind, choices, text })
+    Some(Part { kind: turn.kind, choices, text, outside })
 }
 
-fn text(room: &Room, autopilot: &Autopilot, kind: Kind, speakers: &[(LlmId, String)]) -> String {
+fn text(
+    room: &Room,
+    autopilot: &Autopilot,
+    kind: Kind,
+    instruction: &str,
+    speakers: &[(LlmId, String)],
+) -> String {
     let starter = Author::User(autopilot.started_by.clone());
     let mut text = String::from("The LLMs of this room talk among themselves. ");
     // Writing to a string cannot fail.
     let _ = write!(
         text,
         "{} has asked for it; the topic is: {}\nThis is turn {} of at most {}, and it is yours. ",
-        quoted(room.name_of(&starter)),
+        Names::of(room).told(&starter, room.name_of(&starter)),
         block(&autopilot.topic),
         autopilot.turns + 1,
         autopilot.max_turns,
     );
     text.push_str(&match kind {
-        Kind::Speak if autopilot.instruction.is_empty() => {
+        Kind::Speak if instruction.is_empty() => {
             "Say what you have to say about the topic and about what was said last.".to_owned()
         }
-        Kind::Speak => format!("The moderator has chosen you, and wants: {}", block(&autopilot.instruction)),
+        Kind::Speak => format!("The moderator has chosen you, and wants: {}", block(instruction)),
         Kind::Choose => format!(
             "You are the moderator: call the tool choose_speaker to say who speaks next and what about, or \
              end_discussion when everything is said. You may choose: {}.",

@@ -6,14 +6,17 @@
 use std::fmt::Write as _;
 
 use crate::{
-    dispatch::plain::{block, names, quoted},
+    dispatch::plain::{block, quoted},
     domain::{
         llm::{ChatStyle, LlmConfig},
+        message::Author,
         poll::Poll,
         room::Room,
     },
     ids::UserId,
 };
+
+use super::names::Names;
 
 /// People and LLMs that are named; of more only the number is told. A name can take dozens of tokens.
 const NAMED_MAX: usize = 50;
@@ -22,7 +25,7 @@ pub(super) fn instructions(
     room: &Room,
     llm: &LlmConfig,
     others: &[LlmConfig],
-    online: &[UserId],
+    (online, known): (&[UserId], &Names),
     poll: Option<&Poll>,
 ) -> String {
     let mut text = String::new();
@@ -40,17 +43,29 @@ pub(super) fn instructions(
     if !llm.persona.is_empty() {
         let _ = write!(text, "\n\nYou, in the words of the room's members:{}", marked(&llm.persona));
     }
-    let people: Vec<&str> =
-        online.iter().filter_map(|id| room.members.get(id)).map(|m| m.name.as_str()).collect();
+    let people: Vec<String> = online
+        .iter()
+        .filter_map(|id| room.members.get(id))
+        .map(|m| known.told(&Author::User(m.id.clone()), &m.name))
+        .collect();
     if !people.is_empty() {
         let _ = write!(text, "\n\nPeople here now: {}.", some_of(&people));
     }
     if !others.is_empty() {
-        let others: Vec<&str> = others.iter().map(|other| other.display_name.as_str()).collect();
+        let others: Vec<String> = others
+            .iter()
+            .map(|other| known.told(&Author::Llm(other.id.clone()), &other.display_name))
+            .collect();
         let _ = write!(
             text,
             "\n\nOther LLMs here: {}. To ask one of them, write @ and its name.",
             some_of(&others)
+        );
+    }
+    if known.has_ids() {
+        text.push_str(
+            "\n\nWhere several have the same name, the server adds the id, which nobody else has: only the id says who \
+             it is.",
         );
     }
     rules(&mut text, llm, &name);
@@ -89,8 +104,8 @@ fn marked(words: &str) -> String {
     block(&format!("\n{words}"))
 }
 
-fn some_of(all: &[&str]) -> String {
-    let mut text = names(all.iter().copied().take(NAMED_MAX));
+fn some_of(all: &[String]) -> String {
+    let mut text = all.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     if all.len() > NAMED_MAX {
         let _ = write!(text, " and {} more", all.len() - NAMED_MAX);
     }

@@ -19,7 +19,7 @@ use crate::{
     llm::{Speaker, Turn},
 };
 
-use super::polls;
+use super::{names::Names, polls};
 
 /// Characters of a message that is quoted because another answers it.
 const QUOTE_CHARS: usize = 120;
@@ -66,7 +66,13 @@ impl Rendered {
 }
 
 /// A message as an LLM is told it; `own`: it has said it itself.
-pub(super) fn render(message: &Message, own: bool, quote: Option<&Message>, poll: Option<&Poll>) -> Rendered {
+pub(super) fn render(
+    message: &Message,
+    own: bool,
+    quote: Option<&Message>,
+    poll: Option<&Poll>,
+    names: &Names,
+) -> Rendered {
     // How a poll stands is not what the LLM has said.
     if own && poll.is_none() {
         return Rendered {
@@ -82,19 +88,20 @@ pub(super) fn render(message: &Message, own: bool, quote: Option<&Message>, poll
         let _ = write!(tail, "\n  ({} bytes, not shown)", message.content.len());
     }
     if let Some(poll) = poll {
-        tail.push_str(&polls::results(poll));
+        tail.push_str(&polls::results(poll, names));
     }
     tail.push_str(&reactions(message));
     Rendered {
         speaker: Speaker::User,
-        head: head(message, own, quote),
+        head: head(message, own, quote, names),
         body: if shown { message.content.clone() } else { String::new() },
         tail,
     }
 }
 
-fn head(message: &Message, own: bool, quote: Option<&Message>) -> String {
-    let mut text = format!("[{}", quoted(&message.author_name));
+fn head(message: &Message, own: bool, quote: Option<&Message>, known: &Names) -> String {
+    let author = |message: &Message| known.told(&message.author, &message.author_name);
+    let mut text = format!("[{}", author(message));
     if own {
         text.push_str(", you");
     } else if matches!(message.author, Author::Llm(_)) {
@@ -105,9 +112,12 @@ fn head(message: &Message, own: bool, quote: Option<&Message>) -> String {
     }
     match quote {
         Some(quote) if quote.deleted => text.push_str(", answering a deleted message"),
+        Some(quote) if quote.superseded_by.is_some() => {
+            let _ = write!(text, ", answering a replaced message of {}", author(quote));
+        }
         Some(quote) => {
             let said = if is_text(&quote.content_type) { start(&quote.content, QUOTE_CHARS) } else { "" };
-            let _ = write!(text, ", answering {}: {}", quoted(&quote.author_name), quoted(said));
+            let _ = write!(text, ", answering {}: {}", author(quote), quoted(said));
         }
         None => {}
     }

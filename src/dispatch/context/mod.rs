@@ -11,10 +11,14 @@
 mod budget;
 mod instructions;
 mod messages;
+mod names;
 mod polls;
 mod summary;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
+mod view;
+
+use std::sync::Arc;
 
 use crate::{
     dispatch::{autopilot::Part, look::Model},
@@ -23,7 +27,6 @@ use crate::{
         llm::LlmConfig,
         message::{Author, Message},
         poll::Poll,
-        room::Room,
         summary::add_outside,
     },
     ids::{LlmId, MessageId, PollId, Seq, UserId},
@@ -31,7 +34,12 @@ use crate::{
 };
 
 pub(super) use budget::{Count, Talk, prompt_tokens, summary_chunk, summary_space};
+pub(super) use names::Names;
 pub(super) use summary::{for_summary, summary_turns};
+pub(super) use view::View;
+
+/// Old messages that are read from the log to be quoted: each is a reading of its own.
+const QUOTES_READ: usize = 8;
 
 /// What an LLM is asked.
 #[derive(Debug, Clone)]
@@ -46,6 +54,8 @@ pub(super) struct Asked {
     pub(super) poll: Option<PollId>,
     /// Messages it is given at most, besides the question.
     pub(super) history: usize,
+    /// Messages that are too old to be told and are answered by those that are: they are quoted.
+    pub(super) quotes: Vec<Message>,
 }
 
 /// What of a room an LLM is told, copied at the moment it is asked.
@@ -53,6 +63,7 @@ pub(super) struct Asked {
 pub(super) struct Scene {
     pub(super) llm: LlmConfig,
     pub(super) others: Vec<LlmConfig>,
+    /// Without the votes in them.
     pub(super) open_polls: Vec<Poll>,
     /// What from outside of the room is in what it is told: whatever it says is made of that as well.
     pub(super) outside: Vec<String>,
@@ -62,6 +73,10 @@ pub(super) struct Scene {
     pub(super) model: Option<Model>,
     /// Its part in an autopilot, when it is its turn.
     pub(super) part: Option<Part>,
+    /// What is answered by messages that it is told, and is neither at hand nor in [`Asked::quotes`]: the newest.
+    pub(super) unquoted: Vec<MessageId>,
+    /// Who is called what.
+    pub(super) names: Arc<Names>,
 }
 
 /// The messages that an LLM was not given although it may see them.
@@ -74,33 +89,38 @@ pub(super) struct LeftOut {
 }
 
 /// Looks at a room through the eyes of one of its LLMs; `None`: it is not there any more.
-pub(super) fn scene(room: &Room, online: &[UserId], asked: &Asked) -> Option<Scene> {
+pub(super) fn scene<'a>(view: impl Into<View<'a>>, online: &[UserId], asked: &Asked) -> Option<Scene> {
+    let view: View<'a> = view.into();
+    let room = view.room;
     let llm = room.llm(&asked.llm)?.clone();
     let others: Vec<LlmConfig> = room.llms.iter().filter(|other| other.id != asked.llm).cloned().collect();
-    let poll = asked.poll.and_then(|id| room.polls.get(&id));
-    let all = visible(room, asked).count();
+    let poll = asked.poll.and_then(|id| view.poll(id));
+    let all = visible(view, asked).count();
     let skipped = all.saturating_sub(asked.history);
+    let names = Names::of(room).and_of(view.recent()).and_of(&asked.quotes);
     let talk = Talk {
-        instructions: instructions::instructions(room, &llm, &others, online, poll),
-        summary: room.summary.as_ref().map(summary::told),
-        messages: visible(room, asked)
+        instructions: instructions::instructions(room, &llm, &others, (online, &names), poll),
+        summary: view.summary().map(summary::told),
+        messages: visible(view, asked)
             .enumerate()
             .filter(|(at, message)| *at >= skipped || message.id == asked.question)
-            .map(|(at, message)| item(room, asked, message, at < skipped))
+            .map(|(at, message)| item(view, asked, &names, message, at < skipped))
             .collect(),
         ballot: poll.map(polls::ballot_paper),
-        summarised: room.summary.as_ref().map_or(Seq::ZERO, |summary| summary.up_to),
-        has_older: room.recent.len() >= RECENT_MESSAGES || skipped > 0,
+        summarised: view.summary().map_or(Seq::ZERO, |summary| summary.up_to),
+        has_older: view.recent().len() >= RECENT_MESSAGES || skipped > 0,
         ..Talk::default()
     };
     let mut scene = Scene {
         others,
-        open_polls: room.open_polls().cloned().collect(),
+        open_polls: view.open_polls().map(Poll::blank).collect(),
         outside: Vec::new(),
         talk,
         llm,
         model: None,
         part: None,
+        unquoted: unquoted(view, asked, skipped),
+        names: Arc::new(names),
     };
     scene.collect_outside();
     Some(scene)
@@ -113,13 +133,15 @@ impl Scene {
     }
 
     /// Puts in the question, which had to be read from the log.
-    pub(super) fn ask(&mut self, question: &Message) {
+    pub(super) fn ask(&mut self, question: &Message, quoted: Option<&Message>) {
         if question.deleted || question.superseded_by.is_some() {
             return;
         }
         let own = question.author == Author::Llm(self.llm.id.clone());
-        let rendered = messages::render(question, own, None, None);
-        let item = budget::Item::new(question.seq, true, true, rendered, question.outside.clone());
+        let names = Names::clone(&self.names).and_of([question]).and_of(quoted);
+        let rendered = messages::render(question, own, quoted, None, &names);
+        let outside = outside_of(question, own, quoted);
+        let item = budget::Item::new(question.seq, true, true, rendered, outside);
         self.talk.messages.insert(0, item);
         self.collect_outside();
     }
@@ -150,8 +172,18 @@ impl Scene {
         ballot.push_str(text);
     }
 
+    /// Tells the LLM its part in an autopilot.
+    pub(super) fn take_part(&mut self, part: Part) {
+        self.remind(&part.text);
+        self.part = Some(part);
+        self.collect_outside();
+    }
+
     fn collect_outside(&mut self) {
         self.outside.clear();
+        if let Some(part) = &self.part {
+            add_outside(&mut self.outside, &part.outside);
+        }
         if let Some((_, outside)) = &self.talk.summary {
             add_outside(&mut self.outside, outside);
         }
@@ -162,23 +194,48 @@ impl Scene {
 }
 
 /// The messages an LLM may be told, oldest first: neither what was taken back nor what has another in its place.
-fn visible<'a>(room: &'a Room, asked: &Asked) -> impl Iterator<Item = &'a Message> {
-    let until = asked.replaces.and_then(|id| room.recent_message(id)).map(|replaced| replaced.seq);
-    room.recent
+fn visible<'a>(view: View<'a>, asked: &Asked) -> impl Iterator<Item = &'a Message> {
+    let until = asked.replaces.and_then(|id| view.recent_message(id)).map(|replaced| replaced.seq);
+    view.recent()
         .iter()
         .filter(move |message| until.is_none_or(|until| message.seq < until))
         .filter(|message| !message.deleted && message.superseded_by.is_none())
 }
 
-fn item(room: &Room, asked: &Asked, message: &Message, apart: bool) -> budget::Item {
-    let own = message.author == Author::Llm(asked.llm.clone());
-    let quoted = message.reply_to.and_then(|id| room.recent_message(id));
-    let poll = message.poll_id.and_then(|id| room.polls.get(&id));
+/// The message that another one answers.
+fn quoted<'a>(view: View<'a>, asked: &'a Asked, id: MessageId) -> Option<&'a Message> {
+    view.recent_message(id).or_else(|| asked.quotes.iter().find(|quote| quote.id == id))
+}
+
+/// What is answered and not at hand, of the newest messages first.
+fn unquoted(view: View<'_>, asked: &Asked, skipped: usize) -> Vec<MessageId> {
+    let own = Author::Llm(asked.llm.clone());
+    let told: Vec<&Message> = visible(view, asked).skip(skipped).collect();
+    // What it has said itself is told without a quote.
+    let answered = told.iter().rev().filter(|message| message.author != own).filter_map(|m| m.reply_to);
+    let mut missing = Vec::new();
+    for id in answered.filter(|id| quoted(view, asked, *id).is_none()) {
+        if missing.len() < QUOTES_READ && !missing.contains(&id) {
+            missing.push(id);
+        }
+    }
+    missing
+}
+
+/// What from outside is in a message as it is told: a quote carries what the quoted text carries.
+fn outside_of(message: &Message, own: bool, quoted: Option<&Message>) -> Vec<String> {
     let mut outside = message.outside.clone();
-    // A quote carries what the quoted text carries.
     if let (Some(quoted), false) = (quoted, own) {
         add_outside(&mut outside, &quoted.outside);
     }
-    let rendered = messages::render(message, own, quoted, poll);
+    outside
+}
+
+fn item(view: View<'_>, asked: &Asked, names: &Names, message: &Message, apart: bool) -> budget::Item {
+    let own = message.author == Author::Llm(asked.llm.clone());
+    let quoted = message.reply_to.and_then(|id| quoted(view, asked, id));
+    let poll = message.poll_id.and_then(|id| view.poll(id));
+    let outside = outside_of(message, own, quoted);
+    let rendered = messages::render(message, own, quoted, poll, names);
     budget::Item::new(message.seq, message.id == asked.question, apart, rendered, outside)
 }

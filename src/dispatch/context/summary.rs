@@ -10,7 +10,7 @@ use crate::{
     llm::{Speaker, Turn},
 };
 
-use super::messages;
+use super::{messages, names::Names};
 
 /// Bytes of a message that is summarised: of a longer one only the beginning and the end are read.
 const MESSAGE_BYTES: usize = 4096;
@@ -28,8 +28,8 @@ pub(super) fn told(summary: &Summary) -> (String, Vec<String>) {
 }
 
 /// A message as whoever summarises is given it: nobody's own.
-pub(in crate::dispatch) fn for_summary(message: &Message, poll: Option<&Poll>) -> Turn {
-    messages::render(message, false, None, poll).turn(MESSAGE_BYTES)
+pub(in crate::dispatch) fn for_summary(message: &Message, poll: Option<&Poll>, names: &Names) -> Turn {
+    messages::render(message, false, None, poll, names).turn(MESSAGE_BYTES)
 }
 
 /// What a model is asked that is to write a summary of at most `tokens` tokens: of the last one and of what was said

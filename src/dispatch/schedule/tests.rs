@@ -1,5 +1,6 @@
 //! Orders of beginning, by case: turns, votes, rooms that share a node, and what is stopped.
 
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 use uuid::Uuid;
 
@@ -15,6 +16,7 @@ fn job(room: &str, n: u128, policy: TurnPolicy) -> Job {
         message_id: MessageId(Uuid::from_u128(n)),
         llm_id: LlmId::parse("ada").unwrap(),
         reply_to: MessageId(Uuid::from_u128(n)),
+        root: MessageId(Uuid::from_u128(n)),
         poll_id: None,
         chain_depth: 0,
         asked_by: Some(UserId::parse("ann").unwrap()),
@@ -128,6 +130,42 @@ fn whatever_is_stopped_makes_place_and_leaves_nothing() {
 }
 
 #[test]
+fn who_waits_for_a_person_gives_its_slot_to_others_and_takes_its_turn_to_go_on() {
+    let mut schedule = Schedule::new(Slots { per_room: 1, queue_per_room: 9, per_node: 1 });
+    let [r, s] = ["r", "s"].map(|room| RoomId::parse(room).unwrap());
+    let id = |n| MessageId(Uuid::from_u128(n));
+    for n in [1, 2, 3] {
+        schedule.ask(job("r", n, TurnPolicy::Parallel)).unwrap();
+    }
+    assert_eq!(begin(&mut schedule), [1]);
+    schedule.give_back(&r, id(1));
+    schedule.give_back(&r, id(1));
+    assert_eq!(begin(&mut schedule), [2]);
+    schedule.ask(job("s", 4, TurnPolicy::Parallel)).unwrap();
+    let turn = schedule.take_back(&r, id(1)).unwrap();
+    assert_eq!(begin(&mut schedule), []);
+    assert!(turn.notified().now_or_never().is_none(), "there is no slot");
+    assert_eq!(finish(&mut schedule, "r", 2), [4], "the other room stood in the line before");
+    assert_eq!(finish(&mut schedule, "s", 4), [], "the one that goes on has the slot");
+    assert!(turn.notified().now_or_never().is_some());
+    assert!(schedule.take_back(&r, id(1)).is_none(), "it has one");
+    assert_eq!(finish(&mut schedule, "r", 1), [3]);
+    // A drain leaves those in the line that have begun; who ends without a slot gives none back.
+    schedule.give_back(&r, id(3));
+    schedule.ask(job("s", 5, TurnPolicy::Parallel)).unwrap();
+    assert_eq!(begin(&mut schedule), [5]);
+    let turn = schedule.take_back(&r, id(3)).unwrap();
+    schedule.ask(job("s", 6, TurnPolicy::Parallel)).unwrap();
+    assert_eq!(schedule.clear_waiting().len(), 1);
+    assert_eq!(finish(&mut schedule, "s", 5), []);
+    assert!(turn.notified().now_or_never().is_some());
+    schedule.give_back(&r, id(3));
+    schedule.finished(&r, id(3));
+    schedule.finished(&s, id(5));
+    assert_eq!((schedule.rooms.len(), schedule.line.len(), schedule.running), (0, 0, 0));
+}
+
+#[test]
 fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
     let mut schedule = Schedule::new(SLOTS);
     let room = RoomId::parse("r").unwrap();
@@ -153,9 +191,20 @@ fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
 /// What may happen to a schedule: a question or a vote, an end, a stop.
 #[derive(Debug, Clone)]
 enum Move {
-    Ask { room: usize, vote: bool, policy: TurnPolicy },
+    Ask {
+        room: usize,
+        vote: bool,
+        policy: TurnPolicy,
+    },
     End(usize),
-    Stop { room: usize, even: bool },
+    /// A run waits for a person.
+    Pause(usize),
+    /// It wants to go on.
+    GoOn(usize),
+    Stop {
+        room: usize,
+        even: bool,
+    },
 }
 
 const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
@@ -166,19 +215,27 @@ fn a_move() -> impl Strategy<Value = Move> {
     let ask = (0..ROOMS.len(), prop::bool::weighted(0.2), policy)
         .prop_map(|(room, vote, policy)| Move::Ask { room, vote, policy });
     let stop = (0..ROOMS.len(), any::<bool>()).prop_map(|(room, even)| Move::Stop { room, even });
-    prop_oneof![6 => ask, 5 => any::<usize>().prop_map(Move::End), 1 => stop]
+    let on = any::<usize>();
+    prop_oneof![
+        6 => ask,
+        5 => on.prop_map(Move::End),
+        2 => on.prop_map(Move::Pause),
+        2 => on.prop_map(Move::GoOn),
+        1 => stop,
+    ]
 }
 
 /// Checks the bounds, and that nobody who asked one after the other speaks beside whoever spoke before.
 fn check(schedule: &Schedule) {
     assert!(schedule.running <= SLOTS.per_node);
-    assert_eq!(schedule.running, schedule.rooms.values().map(|runs| runs.active.len()).sum::<usize>());
+    let held = |runs: &RoomRuns| runs.active.iter().filter(|active| active.has_slot).count();
+    assert_eq!(schedule.running, schedule.rooms.values().map(held).sum::<usize>());
     for (room, runs) in &schedule.rooms {
-        assert!(runs.active.len() <= SLOTS.per_room && !(runs.active.is_empty() && runs.waiting.is_empty()));
+        assert!(held(runs) <= SLOTS.per_room && !(runs.active.is_empty() && runs.waiting.is_empty()));
         assert!(runs.active.len() + runs.waiting.len() <= SLOTS.per_room + SLOTS.queue_per_room);
         let places = schedule.line.iter().filter(|id| *id == room).count();
         assert_eq!(places, usize::from(runs.in_line), "a place in the line, and no two");
-        if runs.startable(SLOTS.per_room).is_some() {
+        if runs.wants_slot(SLOTS.per_room) {
             assert!(runs.in_line && schedule.running == SLOTS.per_node, "{room} could begin something");
         }
     }
@@ -193,6 +250,7 @@ proptest! {
         let mut schedule = Schedule::new(SLOTS);
         let (mut taken, mut over) = (0, 0);
         let mut running: Vec<Job> = Vec::new();
+        let (mut paused_now, mut turns) = (Vec::new(), Vec::new());
         let ends = std::iter::repeat_n(Move::End(0), 100);
         for (n, step) in moves.into_iter().chain(ends).enumerate() {
             match step {
@@ -206,7 +264,22 @@ proptest! {
                     schedule.finished(&ended.room, ended.message_id);
                     over += 1;
                 }
-                Move::End(_) => {}
+                Move::Pause(at) if !running.is_empty() => {
+                    let paused = &running[at % running.len()];
+                    let mut active = schedule.rooms.values().flat_map(|runs| &runs.active);
+                    if active.any(|a| a.job.message_id == paused.message_id && a.has_slot) {
+                        schedule.give_back(&paused.room, paused.message_id);
+                        paused_now.push(paused.message_id);
+                    }
+                }
+                Move::GoOn(at) if !paused_now.is_empty() => {
+                    let id = paused_now.remove(at % paused_now.len());
+                    turns.retain(|(other, _)| *other != id);
+                    if let Some(job) = running.iter().find(|job| job.message_id == id) {
+                        turns.push((id, schedule.take_back(&job.room, id).unwrap()));
+                    }
+                }
+                Move::End(_) | Move::Pause(_) | Move::GoOn(_) => {}
                 Move::Stop { room, even } => {
                     let which = |job: &Job| job.message_id.0.as_u128().is_multiple_of(2) == even;
                     over += schedule.stop(&RoomId::parse(ROOMS[room]).unwrap(), "", which).dropped.len();
@@ -219,6 +292,16 @@ proptest! {
                 running.push(begun);
             }
             check(&schedule);
+            // Who was told to go on has a slot, and who has none was not told.
+            for (id, turn) in &turns {
+                let active = schedule.rooms.values().flat_map(|runs| &runs.active).find(|a| a.job.message_id == *id);
+                let told = turn.notified().now_or_never().is_some();
+                if told {
+                    turn.notify_one();
+                }
+                let paused_again = paused_now.contains(id);
+                prop_assert!(active.is_none_or(|active| active.has_slot == told) || paused_again);
+            }
         }
         prop_assert_eq!((running.len(), schedule.count(), over), (0, 0, taken));
     }

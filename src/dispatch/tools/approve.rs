@@ -20,7 +20,6 @@ use uuid::Uuid;
 
 use super::{Caller, repeats::normalised};
 use crate::{
-    dispatch::plain,
     domain::{
         approval::{Approval, Decided},
         command::{Actor, Command},
@@ -35,16 +34,19 @@ const RETRY: Duration = Duration::from_millis(250);
 /// A decision that was recorded just before the deadline is known by then.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
+/// A decision, and the reason that was given with it.
+type Word = (Decided, String);
+
 /// The runs of this node that wait for a decision.
 #[derive(Debug, Default)]
-pub(in crate::dispatch) struct Approvals(Mutex<HashMap<ApprovalId, oneshot::Sender<Decided>>>);
+pub(in crate::dispatch) struct Approvals(Mutex<HashMap<ApprovalId, oneshot::Sender<Word>>>);
 
 impl Approvals {
     /// Tells the run that waits for it, if it is on this node.
-    pub(in crate::dispatch) fn decided(&self, id: ApprovalId, decided: Decided) {
+    pub(in crate::dispatch) fn decided(&self, id: ApprovalId, decided: Decided, reason: String) {
         if let Some(waiting) = self.table().remove(&id) {
             // The run may have been stopped just now.
-            let _ = waiting.send(decided);
+            let _ = waiting.send((decided, reason));
         }
     }
 
@@ -54,7 +56,7 @@ impl Approvals {
         Waiter { approvals: self, id, decided }
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<ApprovalId, oneshot::Sender<Decided>>> {
+    fn table(&self) -> MutexGuard<'_, HashMap<ApprovalId, oneshot::Sender<Word>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -63,7 +65,7 @@ impl Approvals {
 struct Waiter<'a> {
     approvals: &'a Approvals,
     id: ApprovalId,
-    decided: oneshot::Receiver<Decided>,
+    decided: oneshot::Receiver<Word>,
 }
 
 impl Drop for Waiter<'_> {
@@ -72,10 +74,12 @@ impl Drop for Waiter<'_> {
     }
 }
 
-/// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model.
+/// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model. Nobody is asked about
+/// a call that cannot be shown whole: what was cut away would be approved unseen.
 ///
 /// Cancel-safe: the end of the run cancels what it has asked.
-pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Decided, String> {
+pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result<Word, String> {
+    let arguments = readable(arguments)?;
     let (inner, job) = (by.inner, by.job);
     let id = ApprovalId(Uuid::now_v7());
     let time = inner.limits.approval;
@@ -86,7 +90,7 @@ pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result
         message_id: job.message_id,
         llm_id: job.llm_id.clone(),
         tool: tool.to_owned(),
-        arguments: readable(arguments),
+        arguments,
         asked_by: job.asked_by.clone(),
         expires_at: inner.rooms.clock().now().plus(time),
     };
@@ -99,7 +103,7 @@ pub(super) async fn ask(by: Caller<'_>, tool: &str, arguments: &Value) -> Result
             timeout(LAST_WORD, &mut waiter.decided).await.ok().and_then(Result::ok)
         }
     };
-    Ok(decided.unwrap_or(Decided::Expired))
+    Ok(decided.unwrap_or((Decided::Expired, String::new())))
 }
 
 /// Records that nobody has decided, unless somebody just has.
@@ -111,8 +115,8 @@ async fn expire(by: Caller<'_>, id: ApprovalId) {
 }
 
 /// Arguments as whoever decides is shown them: compact, so that nothing is hidden behind spaces, without characters
-/// that change how others look, and as much of them as can be shown.
-fn readable(arguments: &Value) -> String {
+/// that change how others look, and whole; `Err`: they are too long for that.
+fn readable(arguments: &Value) -> Result<String, String> {
     let whole = normalised(arguments);
     let mut text = String::with_capacity(whole.len());
     for c in whole.chars() {
@@ -124,10 +128,13 @@ fn readable(arguments: &Value) -> String {
         }
     }
     if text.len() <= APPROVAL_ARGUMENTS_BYTES {
-        return text;
+        return Ok(text);
     }
-    let mark = format!(" [cut: {} bytes in all]", text.len());
-    format!("{}{mark}", plain::within(&text, APPROVAL_ARGUMENTS_BYTES - mark.len()))
+    Err(format!(
+        "a person has to approve this call, and its arguments are too long to be shown: they take {} bytes, at most \
+         {APPROVAL_ARGUMENTS_BYTES} are shown; make it shorter, or several calls of it",
+        text.len()
+    ))
 }
 
 #[cfg(test)]
@@ -139,10 +146,13 @@ mod tests {
     #[test]
     fn arguments_are_shown_as_they_are() {
         let odd = json!({"b": "x\u{202e}y\n", "a": [1]});
-        assert_eq!(readable(&odd), "{\"a\":[1],\"b\":\"x\\u202ey\\n\"}");
-        assert_eq!(serde_json::from_str::<Value>(&readable(&odd)).unwrap(), odd);
-        let long = readable(&json!({"a": "é".repeat(APPROVAL_ARGUMENTS_BYTES)}));
-        assert!(long.len() <= APPROVAL_ARGUMENTS_BYTES && long.ends_with("bytes in all]"), "{}", long.len());
+        assert_eq!(readable(&odd).unwrap(), "{\"a\":[1],\"b\":\"x\\u202ey\\n\"}");
+        assert_eq!(serde_json::from_str::<Value>(&readable(&odd).unwrap()).unwrap(), odd);
+        // `{"a":"…"}` takes 8 bytes.
+        let fits = json!({"a": "x".repeat(APPROVAL_ARGUMENTS_BYTES - 8)});
+        assert_eq!(readable(&fits).unwrap().len(), APPROVAL_ARGUMENTS_BYTES);
+        let long = readable(&json!({"a": "x".repeat(APPROVAL_ARGUMENTS_BYTES - 7)})).unwrap_err();
+        assert!(long.contains("take 4097 bytes, at most 4096"), "{long}");
     }
 
     #[tokio::test]
@@ -151,10 +161,10 @@ mod tests {
         let id = |n| ApprovalId(Uuid::from_u128(n));
         let mut waiter = approvals.wait(id(1));
         drop(approvals.wait(id(2)));
-        approvals.decided(id(2), Decided::Approved);
-        approvals.decided(id(1), Decided::Denied);
-        approvals.decided(id(1), Decided::Approved);
-        assert_eq!((&mut waiter.decided).await, Ok(Decided::Denied));
+        approvals.decided(id(2), Decided::Approved, String::new());
+        approvals.decided(id(1), Decided::Denied, "too dear".into());
+        approvals.decided(id(1), Decided::Approved, String::new());
+        assert_eq!((&mut waiter.decided).await, Ok((Decided::Denied, "too dear".to_owned())));
         drop(waiter);
         assert!(approvals.table().is_empty());
     }

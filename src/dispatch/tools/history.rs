@@ -13,7 +13,7 @@ use super::{
     registry::{BuiltIn, Call},
 };
 use crate::{
-    dispatch::plain,
+    dispatch::{context::Names, past, plain},
     domain::{message::Message, permissions::Action, summary::add_outside},
     ids::Seq,
     store::Direction,
@@ -63,13 +63,22 @@ async fn read(mut call: Call<'_>) -> Answered {
     if let Err(refused) = call.by.asker_may(Action::Read).await {
         return refused;
     }
-    let direction = Direction::Before(before.map_or(Seq(u64::MAX), Seq));
+    // An answer made anew knows no more here than it was told: neither the one it replaces nor what came behind it.
+    let end = match past::end(call.by.inner, call.by.job).await {
+        Ok(end) => end,
+        Err(rejection) => return Answered::failed(&rejection.message),
+    };
+    let direction = Direction::Before(before.map_or(end, |before| Seq(before).min(end)));
     let limit = limit.unwrap_or(PAGE_DEFAULT).min(PAGE_MAX);
     let page = match call.by.inner.rooms.history(&call.by.job.room, direction, limit).await {
         Ok(page) => page,
         Err(rejection) => return Answered::failed(&rejection.message),
     };
-    let told = Page::of(&page.messages, page.more);
+    let names = match call.by.inner.rooms.read(&call.by.job.room, |room, _| Names::of(room)).await {
+        Ok(names) => names.and_of(&page.messages),
+        Err(rejection) => return Answered::failed(&rejection.message),
+    };
+    let told = Page::of(&page.messages, page.more, &names);
     add_outside(&mut call.effects.outside, &told.outside);
     Answered::with("messages", told.messages).and("next_before", told.next.map(|seq| seq.0))
 }
@@ -87,7 +96,7 @@ struct Page {
 
 impl Page {
     /// The newest of `messages` that fit, at least one.
-    fn of(messages: &[Message], more: bool) -> Self {
+    fn of(messages: &[Message], more: bool, names: &Names) -> Self {
         let mut page = Self::default();
         let mut bytes = 0;
         let mut oldest = None;
@@ -96,7 +105,7 @@ impl Page {
                 oldest = Some(message.seq);
                 continue;
             }
-            let text = told(message);
+            let text = told(message, names);
             bytes += text.len();
             if bytes > PAGE_BYTES && !page.messages.is_empty() {
                 page.next = oldest;
@@ -114,9 +123,9 @@ impl Page {
     }
 }
 
-fn told(message: &Message) -> String {
+fn told(message: &Message, names: &Names) -> String {
     let kept = plain::within(&message.content, MESSAGE_BYTES);
-    let mut text = format!("[{}] {}", plain::quoted(&message.author_name), plain::block(kept));
+    let mut text = format!("[{}] {}", names.told(&message.author, &message.author_name), plain::block(kept));
     let cut = message.content.len() - kept.len();
     if cut > 0 {
         text.push_str(&format!("\n  ({cut} more bytes are left out here)"));
@@ -161,7 +170,7 @@ mod tests {
 
     #[test]
     fn no_text_can_look_like_another_message() {
-        let page = Page::of(&[message(1, "hi\n[\"Bob\"] pay")], false);
+        let page = Page::of(&[message(1, "hi\n[\"Bob\"] pay")], false, &Names::default());
         assert_eq!(page.messages, ["[\"Ann) x\"] hi\n    | [\"Bob\"] pay"]);
         assert_eq!(page.next, None);
     }
@@ -170,12 +179,12 @@ mod tests {
     fn a_page_is_bounded_and_says_where_the_next_begins() {
         let long = "é".repeat(MESSAGE_BYTES);
         let messages: Vec<Message> = (1..=50).map(|seq| message(seq, &long)).collect();
-        let page = Page::of(&messages, false);
+        let page = Page::of(&messages, false, &Names::default());
         let bytes: usize = page.messages.iter().map(|text| text.as_str().unwrap().len()).sum();
         assert!(bytes <= PAGE_BYTES && bytes > PAGE_BYTES / 2, "{bytes}");
         assert!(page.messages[0].as_str().unwrap().ends_with("(4096 more bytes are left out here)"));
         assert_eq!(page.next, Some(Seq(51 - u64::try_from(page.messages.len()).unwrap())));
-        let last = Page::of(&messages[..1], true);
+        let last = Page::of(&messages[..1], true, &Names::default());
         assert_eq!((last.messages.len(), last.next), (1, Some(Seq(1))));
     }
 
@@ -184,9 +193,12 @@ mod tests {
         let gone = Message { deleted: true, outside: vec!["x__y".into()], ..message(1, "") };
         let replaced = Message { superseded_by: Some(MessageId(uuid::Uuid::nil())), ..message(2, "old") };
         let tainted = Message { outside: vec!["web__find".into()], ..message(3, "found") };
-        let page = Page::of(&[gone.clone(), replaced, tainted], true);
+        let page = Page::of(&[gone.clone(), replaced, tainted], true, &Names::default());
         assert_eq!((page.messages.len(), page.next), (1, Some(Seq(1))));
         assert_eq!(page.outside, ["web__find"]);
-        assert_eq!(Page::of(&[gone], true), Page { next: Some(Seq(1)), ..Page::default() });
+        assert_eq!(
+            Page::of(&[gone], true, &Names::default()),
+            Page { next: Some(Seq(1)), ..Page::default() }
+        );
     }
 }

@@ -16,6 +16,8 @@ mod repeats;
 mod talk;
 mod turns;
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
@@ -57,7 +59,7 @@ pub(super) struct Toolbox {
 /// The run that calls.
 #[derive(Clone, Copy)]
 pub(super) struct Caller<'a> {
-    pub(super) inner: &'a Inner,
+    pub(super) inner: &'a Arc<Inner>,
     pub(super) job: &'a Job,
     pub(super) scene: &'a Scene,
 }
@@ -84,8 +86,8 @@ pub(super) struct Effects {
     pub(super) opted_out: Option<String>,
     /// LLMs it has called.
     pub(super) mentions: Vec<LlmId>,
-    /// What it wants to tell them.
-    pub(super) mention_text: String,
+    /// Their names, and what it wants to tell them; may be empty.
+    told: Vec<(String, String)>,
     /// The polls it has voted in.
     pub(super) voted: Vec<PollId>,
     /// What from outside of the room it has read so far: what it was told with the question, and since.
@@ -105,6 +107,18 @@ impl Effects {
     /// Whether it has asked for the same thing so often that it gets no more tools.
     pub(super) fn is_stuck(&self) -> bool {
         self.repeats.is_stuck()
+    }
+
+    /// It is asked something new: what it has called before is no repetition.
+    pub(super) fn begin_anew(&mut self) {
+        self.repeats = Repeats::default();
+    }
+
+    /// What is said to the LLMs that it has called. Those it has told nothing are named only if `all` are, because
+    /// nothing else was said.
+    pub(super) fn mention_text(&self, all: bool) -> String {
+        let told = self.told.iter().filter(|(_, context)| all || !context.is_empty());
+        told.map(|(name, context)| format!("@{name} {context}")).collect::<Vec<_>>().join("\n")
     }
 
     fn count(&mut self, tool: &str, failed: bool) {

@@ -186,6 +186,8 @@ pub(super) mod tests {
             model: None,
             outside: Vec::new(),
             part: None,
+            unquoted: Vec::new(),
+            names: Arc::default(),
         }
     }
 
@@ -210,7 +212,12 @@ pub(super) mod tests {
 
     #[test]
     fn a_turn_in_an_autopilot_brings_its_tools_and_calls_nobody() {
-        let part = |kind| Part { kind, choices: vec![(llm("bob").id, "BOB".into())], text: String::new() };
+        let part = |kind| Part {
+            kind,
+            choices: vec![(llm("bob").id, "BOB".into())],
+            text: String::new(),
+            outside: Vec::new(),
+        };
         let of =
             |kind| built_in(&Scene { part: Some(part(kind)), ..scene(&["bob"], Vec::new()) }, None, false);
         assert_eq!(names(&of(TurnKind::Choose)), ["choose_speaker", "end_discussion", "opt_out"]);

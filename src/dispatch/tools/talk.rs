@@ -92,11 +92,13 @@ fn call_other(mut call: Call<'_>) -> Answered {
     for other in scene.others.iter().filter(|other| found.contains(&other.id)) {
         let name = other.display_name.as_str();
         called.push(name);
-        if !call.effects.mentions.contains(&other.id) {
-            let separator = if call.effects.mention_text.is_empty() { "" } else { "\n" };
-            let context = plain::start(context.trim(), CONTEXT_CHARS);
-            call.effects.mention_text.push_str(&format!("{separator}@{name} {context}"));
+        let told = (name.to_owned(), plain::start(context.trim(), CONTEXT_CHARS).to_owned());
+        let is_new = !call.effects.mentions.contains(&other.id);
+        if is_new {
             call.effects.mentions.push(other.id.clone());
+        }
+        if is_new || !(told.1.is_empty() || call.effects.told.contains(&told)) {
+            call.effects.told.push(told);
         }
     }
     Answered::done(format!("after you answer: {}", plain::names(called)))

@@ -134,7 +134,7 @@ impl Autopilot {
         next.turns = self.turns.max(turn);
         next.last = Some(llm.clone());
         if self.chosen.as_ref() == Some(llm) {
-            (next.chosen, next.instruction) = (None, String::new());
+            (next.chosen, next.instruction, next.outside) = (None, String::new(), Vec::new());
         }
         // Whoever says something new is for it; who else is has to say so.
         if self.mode == Mode::Consensus && has_spoken && !self.agreed.contains(llm) {

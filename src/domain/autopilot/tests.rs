@@ -76,6 +76,7 @@ fn pilot(mode: Mode, llms: &[&str], max_turns: u32) -> Autopilot {
         reason: String::new(),
         chosen: None,
         instruction: String::new(),
+        outside: Vec::new(),
         agreed: Vec::new(),
         last: None,
         failures: 0,
@@ -149,6 +150,7 @@ fn a_moderator_chooses_or_somebody_speaks_nevertheless() {
     let chosen = Autopilot {
         chosen: Some(llm("b")),
         instruction: "explain".into(),
+        outside: vec!["web__find".into()],
         last: Some(llm("mod")),
         turns: 1,
         ..pilot(Mode::Moderator, &["a", "b"], 6)
@@ -157,7 +159,9 @@ fn a_moderator_chooses_or_somebody_speaks_nevertheless() {
     assert_eq!(names(&turns), "b mod b mod a", "chosen once, then nobody was");
     assert_eq!(turns[1].1, Kind::Choose);
     let after = taken(&chosen, &llm("b"), RunEnd::Completed);
-    assert_eq!((after.chosen, after.instruction.as_str()), (None, ""));
+    assert_eq!((after.chosen, after.instruction.as_str(), after.outside), (None, "", Vec::new()));
+    let between = taken(&chosen, &llm("a"), RunEnd::Completed);
+    assert_eq!(between.outside, ["web__find"], "as long as what was chosen");
     let (turns, why) = play(pilot(Mode::Moderator, &["a"], 6), &room(&["a"]));
     assert_eq!((turns.len(), why.as_str()), (0, "the moderator was removed from the room"));
 }

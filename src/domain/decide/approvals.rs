@@ -6,6 +6,7 @@ use crate::{
         decide::{Context, Decision, NewEvent},
         event::Event,
         limits::{PENDING_APPROVALS, REASON_CHARS, check_chars},
+        permissions,
         rejection::{Code, Rejection},
         room::Room,
     },
@@ -39,7 +40,7 @@ pub(super) fn decide(
 ) -> Result<Decision, Rejection> {
     check_chars("decide_approval.reason", &reason, REASON_CHARS)?;
     let approval = waiting(room, id)?;
-    approval.may_decide(room, user)?;
+    permissions::may_decide(room, approval, user)?;
     if context.at >= approval.expires_at {
         return Err(Rejection::new(Code::NotFound, "the time to decide this has passed"));
     }

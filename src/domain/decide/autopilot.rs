@@ -1,19 +1,20 @@
-//! LLMs talking among themselves: started, steered, ended.
+//! LLMs talking among themselves: started, steered, ended. What messages and answers do to them is in `turns`.
 
 use crate::{
     domain::{
-        autopilot::{
-            Autopilot, AutopilotInput, Control, Mode, Next, OnHuman, OnRestart, Status, Step, Taken,
+        autopilot::{Autopilot, AutopilotInput, Control, Mode, OnRestart, Status, Step},
+        decide::{
+            Context, Decision, messages, require, runs,
+            turns::{known, open},
         },
-        command::RunOutcome,
-        decide::{Context, Decision, NewEvent, messages, require},
         event::Event,
         limits::{AUTOPILOT_TURNS, AUTOPILOT_TURNS_DEFAULT, REASON_CHARS, check_chars},
         llm::Run,
-        message::Author,
+        message::{Author, Message},
         permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
+        summary::add_outside,
     },
     ids::{AutopilotId, LlmId, MessageId, UserId},
 };
@@ -64,6 +65,7 @@ pub(super) fn start(
         reason: String::new(),
         chosen: None,
         instruction: String::new(),
+        outside: Vec::new(),
         agreed: Vec::new(),
         last: None,
         failures: 0,
@@ -145,15 +147,34 @@ pub(super) fn control(
     Ok(changed(Autopilot { status, reason, failures, ..autopilot.clone() }, context))
 }
 
-pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result<Decision, Rejection> {
-    let autopilot = open(room)?;
+/// Begins a turn of this autopilot and of no other: meanwhile there may be another one, at the same turn.
+pub(super) fn start_turn(
+    room: &Room,
+    id: AutopilotId,
+    run: Run,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    known(room, id)?;
+    runs::start(room, run, context)
+}
+
+pub(super) fn step(
+    room: &Room,
+    id: AutopilotId,
+    step: Step,
+    context: &mut Context<'_>,
+) -> Result<Decision, Rejection> {
+    let autopilot = known(room, id)?;
     let next = match step {
-        Step::Choose { llm, instruction } => {
+        Step::Choose { llm, instruction, outside } => {
             if !autopilot.llms.contains(&llm) {
                 return Err(Rejection::not_found("LLM in this autopilot", llm));
             }
-            Autopilot { chosen: Some(llm), instruction, ..autopilot.clone() }
+            let mut kept = Vec::new();
+            add_outside(&mut kept, &outside);
+            Autopilot { chosen: Some(llm), instruction, outside: kept, ..autopilot.clone() }
         }
+        Step::Agree(_) if unheard(room) => return Ok(Decision::nothing()),
         Step::Agree(llm) => {
             let mut agreed = autopilot.agreed.clone();
             if !agreed.contains(&llm) {
@@ -177,48 +198,13 @@ pub(super) fn step(room: &Room, step: Step, context: &mut Context<'_>) -> Result
     Ok(changed(next, context))
 }
 
-/// What somebody's message does to a running autopilot.
-pub(super) fn interrupted_by(room: &Room, name: &str, context: &mut Context<'_>) -> Option<NewEvent> {
-    let autopilot = room.open_autopilot().filter(|autopilot| autopilot.status == Status::Running)?;
-    let next = match autopilot.on_human {
-        OnHuman::Pause => {
-            let reason = format!("{name} said something");
-            Autopilot { status: Status::Paused, reason, ..autopilot.clone() }
-        }
-        // What was agreed to is not what was said last any more.
-        OnHuman::Steer => Autopilot { agreed: Vec::new(), ..autopilot.clone() },
+/// Whether somebody has said something that the LLM whose turn it is may not have read.
+fn unheard(room: &Room) -> bool {
+    let Some(turn) = room.runs.values().find(|run| run.turn.is_some()) else {
+        return false;
     };
-    (&next != autopilot).then(|| context.event(Event::AutopilotChanged(next)))
-}
-
-/// How an autopilot stands behind one of its turns: it may pause or end by that.
-pub(super) fn after_turn(
-    room: &Room,
-    run: &Run,
-    outcome: &RunOutcome,
-    context: &mut Context<'_>,
-) -> Option<NewEvent> {
-    let (autopilot, turn) = (room.open_autopilot()?, run.turn?);
-    let report = &outcome.report;
-    let whys = [&report.error_message, &report.detail];
-    let after = autopilot.after(&Taken {
-        llm: &run.llm_id,
-        name: &run.llm_name,
-        turn,
-        end: outcome.end,
-        has_spoken: !outcome.text.trim().is_empty(),
-        why: whys.into_iter().find(|why| !why.is_empty()).map_or("", String::as_str),
-    });
-    let after = match after.next(room) {
-        Next::Over(reason) => Autopilot { status: Status::Ended, reason, ..after },
-        Next::Turn(_) | Next::Wait => after,
-    };
-    Some(context.event(Event::AutopilotChanged(after)))
-}
-
-fn open(room: &Room) -> Result<&Autopilot, Rejection> {
-    room.open_autopilot()
-        .ok_or_else(|| Rejection::new(Code::NotFound, "there is no autopilot in this room that is not over"))
+    let by_person = |message: &&Message| matches!(message.author, Author::User(_));
+    room.recent.iter().rev().find(by_person).is_some_and(|message| message.at > turn.started_at)
 }
 
 fn changed(autopilot: Autopilot, context: &mut Context<'_>) -> Decision {

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::MessageInput,
-        decide::{Context, Decision, NewEvent, autopilot, require},
+        decide::{Context, Decision, NewEvent, require, turns},
         event::Event,
         limits::{
             CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, MODEL_CHARS,
@@ -51,7 +51,7 @@ pub(super) fn send(
     };
     let name = message.author_name.clone();
     let posted = posted(message);
-    Ok(match autopilot::interrupted_by(room, &name, context) {
+    Ok(match turns::interrupted_by(room, &name, context) {
         Some(paused) => Decision::fenced(vec![posted, paused]),
         None => Decision::free(vec![posted]),
     })
@@ -81,7 +81,7 @@ pub(super) fn edit(
     }
     check_changes(message)?;
     let mentions = mentions_in(room, &content, &message.content_type, &[]);
-    let edited = Event::MessageEdited { message_id, content, mentions, regenerate };
+    let edited = Event::MessageEdited { message_id, of: message.seq, content, mentions, regenerate };
     Ok(Decision::free(vec![context.event(edited)]))
 }
 
@@ -138,7 +138,7 @@ pub(super) fn delete(
     if message.deleted {
         return Ok(Decision::nothing());
     }
-    let deleted = Event::MessageDeleted { message_id, by: user.clone() };
+    let deleted = Event::MessageDeleted { message_id, of: message.seq, by: user.clone() };
     Ok(Decision::free(vec![context.event(deleted)]))
 }
 

@@ -13,6 +13,7 @@ mod rooms;
 mod runs;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use uuid::Uuid;
 
@@ -94,9 +95,10 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::ControlAutopilot { .. }
         | Command::RequestApproval(_)
         | Command::ExpireApproval(_)
-        | Command::RecordSummary(_)
-        | Command::StepAutopilot(_) => None,
-        Command::StartRun(run) => replaced(room, run),
+        | Command::Abstain { .. }
+        | Command::RecordSummary { .. }
+        | Command::StepAutopilot(..) => None,
+        Command::StartRun(run) | Command::StartTurn(_, run) => replaced(room, run),
         Command::FinishRun(outcome) => room.runs.get(&outcome.message_id).and_then(|run| replaced(room, run)),
     }
 }
@@ -209,16 +211,24 @@ pub fn decide(
             autopilot::control(room, user(actor)?, control, reason, context)
         }
         Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
+        Command::StartTurn(id, run) => {
+            server(actor).and_then(|()| autopilot::start_turn(room, id, run, context))
+        }
         Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
         Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
+        Command::Abstain { poll_id, llm_id, reason } => {
+            server(actor).map(|()| polls::abstain(room, poll_id, llm_id, &reason, context))
+        }
         Command::RequestApproval(approval) => {
             server(actor).and_then(|()| approvals::request(room, approval, context))
         }
         Command::ExpireApproval(id) => server(actor).and_then(|()| approvals::expire(room, id, context)),
-        Command::RecordSummary(summary) => {
-            server(actor).and_then(|()| runs::summarised(room, summary, context))
+        Command::RecordSummary { summary, read_at } => {
+            server(actor).and_then(|()| runs::summarised(room, summary, read_at, context))
         }
-        Command::StepAutopilot(step) => server(actor).and_then(|()| autopilot::step(room, step, context)),
+        Command::StepAutopilot(id, step) => {
+            server(actor).and_then(|()| autopilot::step(room, id, step, context))
+        }
     }
 }
 

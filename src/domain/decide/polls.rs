@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::{Actor, OptionInput, PollInput},
-        decide::{Context, Decision, messages, require},
+        decide::{Context, Decision, NewEvent, messages, require},
         event::{Event, Vote},
         limits::{
             OPEN_POLLS, POLL_DEADLINE_MS, POLL_OPTION_CHARS, POLL_OPTION_DESCRIPTION_CHARS, POLL_OPTIONS,
@@ -11,12 +11,12 @@ use crate::{
         },
         message::{Author, Message},
         permissions::Action,
-        poll::{Ballot, Poll, PollOption},
+        poll::{Abstention, Ballot, Poll, PollOption},
         rejection::{Code, Rejection},
         room::{Role, Room},
         summary::add_outside,
     },
-    ids::{MessageId, OptionId, PollId},
+    ids::{LlmId, MessageId, OptionId, PollId},
 };
 
 pub(super) fn create(
@@ -212,9 +212,52 @@ pub(super) fn close(
         }
     }
     let by_name = by.as_ref().map(|by| room.name_of(by).to_owned()).unwrap_or_default();
-    let mut poll = poll.clone();
+    let why = if by.is_some() { "the poll was closed before it voted" } else { "the poll's deadline passed" };
+    let poll = poll.clone();
+    Ok(Decision::fenced(closing(room, poll, (by, by_name), why, context)))
+}
+
+/// Closes a poll: whoever had to vote and did not has abstained, so that the result says of everybody what they did.
+pub(super) fn closing(
+    room: &Room,
+    mut poll: Poll,
+    (by, by_name): (Option<Author>, String),
+    why: &str,
+    context: &mut Context<'_>,
+) -> Vec<NewEvent> {
+    let owing: Vec<LlmId> = poll.owing(&room.llms).map(|llm| llm.id.clone()).collect();
+    let mut events = Vec::new();
+    for llm in owing {
+        let abstention = abstention(room, llm, why);
+        poll.abstentions.push(abstention.clone());
+        events.push(context.event(Event::VoteAbstained { poll_id: poll.id, abstention }));
+    }
     poll.closed_at = Some(context.at);
-    Ok(Decision::fenced(vec![context.event(Event::PollClosed { poll, by, by_name })]))
+    events.push(context.event(Event::PollClosed { poll, by, by_name }));
+    events
+}
+
+/// An LLM that was asked to vote will not, for a reason that the server knows. Whoever does not owe a vote has not
+/// abstained.
+pub(super) fn abstain(
+    room: &Room,
+    poll_id: PollId,
+    llm: LlmId,
+    why: &str,
+    context: &mut Context<'_>,
+) -> Decision {
+    let owes =
+        room.polls.get(&poll_id).is_some_and(|poll| poll.owing(&room.llms).any(|owing| owing.id == llm));
+    if !owes {
+        return Decision::nothing();
+    }
+    let abstention = abstention(room, llm, why);
+    Decision::fenced(vec![context.event(Event::VoteAbstained { poll_id, abstention })])
+}
+
+fn abstention(room: &Room, llm_id: LlmId, why: &str) -> Abstention {
+    let llm_name = room.name_of(&Author::Llm(llm_id.clone())).to_owned();
+    Abstention { llm_id, llm_name, reason: why.chars().take(REASON_CHARS).collect() }
 }
 
 /// Who takes part in polls: members who may, and the LLMs of the room.

@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         autopilot::{Autopilot, Status as AutopilotStatus},
-        decide::{Context, Decision, approvals, llms, require},
+        decide::{Context, Decision, approvals, llms, polls, require},
         event::{Event, NewRoom},
         limits::{
             REASON_CHARS, ROOM_DESCRIPTION_CHARS, ROOM_NAME_CHARS, check_chars, check_name, check_required,
@@ -74,10 +74,8 @@ pub(super) fn end(
         events.push(context.event(ended));
     }
     for poll in room.open_polls() {
-        let mut poll = poll.clone();
-        poll.closed_at = Some(context.at);
-        let by = Some(Author::User(user.clone()));
-        events.push(context.event(Event::PollClosed { poll, by, by_name: member.name.clone() }));
+        let by = (Some(Author::User(user.clone())), member.name.clone());
+        events.extend(polls::closing(room, poll.clone(), by, "the room ended", context));
     }
     events.push(context.event(Event::RoomEnded { by: Author::User(user.clone()), reason }));
     Ok(Decision::fenced(events))

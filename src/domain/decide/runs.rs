@@ -4,7 +4,7 @@ use crate::{
     domain::{
         autopilot::Status,
         command::RunOutcome,
-        decide::{Context, Decision, approvals, autopilot, messages},
+        decide::{Context, Decision, approvals, messages, turns},
         event::Event,
         limits::REASON_CHARS,
         llm::{Run, RunEnd, RunReport},
@@ -13,9 +13,10 @@ use crate::{
         poll::Abstention,
         rejection::{Code, Rejection},
         room::Room,
+        summaries,
         summary::{Summary, add_outside},
     },
-    ids::LlmId,
+    ids::{LlmId, Seq},
 };
 
 pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<Decision, Rejection> {
@@ -48,6 +49,9 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
         if open.is_none_or(|autopilot| turn != autopilot.turns + 1) {
             return Err(Rejection::new(Code::NotFound, "it is nobody's turn"));
         }
+        if room.runs.values().any(|run| run.turn.is_some()) {
+            return Err(Rejection::new(Code::NotFound, "the turn is being taken already"));
+        }
     }
     let run = Run { llm_name: llm.display_name.clone(), started_at: context.at, ..run };
     Ok(Decision::fenced(vec![context.event(Event::RunStarted(run))]))
@@ -62,7 +66,7 @@ pub(super) fn finish(
         return Err(Rejection::not_found("running answer", outcome.message_id));
     };
     let mut events = approvals::cancel_of(room, run.message_id, context);
-    let after_turn = autopilot::after_turn(room, &run, &outcome, context);
+    let after_turn = turns::after_turn(room, &run, &outcome, context);
     if !outcome.text.trim().is_empty() {
         let mut mentions = mention::resolve(&room.llms, &outcome.text, &[]);
         mentions.extend(outcome.mentions.into_iter().filter(|id| room.llm(id).is_some()));
@@ -71,25 +75,36 @@ pub(super) fn finish(
         let author = Author::Llm(run.llm_id.clone());
         let name = run.llm_name.clone();
         let replaced = run.replaces.and_then(|id| messages::living_target(room, id, context).ok());
+        let partial = outcome.end != RunEnd::Completed;
+        // A fragment does not take the place of a whole answer: that stays, and stands for the fragment as well.
+        let (replaced, kept) = replaced.map_or((None, None), |old| {
+            if partial && !old.partial { (None, Some(old.id)) } else { (Some(old), None) }
+        });
         let version = replaced.map_or(1, |old| old.version.saturating_add(1));
         let replaces = replaced.map(|old| old.id);
+        let replaced = replaced.map(|old| (old.id, old.seq));
         let mut outside = Vec::new();
         add_outside(&mut outside, &outcome.outside);
+        let said_at = room.seq.plus(u64::try_from(events.len()).unwrap_or(u64::MAX)).next();
         events.push(messages::posted(Message {
             version,
             replaces,
             outside,
             reply_to: Some(run.reply_to),
             mentions,
-            partial: outcome.end != RunEnd::Completed,
+            partial,
             chain_depth: run.chain_depth,
             from_run: true,
             ..messages::plain(run.message_id, author, name, outcome.text, context)
         }));
-        if let Some(message_id) = replaces {
-            let superseded = Event::MessageSuperseded { message_id, by: run.message_id };
-            events.push(context.event(superseded));
-        }
+        let superseded = match (replaced, kept) {
+            (Some((old, of)), _) => Some((old, of, run.message_id)),
+            (None, kept) => kept.map(|old| (run.message_id, said_at, old)),
+        };
+        events.extend(
+            superseded
+                .map(|(message_id, of, by)| context.event(Event::MessageSuperseded { message_id, of, by })),
+        );
     }
     events.extend(abstained(room, &run, outcome.end, &outcome.report).map(|event| context.event(event)));
     let ended = Event::RunEnded { run, end: outcome.end, report: Box::new(outcome.report) };
@@ -122,9 +137,10 @@ fn abstained(room: &Room, run: &Run, end: RunEnd, report: &RunReport) -> Option<
 pub(super) fn summarised(
     room: &Room,
     summary: Summary,
+    read_at: Seq,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    summary.check(room)?;
+    summaries::check(room, &summary, read_at)?;
     Ok(Decision::free(vec![context.event(Event::ContextSummarised(summary))]))
 }
 

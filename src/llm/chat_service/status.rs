@@ -5,7 +5,7 @@
 
 use std::{error::Error as _, fmt::Write as _};
 
-use tonic::{Code, Status};
+use tonic::{Code, ConnectError, Status};
 
 use crate::llm::{
     ErrorKind,
@@ -26,20 +26,36 @@ const NO_MESSAGE: [&str; 4] = [
 /// The failure that `status` is.
 pub(super) fn problem(status: &Status) -> Problem {
     let kind = kind(status);
-    let mut message = format!("grpc status {:?}: {}", status.code(), status.message());
+    let mut message = format!("grpc status {:?}", status.code());
     let mut source = status.source();
     while let Some(cause) = source {
         let _ = write!(message, ": {cause}");
         source = cause.source();
     }
     let headers = status.metadata().clone().into_headers();
-    Problem { retry_after: retry_after(&headers, kind), ..Problem::new(kind, message) }
+    let words = status.message().to_owned();
+    Problem { words, retry_after: retry_after(&headers, kind), ..Problem::new(kind, message) }
+}
+
+/// Whether the client had no connection to ask over.
+fn is_unconnected(status: &Status) -> bool {
+    let mut source = status.source();
+    while let Some(cause) = source {
+        if cause.is::<ConnectError>() {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
 }
 
 fn kind(status: &Status) -> ErrorKind {
     let said = status.message();
     if NO_MESSAGE.iter().any(|words| said.starts_with(words)) {
         return ErrorKind::Garbled;
+    }
+    if is_unconnected(status) {
+        return ErrorKind::Unreachable;
     }
     if status.source().is_some() || said.starts_with(WITHOUT_STATUS) {
         return ErrorKind::Network;
@@ -124,7 +140,7 @@ mod tests {
         status.set_source(Arc::new(std::io::Error::other("refused")));
         let problem = problem(&status);
         assert_eq!(problem.kind, ErrorKind::Network);
-        assert_eq!(problem.message, "grpc status Unavailable: transport error: refused");
+        assert_eq!(problem.message, "grpc status Unavailable: refused");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub(super) fn by_lines(
     })
 }
 
-/// Cuts bytes into lines, counts them and looks whether they can be read.
+/// Cuts bytes into lines, counts them and looks whether the events that they make can be read.
 #[derive(Debug, Default)]
 struct Lines {
     buffer: BytesMut,
@@ -74,7 +74,9 @@ struct Lines {
     searched: usize,
     bytes: usize,
     lines: usize,
-    /// Whether the lines of this event are read by nobody.
+    /// The data of the event that is not over, its lines as the standard joins them.
+    data: Vec<u8>,
+    /// Whether this event is read by nobody.
     is_keepalive: bool,
 }
 
@@ -105,23 +107,38 @@ impl Lines {
         }
     }
 
-    /// Whether async-openai can read the line. Never repeats it: it is somebody's text.
+    /// Whether async-openai can read what ends with this line: without the empty line behind it, it reads no event.
+    /// Never repeats it: it is somebody's text.
     fn check(&mut self, line: &[u8]) -> Result<(), Problem> {
-        let line = line.trim_ascii();
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.is_empty() {
+            let readable = self.check_event();
+            self.data.clear();
             self.is_keepalive = false;
-        } else if let Some(name) = line.strip_prefix(b"event:") {
-            self.is_keepalive = name.trim_ascii() == b"keepalive";
+            return readable;
         }
-        let Some(data) = line.strip_prefix(b"data:").map(<[u8]>::trim_ascii) else { return Ok(()) };
+        if let Some(name) = line.strip_prefix(b"event:") {
+            self.is_keepalive = name.trim_ascii() == b"keepalive";
+        } else if let Some(more) = line.strip_prefix(b"data:") {
+            if !self.data.is_empty() {
+                self.data.push(b'\n');
+            }
+            self.data.extend_from_slice(more);
+        }
+        Ok(())
+    }
+
+    fn check_event(&self) -> Result<(), Problem> {
+        let data = self.data.trim_ascii();
         if self.is_keepalive || data.is_empty() || data == b"[DONE]" {
             return Ok(());
         }
         serde_json::from_slice::<Chunk>(data).map(drop).map_err(|error| {
-            let (what, at) = (error.classify(), error.column());
+            let (what, line, at) = (error.classify(), error.line(), error.column());
             Problem::new(
                 ErrorKind::Garbled,
-                format!("an event cannot be read: {what:?} error in column {at}"),
+                format!("an event cannot be read: {what:?} error in line {line}, column {at}"),
             )
         })
     }
@@ -148,14 +165,33 @@ mod tests {
     #[test]
     fn only_what_nobody_reads_may_be_unreadable() {
         let mut lines = Lines::default();
-        let readable =
-            ["data: {}", "data:[DONE]", "data:", ": {", "id: {", "event: keepalive", "data: ping", ""];
-        for line in readable {
-            assert!(lines.check(line.as_bytes()).is_ok(), "{line}");
+        let mut check = |event: &str| {
+            let event = format!("{event}\n\n");
+            event.split_inclusive('\n').try_for_each(|line| lines.check(line.as_bytes()))
+        };
+        let readable = [
+            "data: {}",
+            "data:[DONE]",
+            "data:",
+            ": {",
+            "id: {",
+            "event: keepalive\ndata: ping",
+            "data: ping\nevent: keepalive",
+            "data: {\ndata: \"usage\":\r\n: between\ndata:1}",
+        ];
+        for event in readable {
+            assert!(check(event).is_ok(), "{event}");
         }
-        for line in ["data: ping", r#"data: {"choices":"secret"}"#, r#"data: {"secret""#] {
-            let problem = lines.check(line.as_bytes()).unwrap_err();
-            assert_eq!(problem.kind, ErrorKind::Garbled);
+        let unreadable = [
+            "data: ping",
+            r#"data: {"choices":"secret"}"#,
+            r#"data: {"secret""#,
+            "data: {}\ndata: {}",
+            "data: {\"sec\ndata: ret\":1}",
+        ];
+        for event in unreadable {
+            let problem = check(event).unwrap_err();
+            assert_eq!(problem.kind, ErrorKind::Garbled, "{event}");
             assert!(!problem.message.contains("secret"), "{}", problem.message);
         }
     }

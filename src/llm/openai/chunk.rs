@@ -33,6 +33,10 @@ pub(super) struct ChoiceDelta {
     pub(super) content: Option<String>,
     /// The model's own words of declining: to the room a text like any other.
     pub(super) refusal: Option<String>,
+    /// What the model thinks before it speaks, under the three names that servers have for it; of any shape.
+    pub(super) reasoning: Option<Value>,
+    pub(super) reasoning_content: Option<Value>,
+    pub(super) reasoning_details: Option<Value>,
     pub(super) tool_calls: Option<Vec<ToolChunk>>,
 }
 
@@ -62,17 +66,19 @@ impl Chunk {
         choices.filter(|choice| choice.index == 0).map(Choice::piece)
     }
 
-    /// The tokens given to the model and made by it.
+    /// The tokens given to the model and made by it, if the server tells both.
     pub(super) fn tokens(&self) -> Option<(u32, u32)> {
         let usage = self.usage.as_ref()?;
-        Some((tokens(usage, "prompt_tokens"), tokens(usage, "completion_tokens")))
+        Some((tokens(usage, "prompt_tokens")?, tokens(usage, "completion_tokens")?))
     }
 }
 
 impl Choice {
     fn piece(self) -> Piece {
         let delta = self.delta.unwrap_or_default();
+        let thoughts = [delta.reasoning, delta.reasoning_content, delta.reasoning_details];
         Piece {
+            thought: thoughts.iter().flatten().any(says_something),
             text: [delta.content, delta.refusal].into_iter().flatten().collect(),
             tools: delta.tool_calls.unwrap_or_default().into_iter().map(ToolChunk::piece).collect(),
             finish: self.finish_reason,
@@ -96,10 +102,20 @@ impl ToolChunk {
     }
 }
 
-/// What the server says, or 0 if that is no number of tokens.
-fn tokens(usage: &Value, key: &str) -> u32 {
-    let said = usage.get(key).and_then(Value::as_u64).unwrap_or(0);
-    u32::try_from(said).unwrap_or(u32::MAX)
+/// Whether there is anything in it.
+fn says_something(thought: &Value) -> bool {
+    match thought {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(parts) => !parts.is_empty(),
+        Value::Object(parts) => !parts.is_empty(),
+    }
+}
+
+/// What the server says, if that is a number of tokens.
+fn tokens(usage: &Value, key: &str) -> Option<u32> {
+    let said = usage.get(key).and_then(Value::as_u64)?;
+    Some(u32::try_from(said).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -123,6 +139,8 @@ mod tests {
             take(&mut assembler, serde_json::from_value(chunk.clone()).unwrap(), &mut out)?;
         }
         assembler.end(&mut out)?;
+        // What is held back is the assembler's to test.
+        out.retain(|delta| *delta != Delta::Progress);
         Ok(out.into())
     }
 
@@ -228,14 +246,45 @@ mod tests {
     }
 
     #[test]
-    fn odd_usage_does_not_spoil_an_answer() {
-        for (usage, tokens) in [
-            (json!([1]), 0),
-            (json!({"completion_tokens": -1}), 0),
-            (json!({"completion_tokens": 5_000_000_000_u64}), u32::MAX),
+    fn a_thought_is_progress_and_nothing_more() {
+        let progress = |thought: &Value| {
+            let mut out = VecDeque::new();
+            let chunk = serde_json::from_value(delta(thought)).unwrap();
+            take(&mut Assembler::default(), chunk, &mut out).unwrap();
+            out == [Delta::Progress]
+        };
+        for thought in [
+            json!({"reasoning": "hm"}),
+            json!({"content": "", "reasoning_content": "hm"}),
+            json!({"content": null, "reasoning": null, "reasoning_details": [{"type": "reasoning.encrypted"}]}),
         ] {
+            assert!(progress(&thought), "{thought}");
+        }
+        for nothing in [
+            json!({"role": "assistant", "content": ""}),
+            json!({"reasoning": "", "reasoning_content": null, "reasoning_details": []}),
+        ] {
+            assert!(!progress(&nothing), "{nothing}");
+        }
+    }
+
+    #[test]
+    fn odd_usage_spoils_no_answer_and_makes_none_free() {
+        for odd in [
+            json!([1]),
+            json!({}),
+            json!({"total_tokens": 9}),
+            json!({"prompt_tokens": 0, "completion_tokens": 0}),
+            json!({"prompt_tokens": 3}),
+            json!({"prompt_tokens": 3, "completion_tokens": -1}),
+        ] {
+            let deltas = assemble(&[stop("stop"), json!({ "usage": odd })]).unwrap();
+            assert_eq!(deltas, [Delta::Done(Finish::Stop)], "{odd}");
+        }
+        for (said, completion_tokens) in [(0, 0), (5_000_000_000_u64, u32::MAX)] {
+            let usage = json!({"prompt_tokens": 3, "completion_tokens": said});
             let deltas = assemble(&[stop("stop"), json!({ "usage": usage })]).unwrap();
-            assert_eq!(deltas[0], Delta::Usage { prompt_tokens: 0, completion_tokens: tokens });
+            assert_eq!(deltas[0], Delta::Usage { prompt_tokens: 3, completion_tokens });
         }
     }
 

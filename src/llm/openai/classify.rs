@@ -34,15 +34,15 @@ impl Classifier {
             |_| Fault::from_value(&Value::String(body.to_owned())),
             |value| Fault::from_value(value.get("error").unwrap_or(&value)),
         );
-        let message = format!("http status {}: {}", status.as_u16(), fault.describe());
         let kind = fault.kind(Some(status.as_u16()));
-        self.error(&Problem { retry_after: retry_after(headers, kind), ..Problem::new(kind, message) })
+        let problem = Problem::told(kind, &format!("http status {}", status.as_u16()), fault);
+        self.error(&Problem { retry_after: retry_after(headers, kind), ..problem })
     }
 
     /// The exchange itself failed.
     pub(super) fn exchange(&self, error: reqwest::Error) -> Error {
         let kind = if error.is_connect() {
-            ErrorKind::Network
+            ErrorKind::Unreachable
         } else if error.is_timeout() {
             ErrorKind::Timeout
         } else if error.is_builder() {
@@ -80,9 +80,9 @@ impl Classifier {
 #[cfg(test)]
 mod tests {
     use secrecy::SecretString;
+    use serde_json::json;
 
     use super::*;
-    use crate::llm::fault::MESSAGE_CHARS_MAX;
 
     fn classified(status: u16, body: &str) -> Error {
         let classifier = Classifier::new(Reporter::new("test", vec![SecretString::from("sk-secret")]));
@@ -137,10 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_short_on_one_line_and_without_the_key() {
-        let error = classified(401, r#"{"error":{"message":"bad key\nsk-secret"}}"#);
-        assert_eq!(error.message, "http status 401: bad key [key]");
-        let long = classified(500, &"é".repeat(10_000));
-        assert_eq!(long.message.chars().count(), MESSAGE_CHARS_MAX + 1);
+    fn a_message_holds_names_and_nothing_else_that_a_server_wrote() {
+        let refused =
+            r#"{"error":{"message":"bad key\nsk-other","type":"auth_error","code":"bad sk-other"}}"#;
+        assert_eq!(classified(401, refused).message, "http status 401: auth_error");
+        assert_eq!(classified(429, r#"{"error":{"code":"quota"}}"#).message, "http status 429: quota");
+        for body in ["sk-other", r#""sk-other""#, r#"{"detail":"sk-other"}"#, r#"["sk-other"]"#] {
+            assert_eq!(classified(500, body).message, "http status 500", "{body}");
+        }
+        let name = |size: usize| json!({"error": {"code": "x".repeat(size)}}).to_string();
+        assert_eq!(classified(500, &name(64)).message, format!("http status 500: {}", "x".repeat(64)));
+        assert_eq!(classified(500, &name(65)).message, "http status 500");
     }
 }

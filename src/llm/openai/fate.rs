@@ -1,16 +1,18 @@
-//! How the body of an exchange ended: left by who reads it, asked by who explains it.
+//! How an exchange ended: left by who reads it, asked by who explains it.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::llm::Error;
 
-/// How the body of an exchange ended, which async-openai does not tell.
+/// How an exchange ended, which async-openai does not tell.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Fate(Arc<Mutex<Option<Ended>>>);
 
-/// The end of a body.
+/// The end of an exchange.
 #[derive(Debug, Clone)]
 pub(super) enum Ended {
+    /// The request was refused in words that name the wish for usage.
+    OverUsage,
     /// The body ended; had there been an end mark, nobody would have read so far.
     Cut,
     /// The body failed.
@@ -23,11 +25,16 @@ impl Fate {
         matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Some(Ended::Cut))
     }
 
+    /// Whether the request was refused, perhaps because of the wish for usage.
+    pub(super) fn is_over_usage(&self) -> bool {
+        matches!(*self.0.lock().unwrap_or_else(PoisonError::into_inner), Some(Ended::OverUsage))
+    }
+
     /// Why the body failed, if it did.
     pub(super) fn failure(&self) -> Option<Error> {
         match &*self.0.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(Ended::Failed(error)) => Some(error.clone()),
-            Some(Ended::Cut) | None => None,
+            Some(Ended::OverUsage | Ended::Cut) | None => None,
         }
     }
 

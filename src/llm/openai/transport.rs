@@ -18,13 +18,20 @@ use tokio::time::timeout;
 use crate::llm::{
     Error, ErrorKind,
     fault::Problem,
-    openai::{NewError, body::by_lines, classify::Classifier, fate::Fate},
+    openai::{
+        NewError,
+        body::by_lines,
+        classify::Classifier,
+        fate::{Ended, Fate},
+    },
 };
 
 /// Long enough for a far server and a lost packet, short enough that a room is told soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The words that explain a refusal are worth waiting for, but not for long: the status is known.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(3);
+/// How a refusal names the wish for usage.
+const USAGE_FIELD: &str = "stream_options";
 /// More than any server says about an error.
 const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 
@@ -165,7 +172,7 @@ impl Transport {
         let request = factory.build().await?;
         let response = self.http.execute(request).await.map_err(|error| self.classifier.exchange(error))?;
         if !response.status().is_success() {
-            return Err(self.refused(response).await.into());
+            return Err(self.refused(response, &fate).await.into());
         }
         // Without the header the server may well stream.
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -179,7 +186,7 @@ impl Transport {
         Ok(watched.into())
     }
 
-    async fn refused(&self, mut response: Response) -> Error {
+    async fn refused(&self, mut response: Response, fate: &Fate) -> Error {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut words = Vec::new();
         let read = async {
@@ -192,7 +199,13 @@ impl Transport {
         };
         // Whatever came until then is used.
         let _ = timeout(REFUSAL_TIMEOUT, read).await;
-        self.classifier.status(status, &headers, &String::from_utf8_lossy(&words))
+        let words = String::from_utf8_lossy(&words);
+        let error = self.classifier.status(status, &headers, &words);
+        // The words themselves end here.
+        if error.kind == ErrorKind::BadRequest && words.contains(USAGE_FIELD) {
+            fate.set(Ended::OverUsage);
+        }
+        error
     }
 }
 

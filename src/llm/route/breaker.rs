@@ -1,5 +1,8 @@
 //! Whether a model is worth asking: after several failures in a row it is left alone for a while, then tried once.
 //!
+//! While one tries, the others wait until its answer begins: an answer takes too long to wait for its end. From then on
+//! all are let through, on trial: until one answer has come to its end, one failure is enough to be left alone again.
+//!
 //! Kept by provider and model, not by provider: rooms choose models freely, and one that is slow or broken must not
 //! cut everybody off from the others behind the same key. When the whole provider is down, each of its models finds
 //! out for itself, at the price of a few failed calls.
@@ -19,6 +22,7 @@ use tokio::time::Instant;
 const REMEMBERED_MAX: usize = 1024;
 /// When to come back while somebody else's probe is out: nobody knows how long that takes.
 const PROBE_WAIT: Duration = Duration::from_secs(1);
+const YEAR: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// When a model is left alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,13 @@ pub struct BreakerSettings {
 impl Default for BreakerSettings {
     fn default() -> Self {
         Self { failures: 5, open: Duration::from_secs(60) }
+    }
+}
+
+impl BreakerSettings {
+    /// The end of the time that begins now. One that no clock can tell is as good as a year.
+    fn until(&self, now: Instant) -> Instant {
+        now.checked_add(self.open).unwrap_or_else(|| now + YEAR)
     }
 }
 
@@ -114,7 +125,7 @@ impl Breakers {
         }
     }
 
-    /// A call failed that was no probe. Returns whether the model may be asked again.
+    /// A call failed that was no probe, or was one whose answer had begun. Returns whether the model may be asked again.
     pub(super) fn failed(&self, key: &Key) -> bool {
         let now = Instant::now();
         let mut troubled = self.troubled();
@@ -129,7 +140,7 @@ impl Breakers {
             trouble.state = if failures.saturating_add(1) >= self.settings.failures {
                 tracing::warn!(provider = %key.0, model = %key.1, failures = failures + 1,
                     open = ?self.settings.open, "a model fails again and again; it is left alone for a while");
-                State::Open(now + self.settings.open)
+                State::Open(self.settings.until(now))
             } else {
                 State::Closed(failures + 1)
             };
@@ -148,13 +159,24 @@ fn forget_oldest(troubled: &mut HashMap<Key, Trouble>) {
 }
 
 impl Permit {
-    /// The provider lives: it has begun an answer, or has said what is wrong with the request.
-    pub(super) fn alive(mut self, ended: bool) {
+    /// An answer has begun, which is no success yet: it may break off.
+    pub(super) fn begun(mut self) {
+        if !self.probe {
+            return;
+        }
+        self.probe = false;
+        tracing::info!(provider = %self.key.0, model = %self.key.1, "a model begins to answer again");
+        if let Some(trouble) = self.breakers.troubled().get_mut(&self.key) {
+            trouble.state = State::Closed(self.breakers.settings.failures.saturating_sub(1));
+        }
+    }
+
+    /// The provider lives: it has said what is wrong with the request.
+    pub(super) fn ended(mut self) {
         if self.probe {
             self.probe = false;
-            tracing::info!(provider = %self.key.0, model = %self.key.1, "a model answers again");
             self.breakers.troubled().remove(&self.key);
-        } else if ended {
+        } else {
             self.breakers.succeeded(&self.key);
         }
     }
@@ -166,7 +188,7 @@ impl Permit {
         }
         self.probe = false;
         let now = Instant::now();
-        let state = State::Open(now + self.breakers.settings.open);
+        let state = State::Open(self.breakers.settings.until(now));
         self.breakers.troubled().insert(self.key.clone(), Trouble { state, last_failure: now });
         false
     }

@@ -2,13 +2,14 @@
 //!
 //! Knows models and not rooms. Everything that can be tried again is tried before the first delta; from then on the
 //! answer is the provider's, word for word: a stream that has yielded anything is never entered anew, because its
-//! reader has said the beginning aloud already. It never waits beyond the deadline it is given.
+//! reader has said the beginning aloud already. It never waits beyond the deadline it is given, nor long for an answer
+//! that has fallen silent.
 //!
 //! What happens by the kind of a failure:
 //!
 //! | failure | the same model again | the next one | counts against the model |
 //! |---|---|---|---|
-//! | rate limited, overloaded, network, timeout, garbled | yes | then | yes |
+//! | rate limited, overloaded, unreachable, network, timeout, garbled | yes | then | yes |
 //! | context too long, bad request, auth | no | yes | no |
 //! | refused | no | no | no |
 //!
@@ -16,26 +17,31 @@
 //! refused to one more company. When everybody has failed, the error is that of the first who was asked, since that
 //! is who was wanted; the others are in the log.
 
+mod begun;
 mod breaker;
 mod plain;
 mod retry;
 mod target;
+mod tried;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
-use tokio::time::{Instant, timeout_at};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, timeout};
 
 use crate::llm::{Delta, Deltas, Error, ErrorKind, Provider, Request};
 
+use begun::Begun;
 pub use breaker::BreakerSettings;
-use breaker::{Breakers, Key, Permit};
+use breaker::Breakers;
 use retry::is_transient;
 pub use retry::{Jitter, RetrySettings};
 use target::Names;
 pub use target::{
     CONTEXT_TOKENS_UNKNOWN, ModelInfo, ModelSettings, NameError, NameSettings, Plan, Prices, Target,
 };
+use tried::Running;
+pub use tried::{Payer, Tried};
 
 /// What a router is made from, besides its providers.
 #[derive(Debug)]
@@ -46,6 +52,8 @@ pub struct RouterSettings {
     pub retry: RetrySettings,
     /// When a model is left alone.
     pub breaker: BreakerSettings,
+    /// How long an answer that has begun may be silent before it has failed.
+    pub idle: Duration,
     /// Where random waits come from.
     pub jitter: Jitter,
 }
@@ -58,6 +66,7 @@ impl Default for RouterSettings {
             names: NameSettings::default(),
             retry: RetrySettings::default(),
             breaker: BreakerSettings::default(),
+            idle: Duration::from_secs(20),
             jitter: Jitter::seeded(seed),
         }
     }
@@ -70,6 +79,14 @@ pub struct Attempts {
     pub first_token: Duration,
     /// All of them, waits included.
     pub deadline: Instant,
+}
+
+impl Attempts {
+    /// The time to the deadline. Waits are compared with it and never added to a time: a provider may ask for one that
+    /// is longer than any clock.
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
 }
 
 /// An answer that has begun.
@@ -103,6 +120,7 @@ pub struct Router {
     names: Names,
     retry: RetrySettings,
     jitter: Jitter,
+    idle: Duration,
     breakers: Arc<Breakers>,
 }
 
@@ -115,6 +133,8 @@ enum Outcome {
     Final(Error),
     /// It is left alone for so long.
     LeftAlone(Duration),
+    /// Nobody pays for another attempt behind this failure, or those of others.
+    NotAdmitted(Option<Error>),
 }
 
 impl Router {
@@ -124,9 +144,9 @@ impl Router {
         default: &str,
         settings: RouterSettings,
     ) -> Result<Self, NameError> {
-        let RouterSettings { names, retry, breaker, jitter } = settings;
+        let RouterSettings { names, retry, breaker, idle, jitter } = settings;
         let names = Names::new(providers.keys().cloned().collect(), default, names)?;
-        Ok(Self { providers, names, retry, jitter, breakers: Arc::new(Breakers::new(breaker)) })
+        Ok(Self { providers, names, retry, jitter, idle, breakers: Arc::new(Breakers::new(breaker)) })
     }
 
     /// Whether names lead somewhere when these providers are there: what [`Router::new`] would say of them, before
@@ -160,16 +180,27 @@ impl Router {
 
     /// Asks the targets in their order until one begins to answer. [`Request::model`] is the plan's business.
     ///
+    /// Attempts that gave no answer and may be billed are told to `payer`, before the answer begins or nobody is left;
+    /// the answer that is returned is not among them. Without its leave nothing more is tried, and the error is that of
+    /// what was.
+    ///
     /// **Cancel safety.** Dropping the future or the stream stops everything at once, and a model that was being
-    /// tried can be tried by the next caller.
-    pub async fn answer(&self, plan: &Plan, request: Request, limits: Attempts) -> Result<Answered, Error> {
+    /// tried can be tried by the next caller. `payer` knows a call that is dropped on its
+    /// way.
+    pub async fn answer(
+        &self,
+        plan: &Plan,
+        request: Request,
+        limits: Attempts,
+        payer: &mut dyn Payer,
+    ) -> Result<Answered, Error> {
         let mut attempts = 0;
         let mut failure = None;
         let mut left_alone: Option<(&Target, Duration)> = None;
         let mut targets = plan.targets().iter().peekable();
         while let Some(target) = targets.next() {
             let is_last = targets.peek().is_none();
-            match self.ask_target(target, &request, limits, is_last, &mut attempts).await {
+            match self.ask_target(target, &request, limits, is_last, (&mut attempts, payer)).await {
                 Outcome::Answered(deltas) => {
                     let Target { provider, model, info } = target.clone();
                     return Ok(Answered { deltas, provider, model, info, attempts });
@@ -182,6 +213,10 @@ impl Router {
                     left_alone = Some((target, left));
                 }
                 Outcome::LeftAlone(_) => {}
+                Outcome::NotAdmitted(error) => {
+                    failure = failure.or(error);
+                    break;
+                }
             }
             if Instant::now() >= limits.deadline {
                 break;
@@ -209,7 +244,7 @@ impl Router {
         request: &Request,
         limits: Attempts,
         is_last: bool,
-        attempts: &mut u32,
+        (attempts, payer): (&mut u32, &mut dyn Payer),
     ) -> Outcome {
         let key = (target.provider.clone(), target.model.clone());
         let Some(provider) = self.providers.get(&target.provider) else {
@@ -223,28 +258,38 @@ impl Router {
                 // It was given up between two attempts.
                 Err(left) => return failure.map_or(Outcome::LeftAlone(left), Outcome::Failed),
             };
+            if !payer.tried().is_empty() && !payer.admits_another().await {
+                return Outcome::NotAdmitted(failure);
+            }
             *attempts += 1;
             done += 1;
             // Whoever is cut off by the deadline has not had its time, which says nothing about the model.
-            let whole = Instant::now() + limits.first_token <= limits.deadline;
+            let whole = limits.first_token <= limits.left();
+            let running = Running::new(payer.tried(), self.attempt(target));
             let call = provider.answer(adapted(request, target));
             let failed = match begin(call, target, limits).await {
-                Ok((first, rest)) => return Outcome::Answered(self.watched(permit, key, first, rest)),
+                Ok((first, rest)) => {
+                    running.answered();
+                    permit.begun();
+                    let begun = Begun { breakers: Arc::clone(&self.breakers), key, idle: self.idle };
+                    return Outcome::Answered(begun.deltas(first, rest));
+                }
                 Err(failed) => failed,
             };
+            running.failed(&failed);
             tracing::warn!(provider = %target.provider, model = %target.model, kind = ?failed.kind, attempt = done,
                 message = %failed.message, "a model did not begin to answer");
             if failed.kind == ErrorKind::Timeout && !whole && Instant::now() >= limits.deadline {
                 return Outcome::Failed(failed);
             }
             if !is_transient(failed.kind) {
-                permit.alive(true);
+                permit.ended();
                 let is_final = failed.kind == ErrorKind::Refused;
                 return if is_final { Outcome::Final(failed) } else { Outcome::Failed(failed) };
             }
             let may_again = permit.failed() && done < self.retry.attempts;
             let wait = self.wait(&failed, done, is_last);
-            let fits = wait.is_some_and(|wait| Instant::now() + wait < limits.deadline);
+            let fits = wait.is_some_and(|wait| wait < limits.left());
             match wait {
                 Some(wait) if fits && may_again => {
                     failure = Some(failed);
@@ -253,6 +298,12 @@ impl Router {
                 Some(_) | None => return Outcome::Failed(failed),
             }
         }
+    }
+
+    fn attempt(&self, target: &Target) -> Tried {
+        let Target { provider, model, info } = target;
+        let free = || (!self.is_model(target)).then(Prices::default);
+        Tried { provider: provider.clone(), model: model.clone(), prices: info.prices.or_else(free) }
     }
 
     /// How long to wait before the same model is asked again. `None`: somebody else can be asked sooner than the
@@ -265,22 +316,6 @@ impl Router {
             Some(asked) => Some(asked.saturating_add(self.jitter.up_to(self.retry.base))),
         }
     }
-
-    /// Puts the first delta back, and lets the end of the answer count for or against the model. An answer that is
-    /// dropped in the middle counts for nothing.
-    fn watched(&self, permit: Permit, key: Key, first: Delta, rest: Deltas) -> Deltas {
-        permit.alive(false);
-        let breakers = Arc::clone(&self.breakers);
-        let all = stream::once(std::future::ready(Ok(first))).chain(rest);
-        all.inspect(move |item| match item {
-            Ok(Delta::Done(_)) => breakers.succeeded(&key),
-            Err(error) if is_transient(error.kind) => {
-                breakers.failed(&key);
-            }
-            Ok(_) | Err(_) => {}
-        })
-        .boxed()
-    }
 }
 
 /// Waits for the first delta of a call.
@@ -289,7 +324,7 @@ async fn begin(
     target: &Target,
     limits: Attempts,
 ) -> Result<(Delta, Deltas), Error> {
-    let by = limits.deadline.min(Instant::now() + limits.first_token);
+    let patience = limits.first_token.min(limits.left());
     let first = async {
         let mut deltas = call.await?;
         match deltas.next().await {
@@ -298,7 +333,7 @@ async fn begin(
         }
     };
     let late = || error(target, ErrorKind::Timeout, "the model did not begin in time");
-    timeout_at(by, first).await.map_err(|_| late())?
+    timeout(patience, first).await.map_err(|_| late())?
 }
 
 /// The request as this target takes it.

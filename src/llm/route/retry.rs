@@ -40,6 +40,7 @@ pub(super) fn is_transient(kind: ErrorKind) -> bool {
     match kind {
         ErrorKind::RateLimited
         | ErrorKind::Overloaded
+        | ErrorKind::Unreachable
         | ErrorKind::Network
         | ErrorKind::Timeout
         | ErrorKind::Garbled => true,

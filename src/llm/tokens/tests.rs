@@ -147,3 +147,13 @@ async fn a_request_counts_everything_that_is_sent() {
         }
     }
 }
+
+#[tokio::test]
+async fn an_answer_is_counted_where_nobody_waits() {
+    let text = "a word and another ".repeat(5_000);
+    let mut counting = std::pin::pin!(count_text(Tokenizer::O200k, &text));
+    assert!(futures_util::poll!(counting.as_mut()).is_pending());
+    assert_eq!(counting.await, Tokenizer::O200k.count(&text));
+    assert_eq!(count_text(Tokenizer::Estimate, &text).await, estimate(&text));
+    assert_eq!(count_text(Tokenizer::O200k, "").await, 0);
+}

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use salon::store::{Store, memory::MemoryStore};
+use salon::{
+    llm::Finish,
+    store::{Store, memory::MemoryStore},
+};
 use serde_json::json;
 use tokio::time::{advance, pause, resume};
 
@@ -65,10 +68,28 @@ async fn an_approved_call_is_made_and_the_room_saw_which() {
 }
 
 #[tokio::test]
+async fn nobody_is_asked_about_what_cannot_be_shown_whole() {
+    let (mut all, script) = Outside::start(|setup| setup).await;
+    all.ann.talk("@ada delete it").await;
+    let mut model = Model::asked(script).await;
+    let hidden = json!({"a": "x".repeat(5000), "path": "/everything"});
+    assert_refused(&model.call("web__delete", &hidden).await, "too long to be shown");
+    drop(model.say("Then not.").await);
+    let log_end = follow(&mut all.ann).await;
+    log_end.assert_ended(Reason::Completed, "Then not.");
+    let log = all.server.log(&all.room).await;
+    assert!(!log.iter().any(|event| event.payload.as_ref().and_then(requested).is_some()));
+    assert_eq!(all.called(), Vec::<String>::new());
+    all.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_denied_call_is_not_made_and_the_answer_goes_on() {
     let (mut all, mut model, approval) = waiting(|setup| setup).await;
     all.admin.command(decide(&approval, false)).await.unwrap();
-    assert_refused(&model.told().await, "denied");
+    let told = model.told().await;
+    assert_refused(&told, "denied");
+    assert_eq!(told["reason"], "because");
     drop(model.say("Then not.").await);
     let answer = follow(&mut all.ann).await;
     answer.assert_ended(Reason::Completed, "Then not.");
@@ -161,4 +182,28 @@ async fn what_waited_when_the_process_died_is_closed_by_the_next() {
     assert_eq!(decisions[0].decision(), pb::ApprovalDecision::Cancelled);
     assert_eq!(all_ended_once(&next, &all.room).await[0].reason(), Reason::Interrupted);
     next.shutdown().await;
+}
+
+#[tokio::test]
+async fn waiting_for_a_person_keeps_nobody_from_answering() {
+    let narrow = |setup: Setup| {
+        setup.config(|config| {
+            config.llm.runs_per_room = 1;
+            config.llm.runs_per_node = 1;
+        })
+    };
+    let (mut all, mut model, approval) = waiting(narrow).await;
+    all.ann.talk("@ada and what is new?").await;
+    let mut other = model.other().await;
+    // It is approved, and goes on when the other has ended.
+    all.ann.command(decide(&approval, true)).await.unwrap();
+    all.ann.settle().await;
+    assert_eq!(all.called(), Vec::<String>::new());
+    assert!(other.text("Nothing.").await && other.done(Finish::Stop).await);
+    assert_eq!(model.told().await["ok"], true);
+    assert_eq!(all.called(), ["delete"]);
+    drop(model.say("Done.").await);
+    quiet(&all.server).await;
+    assert_eq!(all_ended_once(&all.server, &all.room).await.len(), 2);
+    all.server.shutdown().await;
 }

@@ -1,10 +1,17 @@
 //! Polls and the LLMs that vote in them, as everybody sees it: who comes late, who abstains, what is kept secret.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use salon::llm::{
-    Finish, Request,
-    scripted::{ScriptedProvider, Step},
+use salon::{
+    llm::{
+        Finish, Request,
+        scripted::{Script, ScriptedProvider, Step},
+    },
+    store::{
+        self, Store,
+        config::{Durability, StoreConfig},
+        memory::MemoryStore,
+    },
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -13,17 +20,18 @@ use super::*;
 
 /// A server whose LLMs vote for the first option, but for one that is called mute.
 async fn voting() -> TestServer {
-    let provider = ScriptedProvider::with("scripted", |request: &Request| {
-        let tool = request.tools.iter().find(|tool| tool.name == "vote_on_poll");
-        let poll =
-            tool.map_or(Value::Null, |tool| tool.parameters["properties"]["poll_id"]["enum"][0].clone());
-        if request.display_name == "mute" || poll.is_null() {
-            return Step::answer("I say nothing of use.");
-        }
-        let vote = json!({"poll_id": poll, "option_ids": ["1"], "reason": "why not"});
-        vec![Step::tool("1", "vote_on_poll", &vote), Step::Done(Finish::ToolCalls)]
-    });
+    let provider = ScriptedProvider::with("scripted", votes_for_the_first);
     Setup::default().provider(provider).start().await
+}
+
+fn votes_for_the_first(request: &Request) -> Vec<Step> {
+    let tool = request.tools.iter().find(|tool| tool.name == "vote_on_poll");
+    let poll = tool.map_or(Value::Null, |tool| tool.parameters["properties"]["poll_id"]["enum"][0].clone());
+    if request.display_name == "mute" || poll.is_null() {
+        return Step::answer("I say nothing of use.");
+    }
+    let vote = json!({"poll_id": poll, "option_ids": ["1"], "reason": "why not"});
+    vec![Step::tool("1", "vote_on_poll", &vote), Step::Done(Finish::ToolCalls)]
 }
 
 fn create(poll: &pb::CreatePoll) -> Say {
@@ -85,13 +93,22 @@ async fn who_must_vote_and_does_not_has_abstained_for_everybody_to_see() {
         admin.pick(|p| if let Payload::VoteAbstained(a) = p { Some(a.clone()) } else { None }).await;
     let abstention = abstained.abstention.unwrap();
     assert_eq!((abstained.poll_id.as_str(), abstention.llm_id.as_str()), (poll.poll_id.as_str(), "mute"));
-    assert_eq!(abstention.reason, "did not vote, although it was asked twice");
+    assert_eq!(abstention.reason, "I say nothing of use.", "in its own words");
     quiet(&server).await;
     let state = server.join(&room, "bob").await.state;
     assert_eq!(state.polls[0].abstentions, std::slice::from_ref(&abstention));
     admin.command(close(&poll)).await.unwrap();
     let result = closed(&mut admin).await;
     assert_eq!((result.ballot_count, &result.abstentions), (1, &vec![abstention]));
+    // Where nobody is to know who has chosen what, its words could tell.
+    let secret = pb::CreatePoll { mandatory: true, anonymous: true, ..Default::default() };
+    admin.command(create(&secret)).await.unwrap();
+    let poll = created(&mut admin).await;
+    let abstained =
+        admin.pick(|p| if let Payload::VoteAbstained(a) = p { a.abstention.clone() } else { None }).await;
+    assert_eq!(abstained.reason, "did not vote, although it was asked twice");
+    admin.command(close(&poll)).await.unwrap();
+    closed(&mut admin).await;
     // In a poll in which nobody must, silence is no abstention.
     admin.command(create(&pb::CreatePoll::default())).await.unwrap();
     let poll = created(&mut admin).await;
@@ -197,4 +214,96 @@ async fn a_secret_ballot_shows_nothing_before_its_end_and_no_voter_behind_it() {
     let votes = log.iter().filter(|e| matches!(e.payload, Some(Payload::PollVoted(_)))).count();
     assert_eq!(votes, 4, "each is told of, and says nothing");
     server.shutdown().await;
+}
+
+/// A server on which whoever is asked first holds the only place of its room.
+async fn narrow(queue: usize) -> (TestServer, Script) {
+    let (provider, script) = ScriptedProvider::new("scripted");
+    let setup = Setup::default().provider(provider).config(|config| {
+        config.llm.runs_per_room = 1;
+        config.llm.queue_per_room = queue;
+        config.limits.drain = Duration::from_millis(200);
+    });
+    (setup.start().await, script)
+}
+
+fn mandatory() -> Say {
+    create(&pb::CreatePoll { mandatory: true, ..Default::default() })
+}
+
+/// The next abstention that was not taken yet: who, and why.
+async fn abstention(session: &mut Session) -> (String, String) {
+    let abstained =
+        session.pick(|p| if let Payload::VoteAbstained(a) = p { a.abstention.clone() } else { None }).await;
+    (abstained.llm_id, abstained.reason)
+}
+
+#[tokio::test]
+async fn who_cannot_be_asked_for_its_vote_or_is_stopped_before_has_abstained() {
+    let (server, mut script) = narrow(1).await;
+    let room = server.room(&["ada", "bob", "cem"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    admin.command(mandatory()).await.unwrap();
+    let _ada = script.next_call().await.unwrap();
+    let full = ("cem".to_owned(), "1 answers are waiting in this room already".to_owned());
+    assert_eq!(abstention(&mut admin).await, full);
+    admin.command(interrupt("bob", None)).await.unwrap();
+    assert_eq!(abstention(&mut admin).await, ("bob".into(), "interrupted by admin".into()));
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_waits_to_vote_when_the_server_goes_away_is_asked_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("salon.db");
+    let file = StoreConfig { path, durability: Durability::Os, ..StoreConfig::default() };
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let leaving =
+        Setup::default().provider(provider).store(store::open(&file).await.unwrap()).config(|config| {
+            config.llm.runs_per_room = 1;
+            config.limits.drain = Duration::from_millis(200);
+        });
+    let leaving = leaving.start().await;
+    let room = leaving.room(&["ada", "bob"]).await;
+    let mut admin = leaving.join(&room, "admin").await;
+    admin.command(mandatory()).await.unwrap();
+    let _ada = script.next_call().await.unwrap();
+    let drained = tokio::spawn(async move { leaving.shutdown().await });
+    assert_eq!(abstention(&mut admin).await, ("ada".into(), "the server is going away".into()));
+    drained.await.unwrap();
+    let provider = ScriptedProvider::with("scripted", votes_for_the_first);
+    let next = Setup::default().provider(provider).store(store::open(&file).await.unwrap()).start().await;
+    next.join(&room, "admin").await;
+    quiet(&next).await;
+    let poll = next.join(&room, "admin").await.state.polls.remove(0);
+    assert_eq!((poll.ballot_count, poll.abstentions.len()), (1, 1), "{poll:?}");
+    next.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_was_to_vote_when_the_process_died_is_asked_by_the_next() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let one = |config: &mut salon::config::Config| config.llm.runs_per_node = 1;
+    let dead = Setup::default().provider(provider).store(Arc::clone(&store)).config(one).start().await;
+    let (first, second) = (dead.room(&["ada", "bob"]).await, dead.room(&["ada", "bob"]).await);
+    for room in [&first, &second] {
+        let mut admin = dead.join(room, "admin").await;
+        admin.command(mandatory()).await.unwrap();
+        created(&mut admin).await;
+    }
+    let _ada = script.next_call().await.unwrap();
+    // For the log, the first one is dead as soon as the second one starts.
+    let provider = ScriptedProvider::with("scripted", votes_for_the_first);
+    let next = Setup::default().provider(provider).store(store).start().await;
+    let poll = async |room: &str| next.join(room, "admin").await.state.polls.remove(0);
+    // Whose vote was begun has abstained; the others had not begun, in the second room nobody had.
+    for (room, voters) in [(&first, 1), (&second, 2)] {
+        poll(room).await;
+        quiet(&next).await;
+        let poll = poll(room).await;
+        assert_eq!((poll.ballot_count, poll.abstentions.len()), (voters, 2 - voters as usize), "{poll:?}");
+    }
+    all_ended_once(&next, &first).await;
+    next.shutdown().await;
 }

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
-use salon::llm::{Delta, Deltas, Error, Provider, Request};
+use salon::llm::{
+    Delta, Deltas, Error, Finish, Provider, Request,
+    scripted::{ScriptedProvider, Step},
+};
 use serde_json::json;
 
 use super::*;
@@ -43,6 +46,23 @@ async fn a_stall_ends_the_answer_as_timed_out() {
         ann.talk("is anybody here?").await;
         server.shutdown().await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_model_that_thinks_long_is_not_taken_for_a_silent_one() {
+    let thinks = || [Step::Progress, Step::Pause(Duration::from_secs(15))];
+    let before = (0..4).flat_map(|_| thinks()).chain([Step::text("Yes.")]);
+    let steps: Vec<Step> = before.chain(thinks()).chain(thinks()).chain([Step::Done(Finish::Stop)]).collect();
+    let model = ScriptedProvider::with("scripted", move |_| steps.clone());
+    let server = Setup::default().provider(model).virtual_time().start_without_port().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.patience = Duration::from_secs(3600);
+    ann.talk("@ada hello").await;
+    let answer = follow(&mut ann).await;
+    answer.assert_ended(Reason::Completed, "Yes.");
+    assert!(answer.done.first_token_ms >= 60_000, "{:?}", answer.done);
+    server.shutdown().await;
 }
 
 #[tokio::test]

@@ -59,10 +59,25 @@ impl Model {
         }
     }
 
+    /// Whoever is asked next, while what comes of a call is not known.
+    pub async fn other(&mut self) -> Call {
+        self.script.next_call().await.unwrap()
+    }
+
     /// Makes a call; what the model is told of it.
     pub async fn call(&mut self, tool: &str, arguments: &Value) -> Value {
         self.begin(tool, arguments).await;
         self.told().await
+    }
+
+    /// Goes on behind a call that has ended the answer.
+    pub fn over(self) -> Script {
+        self.script
+    }
+
+    /// Says this, and goes on.
+    pub async fn text(&mut self, text: &str) {
+        assert!(self.call.as_mut().unwrap().text(text).await, "the answer is not wanted any more");
     }
 
     /// Ends the answer with this text.

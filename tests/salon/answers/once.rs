@@ -186,3 +186,25 @@ async fn every_answer_that_begins_ends_once_whatever_goes_wrong() {
     }
     assert!(ended > 500, "only {ended} answers");
 }
+
+#[tokio::test]
+async fn what_is_in_the_log_is_asked_once_although_the_store_said_that_it_failed() {
+    let store = Arc::new(GatedStore::new());
+    let server = Setup::default().store(Arc::<GatedStore>::clone(&store)).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.settle().await;
+    store.lose_nth(1);
+    let failed = ann.command(crate::harness::session::message("@ada hello")).await.unwrap_err();
+    assert_eq!(failed.code, "unavailable");
+    follow(&mut ann).await;
+    quiet(&server).await;
+    assert_eq!(all_ended_once(&server, &room).await.len(), 1);
+    // What was not stored asks nobody.
+    store.fail_one();
+    let failed = ann.command(crate::harness::session::message("@ada and now?")).await.unwrap_err();
+    assert_eq!(failed.code, "unavailable");
+    quiet(&server).await;
+    assert_eq!(all_ended_once(&server, &room).await.len(), 1);
+    server.shutdown().await;
+}

@@ -79,7 +79,8 @@ async fn llms_vote_with_a_reason_or_opt_out_with_one() {
 async fn who_only_talks_has_not_voted_and_is_asked_again_if_it_must() {
     for mandatory in [false, true] {
         let (answers, votes, asked) = poll(mandatory, |_, _, _| Step::answer("Green, I think.")).await;
-        let detail = if mandatory { "did not vote, although it was asked twice" } else { "did not vote" };
+        // Why somebody has abstained is told in its own words.
+        let detail = if mandatory { "Green, I think." } else { "did not vote" };
         for answer in answers {
             assert_eq!((answer.done.reason(), answer.done.detail.as_str()), (Reason::OptedOut, detail));
         }
@@ -93,6 +94,23 @@ async fn who_only_talks_has_not_voted_and_is_asked_again_if_it_must() {
         let reminded = asked.iter().filter(|request| told(request).contains("You have not voted")).count();
         assert_eq!(reminded, if mandatory { 2 } else { 0 });
     }
+}
+
+#[tokio::test]
+async fn who_has_used_up_its_tools_gets_them_again_when_it_is_reminded() {
+    let (answers, votes, asked) = poll(true, |request, _, poll| {
+        let option = if told(request).contains("You have not voted") { "1" } else { "9" };
+        let vote = json!({"poll_id": poll, "option_ids": [option]});
+        if request.tools.is_empty() {
+            return Step::answer("I cannot.");
+        }
+        vec![Step::tool("1", "vote_on_poll", &vote), Step::Done(Finish::ToolCalls)]
+    })
+    .await;
+    assert!(answers.iter().all(|answer| answer.done.reason() == Reason::Completed), "{answers:?}");
+    assert_eq!(votes.len(), 2);
+    let stuck = asked.iter().filter(|request| request.tools.is_empty()).count();
+    assert_eq!(stuck, 2, "each repeated itself before");
 }
 
 #[tokio::test]

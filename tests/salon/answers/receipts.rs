@@ -119,3 +119,50 @@ async fn each_contract_is_told_of_a_refusal_in_its_own_spelling() {
     assert_eq!(original.message, ours.message);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn whoever_asked_is_told_of_every_question_that_is_not_asked_any_more() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let server = Setup::default().provider(provider).config(|c| c.llm.runs_per_room = 1).start().await;
+    let room = server.room(&["ada", "bob", "cem"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    let mut ann = server.join(&room, "ann").await;
+    let ended = [
+        (interrupt("bob", None), "resource_exhausted", "interrupted by admin"),
+        (
+            Say::RemoveLlm(pb::RemoveLlm { llm_id: "cem".into() }),
+            "not_found",
+            "the LLM was removed from the room",
+        ),
+        (Say::EndRoom(pb::EndRoom::default()), "room_ended", "the room ended"),
+    ];
+    ann.talk("@ada @bob @cem hello").await;
+    let _ada = script.next_call().await.unwrap();
+    ann.talk("@ada again").await;
+    for (end, code, why) in ended {
+        admin.command(end).await.unwrap();
+        let refused = refusal(&mut ann).await;
+        assert_eq!(refused.code, code);
+        assert!(refused.message.ends_with(&format!("was not asked: {why}")), "{refused:?}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_answer_when_the_server_goes_away_is_told() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let narrow = |config: &mut salon::config::Config| {
+        config.llm.runs_per_room = 1;
+        config.limits.drain = std::time::Duration::from_millis(200);
+    };
+    let server = Setup::default().provider(provider).config(narrow).start().await;
+    let room = server.room(&["ada", "bob"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@ada @bob hello").await;
+    let _ada = script.next_call().await.unwrap();
+    let drained = tokio::spawn(async move { server.shutdown().await });
+    let refused = refusal(&mut ann).await;
+    assert_eq!((refused.code.as_str(), refused.retryable), ("unavailable", true));
+    assert_eq!(refused.message, "the LLM bob was not asked: the server is going away");
+    drained.await.unwrap();
+}

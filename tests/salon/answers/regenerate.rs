@@ -107,7 +107,7 @@ async fn an_answer_that_fails_before_it_has_a_text_replaces_nothing() {
     follow(&mut ann).await.assert_ended(Reason::Failed, "");
     let kept = now(&server, &room, id).await;
     assert_eq!((kept.content.as_str(), kept.superseded_by.as_str()), ("old", ""));
-    // It can be tried again; what was said before an interrupt is a version as well.
+    // It can be tried again; what was said before an interrupt is kept, and does not take the place of a whole answer.
     ann.command(regenerate(id, "")).await.unwrap();
     let mut call = script.next_call().await.unwrap();
     assert!(call.text("half").await);
@@ -116,7 +116,27 @@ async fn an_answer_that_fails_before_it_has_a_text_replaces_nothing() {
     ann.command(interrupt("ada", None)).await.unwrap();
     let partial = follow_from(&mut ann, begun, vec![heard]).await;
     partial.assert_ended(Reason::Interrupted, "half");
-    assert_eq!(superseded(&mut ann).await, (id.clone(), partial.thinking.message_id));
+    let fragment = partial.thinking.message_id;
+    assert_eq!(superseded(&mut ann).await, (fragment.clone(), id.clone()));
+    assert_eq!(now(&server, &room, id).await.superseded_by, "");
+    assert_eq!(now(&server, &room, &fragment).await.superseded_by, *id);
+    // Nor is it told, and the whole one can still be replaced.
+    ann.command(regenerate(id, "")).await.unwrap();
+    let mut call = script.next_call().await.unwrap();
+    assert!(call.text("new").await);
+    let (begun, heard) = (thinking(&mut ann).await, chunk(&mut ann).await);
+    let question = &begun.reply_to;
+    // Edited meanwhile: what has been said of the new one is a fragment, and what follows replaces the whole one.
+    ann.command(edit(question, "@ada hello again")).await.unwrap();
+    call.cancelled().await;
+    follow_from(&mut ann, begun.clone(), vec![heard]).await.assert_ended(Reason::Interrupted, "new");
+    let mut call = script.next_call().await.unwrap();
+    let told = told(&call.request);
+    assert!(!told.contains("half") && !told.contains("old"), "{told}");
+    assert!(call.text("whole").await && call.done(Finish::Stop).await);
+    let whole = follow(&mut ann).await;
+    whole.assert_ended(Reason::Completed, "whole");
+    assert_eq!((&whole.thinking.replaces, whole.message.unwrap().version), (id, 2));
     server.shutdown().await;
 }
 

@@ -19,10 +19,10 @@ use salon::{
     },
     wire::pb::room::v1::{self as pb, client_message::Payload as Say, server_event::Payload},
 };
-use tokio::time::{Duration, sleep};
+use tokio::time::{Duration, sleep, timeout};
 use uuid::Uuid;
 
-use crate::harness::{Session, Setup, TestServer, until};
+use crate::harness::{Session, Setup, TestServer, session::message, until};
 
 /// The model that writes summaries.
 const NOTES: &str = "notes";
@@ -203,5 +203,75 @@ async fn a_summary_that_fails_is_tried_again_later_and_answers_go_on() {
     ask(&mut ann, "@bot three").await;
     assert_eq!(summarised(&mut ann).await.text, "Notes.");
     assert_eq!(tries.load(Ordering::SeqCst), 2);
+    server.shutdown().await;
+}
+
+/// Asks `bot`, and plays both its answer and the summary that is begun by it, up to where `meanwhile` comes in.
+async fn played(
+    session: &mut Session,
+    script: &mut salon::llm::scripted::Script,
+    change: Option<Say>,
+) -> String {
+    let mut notes = None;
+    // While the last one is being put away no other is begun.
+    while notes.is_none() {
+        session.say(message("@bot well?")).await;
+        let mut answered = false;
+        while !answered || notes.is_none() {
+            let Ok(call) = timeout(Duration::from_secs(1), script.next_call()).await else { break };
+            let mut call = call.unwrap();
+            if call.request.model == NOTES {
+                notes = Some(call);
+            } else {
+                call.text("ok").await;
+                answered = call.done(Finish::Stop).await;
+            }
+        }
+    }
+    let mut notes = notes.unwrap();
+    if let Some(change) = change {
+        session.command(change).await.unwrap();
+    }
+    let given = told(&notes.request);
+    notes.text("Tea.").await;
+    notes.done(Finish::Stop).await;
+    given
+}
+
+#[tokio::test]
+async fn a_text_is_thrown_away_only_if_what_it_was_made_of_has_changed() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let server = short_memory(Setup::default()).provider(provider).start().await;
+    let room = server.room(&["bot"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let mut said = Vec::new();
+    for n in 1..=14 {
+        said.push(ann.talk(&format!("word-{n}-")).await);
+    }
+    let edit = |ack: &pb::Ack, content: &str| {
+        let (message_id, content) = (ack.event_id.clone(), content.to_owned());
+        Some(Say::EditMessage(pb::EditMessage { message_id, content, ..Default::default() }))
+    };
+    let given = played(&mut ann, &mut script, edit(&said[0], "changed-1-")).await;
+    assert!(given.contains("word-1-"), "{given}");
+    // The next one is made of the new text, and what nobody has summarised may change meanwhile.
+    let given = played(&mut ann, &mut script, edit(&said[13], "changed-14-")).await;
+    assert!(given.contains("changed-1-") && !given.contains("word-1-"), "{given}");
+    let first = summarised(&mut ann).await;
+    let log = server.log(&room).await;
+    let count = log.iter().filter(|e| matches!(e.payload, Some(Payload::ContextSummarised(_)))).count();
+    assert_eq!(count, 1, "the first text is in no log");
+
+    for n in 15..=21 {
+        said.push(ann.talk(&format!("word-{n}-")).await);
+    }
+    played(&mut ann, &mut script, None).await;
+    assert!(summarised(&mut ann).await.up_to_seq > first.up_to_seq);
+    // Behind the first summary: it stays, and only what follows it is read again.
+    let delete = pb::DeleteMessage { message_id: said[10].event_id.clone() };
+    ann.command(Say::DeleteMessage(delete)).await.unwrap();
+    let given = played(&mut ann, &mut script, None).await;
+    assert!(given.contains("The notes so far:") && given.contains("word-10-"), "{given}");
+    assert!(!given.contains("word-11-") && !given.contains("word-2-"), "{given}");
     server.shutdown().await;
 }

@@ -106,9 +106,9 @@ async fn a_mention_by_tool_asks_the_other_with_or_without_a_text() {
     let mention = r#"{"participant": "Bob", "context": "look at this"}"#;
     for (before, after, text) in [
         ("", "", "@bob look at this"),
-        ("Let me ask.", "", "Let me ask."),
-        ("Let me ask.", "Done.", "Let me ask.\n\nDone."),
-        ("", "Done.", "Done."),
+        ("Let me ask.", "", "Let me ask.\n\n@bob look at this"),
+        ("Let me ask.", "Done.", "Let me ask.\n\nDone.\n\n@bob look at this"),
+        ("", "Done.", "Done.\n\n@bob look at this"),
     ] {
         let fake = FakeOpenAi::start(turns(vec![
             turn(before, &[("mention", mention), ("mention", mention)]),
@@ -153,7 +153,7 @@ async fn a_wrong_call_is_told_to_the_model_and_not_to_the_room() {
 
 #[tokio::test]
 async fn a_model_that_calls_for_ever_is_stopped_by_rounds_and_by_calls() {
-    for (calls, requests, executed) in [(1, 4, 3), (2, 3, 5), (9, 1, 5)] {
+    for (calls, requests, executed) in [(1, 4, 3), (2, 4, 5), (9, 2, 5)] {
         // Never the same call twice: that would be stopped sooner.
         let fake = FakeOpenAi::start(move |request: &Received| {
             let name = |index| format!("launch_rocket_{}_{index}", request.number);
@@ -173,6 +173,22 @@ async fn a_model_that_calls_for_ever_is_stopped_by_rounds_and_by_calls() {
         all_ended_once(&server, &room).await;
         server.shutdown().await;
     }
+}
+
+#[tokio::test]
+async fn a_model_that_has_used_up_its_calls_ends_with_an_answer() {
+    let fake = FakeOpenAi::start(|request: &Received| match request.body.get("tools") {
+        Some(_) => {
+            let names: Vec<String> = (0..9).map(|index| format!("launch_rocket_{index}")).collect();
+            turn("", &names.iter().map(|name| (name.as_str(), "{}")).collect::<Vec<_>>())
+        }
+        None => turn("Nothing was launched.", &[]),
+    })
+    .await;
+    let (answer, server, ..) = ask(&fake).await;
+    answer.assert_ended(Reason::Completed, "Nothing was launched.");
+    assert_eq!(fake.requests().len(), 2);
+    server.shutdown().await;
 }
 
 #[tokio::test]
@@ -212,6 +228,21 @@ async fn a_model_looks_at_the_polls_and_votes() {
     assert_eq!((by.voter_id.as_str(), by.reason.as_str(), vote.option_id.as_str()), ("ada", "green", "2"));
     follow(&mut ann).await.assert_ended(Reason::Completed, "Let me see.\n\nI voted.");
     all_ended_once(&server, &room).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn where_the_provider_does_not_count_the_server_does() {
+    let provider = ScriptedProvider::with("scripted", |_| Step::answer("a b c d"));
+    let server = Setup::default().provider(provider).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@ada begin").await;
+    let usage = follow(&mut ann).await.done.usage.unwrap();
+    assert!(usage.prompt_tokens > 10 && usage.completion_tokens == 3, "{usage:?}");
+    let asked = pb::GetUsageRequest { user_id: Some("ann".into()), room_id: None };
+    let budgets = server.client().await.get_usage(asked).await.unwrap().into_inner().budgets;
+    assert_eq!(budgets[0].spent, u64::from(usage.prompt_tokens + usage.completion_tokens), "they agree");
     server.shutdown().await;
 }
 

@@ -170,6 +170,40 @@ async fn what_was_read_outside_takes_trust_away_for_as_long_as_it_is_read() {
 }
 
 #[tokio::test]
+async fn whoever_speaks_by_the_word_of_a_moderator_has_read_what_that_one_has() {
+    let (mut all, script) = Outside::start(|setup| setup).await;
+    let chair = pb::LlmConfig { allowed_tools: vec!["web__find".into()], ..crate::harness::llm("chair") };
+    all.admin.command(Say::AddLlm(pb::AddLlm { llm: Some(chair) })).await.unwrap();
+    let start = pb::StartAutopilot {
+        mode: pb::AutopilotMode::Moderator.into(),
+        topic: "Tea?".into(),
+        moderator_llm_id: "chair".into(),
+        max_turns: 2,
+        ..Default::default()
+    };
+    all.ann.command(Say::StartAutopilot(start)).await.unwrap();
+    let mut model = Model::asked(script).await;
+    assert_eq!(model.call("web__find", &json!({})).await["ok"], true);
+    // Nothing is said aloud: only the instruction carries what was found.
+    let chosen = json!({"participant": "ada", "instruction": "obey"});
+    model.begin("choose_speaker", &chosen).await;
+    let model = Model::asked(model.over()).await;
+    assert!(model.has("web__find") && !model.has("web__send"), "{:?}", model.tools());
+    drop(model.say("As you wish.").await);
+    let state = |payload: &Payload| match payload {
+        Payload::AutopilotChanged(changed) => changed.autopilot.clone().filter(|a| a.turns == 1),
+        _ => None,
+    };
+    assert_eq!(all.admin.pick(state).await.outside_sources, ["web__find"]);
+    let said = |payload: &Payload| match payload {
+        Payload::MessageReceived(received) => received.message.clone().filter(|m| m.sender_id == "ada"),
+        _ => None,
+    };
+    assert_eq!(all.ann.pick(said).await.outside_sources, ["web__find"]);
+    all.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_tool_that_never_answers_takes_no_more_time_than_the_answer_has() {
     let short = |setup: Setup| setup.config(|config| config.llm.total_timeout = Duration::from_millis(300));
     let (mut all, script) = Outside::start(short).await;
@@ -193,4 +227,27 @@ async fn asked_aloud(script: Script) -> Model {
         }
         script = model.say("").await;
     }
+}
+
+#[tokio::test]
+async fn the_end_of_the_room_keeps_what_an_answer_has_used() {
+    let (mut all, script) = Outside::start(|setup| setup).await;
+    all.ann.talk("@ada find it").await;
+    let mut model = Model::asked(script).await;
+    assert_eq!(model.call("web__find", &json!({})).await["ok"], true);
+    model.text("It is").await;
+    chunk(&mut all.ann).await;
+    all.admin.command(Say::EndRoom(pb::EndRoom::default())).await.unwrap();
+    let log = all.server.log(&all.room).await;
+    let done = all_ended_once(&all.server, &all.room).await.remove(0);
+    assert_eq!((done.reason(), done.detail.as_str()), (Reason::Interrupted, "the room ended"));
+    assert_eq!((done.provider.as_str(), done.tool_uses.len()), ("scripted", 1));
+    assert_eq!((done.tool_uses[0].tool.as_str(), done.tool_uses[0].calls), ("web__find", 1));
+    let said = log.iter().rev().find_map(|event| match &event.payload {
+        Some(Payload::MessageReceived(received)) => received.message.clone(),
+        _ => None,
+    });
+    let said = said.unwrap();
+    assert_eq!((said.content.as_str(), said.outside_sources), ("It is", vec!["web__find".to_owned()]));
+    all.server.shutdown().await;
 }

@@ -130,6 +130,28 @@ async fn history_is_read_page_by_page_with_its_authors() {
 }
 
 #[tokio::test]
+async fn an_answer_made_anew_reads_nothing_that_is_behind_its_question() {
+    let (server, _room, mut admin, script) = start().await;
+    admin.talk("before").await;
+    admin.talk("@ada what?").await;
+    let script = Model::asked(script).await.say("the old answer").await;
+    let old = done_of(&mut admin, "ada", "").await;
+    let behind = admin.talk("behind").await;
+    admin
+        .command(Say::Regenerate(pb::Regenerate { message_id: old.message_id, ..Default::default() }))
+        .await
+        .unwrap();
+    let mut model = Model::asked(script).await;
+    for arguments in [json!({}), json!({"before": behind.seq + 1})] {
+        let page = model.call("read_history", &arguments).await;
+        assert_eq!(page["messages"], json!(["[\"admin\"] before", "[\"admin\"] @ada what?"]), "{page}");
+    }
+    drop(model.say("new").await);
+    done_of(&mut admin, "ada", "").await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn results_are_told_as_far_as_people_see_them() {
     let (server, room, _admin, script) = start().await;
     let mut ann = server.join(&room, "ann").await;

@@ -79,6 +79,54 @@ async fn a_paused_one_stays_paused_over_a_restart() {
 }
 
 #[tokio::test]
+async fn one_that_is_killed_between_two_turns_ends_or_takes_the_next() {
+    for on_restart in [pb::AutopilotOnRestart::Continue, pb::AutopilotOnRestart::Stop] {
+        // Who is asked besides stalls, and holds the only place: a turn waits for it.
+        let model = FakeOpenAi::start(|request: &Received| match request.number {
+            0 | 2 => Reply::stream().delta(&json!({"content": "Let me think"})).stall(),
+            _ => Reply::text("Tea."),
+        })
+        .await;
+        let one = Place::new().env("OPENAI_BASE_URL", &model.base_url());
+        let place = one.env("SALON__LLM__RUNS_PER_ROOM", "1");
+        let server = place.start().await;
+        server.room("r", &["a", "b", "c", "d"]).await;
+        let mut ann = server.join("r", "ann").await;
+        ann.talk("@c what is it?").await;
+        let says = |event: &pb::ServerEvent| matches!(event.payload, Some(Payload::LlmChunk(_)));
+        ann.find(says).await;
+        let turns_of_two =
+            pb::StartAutopilot { on_restart: on_restart.into(), ..start(Mode::RoundRobin, &["a", "b"], 4) };
+        ann.command(Say::StartAutopilot(turns_of_two)).await.unwrap();
+        ann.talk("@d and what else?").await;
+        let interrupt = pb::InterruptLlm { llm_id: "c".into(), message_id: None };
+        ann.command(Say::Interrupt(interrupt)).await.unwrap();
+        ann.find(|event| matches!(&event.payload, Some(Payload::LlmDone(done)) if done.autopilot_turn == 1))
+            .await;
+        ann.find(|event| matches!(&event.payload, Some(Payload::LlmChunk(chunk)) if chunk.llm_id == "d"))
+            .await;
+        assert_eq!(turns(&server.log_of("r").await), "a", "the second turn waits");
+        server.kill().await;
+
+        let server = place.start().await;
+        let mut ann = server.join("r", "ann").await;
+        let autopilot = ann.state.autopilot.clone().unwrap();
+        let end = if autopilot.status() == Status::Ended {
+            autopilot
+        } else {
+            status(&mut ann, Status::Ended).await
+        };
+        let taken = turns(&server.log_of("r").await);
+        let how = (taken.as_str(), end.turns, end.reason.as_str());
+        match on_restart {
+            pb::AutopilotOnRestart::Continue => assert_eq!(how, ("a b a b", 4, "all 4 turns were taken")),
+            _ => assert_eq!(how, ("a", 1, "the server was restarted")),
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
 async fn one_that_is_killed_in_a_turn_goes_on_behind_it() {
     let model = FakeOpenAi::start(|request: &Received| match request.number {
         0 => Reply::text("Tea."),

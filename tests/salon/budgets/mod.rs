@@ -1,5 +1,6 @@
 //! Budgets: what is reserved before a call and settled behind it, whatever goes wrong in between.
 
+mod answers;
 mod model;
 mod properties;
 mod requests;

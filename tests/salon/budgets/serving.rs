@@ -24,7 +24,7 @@ use crate::{
     process::Place,
 };
 
-async fn usage(server: &TestServer, user: Option<&str>, room: Option<&str>) -> Vec<pb::Budget> {
+pub(super) async fn usage(server: &TestServer, user: Option<&str>, room: Option<&str>) -> Vec<pb::Budget> {
     let request = pb::GetUsageRequest { user_id: user.map(str::to_owned), room_id: room.map(str::to_owned) };
     server.client().await.get_usage(request).await.unwrap().into_inner().budgets
 }

@@ -106,6 +106,13 @@ impl Peer {
         self.tell.send(Ok(event)).await.expect("the client has gone");
     }
 
+    /// Tells the client something that its command has caused.
+    pub async fn tells_as(&mut self, event_id: &str, seq: u64, payload: Payload) {
+        let event =
+            ServerEvent { seq, event_id: event_id.into(), payload: Some(payload), ..Default::default() };
+        self.tell.send(Ok(event)).await.expect("the client has gone");
+    }
+
     /// Answers a command.
     pub async fn answers(&mut self, request_id: String, payload: Payload) {
         let event = ServerEvent { request_id, payload: Some(payload), ..Default::default() };

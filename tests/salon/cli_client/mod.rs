@@ -146,6 +146,74 @@ async fn a_line_of_a_pipe_is_understood_on_what_the_line_before_has_made() {
 }
 
 #[tokio::test]
+async fn a_script_allows_a_call_and_waits_for_an_answer_that_is_made_anew() {
+    let fake = Fake::default();
+    fake.on_stream(|mut peer| async move {
+        peer.lets_in().await;
+        let (request_id, Said::Message(_)) = peer.hears().await else { panic!("no message") };
+        let llm = pb::ParticipantType::Llm.into();
+        peer.shows(6, pb::Message { sender_type: llm, ..message("m6", "Ada", "old") }).await;
+        let approval = pb::ToolApproval {
+            approval_id: "a1".into(),
+            llm_id: "ada".into(),
+            tool: "notes__find".into(),
+            arguments: "{}".into(),
+            ..Default::default()
+        };
+        let requested = pb::ApprovalRequested { approval: Some(approval) };
+        peer.tells(7, Payload::ApprovalRequested(requested)).await;
+        peer.accepts(request_id, 8, message("m8", "Ann", "hello")).await;
+        let (request_id, Said::DecideApproval(decided)) = peer.hears().await else { panic!("no decision") };
+        assert_eq!((decided.approval_id.as_str(), decided.approve), ("a1", true));
+        let by_ann = pb::ApprovalDecided {
+            approval_id: decided.approval_id,
+            decision: pb::ApprovalDecision::Approved.into(),
+            by_id: "ann".into(),
+            ..Default::default()
+        };
+        let ack = |seq| pb::Ack { seq, last_seq: seq, event_id: format!("e{seq}"), duplicate: false };
+        peer.answers(request_id, Payload::Ack(ack(9))).await;
+        peer.tells(9, Payload::ApprovalDecided(by_ann)).await;
+        let (request_id, Said::Regenerate(asked)) = peer.hears().await else { panic!("not asked") };
+        assert_eq!((asked.message_id.as_str(), asked.model.as_str()), ("m6", "big"));
+        peer.answers(request_id, Payload::Ack(ack(10))).await;
+        let wanted =
+            pb::RegenerateRequested { message_id: "m6".into(), by_id: "ann".into(), model: "big".into() };
+        peer.tells_as("e10", 10, Payload::RegenerateRequested(wanted)).await;
+        let thinking = pb::LlmThinking {
+            llm_id: "ada".into(),
+            reply_to: "m1".into(),
+            message_id: "m12".into(),
+            replaces: "m6".into(),
+            ..Default::default()
+        };
+        peer.tells(11, Payload::LlmThinking(thinking)).await;
+        peer.hears_nothing().await;
+        peer.shows(12, pb::Message { version: 2, ..message("m12", "Ada", "new") }).await;
+        let by_message_id = "m12".into();
+        let superseded = pb::MessageSuperseded { message_id: "m6".into(), by_message_id };
+        peer.tells(13, Payload::MessageSuperseded(superseded)).await;
+        let done = pb::LlmDone { llm_id: "ada".into(), reply_to: "m1".into(), ..Default::default() };
+        peer.tells(14, Payload::LlmDone(done)).await;
+        peer.lets_go().await;
+    });
+    let (exit, out, errors) = chat(options(fake.serve().await), "hello\n/approve\n/regenerate big\n").await;
+    fake.assert_played();
+    assert_eq!((exit.unwrap(), errors.as_str()), (Exit::Success, ""));
+    let expected = [
+        "#6 Ada: old",
+        "* Ada wants to call notes__find with {}, call 1",
+        "  let it with: /approve 1 - or not: /deny 1 [reason]",
+        "#8 Ann: hello",
+        "* Ann has allowed call 1, notes__find",
+        "* Ann wants another answer than #6 by big",
+        "#12 Ada: new (version 2)",
+        "* #12 takes the place of #6",
+    ];
+    assert_eq!(out.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
 async fn a_line_of_a_pipe_waits_for_the_room() {
     let fake = Fake::default();
     fake.on_stream(|mut peer| async move {
@@ -274,6 +342,52 @@ async fn a_pipe_does_not_wait_for_ever() {
     assert!(errors.contains("no answer") && errors.contains("Ada"), "{errors}");
 }
 
+/// What LLMs do, with `evil` wherever there is a text.
+fn evil_llms(evil: &str) -> Vec<Payload> {
+    let approval = pb::ToolApproval {
+        approval_id: "a".into(),
+        llm_id: evil.into(),
+        tool: evil.into(),
+        arguments: evil.into(),
+        asked_by_id: evil.into(),
+        ..Default::default()
+    };
+    let decided = pb::ApprovalDecided {
+        approval_id: "a".into(),
+        by_id: evil.into(),
+        reason: evil.into(),
+        decision: pb::ApprovalDecision::Denied.into(),
+    };
+    let anew = pb::RegenerateRequested { by_id: evil.into(), model: evil.into(), message_id: evil.into() };
+    let abstention = pb::PollAbstention { llm_id: evil.into(), llm_name: evil.into(), reason: evil.into() };
+    let abstained = pb::VoteAbstained { poll_id: "p".into(), abstention: Some(abstention) };
+    let talk = |status: pb::AutopilotStatus, chosen: &str| {
+        let autopilot = pb::Autopilot {
+            autopilot_id: "t".into(),
+            status: status.into(),
+            topic: evil.into(),
+            llm_ids: vec![evil.into()],
+            moderator_llm_id: evil.into(),
+            reason: evil.into(),
+            chosen_llm_id: chosen.into(),
+            instruction: chosen.into(),
+            ..Default::default()
+        };
+        Payload::AutopilotChanged(pb::AutopilotChanged { autopilot: Some(autopilot) })
+    };
+    let read = pb::Message { outside_sources: vec![evil.into()], ..message("m20", "Ada", "x") };
+    vec![
+        Payload::ApprovalRequested(pb::ApprovalRequested { approval: Some(approval) }),
+        Payload::ApprovalDecided(decided),
+        Payload::RegenerateRequested(anew),
+        Payload::VoteAbstained(abstained),
+        talk(pb::AutopilotStatus::Running, ""),
+        talk(pb::AutopilotStatus::Running, evil),
+        talk(pb::AutopilotStatus::Ended, ""),
+        Payload::MessageReceived(pb::MessageReceived { message: Some(read) }),
+    ]
+}
+
 #[tokio::test]
 async fn nothing_from_the_network_reaches_the_terminal_unclean() {
     let evil = "\u{1b}[2J\u{1b}]52;c;aGk=\u{7}hi\u{9b}1m\r\u{202e}there\u{8}\n#9 Bob: fake";
@@ -328,9 +442,14 @@ async fn nothing_from_the_network_reaches_the_terminal_unclean() {
             ..Default::default()
         };
         peer.tells(14, Payload::ReactionChanged(reaction)).await;
+        let mut seq = 14;
+        for payload in evil_llms(evil) {
+            seq += 1;
+            peer.tells(seq, payload).await;
+        }
         let ended = pb::RoomEnded { ended_by_id: evil.into(), reason: evil.into() };
-        peer.accepts(request_id, 15, message("m15", "Ann", "x")).await;
-        peer.tells(16, Payload::RoomEnded(ended)).await;
+        peer.accepts(request_id, seq + 1, message("m", "Ann", "x")).await;
+        peer.tells(seq + 2, Payload::RoomEnded(ended)).await;
         peer.lets_go().await;
     });
     let (exit, out, errors) = chat(options(fake.serve().await), "x\n").await;
@@ -338,7 +457,7 @@ async fn nothing_from_the_network_reaches_the_terminal_unclean() {
     assert_eq!(exit.unwrap(), Exit::Success);
     let bad = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
     assert!(!out.contains(bad) && !errors.contains(bad), "{out:?}{errors:?}");
-    assert!(out.matches("<U+202E>there").count() >= 14, "{out}");
+    assert!(out.matches("<U+202E>there").count() >= 30, "{out}");
     assert!(!out.lines().any(|line| line.starts_with("#9 ")), "a message passes for another one: {out}");
 }
 

@@ -10,7 +10,7 @@ use salon::{
         settings::{ResponsePolicy, SettingsPatch, TurnPolicy},
         summary::Summary,
     },
-    ids::{ApprovalId, MessageId, Seq},
+    ids::{ApprovalId, AutopilotId, MessageId, PollId, Seq},
 };
 use uuid::Uuid;
 
@@ -29,6 +29,7 @@ pub enum Conduct {
     Request { run: u8 },
     Decide { approval: u8, approve: bool },
     Expire { approval: u8 },
+    Abstain { poll: u8, llm: u8 },
     Summarise { back: u8 },
     Start { mode: u8, llms: u8, moderator: Option<u8>, on_human: bool, turns: u32 },
     Control { control: u8 },
@@ -55,6 +56,7 @@ pub fn by_the_server() -> BoxedStrategy<Conduct> {
         3 => (0..3_u8, 0..3_u32).prop_map(|(llm, ahead)| Conduct::Turn { llm, ahead }),
         3 => any::<u8>().prop_map(|run| Conduct::Request { run }),
         1 => any::<u8>().prop_map(|approval| Conduct::Expire { approval }),
+        2 => (any::<u8>(), 0..3_u8).prop_map(|(poll, llm)| Conduct::Abstain { poll, llm }),
         2 => (0..20_u8).prop_map(|back| Conduct::Summarise { back }),
         2 => (0..5_u8, 0..3_u8).prop_map(|(step, llm)| Conduct::Step { step, llm }),
     ]
@@ -69,6 +71,11 @@ fn nth<T>(items: impl Iterator<Item = T>, n: u8) -> Option<T> {
 
 fn approval(world: &World, n: u8) -> ApprovalId {
     nth(world.room().approvals.keys().copied(), n).unwrap_or(ApprovalId(Uuid::nil()))
+}
+
+/// The autopilot there is.
+fn autopilot(world: &World) -> AutopilotId {
+    world.room().autopilot.as_ref().map_or(AutopilotId(Uuid::nil()), |autopilot| autopilot.id)
 }
 
 fn answer(world: &World, n: u8) -> MessageId {
@@ -89,7 +96,7 @@ impl Conduct {
             }
             Self::Turn { llm, ahead } => {
                 let turns = world.room().autopilot.as_ref().map_or(0, |autopilot| autopilot.turns);
-                Command::StartRun(Run { turn: Some(turns + ahead), ..run(world, llm) })
+                Command::StartTurn(autopilot(world), Run { turn: Some(turns + ahead), ..run(world, llm) })
             }
             Self::Request { run } => Command::RequestApproval(Approval {
                 id: ApprovalId(world.fresh_id()),
@@ -104,12 +111,21 @@ impl Conduct {
                 Command::DecideApproval { id: approval(world, n), approve, reason: "because".into() }
             }
             Self::Expire { approval: n } => Command::ExpireApproval(approval(world, n)),
-            Self::Summarise { back } => Command::RecordSummary(Summary {
-                text: if back == 0 { String::new() } else { format!("It was about {back}.") },
-                up_to: Seq(world.room().seq.0.saturating_sub(back.into())),
-                model: "small".into(),
-                outside: vec!["files__read".into()],
-            }),
+            Self::Summarise { back } => {
+                let up_to = Seq(world.room().seq.0.saturating_sub(back.into()));
+                let summary = Summary {
+                    text: if back == 0 { String::new() } else { format!("It was about {back}.") },
+                    up_to,
+                    model: "small".into(),
+                    outside: vec!["files__read".into()],
+                };
+                Command::RecordSummary { summary, read_at: up_to }
+            }
+            Self::Abstain { poll, llm: id } => Command::Abstain {
+                poll_id: nth(world.room().polls.keys().copied(), poll).unwrap_or(PollId(Uuid::nil())),
+                llm_id: llm(id),
+                reason: "nobody could ask it".into(),
+            },
             Self::Start { mode, llms, moderator, on_human, turns } => {
                 start(mode, llms, moderator, on_human, turns)
             }
@@ -117,13 +133,20 @@ impl Conduct {
                 control: [Control::Stop, Control::Pause, Control::Resume][usize::from(control)],
                 reason: String::new(),
             },
-            Self::Step { step, llm: id } => Command::StepAutopilot(match step {
-                0 => Step::Choose { llm: llm(id), instruction: "sum up".into() },
-                1 => Step::Agree(llm(id)),
-                2 => Step::Pause { reason: "a pause".into() },
-                3 => Step::End { reason: "an end".into() },
-                _ => Step::Restarted,
-            }),
+            Self::Step { step, llm: id } => Command::StepAutopilot(
+                autopilot(world),
+                match step {
+                    0 => Step::Choose {
+                        llm: llm(id),
+                        instruction: "sum up".into(),
+                        outside: vec!["web__find".into()],
+                    },
+                    1 => Step::Agree(llm(id)),
+                    2 => Step::Pause { reason: "a pause".into() },
+                    3 => Step::End { reason: "an end".into() },
+                    _ => Step::Restarted,
+                },
+            ),
         }
     }
 }

@@ -96,9 +96,10 @@ impl Model {
             Event::LlmAdded(llm) | Event::LlmUpdated(llm) => {
                 self.names.insert(llm.id.clone(), llm.display_name.clone());
             }
-            Event::MessageSuperseded { message_id, by } => {
+            Event::MessageSuperseded { message_id, by, .. } => {
                 let newer = self.message(*by).expect("the newer answer was posted before");
-                assert_eq!(newer.replaces, Some(*message_id));
+                let fragment = self.message(*message_id).is_some_and(|message| message.partial);
+                assert!(newer.replaces == Some(*message_id) || (fragment && !newer.partial), "{newer:?}");
                 let older = self.message_mut(*message_id);
                 assert_eq!(older.superseded_by, None, "an answer was replaced twice");
                 older.superseded_by = Some(*by);

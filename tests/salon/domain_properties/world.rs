@@ -10,6 +10,8 @@ use salon::{
         decide::{self, Context, Decision, Facts, Lookup},
         event::{Event, MemberChange, Recorded},
         limits::{Limits, RECENT_MESSAGES},
+        llm::LlmConfig,
+        message::Author,
         rejection::{Code, Rejection},
         room::{Role, Room},
     },
@@ -185,6 +187,15 @@ impl World {
 fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str) {
     let events = || decision.events.iter().map(|new| &new.event);
     assert!(decision.fenced || !events().any(Event::moves_fence), "{what} moves the fence without asking it");
+    for event in events() {
+        if let Event::PollClosed { poll, .. } = event {
+            let told = |llm: &LlmConfig| {
+                poll.ballots.contains_key(&Author::Llm(llm.id.clone()))
+                    || poll.abstentions.iter().any(|known| known.llm_id == llm.id)
+            };
+            assert!(!poll.mandatory || before.llms.iter().all(told), "{what}: who had to vote? {poll:?}");
+        }
+    }
     let role = match actor {
         Actor::User(id) => before.members.get(id).map(|m| m.role),
         Actor::Llm(_) => {
@@ -234,6 +245,8 @@ fn is_about_polls(event: &Event) -> bool {
         Event::PollCreated(_)
         | Event::PollVoted(_)
         | Event::VoteRetracted { .. }
+        // The closing says it of whoever had to vote and did not.
+        | Event::VoteAbstained { .. }
         | Event::PollClosed { .. } => true,
         _ => false,
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use salon::config::{Config, Error, Loaded, Problem, ToolApproval, load, show};
+use salon::config::{Config, Error, Loaded, McpWord, Problem, ToolApproval, load, show};
 use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
@@ -16,7 +16,7 @@ const BOTH: &str = "
 mcp:
   servers:
     notes:
-      command: [npx, --yes, '@example/notes@1.2.3', '']
+      command: [npx, --yes, '@example/notes@1.2.3', '', 80, { env: SALON_WORD }]
       env: { NOTES_TOKEN: SALON_NOTES }
       cwd: /srv/notes
       max_result: 1KiB
@@ -28,8 +28,12 @@ mcp:
       url: https://search.example.com/mcp
       headers: { Authorization: SALON_SEARCH, X-Team: SALON_TEAM }
       call_timeout: 5m
+    elsewhere:
+      url_env: SALON_URL
 ";
-const ENVIRONMENT: [(&str, &str); 7] = [
+const ENVIRONMENT: [(&str, &str); 9] = [
+    ("SALON_WORD", "hidden-4715"),
+    ("SALON_URL", "https://me:hidden-4716@tools.example.com/s/hidden-4717/mcp?key=hidden-4718"),
     ("PATH", "/bin"),
     ("HOME", "/root"),
     ("TERM", "xterm"),
@@ -44,7 +48,11 @@ fn servers_are_read_with_their_secrets() {
     let loaded = read(BOTH, &ENVIRONMENT).unwrap();
     let servers = loaded.config.mcp_servers();
     let notes = &servers["notes"];
-    assert_eq!(notes.entry.command, ["npx", "--yes", "@example/notes@1.2.3", ""]);
+    let word = |text: &str| McpWord::Text(text.into());
+    let variable = McpWord::Variable("SALON_WORD".into());
+    let words = [word("npx"), word("--yes"), word("@example/notes@1.2.3"), word(""), word("80"), variable];
+    assert_eq!(notes.entry.command, words);
+    assert_eq!(notes.words["SALON_WORD"].expose_secret(), "hidden-4715");
     assert_eq!(notes.entry.max_result, 1024);
     assert_eq!(notes.env["NOTES_TOKEN"].expose_secret(), "hidden-4711");
     assert_eq!(notes.env.len(), 1);
@@ -60,6 +68,8 @@ fn servers_are_read_with_their_secrets() {
     assert_eq!(search.headers["Authorization"].expose_secret(), "Bearer hidden-4712");
     assert_eq!(search.headers["X-Team"].expose_secret(), "hidden-4713");
     assert!(search.entry.tools.is_empty());
+    let elsewhere = servers["elsewhere"].url.as_ref().unwrap().expose_secret();
+    assert!(elsewhere.ends_with("?key=hidden-4718"), "{elsewhere}");
     assert!(Config::default().mcp_servers().is_empty());
 }
 
@@ -88,7 +98,13 @@ fn what_cannot_work_is_refused_with_its_mend() {
     for (entry, key, words) in [
         ("cwd: /", "mcp.servers.mine", "either a `command` or a `url`"),
         ("command: [a], url: 'http://a'", "mcp.servers.mine", "either a `command` or a `url`"),
+        ("url: 'http://a', url_env: PATH", "mcp.servers.mine", "either a `command` or a `url`"),
+        ("url_env: NOT_SET", "mcp.servers.mine.url_env", "not set"),
+        ("url_env: PATH", "PATH", "http:// or https://"),
         ("command: a", "mcp.servers.mine.command", "a"),
+        ("command: [a, { env: NOT_SET }]", "mcp.servers.mine.command", "not set"),
+        ("command: [{ env: PATH }]", "mcp.servers.mine.command", "begin with a program"),
+        ("command: [a, --token, b]", "mcp.servers.mine.command", "hold a secret"),
         ("command: ['']", "mcp.servers.mine.command", "begin with a program"),
         ("url: 'ftp://a'", "mcp.servers.mine.url", "http:// or https://"),
         ("url: 'http://a', cwd: /", "mcp.servers.mine.cwd", "means nothing"),
@@ -141,6 +157,11 @@ fn a_secret_in_place_of_its_variable_is_refused_and_not_repeated() {
         "command: [a], env: { A: hidden-4711 }",
         "url: 'http://me:hidden-4711@a'",
         "url: 'http://a/?key=hidden-4711'",
+        "url_env: 'http://a/?key=hidden-4711'",
+        "url_env: SECRET",
+        "command: [a, --token=hidden-4711]",
+        "command: [a, { env: hidden-4711 }]",
+        "command: [a, { name: hidden-4711 }]",
         "url: 'http://a', headers: { A: SECRET }",
     ] {
         let found = problems(entry, &[("SECRET", "hidden-4711\n2")]);

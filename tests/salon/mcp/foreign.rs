@@ -22,12 +22,12 @@ fn named(variable: &str) -> Option<ServerConfig> {
         return None;
     };
     let endpoint = if value.starts_with("http") {
-        Endpoint::Http { url: value, headers: [].into() }
+        Endpoint::Http { url: value.into(), is_url_secret: false, headers: [].into() }
     } else {
-        let mut words = value.split(' ').map(str::to_owned);
+        let mut words = value.split(' ');
         Endpoint::Stdio {
-            program: words.next().unwrap(),
-            args: words.collect(),
+            program: words.next().unwrap().into(),
+            args: words.map(Into::into).collect(),
             env: [("PATH".to_owned(), std::env::var("PATH").unwrap())].into(),
             secret_env: [("SALON_TEST_TOKEN".to_owned(), "hidden-4711".into())].into(),
             cwd: None,

@@ -81,6 +81,47 @@ async fn a_call_that_takes_too_long_is_cancelled() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_silent_in_a_call_is_asked_whether_it_is_there() {
+    let fake = FakeMcp::start(&["stall"]).await;
+    let mut config = fake.config("fake");
+    config.call_timeout = Duration::from_millis(50);
+    config.connect_timeout = Duration::from_millis(500);
+    // Nothing else would ask.
+    config.pace.check = Duration::from_secs(3600);
+    let servers = Servers::start(vec![config]);
+    tools(&servers, &["fake__stall"]).await;
+    call_within(&servers, "fake__stall", json!({}), Duration::from_millis(5)).await.unwrap_err();
+    assert_eq!(fake.count("ping"), 0, "the caller had no time");
+    call(&servers, "fake__stall", json!({})).await.unwrap_err();
+    until("it is asked", || fake.count("ping") == 1).await;
+    // It is there, so it is kept; when it is not, it is connected to anew.
+    fake.seen().silent_to = Some("ping");
+    call(&servers, "fake__stall", json!({})).await.unwrap_err();
+    until("it is connected to again", || fake.count("initialize") == 2).await;
+    assert_eq!(fake.count("ping"), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_is_still_at_a_call_has_as_long_again_to_answer() {
+    let fake = FakeMcp::start(&["stall", "echo"]).await;
+    let mut config = fake.config("fake");
+    config.call_timeout = Duration::from_secs(2);
+    config.connect_timeout = Duration::from_millis(100);
+    config.pace.check = Duration::from_secs(3600);
+    let late = 3 * config.connect_timeout;
+    let servers = Servers::start(vec![config]);
+    tools(&servers, &["fake__echo", "fake__stall"]).await;
+    fake.seen().silent_to = Some("ping");
+    call(&servers, "fake__stall", json!({})).await.unwrap_err();
+    until("it is asked", || fake.count("ping") == 1).await;
+    // Long after other connections would be given up.
+    tokio::time::sleep(late).await;
+    fake.seen().silent_to = None;
+    text(&servers, "fake__echo", json!({})).await;
+    assert_eq!((fake.count("initialize"), fake.count("ping")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_is_cancelled_and_frees_its_place() {
     let fake = FakeMcp::start(&["echo", "stall"]).await;
     let servers = Servers::start(vec![fake.config("fake")]);
@@ -139,20 +180,20 @@ async fn a_server_that_goes_away_has_no_tools_until_it_is_back() {
 #[tokio::test]
 async fn a_server_that_is_slow_to_begin_holds_up_nobody() {
     let (slow, quick) = (FakeMcp::start(&["echo"]).await, FakeMcp::start(&["echo"]).await);
-    slow.seen().is_silent = true;
+    slow.seen().silent_to = Some("initialize");
     let mut config = slow.config("slow");
     config.connect_timeout = Duration::from_millis(100);
     let servers = Servers::start(vec![config, quick.config("quick")]);
     tools(&servers, &["quick__echo"]).await;
     until("it is asked again", || slow.count("initialize") > 1).await;
-    slow.seen().is_silent = false;
+    slow.seen().silent_to = None;
     tools(&servers, &["quick__echo", "slow__echo"]).await;
 }
 
 #[tokio::test]
 async fn the_end_waits_for_nobody_who_does_not_answer() {
     let fake = FakeMcp::start(&["echo"]).await;
-    fake.seen().is_silent = true;
+    fake.seen().silent_to = Some("initialize");
     let servers = Servers::start(vec![fake.config("fake")]);
     until("it is asked", || fake.count("initialize") == 1).await;
     tokio::time::timeout(DEADLINE, servers.shutdown()).await.unwrap();
@@ -174,7 +215,7 @@ async fn secrets_are_sent_and_never_shown() {
     let fake = FakeMcp::start(&["secret"]).await;
     let mut config = fake.config("fake");
     let headers = [("Authorization".to_owned(), "Bearer hidden-4711".into())].into();
-    config.endpoint = Endpoint::Http { url: fake.url(), headers };
+    config.endpoint = Endpoint::Http { url: fake.url().into(), is_url_secret: false, headers };
     let shown = format!("{config:?}");
     let servers = Servers::start(vec![config]);
     tools(&servers, &["fake__secret"]).await;

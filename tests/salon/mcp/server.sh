@@ -16,12 +16,24 @@ while IFS= read -r line; do
       ;;
     *'"method":"ping"'*) reply '{}' ;;
     *'"method":"tools/list"'*)
-      reply "{\"tools\":[$(tool die),$(tool env),$(tool grandchild),$(tool noise),$(tool pid)]}"
+      reply "{\"tools\":[$(tool die),$(tool env),$(tool flood),$(tool grandchild),$(tool noise),$(tool pid)]}"
       ;;
     *'"method":"tools/call"'*)
       case $line in
         *'"name":"die"'*) exit 3 ;;
         *'"name":"env"'*) text "$(env | sort | tr '\n' ' ')" ;;
+        *'"name":"flood"'*)
+          i=0
+          while [ $i -lt 3000 ]; do
+            case $FLOOD in
+              requests) echo '{"jsonrpc":"2.0","id":'$i',"method":"roots/list"}' ;;
+              changes) echo '{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}' ;;
+              *) echo '{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}' ;;
+            esac
+            i=$((i + 1))
+          done
+          text 'after the flood'
+          ;;
         *'"name":"grandchild"'*)
           sleep 1000 >/dev/null 2>&1 &
           text $!

@@ -19,7 +19,7 @@ use crate::{
 };
 
 const SCRIPT: &str = include_str!("server.sh");
-const TOOLS: [&str; 5] = ["sh__die", "sh__env", "sh__grandchild", "sh__noise", "sh__pid"];
+const TOOLS: [&str; 6] = ["sh__die", "sh__env", "sh__flood", "sh__grandchild", "sh__noise", "sh__pid"];
 
 /// A shell that runs this.
 fn shell(script: &str) -> ServerConfig {
@@ -87,6 +87,28 @@ async fn nonsense_on_standard_output_is_passed_over() {
     tools(&servers, &TOOLS).await;
     for _ in 0..3 {
         assert_eq!(text(&servers, "sh__noise", json!({})).await, "after the noise");
+    }
+}
+
+#[tokio::test]
+async fn a_child_that_asks_without_end_is_hung_up_on() {
+    for (flood, is_too_much) in [("requests", true), ("changes", true), ("words", false)] {
+        let mut config = shell(SCRIPT);
+        if let Endpoint::Stdio { env, .. } = &mut config.endpoint {
+            env.insert("FLOOD".into(), flood.into());
+        }
+        let servers = Servers::start(vec![config]);
+        tools(&servers, &TOOLS).await;
+        let first = text(&servers, "sh__pid", json!({})).await;
+        let answer = call(&servers, "sh__flood", json!({})).await;
+        if is_too_much {
+            assert_eq!(answer, Err(CallError::Lost), "{flood}");
+            until("it is ended", || !is_running(&first)).await;
+            tools(&servers, &TOOLS).await;
+        } else {
+            assert_eq!(answer.map(|answer| answer.text), Ok("after the flood".into()), "{flood}");
+            assert_eq!(text(&servers, "sh__pid", json!({})).await, first);
+        }
     }
 }
 
@@ -203,7 +225,7 @@ async fn a_process_tells_what_its_child_says_without_secrets() {
     salon.stop().await;
     assert!(!is_running(&pid));
     let log = place.log();
-    assert!(log.contains("token ***") && log.contains("tools=5") && !log.contains("4711"), "{log}");
+    assert!(log.contains("token ***") && log.contains("tools=6") && !log.contains("4711"), "{log}");
 }
 
 #[tokio::test]

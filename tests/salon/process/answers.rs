@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use salon::wire::pb::room::v1::{self as pb, server_event::Payload};
 use serde_json::json;
 
-use super::Place;
+use super::{Place, Salon};
 use crate::{
     fake_openai::{FakeOpenAi, Received, Reply},
     harness::{
@@ -81,6 +81,34 @@ async fn answers_that_ran_when_the_server_was_killed_end_once_as_interrupted() {
     server.stop().await;
 }
 
+/// What the budgets of today hold, those of the server without a user or room: tokens, then money.
+async fn today(server: &Salon, user: Option<&str>, room: Option<&str>) -> Vec<pb::Budget> {
+    let request = pb::GetUsageRequest { user_id: user.map(str::to_owned), room_id: room.map(str::to_owned) };
+    let told = server.client().await.get_usage(request).await.unwrap();
+    told.into_inner().budgets.into_iter().filter(|b| b.window() == pb::BudgetWindow::Day).collect()
+}
+
+/// What the budgets of the server hold, then of the user and of every room.
+async fn everywhere(server: &Salon) -> Vec<pb::Budget> {
+    let mut all = today(server, None, None).await;
+    all.extend(today(server, Some("ann"), None).await);
+    for n in 0..ROOMS {
+        all.extend(today(server, None, Some(&format!("r{n}"))).await);
+    }
+    all
+}
+
+/// Budgets in which fifty answers fit, and the price of the model that gives them.
+const BUDGETS: &str = "
+llm:
+  models:
+    gpt-4o-mini: { prices: { input: 0.25, output: 2 } }
+  budgets:
+    server: { tokens_per_day: 1000000, money_per_day: 1.5 }
+    user: { tokens_per_day: 900000 }
+    room: { tokens_per_day: 200000 }
+";
+
 const ROOMS: usize = 10;
 const LLMS: [&str; 5] = ["ada", "bob", "cat", "dan", "eve"];
 
@@ -90,6 +118,7 @@ async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_no
         Reply::stream().delta(&json!({"content": "I was about"})).delta(&json!({"content": " to say"}));
     let model = FakeOpenAi::start(half.stall()).await;
     let place = Place::new().env("OPENAI_BASE_URL", &model.base_url());
+    std::fs::write(place.path("config.yaml"), BUDGETS).unwrap();
     let server = place.start().await;
     let mut sessions = Vec::new();
     for n in 0..ROOMS {
@@ -108,9 +137,27 @@ async fn fifty_answers_that_ran_when_the_server_was_killed_are_all_closed_and_no
             heard.insert(ann.pick(said).await);
         }
     }
+    let before = everywhere(&server).await;
+    let limits: Vec<_> = before.iter().map(|budget| budget.limit).collect();
+    assert_eq!(limits.len(), 2 * (2 + ROOMS));
+    let [of_server, of_user, of_room] = [&limits[..2], &limits[2..4], &limits[4..6]];
+    assert_eq!(of_server, [Some(1_000_000), Some(1_500_000)]);
+    assert_eq!((of_user, of_room), (&[Some(900_000), None][..], &[Some(200_000), None][..]));
+    for budget in &before {
+        let held = budget.reserved;
+        assert!(budget.spent == 0 && held > 0 && held <= budget.limit.unwrap_or(held), "{budget:?}");
+    }
+    // Of each answer at least its prompt and "I was about", three tokens, were had.
+    let heard = |answers: usize| u64::try_from(3 * answers).unwrap();
+    assert!(before[0].reserved >= heard(ROOMS * LLMS.len()) && before[4].reserved >= heard(LLMS.len()));
     server.kill().await;
 
     let server = place.start().await;
+    for (then, now) in before.iter().zip(everywhere(&server).await) {
+        // Nobody knows what of it was used: all of it counts, unless midnight has come.
+        let expected = if then.resets_at == now.resets_at { then.reserved } else { 0 };
+        assert_eq!((now.spent, now.reserved, now.limit), (expected, 0, then.limit));
+    }
     for n in 0..ROOMS {
         let log = server.log_of(&format!("r{n}")).await;
         let runs = runs(&log);

@@ -2,6 +2,14 @@
 
 use std::process::Output;
 
+use salon::{
+    cli::{
+        exit::Exit,
+        rooms::generate::{self, GenerateOptions},
+    },
+    wire::pb::room::v1 as pb,
+};
+
 use super::Place;
 
 fn text(output: &Output) -> (Option<i32>, String, String) {
@@ -76,6 +84,68 @@ async fn rooms_are_listed_for_people_and_for_programs() {
         })
         .collect();
     assert_eq!((code, ids), (Some(0), vec!["coffee".to_owned(), "tea".to_owned()]));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_room_is_proposed_and_created_only_when_it_is_accepted() {
+    let place = Place::new();
+    let server = place.start().await;
+    let generate = ["rooms", "generate", "a tea house", "--user", "ann", "--server", &server.url];
+    let rooms = async || {
+        let all = pb::ListRoomsRequest::default();
+        server.client().await.list_rooms(all).await.unwrap().into_inner().rooms
+    };
+    // No terminal: nobody is asked, and an answer that lies there is none.
+    let (code, out, errors) = text(&place.run_with(&generate, "y\n").await);
+    assert_eq!((code, errors.as_str()), (Some(0), ""), "{out}");
+    assert!(out.contains("\n  @") && out.contains("proposed by") && out.contains("--accept"), "{out}");
+    assert_eq!(rooms().await, []);
+
+    let (code, out, _) = text(&place.run(&[&generate[..], &["--accept"]].concat()).await);
+    let [room] = rooms().await.try_into().unwrap();
+    let how = format!("salon chat {} --server {} --user ann\n", room.room_id, server.url);
+    assert!(code == Some(0) && out.ends_with(&format!("created; talk there with: {how}")), "{out}");
+    assert!(out.starts_with(&format!("{}\n", room.name)) && !room.llms.is_empty(), "{out}");
+    let mut ann = server.join(&room.room_id, "ann").await;
+    assert_eq!(ann.state.you.take().unwrap().role(), pb::Role::Admin);
+
+    let (code, out, _) = text(&place.run(&[&generate[..], &["--accept", "--json"]].concat()).await);
+    let made: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let ids: Vec<String> = rooms().await.into_iter().map(|room| room.room_id).collect();
+    assert!(ids.len() == 2 && ids.contains(&made["draft"]["roomId"].as_str().unwrap().to_owned()), "{out}");
+    assert_eq!((code, &made["draft"]["createdBy"]), (Some(0), &"ann".into()));
+
+    let empty = ["rooms", "generate", " ", "--server", &server.url];
+    let (code, out, errors) = text(&place.run(&empty).await);
+    assert_eq!((code, out.as_str()), (Some(1), ""));
+    assert!(errors.contains("prompt must not be empty"), "{errors}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn at_a_terminal_somebody_is_asked_whether_a_proposed_room_is_wanted() {
+    let place = Place::new();
+    let server = place.start().await;
+    for (answer, is_wanted) in [("y\n", true), ("Yes\n", true), ("\n", false), ("no\n", false), ("", false)] {
+        let (mut out, user) = (Vec::new(), format!("ann-{}", answer.trim()));
+        let options = GenerateOptions {
+            server: server.url.clone(),
+            user: user.clone(),
+            prompt: "a tea house".into(),
+            ..Default::default()
+        };
+        let exit = generate::run(options, Some(answer.as_bytes()), &mut out).await.unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert_eq!(exit, Exit::Success);
+        let (shown, end) = out.split_once("Create this room? [y/N] ").unwrap();
+        assert!(shown.contains("proposed by"), "{out}");
+        let said = if is_wanted { "created; talk there" } else { "nothing was created\n" };
+        assert!(end.trim_start().starts_with(said), "{out}");
+        let asked = pb::ListRoomsRequest { user_id: Some(user), ..Default::default() };
+        let rooms = server.client().await.list_rooms(asked).await.unwrap().into_inner().rooms;
+        assert_eq!(rooms.len(), usize::from(is_wanted), "{answer:?}");
+    }
     server.stop().await;
 }
 

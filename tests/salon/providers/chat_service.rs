@@ -1,7 +1,10 @@
 //! What is special to the Chat Service.
 
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -9,7 +12,7 @@ use futures_util::StreamExt as _;
 use salon::{
     config::load,
     llm::{
-        Delta, Error, ErrorKind, Finish, Request, ToolCall, Turn,
+        Delta, Error, ErrorKind, Finish, Provider, Request, ToolCall, Turn,
         open::{ProviderConfig, ProviderKind, open},
         route::Attempts,
     },
@@ -132,6 +135,18 @@ async fn tools_and_their_results_are_told_in_words() {
     assert_eq!(last.contents[0].content, Some(content::Content::Text(told.into())));
 }
 
+/// A provider that leaves the model to the service.
+async fn without_default(script: Script) -> (FakeChatService, Arc<dyn Provider>) {
+    let server = FakeChatService::start(script).await;
+    let config = ProviderConfig {
+        kind: ProviderKind::ChatService,
+        address: Some(server.address()),
+        ..ProviderConfig::default()
+    };
+    let provider = open("chat", &config).unwrap();
+    (server, provider)
+}
+
 #[tokio::test]
 async fn of_several_models_the_first_is_heard() {
     let part = |model: &str, content: &str| ChatResponse {
@@ -144,15 +159,14 @@ async fn of_several_models_the_first_is_heard() {
         .response(&part("b", "Good day "))
         .response(&part("a", "all."))
         .ok();
-    let server = FakeChatService::start(script.clone()).await;
-    let config = ProviderConfig {
-        kind: ProviderKind::ChatService,
-        address: Some(server.address()),
-        ..Default::default()
-    };
-    let unnamed = open("chat", &config).unwrap();
+    let (server, unnamed) = without_default(script).await;
     assert_eq!(text_of(&answer(&unnamed, text_request()).await.unwrap()), "Hello all.");
     assert_eq!(server.requests()[0].models.len(), 0, "the service's own choice");
+    // A name that comes late hides nothing, and a part without one belongs to the answer.
+    let late = [part("", "Hel"), part("a", "lo "), part("b", "Good day "), part("", "all.")];
+    let script = late.iter().fold(Script::new(), Script::response).ok();
+    let (_server, latecomer) = without_default(script).await;
+    assert_eq!(text_of(&answer(&latecomer, text_request()).await.unwrap()), "Hello all.");
     // A model that was named may call itself what it likes.
     let named = Request { model: "a".into(), ..text_request() };
     assert_eq!(text_of(&answer(&unnamed, named).await.unwrap()), "Hello Good day all.");
@@ -194,7 +208,7 @@ async fn a_service_that_is_down_fails_calls_until_it_is_up() {
     let provider = chat_service(&socket.local_addr().unwrap().to_string());
     for _ in 0..2 {
         let error = timeout(PATIENCE, provider.answer(text_request())).await.unwrap().err().unwrap();
-        assert_eq!(error.kind, ErrorKind::Network, "{error}");
+        assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
     }
     let asked = AtomicUsize::new(0);
     let server = FakeChatService::listen(socket.listen(16).unwrap(), move |_: &ChatRequest| {
@@ -222,7 +236,8 @@ async fn an_address_makes_it_the_default_and_a_service_that_is_down_does_not_hol
     let asked = |model: &str| opened.plan(model, &[]).targets()[0].provider.clone();
     assert_eq!(["", "offline:m", "openai:m"].map(asked), ["chat_service", "offline", "openai"]);
     let attempts = Attempts { first_token: PATIENCE, deadline: Instant::now() + PATIENCE };
-    let deltas = opened.answer(&opened.plan("", &[]), text_request(), attempts).await.unwrap().deltas;
+    let (plan, mut tried) = (opened.plan("", &[]), Vec::new());
+    let deltas = opened.answer(&plan, text_request(), attempts, &mut tried).await.unwrap().deltas;
     let text: Vec<_> = deltas.map(Result::unwrap).collect().await;
     assert_eq!(text_of(&text), "From the service.");
     assert!(router(&config("127.0.0.1:9")).is_ok());

@@ -257,12 +257,18 @@ fn scripted_steps(play: &Play) -> Vec<Step> {
     for say in says {
         match say {
             Say::Text(text) => steps.push(Step::text(text)),
-            Say::Call(id, name, arguments) => calls.push(ToolCall {
-                id: (*id).to_owned(),
-                name: (*name).to_owned(),
-                arguments: (*arguments).to_owned(),
-            }),
-            Say::More(index, _, piece) => calls[usize::try_from(*index).unwrap()].arguments.push_str(piece),
+            Say::Call(id, name, arguments) => {
+                calls.push(ToolCall {
+                    id: (*id).to_owned(),
+                    name: (*name).to_owned(),
+                    arguments: (*arguments).to_owned(),
+                });
+                steps.push(Step::Progress);
+            }
+            Say::More(index, _, piece) => {
+                calls[usize::try_from(*index).unwrap()].arguments.push_str(piece);
+                steps.push(Step::Progress);
+            }
             Say::Usage(prompt_tokens, completion_tokens) => {
                 steps.push(Step::Usage {
                     prompt_tokens: *prompt_tokens,
@@ -338,6 +344,17 @@ async fn a_call_in_pieces_is_yielded_whole(backend: Backend) {
         Delta::Done(Finish::ToolCalls),
     ];
     assert_eq!(deltas, whole);
+}
+
+async fn a_call_that_is_held_back_is_seen_to_grow(backend: Backend) {
+    let says = vec![Say::Call("c1", "opt_out", "{"), Say::More(0, "c1", "}".into()), Say::Stall];
+    let stage = backend.plays(Play::Answer(says)).await;
+    let mut deltas = stage.provider.answer(request()).await.unwrap();
+    for _ in 0..2 {
+        let delta = timeout(PATIENCE, deltas.next()).await.expect("the model is at work");
+        assert_eq!(delta.unwrap().unwrap(), Delta::Progress);
+    }
+    assert!(deltas.next().now_or_never().is_none(), "it stalls");
 }
 
 async fn why_a_model_stopped_is_told(backend: Backend) {
@@ -514,6 +531,7 @@ macro_rules! suite {
             text_usage_and_end_come_in_order
             bytes_may_be_cut_anywhere
             a_call_in_pieces_is_yielded_whole
+            a_call_that_is_held_back_is_seen_to_grow
             why_a_model_stopped_is_told
             refusals_have_their_kind_and_are_not_repeated
             a_silent_server_sees_the_request_given_up

@@ -66,6 +66,23 @@ async fn a_server_that_refuses_to_report_usage_is_asked_without() {
     assert_eq!(server.requests().len(), 3, "refused once, then remembered");
 }
 
+#[tokio::test]
+async fn a_refusal_that_only_names_the_usage_is_not_taken_for_one_of_it() {
+    let echo = "no such model: {\"model\": \"m\", \"stream_options\": {}}";
+    let server = FakeOpenAi::start(move |request: &Received| match request.number {
+        0 | 1 => Reply::status(400, echo),
+        _ => Reply::text("Hello."),
+    })
+    .await;
+    let provider = openai(&server);
+    let error = answer(&provider, text_request()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::BadRequest);
+    let deltas = answer(&provider, text_request()).await.unwrap();
+    assert!(deltas.contains(&Delta::Usage { prompt_tokens: 11, completion_tokens: 7 }), "{deltas:?}");
+    let asked = server.requests().into_iter().map(|request| request.body.get("stream_options").is_some());
+    assert_eq!(asked.collect::<Vec<_>>(), [true, false, true]);
+}
+
 // What it understands.
 
 #[tokio::test]
@@ -93,9 +110,27 @@ async fn bare_events_comments_and_other_line_ends_are_understood() {
         .bytes(b": OPENROUTER PROCESSING\n\n")
         .bytes(b"event: message\r\ndata:{\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\r\n\r\n")
         .event(r#"{"choices":[{"delta":{"content":"b","tool_calls":null}}],"usage":null,"more":[{}]}"#)
+        .bytes(b"data: {\"choices\":[{\"delta\":\ndata: {\"content\":\"c\"}\r\ndata:}]}\n\n")
         .event(r#"{"choices":[{"finish_reason":"eos"}]}"#)
         .event("[DONE]");
-    assert_eq!(text_of(&ask(reply).await.unwrap()), "ab");
+    assert_eq!(text_of(&ask(reply).await.unwrap()), "abc");
+}
+
+#[tokio::test]
+async fn a_thought_is_a_sign_of_life_and_a_comment_is_none() {
+    let keep = b": OPENROUTER PROCESSING\n\n";
+    let reply = Reply::stream()
+        .bytes(keep)
+        .delta(&json!({"role": "assistant", "content": ""}))
+        .delta(&json!({"reasoning_content": "hm"}))
+        .bytes(keep)
+        .delta(&json!({"content": "Hi"}))
+        .finish("stop")
+        .event("[DONE]");
+    let server = FakeOpenAi::start(reply).await;
+    let items = read(openai(&server).answer(text_request()).await.unwrap()).await;
+    let deltas: Vec<Delta> = items.into_iter().map(Result::unwrap).collect();
+    assert_eq!(deltas, [Delta::Progress, Delta::Text("Hi".into()), Delta::Done(Finish::Stop)]);
 }
 
 #[tokio::test]
@@ -199,6 +234,23 @@ async fn a_refusal_whose_words_never_end_keeps_its_kind() {
 #[derive(Debug, Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
+impl Log {
+    fn of_this_thread() -> (Self, tracing::subscriber::DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
@@ -210,27 +262,28 @@ impl io::Write for Log {
 }
 
 #[tokio::test]
-async fn what_a_server_says_is_not_logged_by_the_way() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    tracing::debug!("the log works");
-    let replies = [
-        Reply::stream().delta(&json!({"content": "hunter2"})).event("hunter2"),
-        Reply::stream().event(r#"{"choices":"hunter2"}"#),
+async fn what_a_server_says_of_a_failure_is_for_debugging_and_what_it_answers_for_nobody() {
+    let (log, _guard) = Log::of_this_thread();
+    let explained = [
         Reply::status(500, "hunter2"),
         Reply::raw(400, "text/plain", "hunter2"),
+        Reply::raw(400, "application/json", r#"{"error":{"code":"hunter2: no","message":"hunter2"}}"#),
+        Reply::stream().event(r#"{"error":"hunter2"}"#),
+    ];
+    let count = explained.len();
+    let unexplained = [
+        Reply::stream().delta(&json!({"content": "hunter2"})).event("hunter2"),
+        Reply::stream().event(r#"{"choices":"hunter2"}"#),
         Reply::raw(429, "application/json", r#"{"hunter2":1}"#),
     ];
-    for reply in replies {
-        ask(reply).await.unwrap_err();
+    for reply in explained.into_iter().chain(unexplained) {
+        let error = ask(reply).await.unwrap_err();
+        assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
     }
-    let told = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    assert!(told.contains("the log works") && !told.contains("hunter2"), "{told}");
+    let told = log.text();
+    let lines: Vec<_> = told.lines().filter(|line| line.contains("hunter2")).collect();
+    assert_eq!(lines.len(), count, "{told}");
+    assert!(lines.iter().all(|line| line.contains("DEBUG") && line.contains("salon::llm::fault")), "{told}");
 }
 
 #[tokio::test]
@@ -298,8 +351,12 @@ async fn what_the_operator_adds_goes_with_every_request() {
     // A server that repeats a secret in its refusal does not bring it into the log.
     let server = FakeOpenAi::start(Reply::status(401, "unknown account account-secret of sk-test")).await;
     let provider = open("mine", &ProviderConfig { base_url: Some(server.base_url()), ..config() }).unwrap();
+    let (log, _guard) = Log::of_this_thread();
     let error = provider.answer(text_request()).await.err().unwrap();
-    assert_eq!(error.message, "http status 401: unknown account [key] of [key]");
+    assert_eq!(error.message, "http status 401");
+    let told = log.text();
+    assert!(told.contains("unknown account [key] of [key]"), "{told}");
+    assert!(!told.contains("account-secret") && !told.contains("sk-test"), "{told}");
 }
 
 #[tokio::test]
@@ -321,22 +378,22 @@ async fn an_error_within_the_stream_is_classified_too() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_there_is_a_network_error() {
+async fn a_server_that_is_not_there_is_unreachable() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let error =
         openai_at(&format!("http://{address}/v1"), "sk-test").answer(text_request()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Network);
+    assert_eq!(error.kind, ErrorKind::Unreachable);
     assert!(!error.message.contains(&address.to_string()) || !error.message.contains("http://"), "{error}");
 }
 
 #[tokio::test]
-async fn no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_the_start() {
+async fn no_certificates_on_the_machine_is_an_error_of_the_call_not_of_the_start() {
     // The variables are read when a provider is made, so the check runs in a process of its own.
     const INNER: &str = "SALON_TEST_WITHOUT_CERTIFICATES";
     if std::env::var_os(INNER).is_none() {
-        let name = "no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_the_start";
+        let name = "no_certificates_on_the_machine_is_an_error_of_the_call_not_of_the_start";
         let status = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", &format!("providers::openai::{name}")])
             .envs([(INNER, "1"), ("SSL_CERT_FILE", "/nonexistent"), ("SSL_CERT_DIR", "/nonexistent")])
@@ -352,7 +409,7 @@ async fn no_certificates_on_the_machine_is_a_network_error_of_the_call_not_of_th
     tasks.spawn(async move { drop(listener.accept().await.unwrap()) });
     let error =
         openai_at(&format!("https://{address}/v1"), "sk-test").answer(text_request()).await.err().unwrap();
-    assert_eq!(error.kind, ErrorKind::Network, "{error}");
+    assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
 
     let server = FakeOpenAi::start(Reply::text("Hello.")).await;
     assert!(answer(&openai(&server), text_request()).await.is_ok());

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::wire::pb::room::v1::{
-    LlmChunk, LlmDone, LlmDoneReason, LlmThinking, MessageReceived, OptionTally, Participant,
-    ParticipantType, Poll, PollClosed, PollCreated, PollOption, PollStatus, PollVote, PollVoted, Reaction,
-    UserJoined, UserTyping,
+    ApprovalDecided, ApprovalDecision, ApprovalRequested, AutopilotChanged, AutopilotMode, ContextSummarised,
+    ContextSummary, LlmChunk, LlmDone, LlmDoneReason, LlmReceipt, LlmThinking, LlmToolCall, MessageReceived,
+    MessageSuperseded, OptionTally, Participant, ParticipantType, Poll, PollAbstention, PollClosed,
+    PollCreated, PollOption, PollStatus, PollVote, PollVoted, Reaction, ReceiptState, RegenerateRequested,
+    ToolApproval, UserJoined, UserTyping, VoteAbstained,
 };
 
 /// A room with ann (this user), bob, and the LLMs ada and bot.
@@ -197,9 +199,14 @@ fn an_answer_that_did_not_end_by_itself_says_why() {
         tell(0, Payload::LlmDone(LlmDone { detail: detail.into(), error_message: error.into(), ..done }))
     };
     assert_eq!(done(LlmDoneReason::Completed, "", ""), []);
-    assert_eq!(done(LlmDoneReason::Interrupted, "bob", ""), line("14:03 * Ada was interrupted by Bob"));
+    let by_bob = done(LlmDoneReason::Interrupted, "interrupted by bob", "");
+    assert_eq!(by_bob, line("14:03 * Ada was interrupted by Bob"));
+    let newer = done(LlmDoneReason::Interrupted, "a newer question came", "");
+    assert_eq!(newer, line("14:03 * Ada was interrupted: a newer question came"));
     assert_eq!(done(LlmDoneReason::Failed, "", "no key"), line("14:03 * Ada could not answer: no key"));
     assert_eq!(done(LlmDoneReason::OptedOut, "", ""), line("14:03 * Ada says nothing"));
+    let over = line("14:03 * Ada may not answer: the budget is used up");
+    assert_eq!(done(LlmDoneReason::OverBudget, "", "the budget is used up"), over);
 }
 
 #[test]
@@ -235,4 +242,160 @@ fn colours_are_in_the_line_only_when_wanted() {
     let Some(Print::Line(painted)) = painted.first() else { panic!("{painted:?}") };
     assert_eq!(text::line(painted), "14:03 * Cat joined");
     assert!(painted.contains("\u{1b}[2m"), "{painted:?}");
+}
+
+fn call(id: &str, arguments: &str) -> ToolApproval {
+    ToolApproval {
+        approval_id: id.into(),
+        llm_id: "ada".into(),
+        tool: "notes__delete".into(),
+        arguments: arguments.into(),
+        asked_by_id: "bob".into(),
+        expires_at: Some(prost_types::Timestamp { seconds: 14 * 3600 + 8 * 60, nanos: 0 }),
+        ..Default::default()
+    }
+}
+
+const ASKS: &str = "* Ada wants to call notes__delete with {\"id\":4} for Bob, call 1, until 14:08\n  let it with: \
+                    /approve 1 - or not: /deny 1 [reason]";
+
+#[test]
+fn a_call_that_waits_says_what_would_be_called_and_what_came_of_it() {
+    let mut tell = room(PLAIN, false);
+    let asks = |id: &str| {
+        let approval = Some(call(id, "{\"id\":4}"));
+        Payload::ApprovalRequested(ApprovalRequested { approval })
+    };
+    assert_eq!(tell(2, asks("a")), line(&format!("14:03 {ASKS}")));
+    let mut decided = |id: &str, decision: ApprovalDecision, reason: &str| {
+        tell(3, asks(id));
+        let (approval_id, by_id, reason) = (id.into(), "bob".into(), reason.into());
+        tell(
+            4,
+            Payload::ApprovalDecided(ApprovalDecided {
+                approval_id,
+                by_id,
+                reason,
+                decision: decision.into(),
+            }),
+        )
+    };
+    use ApprovalDecision::*;
+    assert_eq!(decided("a", Approved, ""), line("14:03 * Bob has allowed call 1, notes__delete"));
+    let denied = "14:03 * Bob has not allowed call 2, notes__delete: not mine";
+    assert_eq!(decided("b", Denied, "not mine"), line(denied));
+    assert_eq!(decided("c", Expired, ""), line("14:03 * nobody has decided call 3, notes__delete in time"));
+    assert_eq!(decided("d", Cancelled, ""), line("14:03 * call 4, notes__delete does not wait any more"));
+}
+
+#[test]
+fn whoever_comes_is_shown_the_calls_that_wait_once() {
+    let event = |approvals: &[&str]| {
+        let approvals = approvals.iter().map(|id| call(id, "{\"id\":4}")).collect();
+        let participants = ["ada", "bob"].map(|id| Participant {
+            id: id.into(),
+            name: if id == "ada" { "Ada".into() } else { "Bob".into() },
+            ..Default::default()
+        });
+        let state = RoomState { approvals, participants: participants.into(), ..Default::default() };
+        ServerEvent { payload: Some(Payload::RoomState(state)), ..Default::default() }
+    };
+    for lively in [true, false] {
+        let (mut view, mut screen) = (View::new("ann"), Screen::new(PLAIN, lively));
+        view.apply(&event(&["a"]));
+        let shown = screen.event(&view, &event(&["a"]));
+        assert_eq!(shown.contains(&Print::Line(ASKS.into())), lively, "{shown:?}");
+        view.apply(&event(&["a", "b"]));
+        let again = screen.event(&view, &event(&["a", "b"]));
+        let [Print::Line(only)] = again.as_slice() else { panic!("{again:?}") };
+        assert!(only.contains("call 2"), "{only}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_made_anew_stands_beside_the_old_one() {
+    let mut tell = room(PLAIN, false);
+    tell(2, said(Message { sender_type: ParticipantType::Llm.into(), ..message("old", "ada", "Tea.") }));
+    let wants = RegenerateRequested { message_id: "old".into(), by_id: "bob".into(), model: "big".into() };
+    let wanted = line("14:03 * Bob wants another answer than #2 by big");
+    assert_eq!(tell(3, Payload::RegenerateRequested(wants)), wanted);
+    let new = Message {
+        version: 2,
+        replaces: "old".into(),
+        outside_sources: vec!["web__find".into()],
+        ..message("new", "ada", "Coffee.")
+    };
+    assert_eq!(tell(4, said(new)), line("#4 Ada: Coffee. (version 2) (from outside: web__find)"));
+    let superseded = MessageSuperseded { message_id: "old".into(), by_message_id: "new".into() };
+    assert_eq!(tell(5, Payload::MessageSuperseded(superseded)), line("14:03 * #4 takes the place of #2"));
+}
+
+#[test]
+fn what_is_under_way_is_told_to_people_and_not_to_pipes() {
+    let waits = |waiting| LlmReceipt {
+        llm_id: "ada".into(),
+        state: ReceiptState::Delivered.into(),
+        waiting,
+        ..Default::default()
+    };
+    let calls = |ended, failed| {
+        let (llm_id, tool, message_id) = ("ada".into(), "web__find".into(), String::new());
+        Payload::LlmToolCall(LlmToolCall { message_id, llm_id, tool, ended, failed })
+    };
+    for lively in [true, false] {
+        let mut tell = room(PLAIN, lively);
+        let told = |text: &str| if lively { line(text) } else { Vec::new() };
+        assert_eq!(tell(0, calls(false, false)), told("14:03 * Ada calls web__find"));
+        assert_eq!(tell(0, calls(true, false)), []);
+        assert_eq!(tell(0, calls(true, true)), told("14:03 * web__find has failed for Ada"));
+        assert_eq!(tell(0, Payload::LlmReceipt(waits(0))), []);
+        let before = told("14:03 * Ada has 2 answers to give before yours");
+        assert_eq!(tell(0, Payload::LlmReceipt(waits(2))), before);
+        let abstention =
+            PollAbstention { llm_id: "bot".into(), llm_name: "Bot".into(), reason: "no idea".into() };
+        let abstained = VoteAbstained { poll_id: "p".into(), abstention: Some(abstention) };
+        let expected = line("14:03 * Bot did not vote in a poll: no idea");
+        assert_eq!(tell(2, Payload::VoteAbstained(abstained)), expected);
+        let summary = Some(ContextSummary { up_to_seq: 40, text: "secret".into(), ..Default::default() });
+        let summarised = Payload::ContextSummarised(ContextSummarised { summary });
+        assert_eq!(tell(3, summarised), line("14:03 * what was said up to #40 is summarised for the LLMs"));
+    }
+}
+
+#[test]
+fn llms_that_talk_among_themselves_are_told_from_beginning_to_end() {
+    let mut tell = room(PLAIN, false);
+    let begun = Autopilot {
+        autopilot_id: "p".into(),
+        mode: AutopilotMode::Moderator.into(),
+        status: AutopilotStatus::Running.into(),
+        topic: "tea".into(),
+        llm_ids: vec!["ada".into()],
+        moderator_llm_id: "bot".into(),
+        max_turns: 20,
+        ..Default::default()
+    };
+    let mut now = |autopilot: &Autopilot| {
+        tell(2, Payload::AutopilotChanged(AutopilotChanged { autopilot: Some(autopilot.clone()) }))
+    };
+    let expected = "14:03 * the LLMs talk about \"tea\" (moderator: Ada, Bot chooses who speaks; 0 of 20 turns); \
+                    /autopilot stop ends it";
+    assert_eq!(now(&begun), line(expected));
+    assert_eq!(now(&begun), [], "nothing has changed");
+    let chosen = Autopilot { chosen_llm_id: "ada".into(), instruction: "be brief".into(), turns: 1, ..begun };
+    assert_eq!(now(&chosen), line("14:03 * Bot asks Ada: be brief"));
+    let proposed = Autopilot { agreed_llm_ids: vec!["bot".into()], ..chosen };
+    assert_eq!(now(&proposed), [], "whoever proposes something need not be told to agree");
+    let agreed = Autopilot { agreed_llm_ids: vec!["bot".into(), "ada".into()], ..proposed.clone() };
+    assert_eq!(now(&agreed), line("14:03 * agreed: Ada"));
+    assert_eq!(now(&Autopilot { agreed_llm_ids: vec!["ada".into()], ..proposed }), []);
+    now(&agreed);
+    let paused =
+        Autopilot { status: AutopilotStatus::Paused.into(), reason: "Bob spoke".into(), ..agreed.clone() };
+    let expected = "14:03 * the LLMs wait: Bob spoke; /autopilot resume lets them talk on";
+    assert_eq!(now(&paused), line(expected));
+    assert_eq!(now(&Autopilot { turns: 2, ..paused }), [], "the turn that was being taken has ended");
+    assert_eq!(now(&agreed), line("14:03 * the LLMs talk on"));
+    let ended = Autopilot { status: AutopilotStatus::Ended.into(), reason: "done".into(), ..agreed };
+    assert_eq!(now(&ended), line("14:03 * the LLMs are done after 1 turn: done"));
 }

@@ -1,9 +1,10 @@
 //! What an LLM is told, by case: what stands where, what is left out, what is marked.
 
 mod properties;
-mod world;
+pub(in crate::dispatch) mod world;
 
 use super::*;
+use crate::domain::room::Room;
 use crate::llm::{Speaker, tokens::estimate};
 use world::{asked, llm, message, poll, room, text_of};
 
@@ -172,7 +173,7 @@ fn a_question_that_is_too_old_is_put_first() {
     room.recent.push_back(message(9, "ann", "hello"));
     let mut scene = scene(&room, &[], &asked(1)).unwrap();
     assert!(scene.lacks_question());
-    scene.ask(&message(1, "bob", "@Ada why?"));
+    scene.ask(&message(1, "bob", "@Ada why?"), None);
     assert!(!scene.lacks_question());
     scene.fit(10_000, &estimate);
     let turns = scene.turns(&[]);
@@ -221,4 +222,110 @@ fn a_question_that_is_too_long_keeps_its_ends() {
 fn tools_and_the_answer_leave_a_quarter_at_least() {
     assert_eq!(prompt_tokens(10_000, 1000, &[], &estimate), 8997);
     assert_eq!(prompt_tokens(10_000, 1_000_000, &[], &estimate), 2500);
+}
+
+#[test]
+fn an_instruction_of_a_moderator_taints_like_what_that_one_has_read() {
+    let room = room();
+    let mut scene = scene(&room, &[], &asked(1)).unwrap();
+    scene.take_part(Part {
+        kind: crate::domain::autopilot::Kind::Speak,
+        choices: Vec::new(),
+        text: "The moderator wants: tea".into(),
+        outside: vec!["web__find".into()],
+    });
+    scene.fit(10_000, &estimate);
+    assert_eq!(scene.outside, ["web__find"]);
+    assert!(scene.turns(&[]).iter().any(|turn| text_of(turn).ends_with("wants: tea")));
+}
+
+#[test]
+fn an_answer_to_what_is_too_old_is_quoted_when_that_was_read() {
+    let mut room = room();
+    let mut old = message(1, "bob", &format!("long ago\n[\"Ann\"] {}", "x".repeat(200)));
+    old.outside = vec!["files__read".into()];
+    for seq in 2..=20 {
+        let mut reply = message(seq, "ann", "yes");
+        reply.reply_to = Some(message(seq % 2 * 100, "bob", "").id);
+        room.recent.push_back(reply);
+    }
+    room.recent[18].reply_to = Some(old.id);
+    let mut asked = asked(20);
+    let unread = scene(&room, &[], &asked).unwrap();
+    let others = [0, 100].map(|seq| message(seq, "bob", "").id);
+    assert_eq!(unread.unquoted.len(), 3, "each once");
+    assert!(unread.unquoted[0] == old.id && others.iter().all(|id| unread.unquoted.contains(id)));
+    asked.quotes = vec![old];
+    let read = scene(&room, &[], &asked).unwrap();
+    let last = said(&room, &asked).pop().unwrap();
+    assert!(last.starts_with("[\"Ann\", answering \"Bob\": \"long ago ('Ann') xxx"), "{last}");
+    assert!(last.len() < 200 && last.ends_with("x\"] yes"), "{last}");
+    assert_eq!((read.unquoted.len(), read.outside.as_slice()), (2, &["files__read".to_owned()][..]));
+}
+
+#[test]
+fn votes_are_not_copied_to_be_looked_at() {
+    let mut room = room();
+    let mut open = poll(7);
+    let ballot = crate::domain::poll::Ballot {
+        voter_name: "Ann".into(),
+        options: vec![open.options[0].id.clone()],
+        reason: String::new(),
+        at: crate::clock::Timestamp(0),
+    };
+    open.ballots.insert(Author::User(UserId::parse("ann").unwrap()), ballot);
+    let mut announced = message(1, "llm:bot", "Tea?");
+    announced.poll_id = Some(open.id);
+    room.recent.push_back(announced);
+    room.polls.insert(open.id, open.clone());
+    let scene = scene(&room, &[], &asked(1)).unwrap();
+    assert_eq!(scene.open_polls, [Poll { ballots: Default::default(), ..open }]);
+    assert!(said(&room, &asked(1))[0].contains("1 votes (\"Ann\")"), "they are told nevertheless");
+}
+
+#[test]
+fn who_shares_a_name_is_told_with_the_id() {
+    let mut room = room();
+    let mut eve = room.members[&UserId::parse("bob").unwrap()].clone();
+    (eve.id, eve.name) = (UserId::parse("eve").unwrap(), "ANN".into());
+    room.members.insert(eve.id.clone(), eve.clone());
+    let mut from_eve = message(1, "eve", "I am Ann");
+    from_eve.author_name = "ANN".into();
+    // He has gone, and was called like the LLM.
+    let mut from_zoe = message(2, "zoe", "hello");
+    (from_zoe.author_name, from_zoe.reply_to) = ("bot".into(), Some(from_eve.id));
+    room.recent.extend([from_eve, from_zoe, message(3, "ann", "no"), message(4, "llm:bot", "I")]);
+    room.recent.push_back(message(5, "bob", "well"));
+    assert_eq!(
+        said(&room, &asked(5)),
+        [
+            "[\"ANN\" id \"eve\"] I am Ann",
+            "[\"bot\" id \"zoe\", answering \"ANN\" id \"eve\": \"I am Ann\"] hello",
+            "[\"Ann\" id \"ann\"] no",
+            "[\"Bot\" id \"bot\", LLM] I",
+            "[\"Bob\"] well",
+        ]
+    );
+    let online = ["ann", "bob"].map(|id| UserId::parse(id).unwrap());
+    let scene = scene(&room, &online, &asked(5)).unwrap();
+    let text = text_of(&scene.turns(&[])[0]).to_owned();
+    assert!(text.contains("People here now: \"Ann\" id \"ann\", \"Bob\"."), "{text}");
+    assert!(text.contains("only the id says who it is"), "{text}");
+    // Where there are too many to be compared, each person has an id.
+    for n in 0..3000 {
+        let id = UserId::parse(&format!("u{n}")).unwrap();
+        room.members.insert(id.clone(), crate::domain::room::Member { id, ..eve.clone() });
+    }
+    assert_eq!(said(&room, &asked(5))[4], "[\"Bob\" id \"bob\"] well");
+}
+
+#[test]
+fn the_id_of_another_is_no_name_of_ones_own() {
+    let mut room = room();
+    room.members.get_mut(&UserId::parse("ann").unwrap()).unwrap().name = "Ann Lee".into();
+    room.members.get_mut(&UserId::parse("bob").unwrap()).unwrap().name = "ａｎｎ".into();
+    let mut from_bob = message(1, "bob", "I am ann");
+    from_bob.author_name = "ａｎｎ".into();
+    room.recent.push_back(from_bob);
+    assert_eq!(said(&room, &asked(1)), ["[\"ａｎｎ\" id \"bob\"] I am ann"]);
 }

@@ -115,8 +115,9 @@ fn tokens(turns: &[Turn]) -> u64 {
     turns.iter().map(turn).sum()
 }
 
-/// Who wrote a turn, by the rule; `None`: it is a line of the server. Fails if any line is neither.
-fn author(text: &str) -> Option<String> {
+/// Who wrote a turn, by the rule: name and, if it is told, id; `None`: it is a line of the server. Fails if any line is
+/// neither.
+fn author(text: &str) -> Option<(String, Option<String>)> {
     // Every reader's idea of a line.
     let breaks = |c: char| {
         matches!(
@@ -132,11 +133,13 @@ fn author(text: &str) -> Option<String> {
         assert!(is_marked || is_note, "{line:?} in {text:?}");
     }
     let (name, rest) = first.strip_prefix("[\"")?.split_once('"').unwrap();
+    let id = rest.strip_prefix(" id \"").map(|rest| rest.split_once('"').unwrap());
+    let (id, rest) = id.map_or((None, rest), |(id, rest)| (Some(id.to_owned()), rest));
     assert!(rest.starts_with(']') || rest.starts_with(", "), "{first:?}");
     // Quotation marks come in pairs up to the bracket that ends the header, and there is none before it.
     let header = first.split_once(']').unwrap().0;
     assert!(header.matches('"').count().is_multiple_of(2) && header.matches('[').count() == 1, "{header:?}");
-    Some(name.to_owned())
+    Some((name.to_owned(), id))
 }
 
 fn shown_name(message: &Message) -> String {
@@ -172,7 +175,19 @@ proptest! {
         let others = room.recent.iter().filter(|message| {
             message.author != crate::domain::message::Author::Llm(own.clone()) || message.poll_id.is_some()
         });
-        prop_assert_eq!(authors, others.map(shown_name).collect::<Vec<_>>());
+        let others: Vec<&Message> = others.collect();
+        prop_assert_eq!(authors.len(), others.len());
+        for ((name, id), message) in authors.into_iter().zip(&others) {
+            prop_assert_eq!(&name, &shown_name(message));
+            // Without an id there is nobody else of this name.
+            match id {
+                Some(id) => prop_assert_eq!(id, message.author.as_str()),
+                None => prop_assert!(
+                    others.iter().all(|other| other.author == message.author || shown_name(other) != name),
+                    "{name:?}"
+                ),
+            }
+        }
     }
 
     #[test]

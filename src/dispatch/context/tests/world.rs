@@ -35,7 +35,7 @@ pub(super) fn llm(id: &str, name: &str) -> LlmConfig {
 }
 
 /// A room with Ann, Bob, Ada and Bot; who is asked is Ada.
-pub(super) fn room() -> Room {
+pub(in crate::dispatch) fn room() -> Room {
     let profile = Profile {
         name: "Tea".into(),
         description: String::new(),
@@ -70,7 +70,7 @@ pub(super) fn room() -> Room {
 }
 
 /// A message of `ann`, of `bob` or of `llm:<id>`.
-pub(super) fn message(seq: u64, author: &str, content: &str) -> Message {
+pub(in crate::dispatch) fn message(seq: u64, author: &str, content: &str) -> Message {
     let (author, name) = match author.strip_prefix("llm:") {
         Some(id) => (Author::Llm(LlmId::parse(id).unwrap()), id),
         None => (Author::User(UserId::parse(author).unwrap()), author),
@@ -137,6 +137,7 @@ pub(super) fn asked(question: u64) -> Asked {
         replaces: None,
         poll: None,
         history: 50,
+        quotes: Vec::new(),
     }
 }
 

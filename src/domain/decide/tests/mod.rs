@@ -1,5 +1,6 @@
 //! Every way a decision can go, once. `random sequences` are in the system's tests; here are the borders.
 
+mod autopilot;
 mod llms;
 mod members;
 mod messages;

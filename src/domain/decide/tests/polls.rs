@@ -235,3 +235,61 @@ fn no_vote_counts_after_the_deadline() {
     table.refused("bob", Command::RetractVote(id), Code::PollClosed, "deadline");
     table.ok("server", Command::ClosePoll(id));
 }
+
+#[test]
+fn the_result_of_a_poll_says_of_every_llm_that_had_to_vote_what_it_did() {
+    let abstained = |events: &[Event]| -> Vec<(String, String)> {
+        let of = |event: &Event| match event {
+            Event::VoteAbstained { abstention, .. } => {
+                Some((abstention.llm_name.clone(), abstention.reason.clone()))
+            }
+            _ => None,
+        };
+        events.iter().filter_map(of).collect()
+    };
+    for (who, end, why) in [
+        ("bob", None, "the poll was closed before it voted"),
+        ("server", None, "the poll's deadline passed"),
+        ("ann", Some(Command::EndRoom { reason: String::new() }), "the room ended"),
+    ] {
+        let (mut table, id) = with_poll(|input| input.mandatory = true);
+        table.ok("ada", vote(id, &[1]));
+        let events = table.ok(who, end.unwrap_or(Command::ClosePoll(id)));
+        assert_eq!(abstained(&events), [("Bot 1".to_owned(), why.to_owned())]);
+        let closed = events.iter().find_map(|event| match event {
+            Event::PollClosed { poll, .. } => Some(poll.clone()),
+            _ => None,
+        });
+        let closed = closed.unwrap();
+        assert_eq!((closed.abstentions.len(), closed.ballot_count()), (1, 1));
+        assert_eq!(table.room.polls[&id], closed);
+    }
+    let (mut table, id) = with_poll(|_| {});
+    assert_eq!(table.ok("bob", Command::ClosePoll(id)).len(), 1, "who need not vote has not abstained");
+}
+
+#[test]
+fn who_owes_a_vote_and_is_not_heard_has_abstained_once() {
+    let (mut table, id) = with_poll(|input| input.mandatory = true);
+    let abstain = |llm: &str, reason: &str| Command::Abstain {
+        poll_id: id,
+        llm_id: llm_id(llm),
+        reason: reason.into(),
+    };
+    table.ok("ada", vote(id, &[1]));
+    table.nothing("server", abstain("ada", "late"));
+    table.nothing("server", abstain("ghost", "gone"));
+    let Event::VoteAbstained { abstention, .. } = table.one("server", abstain("bot", &"é".repeat(1001)))
+    else {
+        panic!()
+    };
+    assert_eq!((abstention.llm_name.as_str(), abstention.reason.chars().count()), ("Bot 1", 1000));
+    table.nothing("server", abstain("bot", "again"));
+    table.refused("ann", abstain("bot", ""), Code::PermissionDenied, "only the server");
+    table.ok("bot", vote(id, &[2]));
+    table.ok("bob", Command::ClosePoll(id));
+    table.nothing("server", abstain("bot", "closed"));
+    let (mut table, id) = with_poll(|_| {});
+    let free = Command::Abstain { poll_id: id, llm_id: llm_id("bot"), reason: String::new() };
+    table.nothing("server", free);
+}

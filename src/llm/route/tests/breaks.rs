@@ -1,7 +1,10 @@
 //! The breaker: when a model is left alone, and how it is tried again.
 
 use super::*;
+use crate::llm::scripted::{Call, Script};
 
+/// As by default.
+const IDLE: Duration = Duration::from_secs(20);
 const OPEN: Duration = Duration::from_secs(60);
 
 /// One attempt an answer, so that failures are counted by hand.
@@ -91,7 +94,7 @@ async fn another_model_of_the_same_provider_is_still_asked() {
 }
 
 /// A router whose one model is due for a probe, which its script plays.
-async fn due() -> (Router, crate::llm::scripted::Script) {
+async fn due() -> (Router, Script) {
     let (scripted, mut script) = ScriptedProvider::new("one");
     let router = router(&[&Arc::new(scripted)], once);
     for _ in 0..5 {
@@ -105,7 +108,7 @@ async fn due() -> (Router, crate::llm::scripted::Script) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_probe_at_a_time_and_its_answer_closes() {
+async fn one_probe_at_a_time_until_its_answer_begins() {
     let (router, mut script) = due().await;
     let probe = ask(&router, "m");
     tokio::pin!(probe);
@@ -117,11 +120,83 @@ async fn one_probe_at_a_time_and_its_answer_closes() {
     assert_eq!((error.kind, error.retry_after), (ErrorKind::Overloaded, Some(Duration::from_secs(1))));
     let (answered, _) = tokio::join!(probe, call.text("it lives"));
     // The probe has begun to answer: others are let through before it ends.
-    let (second, ()) = tokio::join!(ask(&router, "m"), async {
+    drop(probing(&router, &mut script).await);
+    drop(answered.unwrap());
+}
+
+/// A probe whose answer has begun, and the call that plays it.
+async fn probing(router: &Router, script: &mut Script) -> (Answered, Call) {
+    let (answered, call) = tokio::join!(ask(router, "m"), async {
+        let mut call = script.next_call().await.unwrap();
+        call.text("it lives").await;
+        call
+    });
+    (answered.unwrap(), call)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_breaks_off_or_falls_silent_has_failed() {
+    let (router, mut script) = due().await;
+    for kind in [ErrorKind::Network, ErrorKind::Timeout] {
+        let (answered, call) = probing(&router, &mut script).await;
+        let (end, _call) = tokio::join!(hear(answered), async {
+            if kind == ErrorKind::Timeout {
+                return Some(call);
+            }
+            call.fail_with(kind).await;
+            None
+        });
+        assert_eq!(end.1, Some(kind));
+        assert_eq!(ask(&router, "m").await.unwrap_err().retry_after, Some(OPEN), "{kind:?}");
+        tokio::time::advance(OPEN).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_on_trial_while_a_probe_answers() {
+    let (router, mut script) = due().await;
+    let (answered, call) = probing(&router, &mut script).await;
+    let (error, ()) = tokio::join!(ask(&router, "m"), async {
         script.next_call().await.unwrap().fail_with(ErrorKind::Overloaded).await;
     });
-    assert_eq!(second.unwrap_err().message, "told to fail", "it was asked");
-    drop(answered.unwrap());
+    assert_eq!(error.unwrap_err().message, "told to fail", "it was asked");
+    assert_eq!(ask(&router, "m").await.unwrap_err().retry_after, Some(OPEN), "and one failure was enough");
+    let (end, _) = tokio::join!(hear(answered), call.done(Finish::Stop));
+    assert_eq!(end.1, None);
+    assert_eq!(ask(&router, "m").await.unwrap_err().retry_after, Some(OPEN), "only a probe opens the way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_ends_well_begins_the_count_anew() {
+    let (router, mut script) = due().await;
+    let (answered, call) = probing(&router, &mut script).await;
+    let (end, _) = tokio::join!(hear(answered), call.done(Finish::Stop));
+    assert_eq!((end.1, router.breakers.remembered()), (None, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_fall_silent_count_and_those_of_slow_readers_do_not() {
+    let one = always("one", vec![Step::text("half"), Step::text("more"), Step::Stall]);
+    let router = router(&[&one], once);
+    for _ in 0..5 {
+        // Whoever stops reading has not found it silent.
+        let mut answered = ask(&router, "m").await.unwrap();
+        assert!(answered.deltas.next().await.unwrap().is_ok());
+        tokio::time::advance(2 * IDLE).await;
+        assert!(answered.deltas.next().await.unwrap().is_ok());
+        assert!(timeout(IDLE / 2, answered.deltas.next()).await.is_err());
+        drop(answered);
+    }
+    assert_eq!(router.breakers.remembered(), 0);
+    for n in 1..=5 {
+        let started = Instant::now();
+        assert_eq!(
+            hear(ask(&router, "m").await.unwrap()).await,
+            ("halfmore".into(), Some(ErrorKind::Timeout))
+        );
+        assert_eq!((started.elapsed(), one.cancelled()), (IDLE, 5 + n), "it is stopped");
+    }
+    assert!(ask(&router, "m").await.unwrap_err().message.contains("left alone"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -157,7 +232,7 @@ async fn a_probe_whose_request_is_wrong_finds_the_provider_alive() {
 async fn what_began_before_neither_opens_nor_closes() {
     let (scripted, mut script) = ScriptedProvider::new("one");
     let router = router(&[&Arc::new(scripted)], once);
-    let begin = async |script: &mut crate::llm::scripted::Script| {
+    let begin = async |script: &mut Script| {
         let (answered, call) = tokio::join!(ask(&router, "m"), async {
             let mut call = script.next_call().await.unwrap();
             call.text("slow").await;
@@ -191,7 +266,7 @@ async fn when_all_are_open_the_first_probe_is_named() {
     tokio::time::advance(OPEN / 3).await;
     break_it(&router, "two:m").await;
     let plan = router.plan("two:m", &["one:m".into()]);
-    let error = router.answer(&plan, request(), limits()).await.unwrap_err();
+    let error = router.answer(&plan, request(), limits(), &mut Vec::new()).await.unwrap_err();
     assert_eq!((error.provider.as_str(), error.retry_after), ("one", Some(OPEN - OPEN / 3)));
 }
 
@@ -213,7 +288,8 @@ async fn whoever_had_no_time_has_not_failed() {
     let router = router(&[&one], once);
     for _ in 0..10 {
         let limits = Attempts { first_token: FIRST_TOKEN, deadline: Instant::now() + Duration::from_secs(1) };
-        let error = router.answer(&router.plan("m", &[]), request(), limits).await.unwrap_err();
+        let error =
+            router.answer(&router.plan("m", &[]), request(), limits, &mut Vec::new()).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Timeout);
     }
     assert_eq!((one.calls(), router.breakers.remembered()), (10, 0));

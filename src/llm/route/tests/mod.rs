@@ -3,6 +3,7 @@
 mod breaks;
 mod names;
 mod random;
+mod tried;
 mod tries;
 
 use super::*;
@@ -61,7 +62,7 @@ fn limits() -> Attempts {
 }
 
 async fn ask(router: &Router, model: &str) -> Result<Answered, Error> {
-    router.answer(&router.plan(model, &[]), request(), limits()).await
+    router.answer(&router.plan(model, &[]), request(), limits(), &mut Vec::new()).await
 }
 
 /// The text of an answer and the error it ended with, if any.
@@ -71,7 +72,7 @@ async fn hear(mut answered: Answered) -> (String, Option<ErrorKind>) {
         match delta {
             Ok(Delta::Text(more)) => text.push_str(&more),
             Ok(Delta::Done(_)) => return (text, None),
-            Ok(Delta::ToolCall(_) | Delta::Usage { .. }) => {}
+            Ok(Delta::ToolCall(_) | Delta::Usage { .. } | Delta::Progress) => {}
             Err(error) => return (text, Some(error.kind)),
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use futures_util::stream;
 use proptest::prelude::*;
 use tokio::task::JoinSet;
 
@@ -19,6 +20,7 @@ enum Fate {
     FailsAfter(u64, ErrorKind),
     Stalls,
     BreaksOff,
+    FallsSilent,
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -37,6 +39,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         2 => (1u64..40, kind).prop_map(|(seconds, kind)| Fate::FailsAfter(seconds, kind)),
         1 => Just(Fate::Stalls),
         1 => Just(Fate::BreaksOff),
+        1 => Just(Fate::FallsSilent),
     ]
 }
 
@@ -99,6 +102,15 @@ impl Provider for Arc<Fateful> {
                 });
                 Ok(stream::iter([Ok(Delta::Text("half".into()))]).chain(end).boxed())
             }
+            Fate::FallsSilent => {
+                seen.tell(Told::Begun);
+                let of = Silence(Arc::clone(self));
+                let silence = stream::once(async move {
+                    let _given_up = of;
+                    std::future::pending().await
+                });
+                Ok(stream::iter([Ok(Delta::Text("half".into()))]).chain(silence).boxed())
+            }
             Fate::Fails(kind, after) => {
                 seen.tell(if is_transient(kind) { Told::Failed } else { Told::Ended });
                 Err(fail(kind, after))
@@ -122,6 +134,15 @@ impl Fateful {
                 watch.open_until = Some(Instant::now() + Duration::from_secs(60));
             }
         }
+    }
+}
+
+/// An answer that says nothing more, until it is given up.
+struct Silence(Arc<Fateful>);
+
+impl Drop for Silence {
+    fn drop(&mut self) {
+        self.0.failed();
     }
 }
 
@@ -159,7 +180,9 @@ impl Seen {
         let mut watch = self.of.watch.lock().unwrap();
         watch.probing = false;
         match told {
-            Told::Begun | Told::Ended => *watch = Watch::default(),
+            // On trial: one more failure is enough.
+            Told::Begun => (watch.failures, watch.open_until) = (4, None),
+            Told::Ended => *watch = Watch::default(),
             Told::Failed => watch.open_until = Some(Instant::now() + Duration::from_secs(60)),
         }
     }
@@ -206,7 +229,7 @@ async fn run(fates: [Vec<Fate>; 2], callers: Vec<Caller>, seed: u64) -> Result<(
             tokio::time::sleep(Duration::from_secs(comes)).await;
             let deadline = Instant::now() + Duration::from_secs(patience);
             let limits = Attempts { first_token: FIRST_TOKEN, deadline };
-            let answer = router.answer(&router.plan("m", &[]), request(), limits).await;
+            let answer = router.answer(&router.plan("m", &[]), request(), limits, &mut Vec::new()).await;
             let in_time = Instant::now() <= deadline;
             let (attempts, pieces) = match answer {
                 Ok(answered) => {

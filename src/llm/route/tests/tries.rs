@@ -46,6 +46,23 @@ async fn what_is_wrong_with_the_request_is_not_tried_again_but_elsewhere() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_model_that_thinks_has_begun() {
+    // Longer than the first token may take, and never silent for as long as that.
+    let thinks =
+        || [Step::Pause(FIRST_TOKEN / 2), Step::Progress].into_iter().cycle().take(6).collect::<Vec<_>>();
+    let one = provider("one", vec![[thinks(), Step::answer("at last")].concat()]);
+    let alone = router(&[&one], |_| {});
+    let answered = ask(&alone, "m").await.unwrap();
+    assert_eq!((answered.attempts, hear(answered).await), (1, ("at last".into(), None)));
+    // What has begun is not entered anew, and nobody else is asked.
+    let one = always("one", [thinks(), fails(ErrorKind::Overloaded)].concat());
+    let two = always("two", Step::answer("two"));
+    let with = router(&[&one, &two], |s| s.names.fallbacks = vec!["two:".into()]);
+    let failed = hear(ask(&with, "m").await.unwrap()).await;
+    assert_eq!((failed, one.calls(), two.calls()), ((String::new(), Some(ErrorKind::Overloaded)), 1, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_refusal_is_an_answer() {
     let one = always("one", fails(ErrorKind::Refused));
     let two = always("two", Step::answer("two"));
@@ -78,7 +95,7 @@ async fn a_model_that_says_nothing_has_its_time_and_no_more() {
     let alone = router(&[&one], |_| {});
     let started = Instant::now();
     let limits = Attempts { first_token: FIRST_TOKEN, deadline: started + Duration::from_secs(40) };
-    let error = alone.answer(&alone.plan("m", &[]), request(), limits).await.unwrap_err();
+    let error = alone.answer(&alone.plan("m", &[]), request(), limits, &mut Vec::new()).await.unwrap_err();
     assert_eq!((error.kind, started.elapsed()), (ErrorKind::Timeout, Duration::from_secs(40)));
     assert_eq!((one.calls(), one.cancelled()), (3, 3));
 }
@@ -121,6 +138,29 @@ async fn a_wish_that_does_not_fit_is_not_waited_for() {
         };
         assert_eq!((text.as_str(), started.elapsed() >= wish), (expected, waits), "{wish:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn times_that_no_clock_can_tell_are_only_long() {
+    let one =
+        provider("one", vec![fails_for(ErrorKind::RateLimited, Some(Duration::MAX)), Step::answer("one")]);
+    let alone = router(&[&one], |_| {});
+    let limits = Attempts { first_token: Duration::MAX, ..limits() };
+    let mut wishes = Vec::new();
+    for _ in 0..2 {
+        let answer = alone.answer(&alone.plan("m", &[]), request(), limits, &mut Vec::new()).await;
+        wishes.push(answer.map(|answered| answered.attempts).map_err(|error| error.retry_after));
+    }
+    assert_eq!(wishes, [Err(Some(Duration::MAX)), Ok(1)]);
+    // And a way that closes for so long.
+    let two = always("two", fails(ErrorKind::Overloaded));
+    let broken = router(&[&two], |s| s.breaker.open = Duration::MAX);
+    for _ in 0..2 {
+        assert_eq!(ask(&broken, "m").await.unwrap_err().kind, ErrorKind::Overloaded);
+    }
+    let left = ask(&broken, "m").await.unwrap_err().retry_after.unwrap();
+    assert!(left > DEADLINE, "{left:?}");
+    assert_eq!(two.calls(), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -192,7 +232,9 @@ async fn the_request_is_cut_to_what_the_model_can_do() {
     asked.turns.push(Turn::ToolCalls { text: "I vote".into(), calls: vec![call] });
     asked.turns.push(Turn::ToolResult { call_id: "7".into(), result: "done".into() });
     for model in ["small", "large"] {
-        drop(router.answer(&router.plan(model, &[]), asked.clone(), limits()).await.unwrap());
+        drop(
+            router.answer(&router.plan(model, &[]), asked.clone(), limits(), &mut Vec::new()).await.unwrap(),
+        );
     }
     let seen = seen.lock().unwrap();
     assert_eq!(seen[1], Request { model: "large".into(), ..asked.clone() }, "the other is as it was");

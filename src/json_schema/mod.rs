@@ -2,21 +2,29 @@
 //!
 //! Owns compiling a schema once and saying, in words that a model can act on, what is wrong with a value. Serves the
 //! built-in tools and foreign ones alike, so it trusts no schema: it fetches nothing, follows only references within
-//! the schema, bounds its size and what a pattern may cost. A schema that cannot be compiled is an error for whoever
-//! offers the tool, never for whoever calls it.
+//! the schema, and bounds its size and what a check may cost, which is counted before it is made: no check takes longer
+//! than some milliseconds, so none needs a thread of its own. A pattern that only an engine can match that goes back
+//! again and again is not checked here: whoever carries out the call may. A schema that cannot be compiled is an error
+//! for whoever offers the tool, never for whoever calls it.
+
+mod survey;
+mod work;
 
 use std::{fmt, sync::Arc};
 
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 use thiserror::Error;
 
+use crate::json_schema::{
+    survey::{Patterns, pattern_bytes_max, pattern_options, survey},
+    work::work,
+};
+
 /// The largest schema, as JSON text: every model is sent it with every question.
 pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
-/// Steps a pattern may take on one value; patterns of people need a few thousand.
-const PATTERN_STEPS: usize = 100_000;
-/// Memory one compiled pattern may take.
-const PATTERN_BYTES: usize = 1 << 20;
+/// Steps up to which it is said where arguments do not fit: each place that is found is kept until all are.
+const TOLD_WORK_MAX: u64 = 50_000;
 /// More would not help a model to mend its call.
 const PROBLEMS_SHOWN: usize = 5;
 /// The longest description of one problem, in characters: it repeats the value, which may be long.
@@ -40,7 +48,16 @@ pub enum Error {
 #[derive(Clone)]
 pub struct Schema {
     value: Arc<Value>,
-    validator: Arc<Validator>,
+    compiled: Arc<Compiled>,
+}
+
+struct Compiled {
+    /// What was given.
+    source: Value,
+    /// What is checked: the schema without the patterns that are not.
+    checked: Value,
+    patterns: Patterns,
+    validator: Validator,
 }
 
 impl fmt::Debug for Schema {
@@ -52,8 +69,8 @@ impl fmt::Debug for Schema {
 impl Schema {
     /// Compiles the schema of a tool's arguments. What foreign servers leave out and models need is added: `type` and
     /// `properties`.
-    pub fn compile(schema: Value) -> Result<Self, Error> {
-        let Value::Object(mut schema) = schema else { return Err(Error::NotAnObject) };
+    pub fn compile(source: Value) -> Result<Self, Error> {
+        let Value::Object(mut schema) = source.clone() else { return Err(Error::NotAnObject) };
         if schema.entry("type").or_insert_with(|| json!("object")) != "object" {
             return Err(Error::NotAnObject);
         }
@@ -63,22 +80,27 @@ impl Schema {
         if bytes > SCHEMA_BYTES_MAX {
             return Err(Error::TooLarge(bytes));
         }
+        let mut checked = value.clone();
+        let patterns = survey(&mut checked).map_err(|why| Error::Invalid(shortened(&why)))?;
         let validator = jsonschema::options()
             .offline()
             .should_validate_formats(false)
-            .with_pattern_options(
-                PatternOptions::fancy_regex()
-                    .backtrack_limit(PATTERN_STEPS)
-                    .size_limit(PATTERN_BYTES)
-                    .dfa_size_limit(PATTERN_BYTES),
-            )
-            .build(&value)
+            .with_pattern_options(pattern_options(pattern_bytes_max()))
+            .build(&checked)
             .map_err(|error| Error::Invalid(shortened(&error.to_string())))?;
         // Says which dialect it is written in: some providers refuse keys they do not know.
         if let Some(schema) = value.as_object_mut() {
             schema.remove("$schema");
         }
-        Ok(Self { value: Arc::new(value), validator: Arc::new(validator) })
+        Ok(Self {
+            value: Arc::new(value),
+            compiled: Arc::new(Compiled { source, checked, patterns, validator }),
+        })
+    }
+
+    /// Whether this is what was compiled: it need not be again.
+    pub fn is_of(&self, source: &Value) -> bool {
+        self.compiled.source == *source
     }
 
     /// The schema as a model is shown it.
@@ -88,8 +110,17 @@ impl Schema {
 
     /// Whether `arguments` fit; otherwise where they do not, and why.
     pub fn check(&self, arguments: &Value) -> Result<(), String> {
+        let Compiled { checked, patterns, validator, .. } = self.compiled.as_ref();
+        let work = work(checked, patterns, arguments)
+            .ok_or("the arguments are too large or too intricate to be checked: say it with fewer")?;
+        if validator.is_valid(arguments) {
+            return Ok(());
+        }
+        if work > TOLD_WORK_MAX {
+            return Err("the arguments do not fit the schema, and are too many to say where".into());
+        }
         let mut problems = Vec::new();
-        let mut errors = self.validator.iter_errors(arguments);
+        let mut errors = validator.iter_errors(arguments);
         for error in errors.by_ref().take(PROBLEMS_SHOWN) {
             let path = error.instance_path().to_string();
             let place = if path.is_empty() { "arguments".to_owned() } else { format!("arguments at {path}") };
@@ -119,7 +150,7 @@ mod tests {
         Schema::compile(json!({
             "$schema": "http://json-schema.org/draft-07/schema#",
             "properties": {
-                "city": { "type": "string", "minLength": 2, "pattern": "^(?!x)[a-z]+$" },
+                "city": { "type": "string", "minLength": 2, "pattern": "^[a-wy-z][a-z]+$" },
                 "days": { "type": "integer", "minimum": 1, "maximum": 7 },
                 "unit": { "$ref": "#/$defs/unit" },
             },
@@ -186,6 +217,11 @@ mod tests {
             json!({ "properties": { "a": { "type": "strnig" } } }),
             json!({ "properties": { "a": { "pattern": "(" } } }),
             json!({ "properties": { "a": { "$ref": "#/$defs/nowhere" } } }),
+            json!({ "properties": { "a": { "$dynamicRef": "#" } } }),
+            json!({ "properties": { "a": { "$id": "b", "$ref": "#" } } }),
+            json!({ "properties": { "a": { "patternProperties": { "(?=b)": {} } } } }),
+            // It is there, and no schema.
+            json!({ "properties": { "a": { "default": {}, "$ref": "#/properties/a/default" } } }),
         ] {
             assert!(matches!(Schema::compile(invalid).unwrap_err(), Error::Invalid(_)));
         }
@@ -200,12 +236,56 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_cannot_run_for_ever() {
-        // Backtracks without end without the limit: it holds a reference to its own group.
-        let schema = json!({ "properties": { "a": { "pattern": "^(a+)+\\1b$" } } });
+    fn a_part_is_found_by_any_spelling_of_its_place() {
+        let schema = json!({
+            "properties": { "a": { "$ref": "#/definitions/List%3Ca~1b%3E" } },
+            "definitions": { "List<a/b>": { "type": "array" } },
+        });
         let schema = Schema::compile(schema).unwrap();
-        assert!(schema.check(&json!({ "a": "a".repeat(5000) })).is_err());
+        schema.check(&json!({ "a": [] })).unwrap();
+        schema.check(&json!({ "a": 1 })).unwrap_err();
+    }
+
+    #[test]
+    fn too_many_places_that_are_referred_to_are_refused() {
+        let chain = |n: usize| {
+            let defs: Map<String, Value> = (0..n)
+                .map(|i| (format!("d{i}"), json!({ "$ref": format!("#/$defs/d{}", i + 1) })))
+                .chain([(format!("d{n}"), json!({ "type": "integer" }))])
+                .collect();
+            Schema::compile(json!({ "properties": { "a": { "$ref": "#/$defs/d0" } }, "$defs": defs }))
+        };
+        chain(120).unwrap().check(&json!({ "a": 1 })).unwrap();
+        assert!(matches!(chain(1000).unwrap_err(), Error::Invalid(_)));
+    }
+
+    #[test]
+    fn a_pattern_that_goes_back_is_shown_and_not_checked() {
+        for pattern in ["^(?!x)a+$", "^(a+)+\\1b$", "^.{1,1000}$"] {
+            let schema = json!({ "properties": { "a": { "pattern": pattern, "maxLength": 9 } } });
+            let schema = Schema::compile(schema).unwrap();
+            assert_eq!(schema.value()["properties"]["a"]["pattern"], pattern);
+            schema.check(&json!({ "a": "xyz" })).unwrap();
+            schema.check(&json!({ "a": "a".repeat(10) })).unwrap_err();
+        }
         let large = json!({ "properties": { "a": { "pattern": "((a{1000}){1000}){1000}" } } });
         assert!(matches!(Schema::compile(large).unwrap_err(), Error::Invalid(_)));
+    }
+
+    #[test]
+    fn more_patterns_than_are_checked_are_left() {
+        let many: Map<String, Value> =
+            (0..100).map(|n| (format!("p{n:03}"), json!({ "pattern": format!("^a{n:03}") }))).collect();
+        let schema = Schema::compile(json!({ "properties": many })).unwrap();
+        schema.check(&json!({ "p000": "b" })).unwrap_err();
+        schema.check(&json!({ "p099": "b" })).unwrap();
+    }
+
+    #[test]
+    fn many_problems_are_told_in_short() {
+        let schema = json!({ "properties": { "a": { "items": { "type": "integer" } } } });
+        let schema = Schema::compile(schema).unwrap();
+        let said = schema.check(&json!({ "a": vec!["x"; 20_000] })).unwrap_err();
+        assert!(said.contains("too many to say where"), "{said}");
     }
 }

@@ -1,0 +1,47 @@
+//! What every message is made of: times, ids, and what is said of stored bytes that make no sense.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::{clock::Timestamp, ids::IdError};
+
+/// Stored bytes are not what this server writes.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("stored {what} cannot be read: {problem}")]
+pub struct Corrupt {
+    what: &'static str,
+    problem: String,
+}
+
+impl Corrupt {
+    /// A part that is missing or makes no sense.
+    pub fn new(what: &'static str, problem: impl fmt::Display) -> Self {
+        Self { what, problem: format!("{problem}") }
+    }
+}
+
+/// A moment as the contract says it.
+pub fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
+    let seconds = at.0.div_euclid(1000);
+    let nanos = i32::try_from(at.0.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
+    Some(prost_types::Timestamp { seconds, nanos })
+}
+
+pub(super) fn timestamp(time: Option<&prost_types::Timestamp>) -> Timestamp {
+    time.map_or(Timestamp::default(), |t| {
+        Timestamp(t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos / 1_000_000)))
+    })
+}
+
+/// Parses an id out of stored bytes.
+pub(super) fn id<T: std::str::FromStr<Err = IdError>>(what: &'static str, text: &str) -> Result<T, Corrupt> {
+    text.parse().map_err(|error| Corrupt::new(what, error))
+}
+
+pub(super) fn optional_id<T: std::str::FromStr<Err = IdError>>(
+    what: &'static str,
+    text: &str,
+) -> Result<Option<T>, Corrupt> {
+    if text.is_empty() { Ok(None) } else { id(what, text).map(Some) }
+}
