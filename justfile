@@ -21,6 +21,9 @@ doc:
 test:
     .ci/run test
 
+stores:
+    .ci/run stores
+
 python:
     .ci/run python
 

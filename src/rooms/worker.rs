@@ -156,9 +156,10 @@ impl Worker {
     }
 
     pub(super) async fn ensure_loaded(&mut self) -> Result<(), Rejection> {
-        if self.state.is_some() {
+        if self.state.is_some() && !self.is_behind() {
             return Ok(());
         }
+        self.state = None;
         let store = self.rooms.store().as_ref();
         let loaded = load::load(store, &self.id).await.map_err(|error| refused(&self.id, &error))?;
         let Some(loaded) = loaded else {
@@ -184,6 +185,12 @@ impl Worker {
         self.state = Some(loaded.room);
         self.observe();
         Ok(())
+    }
+
+    /// Whether another process has appended to the log: what was delivered here is not in the state.
+    fn is_behind(&self) -> bool {
+        let delivered = self.feed.as_ref().map_or(Seq::ZERO, |feed| feed.delivered());
+        self.group.is_empty() && self.state.as_ref().is_some_and(|room| room.seq < delivered)
     }
 
     async fn take(&mut self, task: Task) {

@@ -37,7 +37,7 @@ use crate::{
     },
     store::{
         Store,
-        config::{Durability, StoreConfig, StoreKind},
+        config::{Durability, StoreConfig, StoreKind, StoreUrl},
     },
 };
 
@@ -223,6 +223,7 @@ pub fn store_config(config: &Config) -> StoreConfig {
         kind: match config.store.kind {
             crate::config::StoreKind::Sqlite => StoreKind::Sqlite,
             crate::config::StoreKind::Memory => StoreKind::Memory,
+            crate::config::StoreKind::Postgres => StoreKind::Postgres,
         },
         path: config.store.path.clone(),
         durability: match config.store.durability {
@@ -230,6 +231,10 @@ pub fn store_config(config: &Config) -> StoreConfig {
             crate::config::Durability::Os => Durability::Os,
         },
         max_bytes: config.store.max_bytes.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)),
+        url: config.store.server_url().map(|url| StoreUrl::new(url.expose())),
+        schema: config.store.schema.clone(),
+        pool_size: config.store.pool_size,
+        timeout: config.store.timeout,
     }
 }
 

@@ -101,9 +101,9 @@ pub struct Parts {
 
 impl Parts {
     /// The parts that the configuration asks for.
-    pub fn open(config: &Config) -> Result<Self, Error> {
+    pub async fn open(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            store: store::open(&store_config(config)).map_err(Error::Store)?,
+            store: store::open(&store_config(config)).await.map_err(Error::Store)?,
             bus: match config.bus.kind {
                 crate::config::BusKind::Local => Arc::new(LocalBus::default()),
             },
