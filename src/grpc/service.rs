@@ -182,7 +182,8 @@ impl RoomService for RoomApi {
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         self.check_reader(&id, request.user_id.as_deref()).await?;
-        let end = self.rooms.read(&id, |room, _| room.seq).await.map_err(refuse)?;
+        // Of the store, not of the room in memory: what was acknowledged through another server is in it.
+        let end = self.rooms.end(&id).await.map_err(refuse)?;
         let after = Seq(request.after_seq);
         let last = match request.limit {
             0 => end,

@@ -211,6 +211,12 @@ impl Rooms {
         Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
     }
 
+    /// Where the log ends.
+    pub async fn end(&self, room: &RoomId) -> Result<Seq, Rejection> {
+        let head = self.store().head(room).await.map_err(|error| refused(room, &error))?;
+        Ok(head.map_or(Seq::ZERO, |head| head.seq))
+    }
+
     /// The log itself.
     pub async fn log(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Rejection> {
         self.store().read(room, after, page).await.map_err(|error| refused(room, &error))

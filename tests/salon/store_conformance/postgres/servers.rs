@@ -69,6 +69,12 @@ async fn what_is_said_at_one_server_is_heard_and_known_at_the_other() {
     let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
     assert_ne!(ours.seq, theirs.seq);
 
+    // What was acknowledged here is read there, whether or not its rooms have heard of it.
+    for n in 0..20 {
+        let said = ann.talk(&format!("once more {n}")).await.seq;
+        assert!(there.log(&room).await.iter().any(|event| event.seq == said), "{said} is not in the log");
+    }
+
     let log = here.log(&room).await;
     assert!(log.iter().map(|event| event.seq).eq(1..=u64::try_from(log.len()).unwrap()));
     // The LLM may be voting still.
