@@ -33,9 +33,14 @@ impl Subscriber for Recorder {
         let bytes = match message {
             BusMessage::Log(batch) => batch.frames,
             BusMessage::Transient(transient) => transient.frame,
+            BusMessage::Reaches(seq) => format!("reaches {seq}").into(),
         };
         self.0.lock().unwrap().push((room.clone(), bytes));
     }
+
+    fn subscribed(&self, _: &RoomId) {}
+
+    fn interrupted(&self) {}
 }
 
 impl Recorder {
@@ -124,6 +129,10 @@ fn publishes_within_a_delivery(bus: &Arc<dyn Bus>) {
                 self.0.publish(room, message);
             }
         }
+
+        fn subscribed(&self, _: &RoomId) {}
+
+        fn interrupted(&self) {}
     }
     let echo = Arc::new(Echo(Arc::clone(bus), Recorder::default()));
     bus.attach(Arc::clone(&echo) as Arc<dyn Subscriber>);
