@@ -21,6 +21,9 @@ doc:
 test:
     .ci/run test
 
+buses:
+    .ci/run buses
+
 python:
     .ci/run python
 

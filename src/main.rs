@@ -95,7 +95,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     // The port is taken before any work is done, so that a second server fails at once.
     let listener = server::bind(&config).await?;
-    let parts = Parts::open(&config)?;
+    let parts = tokio::select! {
+        parts = Parts::open(&config) => parts?,
+        // A server that does not answer is waited for.
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     let provider = parts.router.default_provider().to_owned();
     let server = Server::start(&config, parts, listener).await?;
     greet(&config, &server, &provider);

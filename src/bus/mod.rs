@@ -5,13 +5,89 @@
 use std::{fmt, sync::Arc};
 
 use async_trait::async_trait;
+use thiserror::Error;
 
 pub use crate::wire::hint::{Audience, BusMessage, LogBatch, Note, Transient, TransientContent};
 
-use crate::ids::RoomId;
+use crate::{
+    bus::{
+        config::{BusConfig, BusKind},
+        local::LocalBus,
+    },
+    ids::RoomId,
+};
 
+pub mod config;
 pub mod local;
 pub mod lossy;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod remote;
+
+/// Why a bus cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{bus}: {what}")]
+pub struct Error {
+    /// Which, as in `bus.kind`.
+    pub bus: &'static str,
+    /// What is wrong, without a secret.
+    pub what: String,
+}
+
+/// Opens the bus that the configuration asks for: the only place that names the backends.
+///
+/// A server that does not answer is no error: the bus goes on trying. One that refuses us is.
+pub async fn open(config: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    match config.kind {
+        BusKind::Local => Ok(Arc::new(LocalBus::default())),
+        BusKind::Redis => open_redis(config).await,
+        BusKind::Nats => open_nats(config).await,
+    }
+}
+
+#[cfg(feature = "redis")]
+async fn open_redis(config: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    remote::RemoteBus::open(self::redis::NAME, self::redis::Redis::new(config)?).await
+}
+
+#[cfg(not(feature = "redis"))]
+async fn open_redis(_: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    std::future::ready(Err(not_built("redis"))).await
+}
+
+#[cfg(feature = "nats")]
+async fn open_nats(config: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    remote::RemoteBus::open(nats::NAME, nats::Nats::new(config)?).await
+}
+
+#[cfg(not(feature = "nats"))]
+async fn open_nats(_: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    std::future::ready(Err(not_built("nats"))).await
+}
+
+#[cfg(not(all(feature = "nats", feature = "redis")))]
+fn not_built(bus: &'static str) -> Error {
+    let what = format!("is not in this build: build it with the feature `{bus}`, or set bus.kind to another");
+    Error { bus, what }
+}
+
+/// What has happened on a bus since the start; all nothing for one within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Messages that were not sent: the server was away, or slower than this node.
+    pub unsent: u64,
+    /// Messages that were larger than the server takes.
+    pub too_large: u64,
+    /// What arrived and was not understood.
+    pub refused: u64,
+    /// Connections that were made.
+    pub connections: u64,
+    /// Those of them that were lost.
+    pub connections_lost: u64,
+}
 
 /// Takes what arrives. Called on the bus's own task; must not block.
 pub trait Subscriber: Send + Sync + fmt::Debug {
@@ -62,6 +138,11 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
 
     /// Sends to every node.
     fn publish(&self, room: &RoomId, message: BusMessage);
+
+    /// What has happened.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
 
     /// Sends what still waits, as far as that takes no long time, and ends: the last call.
     async fn close(&self) {}

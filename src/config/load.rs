@@ -28,10 +28,11 @@ const KEY_BYTES_MAX: u16 = 16 * 1024;
 /// What begins the name of a variable that sets a key.
 const PREFIX: &str = "SALON__";
 /// Short names for keys that other servers of this kind have too.
-const SHORT_NAMES: [(&str, [&str; 2]); 3] = [
+const SHORT_NAMES: [(&str, [&str; 2]); 4] = [
     ("GRPC_HOST", ["grpc", "host"]),
     ("GRPC_PORT", ["grpc", "port"]),
     ("CHAT_SERVICE_ADDRESS", ["chat_service", "address"]),
+    ("BUS_URL", ["bus", "url"]),
 ];
 
 /// A configuration that was checked, and where its values came from.
