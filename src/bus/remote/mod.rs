@@ -4,6 +4,11 @@
 //! queue that one task empties ([`driver`]); behind it is a [`Link`], which each backend makes of its client. A
 //! connection that is lost is made again for ever; whatever was missed meanwhile is in the store.
 
+#![cfg_attr(
+    not(all(feature = "nats", feature = "redis")),
+    allow(dead_code, reason = "what only one of the backends uses")
+)]
+
 mod driver;
 mod inbox;
 mod outbox;
