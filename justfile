@@ -21,6 +21,9 @@ doc:
 test:
     .ci/run test
 
+stores:
+    .ci/run stores
+
 buses:
     .ci/run buses
 

@@ -76,7 +76,7 @@ fn append(n: u64, with_request_id: bool) -> Append {
 
 /// A store with its rooms.
 async fn with_rooms(config: &StoreConfig) -> Arc<dyn Store> {
-    let store = store::open(config).unwrap();
+    let store = store::open(config).await.unwrap();
     let mut creating = JoinSet::new();
     for n in 0..ROOMS {
         let store = Arc::clone(&store);
@@ -117,7 +117,7 @@ async fn call(
 }
 
 fn config(directory: &Path, kind: StoreKind, durability: Durability) -> StoreConfig {
-    StoreConfig { kind, path: directory.join("salon.db"), durability, max_bytes: None }
+    StoreConfig { kind, path: directory.join("salon.db"), durability, ..StoreConfig::default() }
 }
 
 fn stores(criterion: &mut Criterion) {

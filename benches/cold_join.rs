@@ -19,7 +19,7 @@ use std::{
 };
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use futures_util::{StreamExt as _, stream};
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use salon::{
     bus::local::LocalBus,
     clock::SystemClock,
@@ -59,13 +59,15 @@ struct Process {
 
 impl Process {
     fn start(directory: &Path) -> Self {
-        let store = store::open(&StoreConfig {
+        let config = StoreConfig {
             kind: StoreKind::Sqlite,
             path: directory.join("salon.db"),
             durability: Durability::Os,
-            max_bytes: None,
-        });
-        let (store, bus) = (store.unwrap(), Arc::new(LocalBus::default()));
+            ..StoreConfig::default()
+        };
+        // A file is opened without waiting for anything.
+        let (store, bus) =
+            (store::open(&config).now_or_never().unwrap().unwrap(), Arc::new(LocalBus::default()));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let limits = RegistryLimits {
             participants_shown: 200,

@@ -43,6 +43,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("axum", &["http"], "only the doors know HTTP"),
     ("prost", &["wire", "cli"], "only the wire knows protobuf types"),
     ("rusqlite", &["store/sqlite"], "each backend is behind its trait"),
+    ("tokio_postgres", &["store/postgres"], "each backend is behind its trait"),
+    ("deadpool_postgres", &["store/postgres"], "each backend is behind its trait"),
     ("async_nats", &["bus/nats"], "each backend is behind its trait"),
     ("redis", &["bus/redis"], "each backend is behind its trait"),
     ("tiktoken_rs", &["llm/tokens"], "one place counts tokens"),

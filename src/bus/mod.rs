@@ -121,7 +121,8 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// The backend's name, as in `bus.kind`.
     fn name(&self) -> &'static str;
 
-    /// Whether nothing is lost, repeated or reordered. If not, receivers look at the store's head from time to time.
+    /// Whether nothing is lost, repeated or reordered. If not, or if the store is shared with other processes, receivers
+    /// look at the store's head from time to time.
     fn is_reliable(&self) -> bool;
 
     /// Whether other processes receive.

@@ -12,6 +12,7 @@ use crate::config::{
     error::{Problem, Sources},
     extras, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
+    store,
 };
 
 /// More than any budget needs, and far from what the ledger can count.
@@ -67,6 +68,7 @@ impl Checks<'_> {
         if let Some(max) = config.store.max_bytes {
             self.size("store.max_bytes", max, MIB..=1024 * 1024 * MIB);
         }
+        store::check(self, &config.store);
     }
 
     fn llm(&mut self, llm: &Llm) {

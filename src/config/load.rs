@@ -7,8 +7,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
-    fs,
-    io::{self, Read as _},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -18,20 +17,20 @@ use secrecy::SecretString;
 use crate::config::{
     Config, HIDDEN, ProviderEntry, ProviderKind, check, checks,
     error::{Error, Problem, Source, Sources},
-    keys, mcp, providers,
+    key_file::key_in,
+    keys, mcp, providers, store,
 };
 
 /// The file that is read if none is named.
 const FILE: &str = "config.yaml";
-/// More than any key has; whoever names a large file by mistake is told so at once.
-const KEY_BYTES_MAX: u16 = 16 * 1024;
 /// What begins the name of a variable that sets a key.
 const PREFIX: &str = "SALON__";
 /// Short names for keys that other servers of this kind have too.
-const SHORT_NAMES: [(&str, [&str; 2]); 4] = [
+const SHORT_NAMES: [(&str, [&str; 2]); 5] = [
     ("GRPC_HOST", ["grpc", "host"]),
     ("GRPC_PORT", ["grpc", "port"]),
     ("CHAT_SERVICE_ADDRESS", ["chat_service", "address"]),
+    ("STORE_URL", ["store", "url"]),
     ("BUS_URL", ["bus", "url"]),
 ];
 
@@ -290,6 +289,7 @@ fn read_secrets(
     config.environment.secrets = secrets;
     config.environment.files = files;
     mcp::read(config, variables, sources, problems);
+    store::read(config, sources, problems);
     for variable in [providers::OPENAI_API_KEY, providers::OPENAI_BASE_URL] {
         if variables.contains_key(variable) {
             sources.insert(variable.into(), Source::Variable(variable.into()));
@@ -300,23 +300,4 @@ fn read_secrets(
 /// Whether it is one word; a header may have several.
 fn is_secret(text: &str, may_have_spaces: bool) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic() || (may_have_spaces && b == b' '))
-}
-
-/// The key that a file holds. What is wrong with the file is said without a word of it.
-fn key_in(path: &Path) -> Result<SecretString, String> {
-    let mut text = String::new();
-    let read = fs::File::open(path)
-        .and_then(|file| file.take(u64::from(KEY_BYTES_MAX) + 1).read_to_string(&mut text));
-    let key = text.trim();
-    match read {
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Err("names a file that is no text".into())
-        }
-        Err(error) => Err(format!("names a file that cannot be read ({})", error.kind())),
-        Ok(_) if key.is_empty() => Err("names a file that is empty".into()),
-        Ok(size) if size > usize::from(KEY_BYTES_MAX) || !key.bytes().all(|b| b.is_ascii_graphic()) => {
-            Err("names a file that holds more than one line of printable ASCII without spaces".into())
-        }
-        Ok(_) => Ok(SecretString::from(key)),
-    }
 }

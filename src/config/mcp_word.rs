@@ -75,8 +75,9 @@ impl<'de> Visitor<'de> for Words {
         Ok(McpWord::Text(number.to_string()))
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<McpWord, E> {
-        Ok(McpWord::Text(number.to_string()))
+    /// 1.10 would become 1.1.
+    fn visit_f64<E: Error>(self, _: f64) -> Result<McpWord, E> {
+        Err(E::custom("a word with a number that has a point must be in quotes"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<McpWord, A::Error> {
@@ -110,6 +111,10 @@ pub(super) fn has_secret(command: &[McpWord]) -> bool {
 
 fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_lowercase().replace('_', "-");
+    // `--max-token 5`: a number of tokens.
+    if name.trim_start_matches('-').starts_with("max-") {
+        return false;
+    }
     SECRET_NAMES.iter().any(|end| name == **end || name.ends_with(&format!("-{end}")))
 }
 
@@ -117,7 +122,9 @@ fn has_user(word: &str) -> bool {
     let after = word.split_once("://").map(|(_, after)| after);
     after
         .and_then(|after| after.split(['/', '?', '#']).next())
-        .is_some_and(|authority| authority.contains('@'))
+        // `git` is the user of everybody whose repositories are read by SSH.
+        .and_then(|authority| authority.rsplit_once('@'))
+        .is_some_and(|(user, _)| user != "git")
 }
 
 #[cfg(test)]
@@ -141,11 +148,20 @@ mod tests {
             &["npx", "--yes", "@example/notes@1.2.3"][..],
             &["a", "--token-file", "/run/token"],
             &["a", "--token", "--verbose"],
+            &["a", "--max-token", "5", "--max_tokens=6"],
+            &["uvx", "--from", "git+ssh://git@host/notes", "notes"],
             &["a", "--keys=3", "https://host/@me", "max_tokens=5", "tokens"],
         ] {
             let command: Vec<McpWord> = words.iter().map(|word| McpWord::from(*word)).collect();
             assert!(!has_secret(&command), "{words:?}");
         }
         assert!(!has_secret(&["a".into(), "--token".into(), McpWord::Variable("X".into())]));
+    }
+
+    #[test]
+    fn numbers_are_words_unless_they_would_be_written_otherwise() {
+        let read = |json: &str| serde_json::from_str::<Vec<McpWord>>(json);
+        assert_eq!(read(r#"["a", 80, true]"#).unwrap(), ["a", "80", "true"].map(McpWord::from));
+        assert!(read(r#"["a", 1.10]"#).unwrap_err().to_string().contains("quotes"));
     }
 }

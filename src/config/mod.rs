@@ -10,6 +10,7 @@ mod check;
 mod checks;
 mod error;
 mod extras;
+mod key_file;
 mod keys;
 mod limits;
 mod load;
@@ -18,6 +19,7 @@ mod mcp_word;
 mod models;
 mod providers;
 mod show;
+mod store;
 mod summary;
 mod units;
 
@@ -35,6 +37,7 @@ pub use mcp_word::McpWord;
 pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};
 pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
+pub use store::StoreUrl;
 pub use summary::Summary;
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -164,6 +167,8 @@ words! {
     Sqlite = "sqlite",
     /// Nothing outlives the process: for tests and trials.
     Memory = "memory",
+    /// A PostgreSQL database, which several servers may share.
+    Postgres = "postgres",
 }
 
 words! {
@@ -237,6 +242,21 @@ pub struct Store {
     /// The largest the database may grow; then appends are refused. None: as large as the disk.
     #[serde(with = "units::optional_size")]
     pub max_bytes: Option<usize>,
+    /// The server of `postgres`, with user and password.
+    pub url: Option<StoreUrl>,
+    /// The file that holds `url` alone.
+    pub url_file: Option<String>,
+    /// What it says.
+    #[serde(skip)]
+    url_in_file: Option<StoreUrl>,
+    /// The schema of `postgres` that the tables are in.
+    pub schema: String,
+    /// Connections to the server at the same time.
+    #[serde(deserialize_with = "units::whole")]
+    pub pool_size: usize,
+    /// How long a call of the server may take.
+    #[serde(with = "units::duration")]
+    pub timeout: Duration,
 }
 
 impl Default for Store {
@@ -246,6 +266,12 @@ impl Default for Store {
             path: "./data/salon.db".into(),
             durability: Durability::Fsync,
             max_bytes: None,
+            url: None,
+            url_file: None,
+            url_in_file: None,
+            schema: "salon".into(),
+            pool_size: 16,
+            timeout: Duration::from_secs(10),
         }
     }
 }

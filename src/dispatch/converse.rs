@@ -9,53 +9,17 @@ use std::sync::Arc;
 
 use crate::{
     dispatch::{
-        Inner, Job,
         context::Scene,
+        ended::Ended,
+        inner::Inner,
+        job::Job,
         listen::{Heard, Progress, ask, publish_chunk},
         look::told,
         tools::{self, Caller, Effects},
     },
-    domain::{
-        llm::RunEnd,
-        rejection::{Code, Rejection},
-    },
+    domain::llm::RunEnd,
     llm::{Error, ErrorKind, Finish, ToolCall, Turn},
 };
-
-/// How a run ended, before it is recorded.
-pub(super) struct Ended {
-    pub(super) end: RunEnd,
-    pub(super) error: Option<Error>,
-    pub(super) detail: String,
-    /// What went wrong on this server: an error code and what the room is told.
-    pub(super) fault: Option<(String, String)>,
-}
-
-impl Ended {
-    pub(super) fn crashed() -> Self {
-        Self { end: RunEnd::Failed, error: None, detail: String::new(), fault: Some(crash()) }
-    }
-
-    /// The room cannot be seen: nobody knows what to ask.
-    pub(super) fn blind(rejection: Rejection) -> Self {
-        let fault = Some((rejection.code.as_str().to_owned(), rejection.message));
-        Self { end: RunEnd::Failed, error: None, detail: String::new(), fault }
-    }
-
-    pub(super) fn by_itself(end: RunEnd, detail: impl Into<String>) -> Self {
-        Self { end, error: None, detail: detail.into(), fault: None }
-    }
-
-    pub(super) fn failed(error: Error) -> Self {
-        let end = if error.kind == ErrorKind::Timeout { RunEnd::TimedOut } else { RunEnd::Failed };
-        Self { end, error: Some(error), detail: String::new(), fault: None }
-    }
-}
-
-/// The name of a panic, and what the room is told of it.
-pub(super) fn crash() -> (String, String) {
-    (Code::Internal.as_str().into(), "the answer failed on the server".into())
-}
 
 /// Asks the model, carries out its tool calls, and asks again with their results, as often as is allowed.
 pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progress: &mut Progress) -> Ended {
@@ -78,6 +42,10 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
         // In the last round there is nothing left to call: the model must say something.
         let is_last =
             round == inner.limits.tool_rounds || progress.effects.is_stuck() || progress.calls_left == 0;
+        if is_last && job.poll_id.is_some() {
+            // Without tools there is no vote, and what else it says nobody hears.
+            break;
+        }
         let tools = if is_last { Vec::new() } else { tools::shown(&offered, &progress.effects) };
         let turns = told(scene, &rounds).await;
         let heard = match ask(inner, job, scene, &plan, (&turns, &tools), progress, deadline).await {
@@ -112,10 +80,6 @@ pub(super) async fn converse(inner: &Arc<Inner>, job: &Job, scene: &Scene, progr
             return ended;
         }
         progress.answer.new_part();
-        if progress.calls_left == 0 && job.poll_id.is_some() {
-            // Without tools there is no vote, and what else it says nobody hears.
-            break;
-        }
     }
     Ended::by_itself(RunEnd::Completed, used_up(progress))
 }

@@ -9,7 +9,9 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    domain::{command::Command, llm::Run, poll::Poll, room::Room, settings::TurnPolicy},
+    domain::{
+        command::Command, llm::Run, poll::Poll, rejection::Rejection, room::Room, settings::TurnPolicy,
+    },
     ids::{AutopilotId, LlmId, MessageId, PollId, RoomId, UserId},
     rooms::Used,
 };
@@ -116,17 +118,15 @@ impl Job {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Stop {
     pub(super) token: CancellationToken,
-    why: Arc<Mutex<String>>,
+    why: Arc<Mutex<Option<Rejection>>>,
     used: Arc<Mutex<Used>>,
 }
 
 impl Stop {
     /// Stops it. The first reason stays: it is the one that ended the answer.
-    pub(super) fn stop(&self, why: &str) {
+    pub(super) fn stop(&self, why: &Rejection) {
         let mut known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.is_empty() {
-            why.clone_into(&mut known);
-        }
+        known.get_or_insert_with(|| why.clone());
         drop(known);
         self.token.cancel();
     }
@@ -141,8 +141,13 @@ impl Stop {
         self.used.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Why it was stopped; empty: it was not.
+    /// Why it was stopped, in words; empty: it was not.
     pub(super) fn why(&self) -> String {
+        self.refusal().map(|why| why.message).unwrap_or_default()
+    }
+
+    /// What whoever asked is told, if it is stopped before it has begun; `None`: it was not stopped.
+    pub(super) fn refusal(&self) -> Option<Rejection> {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -9,10 +9,11 @@ use crate::{
     budget::{Refused, Scopes},
     bus::{Audience, BusMessage, Transient, TransientContent},
     dispatch::{
-        Inner, Job, Stop,
         answer::{ANSWER_BYTES, AnswerText},
         context::Scene,
-        converse::Ended,
+        ended::Ended,
+        inner::Inner,
+        job::{Job, Stop},
         plain::within,
         receipt, spend,
         tools::Effects,
@@ -53,9 +54,12 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    /// Tells whoever may end the room what was used so far.
+    /// Tells whoever may end the room what was used so far, also by the call that is running.
     pub(super) fn note(&self) {
-        let report = RunReport { tools: self.effects.uses.clone(), ..self.report.clone() };
+        let mut report = RunReport { tools: self.effects.uses.clone(), ..self.report.clone() };
+        if let Some(call) = &self.call {
+            add(&mut report, call.so_far());
+        }
         self.stop.use_up(Used { report, outside: self.effects.outside.clone() });
     }
 }
@@ -105,20 +109,24 @@ fn over_budget(progress: &mut Progress, refused: &Refused) -> Ended {
 }
 
 /// Settles the call that is open, if one is: also of an answer that was interrupted. Those of several rounds add up.
+///
+/// Dropped while it counts, it has done nothing; behind that, the report has what is being paid.
 pub(super) async fn settle(progress: &mut Progress) {
-    let Some(call) = progress.call.take() else {
+    let Some(call) = &progress.call else {
         return;
     };
-    let spent = call.settle().await;
-    let report = &mut progress.report;
-    report.prompt_tokens = report.prompt_tokens.saturating_add(shown(spent.prompt));
-    report.completion_tokens = report.completion_tokens.saturating_add(shown(spent.completion));
-    report.cost_micros = report.cost_micros.saturating_add(spent.micros);
+    let counted = call.count().await;
+    if let Some(call) = progress.call.take() {
+        add(&mut progress.report, counted.spent);
+        progress.note();
+        call.pay(counted).await;
+    }
 }
 
-/// For reports: tokens.
-pub(super) fn shown(tokens: u64) -> u32 {
-    u32::try_from(tokens).unwrap_or(u32::MAX)
+fn add(report: &mut RunReport, spent: spend::Spent) {
+    report.prompt_tokens = report.prompt_tokens.saturating_add(spend::shown(spent.prompt));
+    report.completion_tokens = report.completion_tokens.saturating_add(spend::shown(spent.completion));
+    report.cost_micros = report.cost_micros.saturating_add(spent.micros);
 }
 
 /// Listens to the end of the round.
@@ -142,6 +150,7 @@ async fn hear(
         call.answered_by(&provider, &model);
     }
     (progress.report.provider, progress.report.model) = (provider, model);
+    progress.note();
     if !std::mem::replace(&mut progress.taken_up, true) {
         receipt::tell(inner, job, Receipt::TakenUp);
     }
@@ -152,6 +161,7 @@ async fn hear(
         let delta = next_delta(inner, job, &mut deltas, progress, deadline).await?;
         if progress.report.first_token_ms == 0 && matches!(delta, Delta::Text(_) | Delta::ToolCall(_)) {
             progress.report.first_token_ms = millis(progress.started.elapsed()).max(1);
+            progress.note();
         }
         match delta {
             Delta::Text(text) => {
@@ -253,6 +263,7 @@ pub(super) fn publish_chunk(inner: &Inner, job: &Job, progress: &mut Progress) {
         return;
     };
     progress.last_flush = Some(Instant::now());
+    progress.note();
     let transient = Transient {
         frame: transient::chunk(&progress.live, offset, &text),
         audience: Audience::Room,

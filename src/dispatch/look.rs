@@ -4,43 +4,19 @@ use std::sync::Arc;
 
 use crate::{
     dispatch::{
-        Inner, Job, autopilot,
         context::{self, Asked, Scene, View},
+        inner::Inner,
+        job::Job,
+        model::Model,
         past::{self, Past},
         summarise,
         tools::{self, Caller},
     },
     domain::{rejection::Rejection, room::Room},
     ids::UserId,
-    llm::{
-        Turn,
-        route::{Plan, Router},
-        tokens::Tokenizer,
-    },
+    llm::Turn,
     registry::feed::Feed,
 };
-
-/// Who is asked, and how much it may be given.
-#[derive(Debug, Clone)]
-pub(super) struct Model {
-    /// Who answers, and who stands in for them.
-    pub(super) plan: Plan,
-    /// How the tokens of the first are counted.
-    pub(super) tokenizer: Tokenizer,
-    /// What it may be given, its answer included.
-    pub(super) window: u64,
-}
-
-impl Model {
-    /// The model of this name; `limit` bounds what it is given, also where more would fit.
-    pub(super) fn of(router: &Router, name: &str, fallbacks: &[String], limit: u64) -> Self {
-        let plan = router.plan(name, fallbacks);
-        let first = plan.targets().first();
-        let tokenizer = first.map_or(Tokenizer::Estimate, |target| Tokenizer::of(&target.model));
-        let window = first.map_or(limit, |target| limit.min(target.info.context_tokens.into()));
-        Self { plan, tokenizer, window }
-    }
-}
 
 /// Looks at the room through the eyes of the LLM that is asked; `None`: it is not there any more.
 pub(super) async fn look(inner: &Arc<Inner>, job: &Job) -> Result<Option<Scene>, Rejection> {
@@ -100,7 +76,7 @@ async fn see(
         let online: Vec<UserId> = feed.online(shown).into_iter().map(|(user, _)| user).collect();
         let view = past.as_deref().map_or_else(|| View::from(room), |past| View::of_past(room, past));
         let mut scene = context::scene(view, &online, &asked)?;
-        if has_turn && let Some(part) = autopilot::part(room, &asked.llm) {
+        if has_turn && let Some(part) = context::part(room, &asked.llm) {
             scene.take_part(part);
         }
         Some(scene)
@@ -148,7 +124,7 @@ mod tests {
     use crate::{
         domain::llm::{ChatStyle, LlmConfig},
         ids::LlmId,
-        llm::{Speaker, ToolCall},
+        llm::{Speaker, ToolCall, route::Router, tokens::Tokenizer},
     };
 
     fn scene(tokenizer: Tokenizer) -> Scene {

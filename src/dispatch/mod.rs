@@ -9,10 +9,14 @@ mod asks;
 mod autopilot;
 mod context;
 mod converse;
+mod ended;
 pub mod generate;
+mod inner;
 mod job;
+mod limits;
 mod listen;
 mod look;
+mod model;
 mod past;
 mod pause;
 mod plain;
@@ -20,8 +24,11 @@ mod receipt;
 mod run;
 mod schedule;
 mod spend;
+mod summaries;
 mod summarise;
+mod toolbox;
 mod tools;
+mod turns;
 mod unasked;
 mod vote;
 mod whole;
@@ -29,7 +36,7 @@ mod whole;
 use std::{
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -40,7 +47,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     budget::Budgets,
-    dispatch::{autopilot::Autopilots, summarise::Summaries, tools::Toolbox},
+    dispatch::{inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots},
     domain::{
         event::Recorded,
         message::Message,
@@ -55,70 +62,11 @@ use crate::{
 };
 
 use asks::Wish;
-use job::{Job, Stop};
+use job::Job;
 use schedule::{Schedule, Slots, Stopped};
 
-/// How runs behave.
-#[derive(Debug, Clone)]
-pub struct DispatchLimits {
-    /// Runs at the same time in one room.
-    pub runs_per_room: usize,
-    /// Runs that wait in one room; beyond it they are refused.
-    pub queue_per_room: usize,
-    /// Runs at the same time on this node.
-    pub runs_per_node: usize,
-    /// Chunks are merged over this time; the first text goes out at once.
-    pub chunk_window: Duration,
-    /// Until the first text or tool call.
-    pub first_token: Duration,
-    /// For the whole answer.
-    pub total: Duration,
-    /// Messages an LLM is given.
-    pub history_messages: usize,
-    /// Tokens a model is given at most, its answer included.
-    pub context_tokens: u64,
-    /// How what no longer fits is summarised.
-    pub summary: SummarySettings,
-    /// The longest answer, in tokens.
-    pub max_tokens: u32,
-    /// How many LLMs may ask one another in a chain.
-    pub chain_depth: u32,
-    /// How often a model may be asked again with the results of its tools.
-    pub tool_rounds: usize,
-    /// Tool calls in one answer.
-    pub tool_calls: usize,
-    /// How long a call waits for a person to approve it.
-    pub approval: Duration,
-}
-
-/// How messages that LLMs are not given any more are summarised.
-#[derive(Debug, Clone, Default)]
-pub struct SummarySettings {
-    /// The model that writes; empty: the default provider's own default.
-    pub model: String,
-    /// How many messages must have been left out since the last summary; 0: none is ever written.
-    pub after: u32,
-    /// The longest summary, in tokens.
-    pub max_tokens: u32,
-}
-
-/// Starts, owns and stops the answers of LLMs.
-#[derive(Debug, Clone)]
-pub struct LlmDispatcher(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    rooms: Rooms,
-    router: Arc<Router>,
-    budgets: Budgets,
-    limits: DispatchLimits,
-    toolbox: Toolbox,
-    autopilots: Autopilots,
-    schedule: Mutex<Schedule>,
-    draining: AtomicBool,
-    summaries: Summaries,
-    tasks: TaskTracker,
-}
+pub use inner::LlmDispatcher;
+pub use limits::{DispatchLimits, SummarySettings};
 
 /// Why answers end where only the latest question of a person counts.
 const NEWER: &str = "a newer question came";
@@ -167,14 +115,10 @@ impl LlmDispatcher {
 
     /// Reads the vocabulary of the model that most are asked of now, and not when the first question waits for it.
     fn read_vocabulary(&self) {
-        let tokenizer = look::Model::of(&self.0.router, "", &[], 0).tokenizer;
+        let tokenizer = Model::of(&self.0.router, "", &[], 0).tokenizer;
         if tokenizer != Tokenizer::Estimate {
             self.0.tasks.spawn_blocking(move || tokenizer.count(""));
         }
-    }
-
-    fn schedule(&self) -> MutexGuard<'_, Schedule> {
-        self.0.schedule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stops answers of a room: of one LLM or all, or one answer. Returns how many; what they have said is kept.
@@ -185,14 +129,23 @@ impl LlmDispatcher {
         message: Option<MessageId>,
         by: &UserId,
     ) -> usize {
-        let stopped = self.stop(room, &unasked::unwanted(format!("interrupted by {by}")), |job| {
+        let why = unasked::unwanted(format!("interrupted by {by}"));
+        let stopped = self.schedule().stop(room, &why, |job| {
             llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
         });
+        // Nothing else tells an autopilot that a turn which has not begun is not wanted: it would ask for it anew.
+        stopped.dropped.iter().for_each(|job| self.0.autopilots.refused(job, &why));
+        self.gone(&stopped, &why);
         stopped.running + stopped.dropped.len()
     }
 
-    fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
-        let stopped = self.schedule().stop(room, &why.message, which);
+    fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) {
+        let stopped = self.schedule().stop(room, why, which);
+        self.gone(&stopped, why);
+    }
+
+    /// Tells of jobs that were stopped before they began.
+    fn gone(&self, stopped: &Stopped, why: &Rejection) {
         // Who waited behind those that are gone may be next.
         self.begin();
         stopped.forgone.iter().for_each(|job| self.unasked(job, why));
@@ -200,7 +153,6 @@ impl LlmDispatcher {
             self.unasked(job, why);
             self.turn_over(job);
         }
-        stopped
     }
 
     /// How many answers are running or waiting.
@@ -221,7 +173,7 @@ impl LlmDispatcher {
         self.0.summaries.stop();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
-            let forgone = self.schedule().stop_all(&why.message);
+            let forgone = self.schedule().stop_all(&why);
             forgone.iter().for_each(|job| self.unasked(job, &why));
             self.0.tasks.wait().await;
         }
@@ -272,12 +224,11 @@ impl LlmDispatcher {
                 let again = dispatcher.schedule().finished(&job.room, message_id);
                 dispatcher.begin();
                 // Who is asked again is still asked.
-                match (&ran, &again) {
-                    (Ok(Err(_)), None) if stop.token.is_cancelled() => {
-                        dispatcher.unasked(&job, &unasked::unwanted(stop.why()));
+                if let (Ok(Err(why)), None) = (&ran, &again) {
+                    match stop.refusal() {
+                        Some(stopped) => dispatcher.unasked(&job, &stopped),
+                        None => dispatcher.not_begun(&job, why),
                     }
-                    (Ok(Err(why)), None) => dispatcher.not_begun(&job, why),
-                    _ => {}
                 }
                 dispatcher.turn_over(&job);
                 if let Some(again) = again {
@@ -331,7 +282,8 @@ impl LlmDispatcher {
             at_question: true,
             ..Job::new(room, old.llm_id.clone(), question.id)
         };
-        let asked = self.schedule().again(&room.id, question.id, "the question was edited", again);
+        let edited = unasked::unwanted("the question was edited");
+        let asked = self.schedule().again(&room.id, question.id, &edited, again);
         asks::redo(room, question, &asked).iter().for_each(|job| self.ask(job));
     }
 
@@ -376,7 +328,7 @@ impl AfterCommit for LlmDispatcher {
                     self.0.toolbox.approvals.decided(id, decided, reason);
                 }
                 Wish::Stop(which, code, why) => {
-                    drop(self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job)));
+                    self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job));
                 }
             }
         }

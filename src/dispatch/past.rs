@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use crate::{
-    dispatch::{Inner, Job},
+    dispatch::{inner::Inner, job::Job},
     domain::{limits::RECENT_MESSAGES, message::Message, poll::Poll, rejection::Rejection},
     ids::{PollId, Seq},
     store::Direction,

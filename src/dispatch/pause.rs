@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::dispatch::{Inner, Job, LlmDispatcher};
+use crate::dispatch::{
+    inner::{Inner, LlmDispatcher},
+    job::Job,
+};
 
 /// Waits without a slot, and behind that for a slot.
 ///

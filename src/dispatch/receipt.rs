@@ -5,7 +5,7 @@
 
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
-    dispatch::{Inner, Job},
+    dispatch::{inner::Inner, job::Job},
     domain::rejection::Rejection,
     ids::{RoomId, UserId},
     wire::{

@@ -7,16 +7,16 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     dispatch::{
-        Inner, Job, Stop,
         answer::AnswerText,
         autopilot,
         context::Scene,
-        converse::{Ended, crash},
+        ended::{Ended, crash},
+        inner::Inner,
+        job::{Job, Stop},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
         plain,
         tools::Effects,
-        unasked::unwanted,
         vote,
     },
     domain::{
@@ -36,8 +36,8 @@ const FINISH_RETRY: Duration = Duration::from_millis(250);
 /// Runs a job to its end. Never returns before the end is recorded, or cannot be; an error says why it did not begin.
 pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) -> Result<(), Rejection> {
     // Whoever is stopped before the beginning leaves no trace in the room.
-    if stop.token.is_cancelled() {
-        return Err(unwanted(stop.why()));
+    if let Some(why) = stop.refusal() {
+        return Err(why);
     }
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, job.start()).await {
         if rejection.code == Code::Unavailable {
@@ -210,7 +210,7 @@ fn outcome(inner: &Inner, job: &Job, mut progress: Progress, ended: Ended) -> Ru
 mod tests {
     use super::*;
     use crate::{
-        dispatch::tools,
+        dispatch::{tools, unasked::unwanted},
         domain::llm::{ChatStyle, LlmConfig},
         ids::LlmId,
     };
@@ -237,7 +237,7 @@ mod tests {
         assert_eq!((ended.end, Instant::now()), (RunEnd::TimedOut, deadline));
         let deadline = deadline + Duration::from_secs(300);
         let reading = seen_in_time(never(), &stop, deadline);
-        let (read, ()) = tokio::join!(reading, async { stop.stop("enough") });
+        let (read, ()) = tokio::join!(reading, async { stop.stop(&unwanted("enough")) });
         let Err(ended) = read else { panic!("nothing was seen") };
         assert_eq!((ended.end, ended.detail.as_str()), (RunEnd::Interrupted, "enough"));
         assert!(Instant::now() < deadline);

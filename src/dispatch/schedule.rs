@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     dispatch::job::{Job, Stop},
-    domain::settings::TurnPolicy,
+    domain::{rejection::Rejection, settings::TurnPolicy},
     ids::{LlmId, MessageId, RoomId},
     rooms::Used,
 };
@@ -78,14 +78,18 @@ impl Schedule {
     }
 
     /// Lets a job wait for its turn, which may come at once: returns how many answers of its room are before it. If
-    /// the queue of its room is full, an error says how many wait.
+    /// the queue of its room is full, an error says how many wait. Those that wait for a person take no place in it.
     pub(super) fn ask(&mut self, job: Job) -> Result<usize, usize> {
         let room = job.room.clone();
         let runs = self.rooms.entry(room.clone()).or_default();
-        if runs.active.len() + runs.waiting.len() >= self.slots.per_room + self.slots.queue_per_room {
+        let busy = runs.busy();
+        if busy + runs.waiting.len() >= self.slots.per_room + self.slots.queue_per_room {
             return Err(runs.waiting.len());
         }
-        let before = runs.active.len() + runs.waiting.len();
+        // Whoever speaks in turn waits for those as well.
+        let in_turn = job.is_spoken() && job.policy == TurnPolicy::Sequential;
+        let ahead = if in_turn { runs.active.len() } else { busy };
+        let before = ahead + runs.waiting.len();
         runs.waiting.push_back(job);
         let at_once = runs.startable(self.slots.per_room) == Some(runs.waiting.len() - 1);
         self.line_up(&room);
@@ -171,7 +175,7 @@ impl Schedule {
     }
 
     /// Ends answers of a room, also those that have not begun.
-    pub(super) fn stop(&mut self, room: &RoomId, why: &str, which: impl Fn(&Job) -> bool) -> Stopped {
+    pub(super) fn stop(&mut self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) -> Stopped {
         let Some(runs) = self.rooms.get_mut(room) else {
             return Stopped::default();
         };
@@ -193,7 +197,7 @@ impl Schedule {
         &mut self,
         room: &RoomId,
         question: MessageId,
-        why: &str,
+        why: &Rejection,
         again: impl Fn(&Job) -> Job,
     ) -> Vec<LlmId> {
         let Some(runs) = self.rooms.get_mut(room) else {
@@ -222,7 +226,7 @@ impl Schedule {
     }
 
     /// Ends all that runs; returns what was to be asked behind it.
-    pub(super) fn stop_all(&mut self, why: &str) -> Vec<Job> {
+    pub(super) fn stop_all(&mut self, why: &Rejection) -> Vec<Job> {
         let mut forgone = Vec::new();
         for active in self.rooms.values_mut().flat_map(|runs| &mut runs.active) {
             active.stop.stop(why);
@@ -256,9 +260,19 @@ impl RoomRuns {
         self.active.iter_mut().find(|active| active.job.message_id == message_id)
     }
 
+    /// How many of it run.
+    fn running(&self) -> usize {
+        self.active.iter().filter(|active| active.has_slot).count()
+    }
+
+    /// How many of it run or wait for a slot to go on, and not for a person.
+    fn busy(&self) -> usize {
+        self.running() + self.returning.len()
+    }
+
     /// Whether the room has a place for one more, apart from the node.
     fn has_place(&self, per_room: usize) -> bool {
-        self.active.iter().filter(|active| active.has_slot).count() < per_room
+        self.running() < per_room
     }
 
     /// Whether something of it goes on or begins as soon as it gets a slot.

@@ -42,6 +42,8 @@ pub(super) struct Call {
     told: Option<(u64, u64)>,
     /// What came of the answer, as far as it was heard: its text and its calls of tools.
     heard: String,
+    /// What that is in sixths of a token, by the estimate.
+    sixths: u64,
     /// The attempts before the one that answered.
     tried: Vec<Tried>,
     /// What is held for the first ones of `tried`; the last may have taken what was held for the answer.
@@ -75,6 +77,19 @@ pub(super) struct Spent {
     pub(super) micros: u64,
 }
 
+/// For reports: tokens.
+pub(super) fn shown(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+/// A call whose answer is counted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counted {
+    /// What was heard, in tokens.
+    made: u64,
+    pub(super) spent: Spent,
+}
+
 /// Reserves the most that this request can cost at whoever of the plan is the dearest.
 pub(super) async fn begin(
     (budgets, router): (&Budgets, &Router),
@@ -98,6 +113,7 @@ pub(super) async fn begin(
         answering: None,
         told: None,
         heard: String::new(),
+        sixths: 0,
         tried: Vec::new(),
         held: Vec::new(),
         budgets: budgets.clone(),
@@ -189,12 +205,13 @@ impl Call {
     /// More of the answer has come.
     pub(super) fn heard(&mut self, text: &str) {
         self.heard.push_str(text);
+        self.sixths = self.sixths.saturating_add(tokens::sixths(text));
     }
 
     /// A call of a tool has come, which the model has written as well.
     pub(super) fn heard_call(&mut self, call: &ToolCall) {
-        self.heard.push_str(&call.name);
-        self.heard.push_str(&call.arguments);
+        self.heard(&call.name);
+        self.heard(&call.arguments);
     }
 
     /// The provider has counted.
@@ -202,17 +219,36 @@ impl Call {
         self.told = Some((prompt.into(), completion.into()));
     }
 
-    /// The call has ended, or was ended.
-    pub(super) async fn settle(mut self) -> Spent {
+    /// What it has come to so far, as far as that is known without counting.
+    pub(super) fn so_far(&self) -> Spent {
+        self.spent(self.estimate())
+    }
+
+    /// The call has ended, or was ended: what was heard is counted. Whoever drops this meanwhile has heard it all the
+    /// same.
+    pub(super) async fn count(&self) -> Counted {
         let made = match self.answering() {
-            // Still there until it is counted: whoever drops this meanwhile has heard it all the same.
             Some(quote) if self.told.is_none() => tokens::count_text(quote.tokenizer, &self.heard).await,
             Some(_) | None => 0,
         };
-        let spent = self.spent(made);
-        // At once: each is known with the first step, and if nobody waits for the end it is paid in the background.
-        join_all(self.owed(made).into_iter().map(|(hold, cost)| hold.settle(cost))).await;
-        spent
+        Counted { made, spent: self.spent(made) }
+    }
+
+    /// Pays what was counted. At once: each is known with the first step, and if nobody waits for the end it is paid in
+    /// the background.
+    pub(super) async fn pay(mut self, counted: Counted) {
+        join_all(self.owed(counted.made).into_iter().map(|(hold, cost)| hold.settle(cost))).await;
+    }
+
+    /// Counts and pays.
+    pub(super) async fn settle(self) -> Spent {
+        let counted = self.count().await;
+        self.pay(counted).await;
+        counted.spent
+    }
+
+    fn estimate(&self) -> u64 {
+        self.sixths.div_ceil(6)
     }
 
     fn position(&self, provider: &str, model: &str) -> Option<usize> {
@@ -290,7 +326,7 @@ impl Payer for Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if self.hold.is_some() {
-            let made = tokens::estimate(&self.heard);
+            let made = self.estimate();
             for (hold, cost) in self.owed(made) {
                 hold.settle_later(cost);
             }

@@ -2,29 +2,26 @@
 //!
 //! After an LLM has looked at its room, [`consider`] sees whether enough was left out that no summary stands for; if
 //! so, a task reads those messages from the log, lets a model write, and has the room keep what it wrote. There is one
-//! such task in a room and few on the node; nobody waits for it, and with the drain it ends at once. When anything
-//! fails it is logged and tried again later, each time after twice the wait: answers go on without a summary.
+//! such task in a room and few on the node (`summaries` knows of them); nobody waits for it, and with the drain it ends
+//! at once. When anything fails it is logged and tried again later, each time after twice the wait: answers go on
+//! without a summary.
 //!
-//! What was edited or deleted meanwhile is in no summary: the room refuses the text (`domain/summary.rs`), and the next
+//! What was edited or deleted meanwhile is in no summary: the room refuses the text (`domain/summaries.rs`), and the next
 //! answer begins again from the last summary that the room still has. What no summary stands for is read from there on,
 //! oldest first, and no more at once than a few thousand messages: what is behind them is left to the next answer.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::Arc;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     budget::Scopes,
     dispatch::{
-        Inner,
         context::{self, LeftOut, Names},
-        look::Model,
+        inner::Inner,
+        model::Model,
         plain::within,
+        summaries::Written,
         whole,
     },
     domain::{
@@ -40,53 +37,18 @@ use crate::{
     store::Direction,
 };
 
-/// Summaries written at the same time on this node: nobody waits for one, and answers need the providers.
-const TASKS_MAX: usize = 4;
 /// The longest that is heard of a summary; of it [`SUMMARY_BYTES`] are kept.
 const HEARD_BYTES: usize = 4 * SUMMARY_BYTES;
 /// Messages read at once.
 const PAGE: usize = 500;
 /// How many pages are read at most.
 const PAGES_MAX: usize = 8;
-/// After the first failure nothing is tried in that room for so long; after each further one twice as long, up to
-/// the most.
-const RETRY: Duration = Duration::from_secs(30);
-const RETRY_MAX: Duration = Duration::from_secs(3600);
-/// Rooms of which something is remembered. One that is forgotten is only looked at once more.
-const KNOWN_MAX: usize = 4096;
-
-/// What is known of the rooms, and which of them are being summarised.
-#[derive(Debug, Default)]
-pub(super) struct Summaries {
-    rooms: Mutex<HashMap<RoomId, Known>>,
-    stopped: CancellationToken,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    running: bool,
-    failures: u32,
-    not_before: Option<Instant>,
-    /// Before this position there is too little to be summarised.
-    enough_at: u64,
-}
 
 /// A message that was left out.
 struct Left {
     seq: Seq,
     outside: Vec<String>,
     turn: Turn,
-}
-
-/// What a task has come to.
-#[derive(Debug, PartialEq, Eq)]
-enum Written {
-    /// Everything that was read has a summary.
-    All,
-    /// So many messages have none, which is too few.
-    TooFew(u64),
-    /// Something that was read has changed, or the server is going away: the next answer begins again.
-    GivenUp,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -97,56 +59,6 @@ enum Failure {
     Model(#[from] whole::Failure),
     #[error("the summary is empty")]
     Empty,
-}
-
-impl Summaries {
-    fn rooms(&self) -> MutexGuard<'_, HashMap<RoomId, Known>> {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends what is being written, and begins nothing more.
-    pub(super) fn stop(&self) {
-        self.stopped.cancel();
-    }
-
-    /// Whether a task may begin; then it has begun.
-    fn begin(&self, room: &RoomId, left_out: &LeftOut) -> bool {
-        let mut rooms = self.rooms();
-        if self.stopped.is_cancelled() || rooms.values().filter(|known| known.running).count() >= TASKS_MAX {
-            return false;
-        }
-        if rooms.len() >= KNOWN_MAX && !rooms.contains_key(room) {
-            rooms.retain(|_, known| known.running);
-        }
-        let known = rooms.entry(room.clone()).or_default();
-        let waits = known.not_before.is_some_and(|until| Instant::now() < until);
-        if known.running || waits || left_out.before.0 < known.enough_at {
-            return false;
-        }
-        known.running = true;
-        true
-    }
-
-    fn end(&self, room: &RoomId, left_out: &LeftOut, after: u64, result: Option<&Result<Written, Failure>>) {
-        let mut rooms = self.rooms();
-        let Some(known) = rooms.get_mut(room) else { return };
-        known.running = false;
-        match result {
-            Some(Ok(Written::TooFew(found))) => {
-                *known =
-                    Known { enough_at: left_out.before.0 + after.saturating_sub(*found), ..Known::default() };
-            }
-            Some(Ok(Written::All | Written::GivenUp)) => {
-                rooms.remove(room);
-            }
-            // A panic is a failure like any other.
-            Some(Err(_)) | None => {
-                let wait = RETRY.saturating_mul(1 << known.failures.min(16)).min(RETRY_MAX);
-                known.failures = known.failures.saturating_add(1);
-                known.not_before = Some(Instant::now() + wait);
-            }
-        }
-    }
 }
 
 /// Ends the task in the books, whatever becomes of it.
@@ -160,7 +72,9 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let after = u64::from(self.inner.limits.summary.after);
-        self.inner.summaries.end(&self.room, &self.left_out, after, self.result.as_ref());
+        // A panic is a failure like any other.
+        let result = self.result.as_ref().and_then(|result| result.as_ref().ok());
+        self.inner.summaries.end(&self.room, self.left_out.before, after, result);
     }
 }
 
@@ -173,7 +87,7 @@ pub(super) fn consider(inner: &Arc<Inner>, room: &RoomId, left_out: Option<LeftO
     // There are at least as many events as messages: most rooms need not be read to be seen to have too few.
     let events = left_out.before.0.saturating_sub(left_out.summarised.0.saturating_add(1));
     let is_model = || model(inner).plan.targets().first().is_some_and(|target| inner.router.is_model(target));
-    if events < after || !is_model() || !inner.summaries.begin(room, &left_out) {
+    if events < after || !is_model() || !inner.summaries.begin(room, left_out.before) {
         return;
     }
     let mut running = Running { inner: Arc::clone(inner), room: room.clone(), left_out, result: None };

@@ -7,7 +7,7 @@
 use std::{sync::atomic::Ordering, time::Duration};
 
 use crate::{
-    dispatch::{Job, LlmDispatcher, asks, receipt},
+    dispatch::{asks, inner::LlmDispatcher, job::Job, receipt},
     domain::{
         command::{Actor, Command},
         rejection::{Code, Rejection},
@@ -42,8 +42,11 @@ impl LlmDispatcher {
     /// The room did not let an answer begin.
     pub(super) fn not_begun(&self, job: &Job, why: &Rejection) {
         match why.code {
-            // For a turn of an autopilot that is no failure: what is next follows from the room.
-            Code::NotFound | Code::RoomNotFound | Code::RoomEnded => self.unasked(job, why),
+            // For a turn of an autopilot that is no failure: what is next follows from the room. Nor is it for a vote
+            // that the end of its poll has overtaken.
+            Code::NotFound | Code::RoomNotFound | Code::RoomEnded | Code::PollClosed => {
+                self.unasked(job, why);
+            }
             _ => {
                 receipt::refuse(&self.0, job, why);
                 self.abstain(job, why);

@@ -4,12 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    dispatch::{
-        Inner, Job,
-        context::Scene,
-        converse::{self, Ended},
-        listen::Progress,
-    },
+    dispatch::{context::Scene, converse, ended::Ended, inner::Inner, job::Job, listen::Progress},
     domain::{llm::RunEnd, poll::Poll},
 };
 

@@ -5,7 +5,7 @@ use tokio::time::timeout_at;
 
 use crate::{
     budget::{Budgets, Refused, Scopes},
-    dispatch::{listen::shown, spend},
+    dispatch::spend,
     ids::MessageId,
     llm::{
         self, Delta, ErrorKind, Request,
@@ -60,8 +60,8 @@ pub(super) async fn ask(
     let heard = heard.await.unwrap_or_else(|_| Err(late()));
     let spent = call.settle().await;
     heard?;
-    whole.prompt_tokens = shown(spent.prompt);
-    whole.completion_tokens = shown(spent.completion);
+    whole.prompt_tokens = spend::shown(spent.prompt);
+    whole.completion_tokens = spend::shown(spent.completion);
     whole.cost_micros = spent.micros;
     Ok(whole)
 }

@@ -86,7 +86,7 @@ pub struct Limits {
     pub members_per_room: usize,
     /// How many LLMs may ask one another in a chain that a human began.
     pub chain_depth: u32,
-    /// Answers running or waiting at the same time in one room.
+    /// Answers that have begun and not ended in one room, those included that wait for a person.
     pub open_runs_per_room: usize,
 }
 

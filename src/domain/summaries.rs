@@ -42,10 +42,12 @@ pub(super) fn check(room: &Room, summary: &Summary, read_at: Seq) -> Result<(), 
     Ok(())
 }
 
-/// Keeps a summary, and the one before it among the earlier ones.
+/// Keeps a summary, and the one before it among the earlier ones. In logs of servers that began anew behind a change,
+/// it may come before some there are: these may stand for what has changed.
 pub(super) fn keep(room: &mut Room, summary: Summary) {
     let newest = summary.up_to;
     room.earlier_summaries.extend(room.summary.replace(summary));
+    room.earlier_summaries.retain(|earlier| earlier.up_to < newest);
     if room.earlier_summaries.len() > EARLIER_SUMMARIES {
         let index = most_dispensable(&room.earlier_summaries, newest);
         room.earlier_summaries.remove(index);

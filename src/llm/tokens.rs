@@ -97,8 +97,12 @@ pub async fn count_text(tokenizer: Tokenizer, text: &str) -> u64 {
 
 /// The estimate that the module describes.
 pub fn estimate(text: &str) -> u64 {
-    let sixths: u64 = text
-        .chars()
+    sixths(text).div_ceil(6)
+}
+
+/// The estimate in sixths of a token: those of the parts of a text add up to that of the whole.
+pub fn sixths(text: &str) -> u64 {
+    text.chars()
         .map(|c| match c {
             'a'..='z' | 'A'..='Z' | ' ' => 2,
             '0'..='9' => 3,
@@ -107,8 +111,7 @@ pub fn estimate(text: &str) -> u64 {
             '\u{800}'..='\u{ffff}' => 8,
             _ => 15,
         })
-        .sum();
-    sixths.div_ceil(6)
+        .sum()
 }
 
 fn exact(vocabulary: &CoreBPE, mut text: &str) -> u64 {

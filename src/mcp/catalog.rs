@@ -33,6 +33,8 @@ const DESCRIPTION_CHARS: usize = 1024;
 const ARGUMENT_CHARS: usize = 512;
 /// The longest name of an argument, in characters.
 const ARGUMENT_NAME_CHARS: usize = 128;
+/// Characters of any other name in a schema: a pattern can be as long as one is checked.
+const NAMED_CHARS: usize = 2048;
 
 /// The tools of one server, by the names for models.
 pub(super) type Catalog = BTreeMap<String, Arc<ToolInfo>>;
@@ -106,28 +108,39 @@ fn offer(
     Ok(ToolInfo { name, server: config.name.clone(), tool: tool_name, description, schema, policy })
 }
 
-/// Cleans what a schema says to its reader, which is a model. Names of arguments cannot be changed: the server would
-/// not know them.
+/// Cleans what a schema says to its reader, which is a model. Names cannot be changed: the server would not know them.
 fn clean(schema: &mut Value) -> Result<(), crate::json_schema::Error> {
-    match schema {
-        Value::Array(values) => values.iter_mut().try_for_each(clean),
-        Value::Object(members) => members.iter_mut().try_for_each(|(name, value)| {
-            if name.chars().any(is_disturbing) || name.chars().count() > ARGUMENT_NAME_CHARS {
-                let name = words::line(name, ARGUMENT_NAME_CHARS);
-                return Err(crate::json_schema::Error::Invalid(format!("{name:?} is no usable name")));
+    let members = match schema {
+        Value::Array(values) => return values.iter_mut().try_for_each(clean),
+        Value::Object(members) => members,
+        _ => return Ok(()),
+    };
+    for (name, value) in members {
+        check_name(name, NAMED_CHARS)?;
+        match (name.as_str(), value) {
+            ("description" | "title" | "$comment", Value::String(text)) => {
+                *text = words::line(text, ARGUMENT_CHARS);
             }
-            match (name.as_str(), value) {
-                ("description" | "title" | "$comment", Value::String(text)) => {
-                    *text = words::line(text, ARGUMENT_CHARS);
-                    Ok(())
+            // These are values, which have to stay as they are.
+            ("enum" | "const" | "default" | "examples", _) => {}
+            ("properties", Value::Object(arguments)) => {
+                for (name, schema) in arguments {
+                    check_name(name, ARGUMENT_NAME_CHARS)?;
+                    clean(schema)?;
                 }
-                // These are values, which have to stay as they are.
-                ("enum", Value::Array(_)) => Ok(()),
-                (_, value) => clean(value),
             }
-        }),
-        _ => Ok(()),
+            (_, value) => clean(value)?,
+        }
     }
+    Ok(())
+}
+
+fn check_name(name: &str, longest: usize) -> Result<(), crate::json_schema::Error> {
+    if name.chars().any(is_disturbing) || name.chars().count() > longest {
+        let name = words::line(name, ARGUMENT_NAME_CHARS);
+        return Err(crate::json_schema::Error::Invalid(format!("{name:?} is no usable name")));
+    }
+    Ok(())
 }
 
 fn is_plain(server: &str, tool: &str) -> bool {
@@ -207,6 +220,7 @@ mod tests {
         assert!(second["mine__other"].schema.check(&json!({ "a": 1 })).is_ok());
         assert!(first["mine__other"].schema.check(&json!({ "a": 1 })).is_err());
     }
+
     #[test]
     fn words_about_arguments_are_cleaned_too() {
         let schema = json!({
@@ -214,6 +228,7 @@ mod tests {
             "title": "a\u{202e}b",
             "properties": {
                 "description": { "type": "string", "description": format!("x\n\u{1b}[2J{}", "y".repeat(1000)) },
+                "only": { "const": { "title": "a\nb" } },
                 "kind": { "enum": ["a\u{200b}b"], "prefixItems": [{ "title": "a\u{7}b" }] },
             },
         });
@@ -223,6 +238,7 @@ mod tests {
         let description = value["properties"]["description"]["description"].as_str().unwrap();
         assert!(description.starts_with("x [2Jyyy") && description.chars().count() == 513, "{description}");
         assert_eq!(value["properties"]["kind"]["enum"][0], "a\u{200b}b");
+        assert_eq!(value["properties"]["only"]["const"]["title"], "a\nb");
         assert_eq!(value["properties"]["kind"]["prefixItems"][0]["title"], "a b");
     }
 
@@ -235,8 +251,12 @@ mod tests {
             tool("b", &of(&long)),
             tool("c", &of("x y")),
             tool("d", &of("ä")),
+            tool(
+                "e",
+                &json!({ "type": "object", "patternProperties": { (long.as_str()): { "type": "string" } } }),
+            ),
         ];
         let catalog = catalog(&config(), listed, &Catalog::new());
-        assert_eq!(catalog.keys().collect::<Vec<_>>(), ["mine__c", "mine__d"]);
+        assert_eq!(catalog.keys().collect::<Vec<_>>(), ["mine__c", "mine__d", "mine__e"]);
     }
 }

@@ -216,16 +216,18 @@ async fn attend(server: &Arc<Server>, peer: &Peer<RoleClient>, changed: &Notify)
         // A server that changes its tools all the time is not listed all the time.
         let earliest = Instant::now() + relist;
         loop {
-            let is_suspect = tokio::select! {
+            let usual = server.config.connect_timeout;
+            let (is_suspect, patience) = tokio::select! {
                 biased;
                 () = changed.notified() => break sleep_until(earliest).await,
-                () = server.suspect.notified() => true,
-                // The next calls need not wait as long for a connection that is dead.
-                () = server.silent.notified() => false,
+                () = server.suspect.notified() => (true, usual),
+                // The next calls need not wait as long for a connection that is dead. But whoever does one thing at a
+                // time may still be at the call that was given up.
+                () = server.silent.notified() => (false, usual.max(server.config.call_timeout)),
                 // Whoever works on calls need not answer anything else.
-                _ = tick.tick(), if server.is_quiet() => false,
+                _ = tick.tick(), if server.is_quiet() => (false, usual),
             };
-            if let Err(failure) = ping(server, peer).await {
+            if let Err(failure) = ping(peer, patience).await {
                 return failure;
             }
             if is_suspect {
@@ -264,9 +266,9 @@ async fn read(server: &Arc<Server>, listed: Vec<Tool>) -> Result<Catalog, Failur
 }
 
 /// An error that the server itself answers is a sign of life, too.
-async fn ping(server: &Server, peer: &Peer<RoleClient>) -> Result<(), Failure> {
+async fn ping(peer: &Peer<RoleClient>, patience: Duration) -> Result<(), Failure> {
     let ping = peer.send_request(ClientRequest::PingRequest(PingRequest::default()));
-    match timeout(server.config.connect_timeout, ping).await {
+    match timeout(patience, ping).await {
         Ok(Ok(_) | Err(ServiceError::McpError(_) | ServiceError::UnexpectedResponse)) => Ok(()),
         Ok(Err(error)) => Err(Failure::Ping(error)),
         Err(_) => Err(Failure::Timeout("ping")),

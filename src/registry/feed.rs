@@ -219,7 +219,6 @@ impl Feed {
         });
         state.answers.enter(pace);
         let answers = state.answers.as_told(pace);
-        allow_for_omitted(&answers, outbound);
         let online = state.online(self.limits.participants_shown);
         let now = Now { online: &online, online_count: state.present.user_count(), answers: &answers };
         start(now, state.delivered);
@@ -239,7 +238,6 @@ impl Feed {
         };
         state.flush_merged();
         let answers = state.answers.as_told(pace);
-        allow_for_omitted(&answers, outbound);
         let online = state.online(self.limits.participants_shown);
         start(Now { online: &online, online_count: state.present.user_count(), answers: &answers });
     }
@@ -437,16 +435,6 @@ impl State {
                 session.outbound.expel(why);
             }
         }
-    }
-}
-
-/// Texts of answers in one snapshot that always fit into it, however large the rest is.
-const TEXTS_THAT_FIT: usize = 256 * 1024;
-
-/// A session whose snapshot may leave out texts cannot put messages together from chunks.
-fn allow_for_omitted(answers: &[ActiveAnswer], outbound: &Outbound) {
-    if answers.iter().map(|active| active.answer.text.len()).sum::<usize>() > TEXTS_THAT_FIT {
-        outbound.want_whole_messages();
     }
 }
 

@@ -74,7 +74,8 @@ impl HandlerRegistry {
         let subscriber: Arc<dyn Subscriber> = Arc::clone(&registry) as Arc<dyn Subscriber>;
         registry.bus.attach(subscriber);
         registry.tasks.spawn(merge(Arc::downgrade(&registry), registry.stop.clone()));
-        if !registry.bus.is_reliable() {
+        // What another process appends to a shared store is told by no bus that stays within this one.
+        if !registry.bus.is_reliable() || registry.store.is_shared() {
             registry.tasks.spawn(heads::check(Arc::downgrade(&registry), registry.stop.clone()));
         }
         registry

@@ -70,7 +70,7 @@ struct Queue {
     /// The last position known to exist.
     known: Seq,
     mode: Mode,
-    /// A snapshot may have left out texts of answers: their messages must come whole.
+    /// A snapshot has left out texts of answers: their messages must come whole.
     whole: bool,
     /// The session must end for this reason.
     expelled: Option<Expelled>,
@@ -286,7 +286,7 @@ impl Outbound {
     }
 
     /// From now on messages come with their texts, whatever chunks were told.
-    pub(super) fn want_whole_messages(&self) {
+    pub fn want_whole_messages(&self) {
         self.lock().whole = true;
     }
 

@@ -34,16 +34,18 @@ impl Worker {
         idempotency: Option<Idempotency>,
         then: Then,
     ) {
+        let ends = matches!(command, Command::EndRoom { .. });
         let decided = match self.try_decide(&actor, &command).await {
-            Ok(decision) if !decision.events.is_empty() => Ok(decision),
-            nothing => {
+            Ok(decision) if !decision.events.is_empty() && !ends => Ok(decision),
+            judged => {
                 // Nothing changes, or it is refused: perhaps because this is a repeat, perhaps because of commands
-                // before it that are not stored yet.
+                // before it that are not stored yet. An end takes the answers with it, which are stored for
+                // themselves: it must be known before that it is no repeat.
                 let stood = self.commit().await;
                 if let Some(first) = self.first_result(idempotency.as_ref()).await {
                     return self.done(then, first);
                 }
-                if stood { nothing } else { self.decide_now(&actor, &command).await }
+                if stood { judged } else { self.decide_now(&actor, &command).await }
             }
         };
         match decided {
@@ -54,10 +56,8 @@ impl Worker {
                 if let Err(rejection) = self.charge(&then) {
                     return self.done(then, Err(rejection));
                 }
-                let decision = match &command {
-                    Command::EndRoom { .. } => self.keep_answers(&actor, &command, decision).await,
-                    _ => decision,
-                };
+                let decision =
+                    if ends { self.keep_answers(&actor, &command, decision).await } else { decision };
                 self.add(actor, command, decision, idempotency, then);
             }
             Err(rejection) => self.done(then, Err(rejection)),
@@ -272,10 +272,13 @@ impl Worker {
         if self.unobserved.is_empty() {
             return;
         }
-        if let (Some(room), Some(observer)) = (&self.state, self.rooms.0.after_commit.get()) {
+        let Some(room) = &self.state else {
+            return;
+        };
+        if let Some(observer) = self.rooms.0.after_commit.get() {
             observer.committed(room, &self.unobserved);
-            self.unobserved.clear();
         }
+        self.unobserved.clear();
     }
 
     async fn decide_again(&mut self, entries: Vec<Entry>) -> Vec<Entry> {

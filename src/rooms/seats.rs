@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
     domain::{
         message::Message,
@@ -56,10 +58,10 @@ impl Worker {
             let known = room.seq.max(delivered);
             match after {
                 Some(after) if after <= room.seq && room.seq.0 - after.0 <= RESUME_EVENTS => {
-                    outbound.start(reply::resumed(room, after, &view, request_id.as_ref()), after, known);
+                    start(&outbound, reply::resumed(room, after, &view, request_id.as_ref()), after, known);
                 }
                 Some(_) | None => {
-                    outbound.start(reply::room_state(room, &view, request_id.as_ref()), room.seq, known);
+                    start(&outbound, reply::room_state(room, &view, request_id.as_ref()), room.seq, known);
                 }
             }
         });
@@ -89,7 +91,7 @@ impl Worker {
         };
         feed.resync(outbound, |now| {
             let view = self.view(&now, user, read, unread);
-            outbound.resynced(reply::resumed(room, outbound.taken(), &view, None));
+            outbound.resynced(frame_for(outbound, reply::resumed(room, outbound.taken(), &view, None)));
         });
     }
 
@@ -138,4 +140,17 @@ async fn move_cursor(
         seat.receipt(after, target.1);
     }
     Ok(Done { events: None, duplicate: false })
+}
+
+/// Lets a session begin with what holds now.
+fn start(outbound: &Outbound, snapshot: reply::Snapshot, taken: Seq, known: Seq) {
+    outbound.start(frame_for(outbound, snapshot), taken, known);
+}
+
+/// Whoever is not told the texts so far gets messages whole.
+fn frame_for(outbound: &Outbound, snapshot: reply::Snapshot) -> Bytes {
+    if snapshot.texts_omitted {
+        outbound.want_whole_messages();
+    }
+    snapshot.frame
 }

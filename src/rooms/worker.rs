@@ -142,19 +142,24 @@ impl Worker {
     }
 
     /// Whether nobody needs this room to stay in memory.
+    ///
+    /// What has become of an append nobody else would find out, or tell whoever follows commits. That keeps one group
+    /// for each room that was in memory when the store failed: until it can be read again a room takes no other.
     fn may_unload(&self) -> bool {
         let unused = self.feed.as_ref().is_none_or(|feed| feed.session_count() == 0);
         let quiet = self
             .state
             .as_ref()
             .is_none_or(|room| room.runs.is_empty() && room.open_polls().all(|p| p.closes_at.is_none()));
-        unused && quiet && self.queue.is_empty()
+        let told = self.doubtful.is_empty() && self.unobserved.is_empty();
+        unused && quiet && told && self.queue.is_empty()
     }
 
     pub(super) async fn ensure_loaded(&mut self) -> Result<(), Rejection> {
-        if self.state.is_some() {
+        if self.state.is_some() && !self.is_behind() {
             return Ok(());
         }
+        self.state = None;
         let store = self.rooms.store().as_ref();
         let loaded = load::load(store, &self.id).await.map_err(|error| refused(&self.id, &error))?;
         let Some(loaded) = loaded else {
@@ -180,6 +185,12 @@ impl Worker {
         self.state = Some(loaded.room);
         self.observe();
         Ok(())
+    }
+
+    /// Whether another process has appended to the log: what was delivered here is not in the state.
+    fn is_behind(&self) -> bool {
+        let delivered = self.feed.as_ref().map_or(Seq::ZERO, |feed| feed.delivered());
+        self.group.is_empty() && self.state.as_ref().is_some_and(|room| room.seq < delivered)
     }
 
     async fn take(&mut self, task: Task) {

@@ -16,7 +16,7 @@ use crate::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
     },
-    domain::limits::Limits,
+    domain::limits::{Limits, PENDING_APPROVALS},
     grpc::service::ApiLimits,
     llm::{
         Provider,
@@ -40,7 +40,7 @@ use crate::{
     },
     store::{
         Store,
-        config::{Durability, StoreConfig, StoreKind},
+        config::{Durability, StoreConfig, StoreKind, StoreUrl},
     },
 };
 
@@ -129,7 +129,10 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
             llms_per_room: config.limits.llms_per_room,
             members_per_room: config.limits.members_per_room,
             chain_depth: config.llm.chain_depth,
-            open_runs_per_room: config.llm.runs_per_room + config.llm.queue_per_room,
+            open_runs_per_room: config.llm.runs_per_room
+                + config.llm.queue_per_room
+                // Those wait for a person, and take no place of the others.
+                + PENDING_APPROVALS,
         },
         queue: ROOM_QUEUE,
         snapshot_every: config.rooms.snapshot_every,
@@ -223,6 +226,7 @@ pub fn store_config(config: &Config) -> StoreConfig {
         kind: match config.store.kind {
             crate::config::StoreKind::Sqlite => StoreKind::Sqlite,
             crate::config::StoreKind::Memory => StoreKind::Memory,
+            crate::config::StoreKind::Postgres => StoreKind::Postgres,
         },
         path: config.store.path.clone(),
         durability: match config.store.durability {
@@ -230,6 +234,10 @@ pub fn store_config(config: &Config) -> StoreConfig {
             crate::config::Durability::Os => Durability::Os,
         },
         max_bytes: config.store.max_bytes.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)),
+        url: config.store.server_url().map(|url| StoreUrl::new(url.expose())),
+        schema: config.store.schema.clone(),
+        pool_size: config.store.pool_size,
+        timeout: config.store.timeout,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What an operator says about the store; what it means is the backends' business.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, time::Duration};
 
 use serde::Deserialize;
 
@@ -17,6 +17,14 @@ pub struct StoreConfig {
     /// How large the file of the `sqlite` store may become; appends beyond are refused until there is room again.
     /// Its write-ahead log, of which 64 MiB are usual, is not counted.
     pub max_bytes: Option<u64>,
+    /// The server of the `postgres` store.
+    pub url: Option<StoreUrl>,
+    /// The schema that the `postgres` store has for itself.
+    pub schema: String,
+    /// Connections of the `postgres` store at the same time.
+    pub pool_size: usize,
+    /// How long one call of the `postgres` store may take, and how long it may wait for its turn.
+    pub timeout: Duration,
 }
 
 impl Default for StoreConfig {
@@ -26,6 +34,10 @@ impl Default for StoreConfig {
             path: PathBuf::from("data/salon.db"),
             durability: Durability::Fsync,
             max_bytes: None,
+            url: None,
+            schema: "salon".to_owned(),
+            pool_size: 16,
+            timeout: Duration::from_secs(10),
         }
     }
 }
@@ -38,6 +50,30 @@ pub enum StoreKind {
     Sqlite,
     /// Gone when the server ends.
     Memory,
+    /// A PostgreSQL database, for any number of servers.
+    Postgres,
+}
+
+/// The URL of a server, with a password perhaps: it is not shown.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct StoreUrl(String);
+
+impl StoreUrl {
+    /// This URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self(url.into())
+    }
+
+    /// The URL itself; not for logs and errors.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreUrl(***)")
+    }
 }
 
 /// What an acknowledged event survives.

@@ -25,17 +25,37 @@ use crate::{
 pub mod config;
 pub mod ledger;
 pub mod memory;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod rules;
 pub mod sqlite;
 
 /// Opens the store that the configuration asks for: the only place that names the backends.
 ///
-/// It reads and writes files before it returns, so it is for the start of a process and not for a task.
-pub fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+/// It may block on files, so it is for the start of a process and not for a task.
+pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
     Ok(match config.kind {
         StoreKind::Memory => Arc::new(MemoryStore::new()),
         StoreKind::Sqlite => Arc::new(SqliteStore::open(config)?),
+        StoreKind::Postgres => open_postgres(config).await?,
     })
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(postgres::PostgresStore::open(config).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres(_: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    std::future::ready(Err(Error {
+        kind: ErrorKind::Unusable,
+        store: "postgres",
+        what: "is not in this build: build it with the feature `postgres`, or set store.kind to another"
+            .to_owned(),
+        source: None,
+    }))
+    .await
 }
 
 /// An event that is to be appended.

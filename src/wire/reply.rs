@@ -122,8 +122,17 @@ pub struct View<'a> {
     pub participants_shown: usize,
 }
 
+/// What holds now, as a stream is told it.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// The framed event.
+    pub frame: Bytes,
+    /// Texts of answers that are being written are left out: their messages must come whole.
+    pub texts_omitted: bool,
+}
+
 /// The whole room at `room.seq`.
-pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) -> Bytes {
+pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) -> Snapshot {
     let you_presence = presence_of(view, view.you);
     let mut state = pb::RoomState {
         room: Some(room_info(room)),
@@ -140,17 +149,18 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
         autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
         summary: room.summary.as_ref().map(conduct::summary_to_pb),
     };
-    shrink::state(&mut state);
-    frame(&pb::ServerEvent {
+    let texts_omitted = shrink::state(&mut state);
+    let frame = frame(&pb::ServerEvent {
         payload: Some(Payload::RoomState(state)),
         request_id: request_id.map(ToString::to_string).unwrap_or_default(),
         seq: room.seq.0,
         ..Default::default()
-    })
+    });
+    Snapshot { frame, texts_omitted }
 }
 
 /// The stream continues behind `after`; the log ends at `room.seq` now.
-pub fn resumed(room: &Room, after: Seq, view: &View<'_>, request_id: Option<&RequestId>) -> Bytes {
+pub fn resumed(room: &Room, after: Seq, view: &View<'_>, request_id: Option<&RequestId>) -> Snapshot {
     let online = view
         .online
         .iter()
@@ -164,13 +174,14 @@ pub fn resumed(room: &Room, after: Seq, view: &View<'_>, request_id: Option<&Req
         unread_count: view.unread,
         heartbeat_interval_ms: millis(view.heartbeat),
     };
-    shrink::resumed(&mut resumed);
-    frame(&pb::ServerEvent {
+    let texts_omitted = shrink::resumed(&mut resumed);
+    let frame = frame(&pb::ServerEvent {
         payload: Some(Payload::Resumed(resumed)),
         request_id: request_id.map(ToString::to_string).unwrap_or_default(),
         seq: room.seq.0,
         ..Default::default()
-    })
+    });
+    Snapshot { frame, texts_omitted }
 }
 
 /// Those online first, then other members as long as there is space, then every LLM.

@@ -13,10 +13,10 @@ use crate::wire::pb::room::v1 as pb;
 /// Bytes of a `room_state` or a `resumed`.
 const STATE_BYTES: usize = 3 * 1024 * 1024;
 
-/// Shrinks a `room_state`.
-pub(super) fn state(state: &mut pb::RoomState) {
+/// Shrinks a `room_state`; says whether texts of answers are left out.
+pub(super) fn state(state: &mut pb::RoomState) -> bool {
     if fits(state) {
-        return;
+        return false;
     }
     for option in state.polls.iter_mut().flat_map(|poll| &mut poll.options) {
         option.votes.clear();
@@ -40,12 +40,20 @@ pub(super) fn state(state: &mut pb::RoomState) {
         let llms = state.room.iter_mut().flat_map(|room| &mut room.llms);
         llms.for_each(|llm| llm.persona.clear());
     }
-    while !fits(state) && omit_longest(&mut state.active_answers) {}
+    let mut omitted = false;
+    while !fits(state) && omit_longest(&mut state.active_answers) {
+        omitted = true;
+    }
+    omitted
 }
 
-/// Shrinks a `resumed`.
-pub(super) fn resumed(resumed: &mut pb::Resumed) {
-    while resumed.encoded_len() > STATE_BYTES && omit_longest(&mut resumed.active_answers) {}
+/// Shrinks a `resumed`; says whether texts of answers are left out.
+pub(super) fn resumed(resumed: &mut pb::Resumed) -> bool {
+    let mut omitted = false;
+    while resumed.encoded_len() > STATE_BYTES && omit_longest(&mut resumed.active_answers) {
+        omitted = true;
+    }
+    omitted
 }
 
 fn fits(state: &pb::RoomState) -> bool {
@@ -95,7 +103,7 @@ mod tests {
             autopilot: Some(pb::Autopilot { topic: "x".repeat(16 * 1024), ..Default::default() }),
             ..Default::default()
         };
-        state(&mut all);
+        assert!(state(&mut all));
         assert!(fits(&all), "{}", all.encoded_len());
         assert_eq!((all.polls.len(), all.active_answers.len()), (32, 40), "nothing that is open is hidden");
         let kept = all.active_answers.iter().filter(|answer| !answer.text_omitted);
@@ -107,10 +115,10 @@ mod tests {
     fn what_fits_is_left_as_it_is() {
         let small = pb::Resumed { active_answers: answers(8, 256 * 1024), ..Default::default() };
         let mut same = small.clone();
-        resumed(&mut same);
+        assert!(!resumed(&mut same));
         assert_eq!(same, small);
         let mut large = pb::Resumed { active_answers: answers(16, 256 * 1024), ..Default::default() };
-        resumed(&mut large);
+        assert!(resumed(&mut large));
         assert!(large.encoded_len() <= STATE_BYTES);
         assert!(large.active_answers[15].text_omitted, "the longest goes first");
         assert!(!large.active_answers[0].text_omitted);

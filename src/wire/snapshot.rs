@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// The form this server writes. Snapshots of any other form are ignored and the log is folded instead.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Encodes a room.
 pub fn encode(room: &Room) -> Bytes {

@@ -230,7 +230,8 @@ fn paths(code: &[Token]) -> Vec<UsedPath> {
     let mut found = Vec::new();
     let mut i = 0;
     while i < code.len() {
-        if code[i].text == "use" {
+        // `use<>` says what a return type captures.
+        if code[i].text == "use" && text_at(code, i + 1) != "<" {
             i = use_tree(code, i + 1, &[], &mut found);
             continue;
         }

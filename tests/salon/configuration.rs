@@ -165,7 +165,8 @@ fn typos_are_refused_with_what_was_meant() {
 
 #[test]
 fn every_problem_is_found_at_once() {
-    let file = "grpc: { port: many, hots: a }\nlimits: { drain: 25, message_bytes: 0B }\nstore: { kind: postgres }\n";
+    let file =
+        "grpc: { port: many, hots: a }\nlimits: { drain: 25, message_bytes: 0B }\nstore: { kind: oracle }\n";
     let found = problems(file, &[("SALON__LLM__CHAIN_DEPTH", "0"), ("SALON__NOPE", "1")]);
     let mut keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
     keys.sort_unstable();
@@ -191,9 +192,9 @@ fn a_value_of_the_wrong_type_is_named_with_its_mend() {
         problem(&format!("grpc: {{ port: {port} }}"), &[], &["`grpc.port`", "whole number"]);
     }
     problem(
-        "store: { kind: postgres }",
+        "store: { kind: oracle }",
         &[],
-        &["\"postgres\"", "must be `sqlite` or `memory`", "default is `sqlite`"],
+        &["\"oracle\"", "must be `sqlite` or `memory`", "default is `sqlite`"],
     );
     problem("auth: { allow_open_on_network: yes }", &[], &["\"yes\"", "must be `true` or `false`"]);
     problem("grpc: 5", &[], &["`grpc`", "must be a section", "host, "]);
@@ -259,6 +260,9 @@ fn no_amount_is_without_bounds() {
         "store.durability",
         "store.kind",
         "store.path",
+        "store.schema",
+        "store.url",
+        "store.url_file",
     ];
     for (key, default) in keys() {
         let (zero, huge) = match default.as_str() {
@@ -298,6 +302,8 @@ fn bounds_are_exact() {
         ("llm.budgets.user.tokens_per_day", "1", "0", "1000000000000", "1000000000001"),
         ("llm.budgets.room.money_per_day", "0.000001", "0", "1000000000", "1000000000.000001"),
         ("bus.head_check", "100ms", "99ms", "1m", "60001ms"),
+        ("store.pool_size", "1", "0", "200", "201"),
+        ("store.timeout", "100ms", "99ms", "10m", "601s"),
         ("grpc.send_buffer", "16KiB", "16383B", "4MiB", "4097KiB"),
     ] {
         let name = variable(key);
@@ -374,6 +380,7 @@ fn every_key_has_a_variable() {
         let value = match (&default, key.as_str()) {
             (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers" | "mcp.servers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
+            (serde_json::Value::Null, "store.url") => "postgres://db/salon".to_owned(),
             (serde_json::Value::Null, "bus.url") => "redis://cache:1".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
             (serde_json::Value::Null, key) if key.contains(".tokens_per_") => "5000".to_owned(),
@@ -678,5 +685,36 @@ fn a_variable_that_is_no_text_is_refused_only_where_it_matters() {
     for name in ["SALON__GRPC__HOST", "OPENAI_API_KEY", "GRPC_PORT"] {
         let error = load(None, empty.path(), [(OsString::from(name), bytes())]).unwrap_err();
         assert!(error.to_string().contains(name) && error.to_string().contains("UTF-8"), "{error}");
+    }
+}
+
+#[test]
+fn the_url_of_a_store_is_needed_read_and_never_shown() {
+    let kind = ("SALON__STORE__KIND", "postgres");
+    problem("", &[kind], &["store.url", "must be set", "STORE_URL"]);
+    let url = format!("postgres://me:{SECRET}@db:5433/salon");
+    let loaded = read("", &[kind, ("STORE_URL", &url)]).unwrap();
+    assert_eq!(loaded.config.store.server_url().unwrap().expose(), url);
+    let shown = show(&loaded);
+    assert!(shown.contains("postgres://***@db:5433/salon"), "{shown}");
+    assert!(!format!("{shown} {loaded:?}").contains(SECRET), "{shown}");
+
+    let directory = TempDir::new().unwrap();
+    let path = directory.path().join("url");
+    std::fs::write(&path, format!("{url}\n")).unwrap();
+    let file = ("SALON__STORE__URL_FILE", path.to_str().unwrap());
+    let loaded = read("", &[kind, file]).unwrap();
+    assert_eq!(loaded.config.store.server_url().unwrap().expose(), url);
+    assert!(!format!("{} {loaded:?}", show(&loaded)).contains(SECRET));
+    problem("", &[kind, file, ("STORE_URL", &url)], &["store.url_file", "cannot both"]);
+    problem("", &[kind, ("SALON__STORE__URL_FILE", "/gone")], &["store.url_file", "cannot be read"]);
+
+    for wrong in [SECRET, &format!("https://{SECRET}@db"), &format!("postgres:/me:{SECRET}@db")] {
+        let refused = problem("", &[kind, ("STORE_URL", wrong)], &["store.url", "must be a postgres:// URL"]);
+        assert!(!format!("{refused} {refused:?}").contains(SECRET), "{refused}");
+    }
+    for wrong in ["", "Salon", "1a", "pg_mine", "a-b", "a.b", "a\"b", &"a".repeat(64)] {
+        let file = format!("store: {{ schema: '{wrong}' }}");
+        problem(&file, &[], &["store.schema", "must be a name"]);
     }
 }

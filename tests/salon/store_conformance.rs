@@ -5,6 +5,8 @@ mod appends;
 mod cancel;
 mod ledger;
 mod listing;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod reads;
 mod repeats;
 mod sqlite;
@@ -15,14 +17,16 @@ use std::sync::Arc;
 
 use salon::store::{Store, config::Durability};
 
-/// Runs `case` against a new, empty store, and closes it.
-async fn run<Case, Running>(fresh: support::Fresh, case: Case)
+/// Runs `case` against a new, empty store, and closes it. `None`: its server is not there, which has been said.
+async fn run<Case, Running>(fresh: Option<support::Fresh>, case: Case)
 where
     Case: FnOnce(Arc<dyn Store>) -> Running,
     Running: Future<Output = ()>,
 {
-    case(Arc::clone(&fresh.store)).await;
-    fresh.store.close().await.unwrap();
+    if let Some(fresh) = fresh {
+        case(Arc::clone(&fresh.store)).await;
+        fresh.finish().await;
+    }
 }
 
 macro_rules! every_backend {
@@ -30,6 +34,8 @@ macro_rules! every_backend {
         every_backend!(@one memory, support::Fresh::memory(), $($part { $($case)+ })+);
         every_backend!(@one sqlite_fsync, support::Fresh::sqlite(Durability::Fsync), $($part { $($case)+ })+);
         every_backend!(@one sqlite_os, support::Fresh::sqlite(Durability::Os), $($part { $($case)+ })+);
+        #[cfg(feature = "postgres")]
+        every_backend!(@one on_postgres, support::Fresh::postgres(), $($part { $($case)+ })+);
     };
     (@one $backend:ident, $fresh:expr, $($part:ident { $($case:ident)+ })+) => {
         mod $backend {
@@ -39,7 +45,7 @@ macro_rules! every_backend {
                 $(
                     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                     async fn $case() {
-                        run($fresh, super::super::$part::$case).await;
+                        run($fresh.await, super::super::$part::$case).await;
                     }
                 )+
             })+

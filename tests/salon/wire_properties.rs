@@ -244,7 +244,7 @@ fn state_of(room: &Room) -> pb::ServerEvent {
         participants_shown: 200,
     };
     let framed = reply::room_state(room, &view, None);
-    let state = pb::ServerEvent::decode(&framed[PREFIX..]).unwrap();
+    let state = pb::ServerEvent::decode(&framed.frame[PREFIX..]).unwrap();
     assert_eq!(state.seq, room.seq.0, "the position it speaks for");
     state
 }

@@ -62,6 +62,8 @@ pub struct Known {
     pub sender_id: String,
     /// Whether it is an answer of an LLM.
     pub by_llm: bool,
+    /// Whether another answer has its place.
+    pub superseded: bool,
 }
 
 impl View {
@@ -102,6 +104,10 @@ impl View {
             }
             Some(Payload::MessageDeleted(deleted)) => {
                 self.messages.retain(|known| known.id != deleted.message_id);
+            }
+            Some(Payload::MessageSuperseded(old)) => {
+                let known = self.messages.iter_mut().filter(|known| known.id == old.message_id);
+                known.for_each(|known| known.superseded = true);
             }
             Some(Payload::RoomUpdated(updated)) => {
                 if let Some(room) = &updated.room {
@@ -193,7 +199,8 @@ impl View {
         }
         let (id, sender_id) = (message.message_id.clone(), message.sender_id.clone());
         let by_llm = message.sender_type() == ParticipantType::Llm && message.poll_id.is_none();
-        self.messages.push_back(Known { seq, id, sender_id, by_llm });
+        let superseded = !message.superseded_by.is_empty();
+        self.messages.push_back(Known { seq, id, sender_id, by_llm, superseded });
     }
 
     /// How `id` is called: its name, or its id when it has none.
@@ -251,13 +258,37 @@ impl View {
         self.messages.back()
     }
 
-    /// The newest answer of an LLM.
+    /// The newest answer of an LLM that no other has the place of.
     pub fn last_answer(&self) -> Option<&Known> {
-        self.messages.iter().rev().find(|known| known.by_llm)
+        self.messages.iter().rev().find(|known| known.by_llm && !known.superseded)
     }
 
     /// The newest message of this user.
     pub fn last_own_message(&self) -> Option<&Known> {
         self.messages.iter().rev().find(|known| known.sender_id == self.me)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::pb::room::v1::{MessageReceived, MessageSuperseded};
+
+    #[test]
+    fn the_last_answer_is_one_that_stands() {
+        let mut view = View::new("ann");
+        let mut tell = |seq, payload| {
+            view.apply(&ServerEvent { seq, payload: Some(payload), ..ServerEvent::default() });
+            view.last_answer().map(|known| known.id.clone())
+        };
+        let answer = |id: &str| {
+            let sender_type = ParticipantType::Llm.into();
+            let message = Message { message_id: id.into(), sender_type, ..Message::default() };
+            Payload::MessageReceived(MessageReceived { message: Some(message) })
+        };
+        assert_eq!(tell(1, answer("whole")).as_deref(), Some("whole"));
+        assert_eq!(tell(2, answer("fragment")).as_deref(), Some("fragment"));
+        let old = MessageSuperseded { message_id: "fragment".into(), by_message_id: "whole".into() };
+        assert_eq!(tell(3, Payload::MessageSuperseded(old)).as_deref(), Some("whole"));
     }
 }

@@ -84,7 +84,7 @@ async fn propose(
         writeln!(out, "{}", Printer::new("room.v1.GenerateRoomResponse")?.line(&proposed)?)?;
     } else {
         let room = proposed.draft.as_ref().and_then(|draft| draft.room_id.as_deref());
-        writeln!(out, "{}", ending(room, &options.server, is_asked))?;
+        writeln!(out, "{}", ending(room, options, is_asked))?;
     }
     Ok(out.flush()?)
 }
@@ -103,12 +103,15 @@ async fn agrees(mut terminal: impl AsyncBufRead + Unpin, out: &mut impl Write) -
 }
 
 /// What has come of it.
-fn ending(room: Option<&str>, server: &str, is_asked: bool) -> String {
+fn ending(room: Option<&str>, options: &GenerateOptions, is_asked: bool) -> String {
     match (room, is_asked) {
         (Some(room), _) => {
-            let server = text::line(server);
-            let option = if server == DEFAULT_SERVER { String::new() } else { format!(" --server {server}") };
-            format!("created; talk there with: salon chat {}{option}", text::line(room))
+            let server = text::line(&options.server);
+            let elsewhere =
+                if server == DEFAULT_SERVER { String::new() } else { format!(" --server {server}") };
+            // Anybody else would be no ADMIN there.
+            let user = text::line(&options.user);
+            format!("created; talk there with: salon chat {}{elsewhere} --user {user}", text::line(room))
         }
         (None, true) => "nothing was created".to_owned(),
         (None, false) => "nothing was created; with --accept what is proposed is".to_owned(),
@@ -197,10 +200,16 @@ mod tests {
 
     #[test]
     fn the_end_says_how_to_go_on() {
-        let ends = |room, server, is_asked| ending(room, server, is_asked);
-        assert_eq!(ends(Some("tea"), DEFAULT_SERVER, true), "created; talk there with: salon chat tea");
+        let ends = |room, server: &str, is_asked| {
+            let (server, user) = (server.to_owned(), "ada".to_owned());
+            ending(room, &GenerateOptions { server, user, ..GenerateOptions::default() }, is_asked)
+        };
+        assert_eq!(
+            ends(Some("tea"), DEFAULT_SERVER, true),
+            "created; talk there with: salon chat tea --user ada"
+        );
         let elsewhere = ends(Some("tea"), "http://h:1", false);
-        assert_eq!(elsewhere, "created; talk there with: salon chat tea --server http://h:1");
+        assert_eq!(elsewhere, "created; talk there with: salon chat tea --server http://h:1 --user ada");
         assert_eq!(ends(None, DEFAULT_SERVER, true), "nothing was created");
         assert!(ends(None, DEFAULT_SERVER, false).contains("--accept"));
     }

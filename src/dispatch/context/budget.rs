@@ -8,7 +8,7 @@
 //! Pure: whoever calls says how tokens are counted. Nothing is counted twice, and nothing that is too old to be given.
 
 use crate::{
-    dispatch::{context::LeftOut, plain::around},
+    dispatch::plain::around,
     ids::Seq,
     llm::{Speaker, Tool, ToolCall, Turn},
 };
@@ -44,6 +44,15 @@ pub(in crate::dispatch) struct Item {
     bytes: usize,
     /// What it costs like that; `None`: not counted yet.
     tokens: Option<u64>,
+}
+
+/// The messages that an LLM was not given although it may see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dispatch) struct LeftOut {
+    /// The oldest message it was given: what is missing is before it.
+    pub(in crate::dispatch) before: Seq,
+    /// Up to here there is a summary.
+    pub(in crate::dispatch) summarised: Seq,
 }
 
 /// A conversation, and how much of it may be given.

@@ -12,6 +12,7 @@ mod budget;
 mod instructions;
 mod messages;
 mod names;
+mod part;
 mod polls;
 mod summary;
 #[cfg(test)]
@@ -21,7 +22,7 @@ mod view;
 use std::sync::Arc;
 
 use crate::{
-    dispatch::{autopilot::Part, look::Model},
+    dispatch::model::Model,
     domain::{
         limits::RECENT_MESSAGES,
         llm::LlmConfig,
@@ -33,8 +34,9 @@ use crate::{
     llm::{Turn, tokens::Tokenizer},
 };
 
-pub(super) use budget::{Count, Talk, prompt_tokens, summary_chunk, summary_space};
+pub(super) use budget::{Count, LeftOut, Talk, prompt_tokens, summary_chunk, summary_space};
 pub(super) use names::Names;
+pub(super) use part::{Part, part};
 pub(super) use summary::{for_summary, summary_turns};
 pub(super) use view::View;
 
@@ -77,15 +79,6 @@ pub(super) struct Scene {
     pub(super) unquoted: Vec<MessageId>,
     /// Who is called what.
     pub(super) names: Arc<Names>,
-}
-
-/// The messages that an LLM was not given although it may see them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LeftOut {
-    /// The oldest message it was given: what is missing is before it.
-    pub(super) before: Seq,
-    /// Up to here there is a summary.
-    pub(super) summarised: Seq,
 }
 
 /// Looks at a room through the eyes of one of its LLMs; `None`: it is not there any more.

@@ -5,7 +5,10 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use super::*;
-use crate::ids::{PollId, UserId};
+use crate::{
+    dispatch::unasked::unwanted,
+    ids::{PollId, UserId},
+};
 
 const SLOTS: Slots = Slots { per_room: 2, queue_per_room: 4, per_node: 3 };
 
@@ -111,9 +114,9 @@ fn whatever_is_stopped_makes_place_and_leaves_nothing() {
         schedule.ask(job("r", n, TurnPolicy::Sequential)).unwrap();
     }
     let (_, stop) = schedule.next().unwrap();
-    let stopped = schedule.stop(&room, "enough", |job| job.message_id.0.as_u128() <= 2);
+    let stopped = schedule.stop(&room, &unwanted("enough"), |job| job.message_id.0.as_u128() <= 2);
     assert_eq!((stopped.running, stopped.dropped.len()), (1, 1));
-    schedule.stop(&room, "again", |_| false);
+    schedule.stop(&room, &unwanted("again"), |_| false);
     assert!(stop.token.is_cancelled() && stop.why() == "enough");
     assert_eq!(begin(&mut schedule), [], "it has been told, and has not ended");
     assert_eq!(finish(&mut schedule, "r", 1), [3]);
@@ -123,7 +126,7 @@ fn whatever_is_stopped_makes_place_and_leaves_nothing() {
     // A queue that is emptied while its room stands in the line leaves no place in it.
     let mut full = Schedule::new(Slots { per_node: 0, ..SLOTS });
     full.ask(job("r", 1, TurnPolicy::Parallel)).unwrap();
-    full.stop(&room, "", |_| true);
+    full.stop(&room, &unwanted(""), |_| true);
     for schedule in [schedule, full] {
         assert_eq!((schedule.rooms.len(), schedule.line.len(), schedule.running), (0, 0, 0));
     }
@@ -166,6 +169,28 @@ fn who_waits_for_a_person_gives_its_slot_to_others_and_takes_its_turn_to_go_on()
 }
 
 #[test]
+fn who_waits_for_a_person_takes_no_place_in_the_queue() {
+    let mut schedule = Schedule::new(Slots { per_room: 1, queue_per_room: 0, per_node: 9 });
+    let room = RoomId::parse("r").unwrap();
+    let id = |n| MessageId(Uuid::from_u128(n));
+    schedule.ask(job("r", 1, TurnPolicy::Parallel)).unwrap();
+    assert_eq!(begin(&mut schedule), [1]);
+    assert_eq!(schedule.ask(job("r", 2, TurnPolicy::Parallel)), Err(0), "one runs");
+    schedule.give_back(&room, id(1));
+    assert_eq!(schedule.ask(job("r", 3, TurnPolicy::Parallel)), Ok(0));
+    assert_eq!(begin(&mut schedule), [3]);
+    schedule.give_back(&room, id(3));
+    let turn = schedule.take_back(&room, id(1)).unwrap();
+    assert_eq!(schedule.ask(job("r", 4, TurnPolicy::Parallel)), Err(0), "one goes on");
+    assert_eq!(begin(&mut schedule), []);
+    assert!(turn.notified().now_or_never().is_some());
+    assert_eq!(finish(&mut schedule, "r", 1), []);
+    schedule.give_back(&room, id(3));
+    assert_eq!(schedule.ask(job("r", 5, TurnPolicy::Sequential)), Ok(1), "it waits for its turn");
+    assert_eq!((begin(&mut schedule), finish(&mut schedule, "r", 3)), (vec![], vec![5]));
+}
+
+#[test]
 fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
     let mut schedule = Schedule::new(SLOTS);
     let room = RoomId::parse("r").unwrap();
@@ -175,14 +200,15 @@ fn an_answer_to_a_text_that_has_changed_is_asked_for_again_when_it_has_ended() {
     let (first, stop) = schedule.next().unwrap();
     schedule.next().unwrap();
     let again = |old: &Job| Job { message_id: MessageId(Uuid::from_u128(100)), ..old.clone() };
+    let edited = unwanted("edited");
     assert_eq!(
-        schedule.again(&room, first.reply_to, "edited", again).as_slice(),
+        schedule.again(&room, first.reply_to, &edited, again).as_slice(),
         std::slice::from_ref(&first.llm_id)
     );
     assert_eq!(stop.why(), "edited");
-    let waits = schedule.again(&room, MessageId(Uuid::from_u128(3)), "edited", again);
+    let waits = schedule.again(&room, MessageId(Uuid::from_u128(3)), &edited, again);
     assert_eq!(waits.len(), 1, "who waits will read the new text");
-    assert_eq!(schedule.again(&room, MessageId(Uuid::from_u128(7)), "edited", again), []);
+    assert_eq!(schedule.again(&room, MessageId(Uuid::from_u128(7)), &edited, again), []);
     let behind = schedule.finished(&room, first.message_id).unwrap();
     assert_eq!((behind.message_id.0.as_u128(), behind.reply_to), (100, first.reply_to));
     assert!(schedule.finished(&room, MessageId(Uuid::from_u128(2))).is_none());
@@ -232,7 +258,8 @@ fn check(schedule: &Schedule) {
     assert_eq!(schedule.running, schedule.rooms.values().map(held).sum::<usize>());
     for (room, runs) in &schedule.rooms {
         assert!(held(runs) <= SLOTS.per_room && !(runs.active.is_empty() && runs.waiting.is_empty()));
-        assert!(runs.active.len() + runs.waiting.len() <= SLOTS.per_room + SLOTS.queue_per_room);
+        // Those that wait for a person take no place, and whoever goes on is not asked whether there is one.
+        assert!(runs.waiting.len() <= SLOTS.per_room + SLOTS.queue_per_room);
         let places = schedule.line.iter().filter(|id| *id == room).count();
         assert_eq!(places, usize::from(runs.in_line), "a place in the line, and no two");
         if runs.wants_slot(SLOTS.per_room) {
@@ -282,7 +309,7 @@ proptest! {
                 Move::End(_) | Move::Pause(_) | Move::GoOn(_) => {}
                 Move::Stop { room, even } => {
                     let which = |job: &Job| job.message_id.0.as_u128().is_multiple_of(2) == even;
-                    over += schedule.stop(&RoomId::parse(ROOMS[room]).unwrap(), "", which).dropped.len();
+                    over += schedule.stop(&RoomId::parse(ROOMS[room]).unwrap(), &unwanted(""), which).dropped.len();
                 }
             }
             while let Some((begun, _)) = schedule.next() {

@@ -16,7 +16,15 @@ use super::*;
 use crate::{
     budget::{Limits, Unit, Window},
     clock::SystemClock,
-    dispatch::whole,
+    dispatch::{
+        answer::AnswerText,
+        job::Stop,
+        listen::{self, Progress},
+        tools::Effects,
+        whole,
+    },
+    domain::llm::{LiveAnswer, RunReport},
+    ids::LlmId,
     llm::{
         Error, ErrorKind, Finish, Speaker, Turn,
         route::{Attempts, ModelSettings, NameSettings, Prices, RouterSettings},
@@ -186,6 +194,62 @@ async fn a_call_that_is_dropped_takes_what_was_heard_of_it_and_not_the_most() {
     let asking = tokio::time::timeout(Duration::from_millis(50), table.ask(&["cheap"]));
     assert!(asking.await.is_err());
     assert_eq!(table.paid().await, (given + heard, given + 2 * heard));
+}
+
+/// A run that has this call open.
+fn progress(call: Call) -> Progress {
+    let message_id = MessageId(uuid::Uuid::from_u128(1));
+    Progress {
+        answer: AnswerText::new("Ada"),
+        live: LiveAnswer {
+            message_id,
+            llm_id: LlmId::parse("ada").unwrap(),
+            reply_to: message_id,
+            text: String::new(),
+            started_at: crate::clock::Timestamp(0),
+        },
+        effects: Effects::default(),
+        report: RunReport { completion_tokens: 5, ..RunReport::default() },
+        started: Instant::now(),
+        flush_at: None,
+        last_flush: None,
+        calls_left: 0,
+        taken_up: true,
+        call: Some(call),
+        aside: String::new(),
+        stop: Stop::default(),
+    }
+}
+
+#[test]
+fn who_is_interrupted_while_a_call_is_counted_has_used_it() {
+    // One thread counts, and can be kept busy.
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(interrupted_while_it_counts());
+}
+
+async fn interrupted_while_it_counts() {
+    let table = Table::new(|_| Vec::new());
+    // Its vocabulary is known: it is counted on that thread.
+    let mut call = table.begin(&["gpt-4o"]).await;
+    call.answered_by("p", "gpt-4o");
+    call.heard(&"some words ".repeat(1000));
+    let mut progress = progress(call);
+    progress.note();
+    let used = progress.stop.used().report;
+    assert!(used.prompt_tokens > 0 && used.completion_tokens > 5 + 1000, "{used:?}");
+    let (go_on, busy) = std::sync::mpsc::sync_channel::<()>(0);
+    let kept = tokio::task::spawn_blocking(move || busy.recv().is_err());
+    assert_eq!(futures_util::FutureExt::now_or_never(listen::settle(&mut progress)), None);
+    drop(go_on);
+    assert!(kept.await.unwrap());
+    listen::settle(&mut progress).await;
+    let (told, report) = (progress.stop.used().report, progress.report);
+    assert_eq!(told, report);
+    let (given, made) = (u64::from(report.prompt_tokens), u64::from(report.completion_tokens) - 5);
+    assert!(given > 0 && made >= 2000, "{given} {made}");
+    assert_eq!(table.paid().await.0, given + made);
 }
 
 #[tokio::test]

@@ -5,21 +5,15 @@
 //! everything that goes wrong count as no. A run for which nobody decided once does not ask again: it would hold its
 //! place for hours.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::{
-    sync::oneshot,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
-use super::{Caller, repeats::normalised};
+use super::{call::Caller, repeats::normalised};
 use crate::{
+    dispatch::toolbox::Word,
     domain::{
         approval::{Approval, Decided},
         command::{Actor, Command},
@@ -33,46 +27,6 @@ use crate::{
 const RETRY: Duration = Duration::from_millis(250);
 /// A decision that was recorded just before the deadline is known by then.
 const LAST_WORD: Duration = Duration::from_secs(1);
-
-/// A decision, and the reason that was given with it.
-type Word = (Decided, String);
-
-/// The runs of this node that wait for a decision.
-#[derive(Debug, Default)]
-pub(in crate::dispatch) struct Approvals(Mutex<HashMap<ApprovalId, oneshot::Sender<Word>>>);
-
-impl Approvals {
-    /// Tells the run that waits for it, if it is on this node.
-    pub(in crate::dispatch) fn decided(&self, id: ApprovalId, decided: Decided, reason: String) {
-        if let Some(waiting) = self.table().remove(&id) {
-            // The run may have been stopped just now.
-            let _ = waiting.send((decided, reason));
-        }
-    }
-
-    fn wait(&self, id: ApprovalId) -> Waiter<'_> {
-        let (sender, decided) = oneshot::channel();
-        self.table().insert(id, sender);
-        Waiter { approvals: self, id, decided }
-    }
-
-    fn table(&self) -> MutexGuard<'_, HashMap<ApprovalId, oneshot::Sender<Word>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A place in the table; dropping it gives it up.
-struct Waiter<'a> {
-    approvals: &'a Approvals,
-    id: ApprovalId,
-    decided: oneshot::Receiver<Word>,
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.approvals.table().remove(&self.id);
-    }
-}
 
 /// Asks the room, and waits for what becomes of it; `Err`: why it cannot be asked, for the model. Nobody is asked about
 /// a call that cannot be shown whole: what was cut away would be approved unseen.
@@ -153,19 +107,5 @@ mod tests {
         assert_eq!(readable(&fits).unwrap().len(), APPROVAL_ARGUMENTS_BYTES);
         let long = readable(&json!({"a": "x".repeat(APPROVAL_ARGUMENTS_BYTES - 7)})).unwrap_err();
         assert!(long.contains("take 4097 bytes, at most 4096"), "{long}");
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_told_once_and_who_has_gone_is_forgotten() {
-        let approvals = Approvals::default();
-        let id = |n| ApprovalId(Uuid::from_u128(n));
-        let mut waiter = approvals.wait(id(1));
-        drop(approvals.wait(id(2)));
-        approvals.decided(id(2), Decided::Approved, String::new());
-        approvals.decided(id(1), Decided::Denied, "too dear".into());
-        approvals.decided(id(1), Decided::Approved, String::new());
-        assert_eq!((&mut waiter.decided).await, Ok((Decided::Denied, "too dear".to_owned())));
-        drop(waiter);
-        assert!(approvals.table().is_empty());
     }
 }

@@ -11,9 +11,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    Caller, Effects,
     answered::Answered,
     approve,
+    call::Caller,
+    effects::Effects,
     registry::{Kind, Offered},
 };
 use crate::{

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     answered::Answered,
-    registry::{BuiltIn, Call},
+    call::{BuiltIn, Call},
 };
 use crate::{
     dispatch::{context::Names, past, plain},

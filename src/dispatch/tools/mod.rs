@@ -8,6 +8,8 @@
 
 mod answered;
 mod approve;
+mod call;
+mod effects;
 mod external;
 mod history;
 mod polls;
@@ -16,123 +18,23 @@ mod repeats;
 mod talk;
 mod turns;
 
-use std::sync::Arc;
-
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use self::{
-    answered::Answered,
-    registry::{Call, Kind},
-    repeats::Repeats,
-    turns::TurnEffects,
-};
+use self::{answered::Answered, call::Call, registry::Kind};
 pub(super) use self::{
-    approve::Approvals,
+    call::Caller,
+    effects::Effects,
     registry::{Offered, built_in, shown},
 };
 use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
-    dispatch::{Inner, Job, context::Scene},
-    domain::{
-        llm::ToolUse,
-        permissions::{self, Action},
-    },
-    ids::{LlmId, PollId},
     llm::ToolCall,
-    mcp::Servers,
     wire::transient,
 };
 
 /// The longest arguments of a call, in bytes: more is no call but a text.
 const ARGUMENTS_BYTES: usize = 64 * 1024;
-
-/// What the tools of all runs stand on.
-#[derive(Debug, Default)]
-pub(super) struct Toolbox {
-    /// Servers of tools from outside.
-    pub(super) servers: Servers,
-    /// Calls that wait for a person.
-    pub(super) approvals: Approvals,
-}
-
-/// The run that calls.
-#[derive(Clone, Copy)]
-pub(super) struct Caller<'a> {
-    pub(super) inner: &'a Arc<Inner>,
-    pub(super) job: &'a Job,
-    pub(super) scene: &'a Scene,
-}
-
-impl Caller<'_> {
-    /// Whether whoever asked may do this in the room as it is now; if not, what the model is told.
-    async fn asker_may(self, action: Action) -> Result<(), Answered> {
-        let Some(asked_by) = self.job.asked_by.clone() else {
-            return Err(Answered::failed("nobody asked for this whose rights it could be done with"));
-        };
-        let look = self
-            .inner
-            .rooms
-            .read(&self.job.room, move |room, _| permissions::require(room, &asked_by, action).map(|_| ()));
-        let checked = look.await.and_then(|checked| checked);
-        checked.map_err(|rejection| Answered::failed(&rejection.message))
-    }
-}
-
-/// What the tool calls of an answer have come to.
-#[derive(Debug, Default)]
-pub(super) struct Effects {
-    /// The LLM wants to say nothing; with its reason.
-    pub(super) opted_out: Option<String>,
-    /// LLMs it has called.
-    pub(super) mentions: Vec<LlmId>,
-    /// Their names, and what it wants to tell them; may be empty.
-    told: Vec<(String, String)>,
-    /// The polls it has voted in.
-    pub(super) voted: Vec<PollId>,
-    /// What from outside of the room it has read so far: what it was told with the question, and since.
-    pub(super) outside: Vec<String>,
-    /// The tools it has called.
-    pub(super) uses: Vec<ToolUse>,
-    /// What it has done with its turn in an autopilot.
-    pub(super) turn: TurnEffects,
-    /// Nobody has decided about a call in time.
-    is_unattended: bool,
-    /// Polls it has made.
-    polls_made: usize,
-    repeats: Repeats,
-}
-
-impl Effects {
-    /// Whether it has asked for the same thing so often that it gets no more tools.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.repeats.is_stuck()
-    }
-
-    /// It is asked something new: what it has called before is no repetition.
-    pub(super) fn begin_anew(&mut self) {
-        self.repeats = Repeats::default();
-    }
-
-    /// What is said to the LLMs that it has called. Those it has told nothing are named only if `all` are, because
-    /// nothing else was said.
-    pub(super) fn mention_text(&self, all: bool) -> String {
-        let told = self.told.iter().filter(|(_, context)| all || !context.is_empty());
-        told.map(|(name, context)| format!("@{name} {context}")).collect::<Vec<_>>().join("\n")
-    }
-
-    fn count(&mut self, tool: &str, failed: bool) {
-        let index = self.uses.iter().position(|used| used.tool == tool);
-        let index = index.unwrap_or_else(|| {
-            self.uses.push(ToolUse { tool: tool.to_owned(), ..ToolUse::default() });
-            self.uses.len() - 1
-        });
-        if let Some(used) = self.uses.get_mut(index) {
-            used.calls = used.calls.saturating_add(1);
-            used.failures = used.failures.saturating_add(u32::from(failed));
-        }
-    }
-}
 
 /// The tools of a run: for a poll it is asked about only those that answer it.
 pub(super) async fn offered(by: Caller<'_>) -> Vec<Offered> {
@@ -226,15 +128,5 @@ mod tests {
         assert_eq!(parse(" "), Ok(serde_json::json!({})));
         assert!(parse("{\"a\": ").unwrap_err().contains("EOF"));
         assert!(parse(&format!("\"{}\"", "a".repeat(ARGUMENTS_BYTES))).unwrap_err().contains("at most"));
-    }
-
-    #[test]
-    fn uses_are_counted_in_the_order_of_the_first_call() {
-        let mut effects = Effects::default();
-        for (tool, failed) in [("b", false), ("a", true), ("b", true)] {
-            effects.count(tool, failed);
-        }
-        let used = |tool: &str, calls, failures| ToolUse { tool: tool.into(), calls, failures };
-        assert_eq!(effects.uses, [used("b", 2, 1), used("a", 1, 1)]);
     }
 }

@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Caller, Effects,
     answered::Answered,
-    registry::{BuiltIn, Call, Situation},
+    call::{BuiltIn, Call, Caller, Situation},
+    effects::Effects,
 };
 use crate::{
     dispatch::{context::Names, plain},
@@ -166,10 +166,20 @@ async fn vote(mut call: Call<'_>) -> Answered {
     }
 }
 
+/// Whether a run may know of a poll: one that looks at the room as it was when it was asked knows none that was made
+/// since.
+fn known_to(by: Caller<'_>) -> impl Fn(&Poll) -> bool + use<> {
+    let question = by.job.at_question.then_some(by.job.reply_to);
+    // Ids are ordered by time.
+    move |poll| question.is_none_or(|question| poll.message_id.0 <= question.0)
+}
+
 async fn active(call: Call<'_>) -> Answered {
-    let look = |room: &Room| {
+    let known = known_to(call.by);
+    let look = move |room: &Room| {
         let names = Names::of(room);
-        room.open_polls().map(|poll| Seen::of(room, poll, &names)).collect::<Vec<_>>()
+        let polls = room.open_polls().filter(|poll| known(poll));
+        polls.map(|poll| Seen::of(room, poll, &names)).collect::<Vec<_>>()
     };
     match call.by.inner.rooms.read(&call.by.job.room, move |room, _| look(room)).await {
         Ok(polls) => told(polls, call.effects),
@@ -202,9 +212,10 @@ async fn results(mut call: Call<'_>) -> Answered {
 }
 
 async fn last_polls(by: Caller<'_>) -> Result<Vec<Seen>, Answered> {
-    let look = |room: &Room| {
+    let known = known_to(by);
+    let look = move |room: &Room| {
         // Ids are ordered by time.
-        let last = room.polls.values().rev().take(RESULTS_MAX);
+        let last = room.polls.values().rev().filter(|poll| known(poll)).take(RESULTS_MAX);
         let names = Names::of(room);
         last.map(|poll| Seen::of(room, poll, &names)).collect::<Vec<_>>()
     };
@@ -217,11 +228,16 @@ async fn one_poll(by: Caller<'_>, id: &str) -> Result<Vec<Seen>, Answered> {
     let missing = || Answered::failed("there is no such poll");
     let id = PollId::parse(id).map_err(|_| missing())?;
     // One that is at hand is looked at where it is: its votes may be many.
-    let look = move |room: &Room| room.polls.get(&id).map(|poll| Seen::of(room, poll, &Names::of(room)));
+    let known = known_to(by);
+    let look = move |room: &Room| {
+        let poll = room.polls.get(&id)?;
+        Some(known(poll).then(|| Seen::of(room, poll, &Names::of(room))))
+    };
     if let Some(seen) = by.inner.rooms.read(&by.job.room, move |room, _| look(room)).await.map_err(failed)? {
-        return Ok(vec![seen]);
+        return Ok(vec![seen.ok_or_else(missing)?]);
     }
-    let poll = by.inner.rooms.poll(&by.job.room, id).await.map_err(failed)?.ok_or_else(missing)?;
+    let poll = by.inner.rooms.poll(&by.job.room, id).await.map_err(failed)?;
+    let poll = poll.filter(known_to(by)).ok_or_else(missing)?;
     let look = move |room: &Room| Seen::of(room, &poll, &Names::of(room));
     let seen = by.inner.rooms.read(&by.job.room, move |room, _| look(room)).await.map_err(failed)?;
     Ok(vec![seen])

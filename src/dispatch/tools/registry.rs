@@ -5,14 +5,12 @@
 
 use std::{fmt, sync::Arc};
 
-use futures_util::future::BoxFuture;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
-
-use super::{Caller, Effects, answered::Answered, history, polls, talk, turns};
-use crate::{
-    dispatch::context::Scene, domain::poll::Poll, ids::PollId, json_schema::Schema, llm::Tool, mcp::ToolInfo,
+use super::{
+    call::{BuiltIn, CarryOut, Situation},
+    effects::Effects,
+    history, polls, talk, turns,
 };
+use crate::{dispatch::context::Scene, ids::PollId, json_schema::Schema, llm::Tool, mcp::ToolInfo};
 
 /// All of them, in the order in which models are shown them.
 const BUILT_IN: [&BuiltIn; 10] = [
@@ -27,42 +25,6 @@ const BUILT_IN: [&BuiltIn; 10] = [
     &polls::CREATE,
     &history::READ,
 ];
-
-/// A tool that is built in.
-pub(super) struct BuiltIn {
-    /// What models call it.
-    pub(super) name: &'static str,
-    /// Its description and the schema of its arguments; `None`: this run is not offered it.
-    pub(super) offer: fn(&Situation<'_>) -> Option<(String, Value)>,
-    /// What it does.
-    pub(super) carry_out: CarryOut,
-}
-
-/// What a built-in tool does.
-pub(super) type CarryOut = for<'a> fn(Call<'a>) -> BoxFuture<'a, Answered>;
-
-/// What decides whether a tool is offered.
-pub(super) struct Situation<'a> {
-    pub(super) scene: &'a Scene,
-    /// The poll that the run is asked about, and nothing else.
-    pub(super) poll: Option<&'a Poll>,
-    /// Somebody asked, with whose rights the run can act.
-    pub(super) has_asker: bool,
-}
-
-/// One call of a built-in tool.
-pub(super) struct Call<'a> {
-    pub(super) by: Caller<'a>,
-    pub(super) arguments: Value,
-    pub(super) effects: &'a mut Effects,
-}
-
-impl Call<'_> {
-    /// The arguments in the form that the tool works with.
-    pub(super) fn read<T: DeserializeOwned>(&mut self) -> Result<T, Answered> {
-        serde_json::from_value(self.arguments.take()).map_err(|error| Answered::failed(&error.to_string()))
-    }
-}
 
 /// A tool as one run is offered it.
 #[derive(Debug, Clone)]
@@ -124,14 +86,14 @@ pub(in crate::dispatch) fn shown(offered: &[Offered], effects: &Effects) -> Vec<
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::dispatch::autopilot::Part;
+    use crate::dispatch::context::Part;
     use crate::domain::autopilot::Kind as TurnKind;
     use crate::{
         clock::Timestamp,
         domain::{
             llm::{ChatStyle, LlmConfig},
             message::Author,
-            poll::PollOption,
+            poll::{Poll, PollOption},
         },
         ids::{LlmId, MessageId, OptionId, UserId},
     };

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     answered::Answered,
-    registry::{BuiltIn, Call},
+    call::{BuiltIn, Call},
 };
 use crate::{
     dispatch::{context::Scene, plain},

@@ -8,33 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Effects,
     answered::Answered,
-    registry::{BuiltIn, Call, Situation},
+    call::{BuiltIn, Call, Situation},
+    effects::Effects,
 };
 use crate::{
     dispatch::plain,
     domain::{autopilot::Kind, limits::REASON_CHARS, mention},
-    ids::LlmId,
 };
-
-/// What an LLM has done with its turn.
-#[derive(Debug, Default)]
-pub(in crate::dispatch) struct TurnEffects {
-    /// Who speaks next, and what about.
-    pub(in crate::dispatch) chosen: Option<(LlmId, String)>,
-    /// It agrees to what was said last.
-    pub(in crate::dispatch) agrees: bool,
-    /// It has ended the autopilot, for this reason.
-    pub(in crate::dispatch) over: Option<String>,
-}
-
-impl TurnEffects {
-    /// Whether there is nothing left to be done in this turn.
-    pub(in crate::dispatch) fn is_done(&self) -> bool {
-        self.chosen.is_some() || self.agrees || self.over.is_some()
-    }
-}
 
 /// Say who speaks next.
 pub(super) const CHOOSE: BuiltIn = BuiltIn {

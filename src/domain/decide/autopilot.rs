@@ -10,7 +10,7 @@ use crate::{
         event::Event,
         limits::{AUTOPILOT_TURNS, AUTOPILOT_TURNS_DEFAULT, REASON_CHARS, check_chars},
         llm::Run,
-        message::Author,
+        message::{Author, Message},
         permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
@@ -174,6 +174,7 @@ pub(super) fn step(
             add_outside(&mut kept, &outside);
             Autopilot { chosen: Some(llm), instruction, outside: kept, ..autopilot.clone() }
         }
+        Step::Agree(_) if unheard(room) => return Ok(Decision::nothing()),
         Step::Agree(llm) => {
             let mut agreed = autopilot.agreed.clone();
             if !agreed.contains(&llm) {
@@ -195,6 +196,15 @@ pub(super) fn step(
         return Ok(Decision::nothing());
     }
     Ok(changed(next, context))
+}
+
+/// Whether somebody has said something that the LLM whose turn it is may not have read.
+fn unheard(room: &Room) -> bool {
+    let Some(turn) = room.runs.values().find(|run| run.turn.is_some()) else {
+        return false;
+    };
+    let by_person = |message: &&Message| matches!(message.author, Author::User(_));
+    room.recent.iter().rev().find(by_person).is_some_and(|message| message.at > turn.started_at)
 }
 
 fn changed(autopilot: Autopilot, context: &mut Context<'_>) -> Decision {

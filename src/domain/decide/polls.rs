@@ -291,7 +291,11 @@ fn open_poll<'a>(room: &'a Room, id: PollId, context: &'a Context<'_>) -> Result
 }
 
 /// An open poll whose deadline has not passed: the server may have been down when it should have closed it.
-fn votable_poll<'a>(room: &'a Room, id: PollId, context: &'a Context<'_>) -> Result<&'a Poll, Rejection> {
+pub(super) fn votable_poll<'a>(
+    room: &'a Room,
+    id: PollId,
+    context: &'a Context<'_>,
+) -> Result<&'a Poll, Rejection> {
     let poll = open_poll(room, id, context)?;
     match poll.closes_at {
         Some(deadline) if context.at >= deadline => {

@@ -4,7 +4,7 @@ use crate::{
     domain::{
         autopilot::Status,
         command::RunOutcome,
-        decide::{Context, Decision, approvals, messages, turns},
+        decide::{Context, Decision, approvals, messages, polls, turns},
         event::Event,
         limits::REASON_CHARS,
         llm::{Run, RunEnd, RunReport},
@@ -23,6 +23,10 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     let Some(llm) = room.llm(&run.llm_id) else {
         return Err(Rejection::not_found("LLM", run.llm_id));
     };
+    if let Some(id) = run.poll_id {
+        // Between the question and the beginning a poll can end, also by a deadline that nobody was there to keep.
+        polls::votable_poll(room, id, context)?;
+    }
     let max = context.limits.chain_depth;
     if run.chain_depth > max {
         return Err(Rejection::new(
@@ -85,6 +89,7 @@ pub(super) fn finish(
         let replaced = replaced.map(|old| (old.id, old.seq));
         let mut outside = Vec::new();
         add_outside(&mut outside, &outcome.outside);
+        let said_at = room.seq.plus(u64::try_from(events.len()).unwrap_or(u64::MAX)).next();
         events.push(messages::posted(Message {
             version,
             replaces,
@@ -98,8 +103,7 @@ pub(super) fn finish(
         }));
         let superseded = match (replaced, kept) {
             (Some((old, of)), _) => Some((old, of, run.message_id)),
-            // The fragment comes behind whatever there is a summary of.
-            (None, kept) => kept.map(|old| (run.message_id, room.seq.next(), old)),
+            (None, kept) => kept.map(|old| (run.message_id, said_at, old)),
         };
         events.extend(
             superseded

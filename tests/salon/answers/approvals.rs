@@ -68,6 +68,21 @@ async fn an_approved_call_is_made_and_the_room_saw_which() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_person_takes_no_place_in_the_queue() {
+    let narrow =
+        |setup: Setup| setup.config(|config| (config.llm.runs_per_room, config.llm.queue_per_room) = (1, 0));
+    let (mut all, mut model, approval) = waiting(narrow).await;
+    thinking(&mut all.ann).await;
+    all.ann.talk("@ada hello").await;
+    let mut other = model.other().await;
+    assert!(other.text("Hello.").await && other.done(Finish::Stop).await);
+    follow(&mut all.ann).await.assert_ended(Reason::Completed, "Hello.");
+    all.ann.command(decide(&approval, true)).await.unwrap();
+    assert_eq!(model.told().await["ok"], true);
+    all.server.shutdown().await;
+}
+
+#[tokio::test]
 async fn nobody_is_asked_about_what_cannot_be_shown_whole() {
     let (mut all, script) = Outside::start(|setup| setup).await;
     all.ann.talk("@ada delete it").await;

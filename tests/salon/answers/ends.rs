@@ -3,14 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use salon::{
-    llm::scripted::{Call, Script, ScriptedProvider},
+    llm::{
+        Finish,
+        scripted::{Call, Script, ScriptedProvider},
+    },
     store::{Store as _, memory::MemoryStore},
 };
 
 use tokio::{task::JoinSet, time::Instant};
 
 use super::*;
-use crate::harness::DEADLINE;
+use crate::harness::{DEADLINE, session::message};
 
 /// A server on which ada has begun to answer the room's ADMIN; bob watches.
 async fn begun() -> (TestServer, String, [Session; 2], Call) {
@@ -60,6 +63,21 @@ async fn the_end_of_a_room_ends_its_answers_before_it_and_keeps_what_they_said()
     status.unwrap();
     quiet(&server).await;
     assert_eq!(all_ended_once(&server, &room).await.len(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_room_that_is_refused_ends_no_answer() {
+    let (server, room, [mut ann, mut bob], mut call) = begun().await;
+    let end = || Say::EndRoom(pb::EndRoom { reason: "late".into() });
+    ann.command_as("once", message("hello")).await.unwrap();
+    assert_eq!(ann.command_as("once", end()).await.unwrap_err().code, "request_id_reused");
+    assert_eq!(bob.command(end()).await.unwrap_err().code, "permission_denied");
+    assert!(call.text(" answer").await, "it goes on");
+    assert!(call.done(Finish::Stop).await);
+    follow(&mut bob).await.assert_ended(Reason::Completed, "Half an answer");
+    assert_eq!(all_ended_once(&server, &room).await.len(), 1);
+    ann.command_as("last", end()).await.unwrap();
     server.shutdown().await;
 }
 

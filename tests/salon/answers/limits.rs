@@ -4,6 +4,7 @@ use salon::{
     clock::Timestamp,
     domain::{
         command::{Actor, Command},
+        limits::PENDING_APPROVALS,
         llm::Run,
     },
     ids::{LlmId, MessageId, RoomId},
@@ -134,8 +135,9 @@ async fn whoever_asked_is_told_that_the_room_let_no_answer_begin() {
     let room = server.room(&["ada"]).await;
     let mut ann = server.join(&room, "ann").await;
     let mut bob = server.join(&room, "bob").await;
-    // The one answer that the room takes runs on another node.
-    let elsewhere = Run {
+    // All that the room takes run on another node: one, and those that could wait for a person.
+    let most = 1 + PENDING_APPROVALS;
+    let elsewhere = || Run {
         message_id: MessageId(uuid::Uuid::now_v7()),
         llm_id: LlmId::parse("ada").unwrap(),
         llm_name: String::new(),
@@ -150,11 +152,14 @@ async fn whoever_asked_is_told_that_the_room_let_no_answer_begin() {
     };
     let rooms = &server.server.graph().rooms;
     let id = RoomId::parse(&room).unwrap();
-    rooms.submit(&id, Actor::Server, Command::StartRun(elsewhere)).await.unwrap();
+    for _ in 0..most {
+        rooms.submit(&id, Actor::Server, Command::StartRun(elsewhere())).await.unwrap();
+    }
     ann.talk("@ada hello").await;
     let refused = ann.pick(|p| if let Payload::Error(error) = p { Some(error.clone()) } else { None }).await;
     assert_eq!(refused.code, "resource_exhausted");
-    assert!(refused.message.starts_with("the LLM ada was not asked: at most 1"), "{refused:?}");
+    let told = format!("the LLM ada was not asked: at most {most} ");
+    assert!(refused.message.starts_with(&told), "{refused:?}");
     let told = bob.settle().await.into_iter().find(|e| matches!(e.payload, Some(Payload::Error(_))));
     assert_eq!(told, None);
     server.shutdown().await;

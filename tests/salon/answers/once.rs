@@ -11,7 +11,7 @@ use std::{
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use salon::{
-    llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, ToolCall},
+    llm::{Delta, Deltas, Error, ErrorKind, Finish, Provider, Request, ToolCall, scripted::ScriptedProvider},
     store::Store,
 };
 
@@ -204,6 +204,31 @@ async fn what_is_in_the_log_is_asked_once_although_the_store_said_that_it_failed
     store.fail_one();
     let failed = ann.command(crate::harness::session::message("@ada and now?")).await.unwrap_err();
     assert_eq!(failed.code, "unavailable");
+    quiet(&server).await;
+    assert_eq!(all_ended_once(&server, &room).await.len(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_the_log_is_asked_although_it_could_not_be_read_for_long() {
+    let store = Arc::new(GatedStore::new());
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let setup = Setup::default().provider(provider).store(Arc::<GatedStore>::clone(&store)).virtual_time();
+    let server = setup.start_without_port().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.settle().await;
+    store.lose_nth(1);
+    store.reads_fail(true);
+    let failed = ann.command(crate::harness::session::message("@ada hello")).await.unwrap_err();
+    assert_eq!(failed.code, "unavailable");
+    // Nobody is there any more, and a room without doubts would be forgotten.
+    drop(ann);
+    tokio::time::sleep(3 * server.config.rooms.idle_unload).await;
+    store.reads_fail(false);
+    let asked = tokio::time::timeout(crate::harness::DEADLINE, script.next_call());
+    let call = asked.await.expect("nobody asked her").unwrap();
+    assert!(call.done(Finish::Stop).await);
     quiet(&server).await;
     assert_eq!(all_ended_once(&server, &room).await.len(), 1);
     server.shutdown().await;

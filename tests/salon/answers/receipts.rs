@@ -1,11 +1,13 @@
 //! What whoever asks is told on the way: that the question is stored, waits, and has been taken up.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message as _;
 use salon::llm::{Finish, scripted::ScriptedProvider};
 
 use super::*;
-use crate::harness::raw;
+use crate::harness::{gate::GatedStore, raw, session::message};
 
 type Seen = (String, pb::ReceiptState, u32);
 
@@ -145,6 +147,27 @@ async fn whoever_asked_is_told_of_every_question_that_is_not_asked_any_more() {
         assert_eq!(refused.code, code);
         assert!(refused.message.ends_with(&format!("was not asked: {why}")), "{refused:?}");
     }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn whoever_asked_is_told_why_an_answer_that_was_about_to_begin_did_not() {
+    let (provider, _script) = ScriptedProvider::new("scripted");
+    let store = Arc::new(GatedStore::new());
+    let server = Setup::default().provider(provider).store(Arc::<GatedStore>::clone(&store)).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut admin = server.join(&room, "admin").await;
+    let gate = store.shut().await;
+    admin.say(message("this one waits at the gate")).await;
+    store.somebody_waits().await;
+    // Both wait in the room's queue and come into one group: the answer has its place and has not begun.
+    admin.say(message("@ada hi")).await;
+    admin.say(Say::RemoveLlm(pb::RemoveLlm { llm_id: "ada".into() })).await;
+    admin.settle().await;
+    drop(gate);
+    let refused = refusal(&mut admin).await;
+    assert_eq!(refused.code, "not_found", "{refused:?}");
+    assert!(refused.message.ends_with("was not asked: the LLM was removed from the room"), "{refused:?}");
     server.shutdown().await;
 }
 

@@ -6,9 +6,10 @@ use std::sync::{
 };
 
 use salon::llm::{
-    ErrorKind, Finish, Request,
+    ErrorKind, Finish, Request, Turn,
     scripted::{ScriptedProvider, Step},
 };
+use serde_json::json;
 
 use super::*;
 
@@ -224,5 +225,58 @@ async fn an_answer_to_a_text_that_is_edited_meanwhile_ends_and_begins_anew() {
     assert_eq!((new.text(), new.thinking.replaces.as_str()), ("Blue.", ""));
     quiet(&server).await;
     all_ended_once(&server, &room).await;
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn another_answer_finds_no_poll_that_was_made_behind_the_question() {
+    let (told_of, late) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(String::new())));
+    let (seen, named) = (Arc::clone(&told_of), Arc::clone(&late));
+    let provider = ScriptedProvider::with("scripted", move |request| {
+        let call = |id: &str, tool: &str, arguments| Step::tool(id, tool, &arguments);
+        let mut steps = if !request.tools.iter().any(|tool| tool.name == "get_poll_results") {
+            vec![call("1", "opt_out", json!({}))]
+        } else if matches!(request.turns.last(), Some(Turn::ToolResult { .. })) {
+            seen.lock().unwrap().push(told(request));
+            return Step::answer("I have looked.");
+        } else {
+            vec![
+                call("1", "get_active_polls", json!({})),
+                call("2", "get_poll_results", json!({})),
+                call("3", "get_poll_results", json!({"poll_id": named.lock().unwrap().as_str()})),
+            ]
+        };
+        steps.push(Step::Done(Finish::ToolCalls));
+        steps
+    });
+    let server = Setup::default().provider(provider).start().await;
+    let room = server.room(&["ada"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    let mut looked = None;
+    for question in ["Early?", "Late?"] {
+        let options =
+            ["yes", "no"].map(|text| pb::PollOptionInput { text: text.into(), ..Default::default() });
+        let create =
+            pb::CreatePoll { question: question.into(), options: options.into(), ..Default::default() };
+        ann.command(Say::CreatePoll(create)).await.unwrap();
+        let made = ann.pick(|p| if let Payload::PollCreated(c) = p { c.poll.clone() } else { None }).await;
+        *late.lock().unwrap() = made.poll_id;
+        follow(&mut ann).await.assert_ended(Reason::OptedOut, "");
+        match &looked {
+            None => {
+                ann.talk("@ada what do we ask?").await;
+                looked = Some(follow(&mut ann).await);
+            }
+            Some(old) => {
+                ann.command(regenerate(&old.thinking.message_id, "")).await.unwrap();
+                follow(&mut ann).await.assert_ended(Reason::Completed, "I have looked.");
+            }
+        }
+    }
+    let told_of = told_of.lock().unwrap().clone();
+    let [first, again] = told_of.as_slice() else { panic!("{told_of:?}") };
+    assert!(first.contains("Early?") && !first.contains("no such poll"), "{first}");
+    assert!(again.contains("Early?") && !again.contains("Late?"), "{again}");
+    assert!(again.contains("there is no such poll"), "{again}");
     server.shutdown().await;
 }

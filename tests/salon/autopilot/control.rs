@@ -211,3 +211,26 @@ async fn a_turn_that_cannot_begin_pauses_it_with_the_reason() {
     assert_eq!(status(&mut ann, Status::Ended).await.turns, 1);
     server.shutdown().await;
 }
+
+#[tokio::test]
+async fn an_interrupt_before_a_turn_begins_pauses_it() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let setup = Setup::default().provider(provider).config(|config| config.llm.runs_per_room = 1);
+    let server = setup.start().await;
+    let room = server.room(&["a", "b"]).await;
+    let mut ann = server.join(&room, "ann").await;
+    ann.talk("@b hello").await;
+    let call = begins(&mut script, "b").await;
+    ann.command(Say::StartAutopilot(start(Mode::RoundRobin, &["a"], 1))).await.unwrap();
+    until("the turn that waits", || server.run_count() == 2).await;
+    let interrupt = pb::InterruptLlm { llm_id: "a".into(), message_id: None };
+    ann.command(Say::Interrupt(interrupt)).await.unwrap();
+    let paused = status(&mut ann, Status::Paused).await;
+    assert_eq!((paused.turns, paused.reason.as_str()), (0, "interrupted by ann"));
+    assert_eq!(server.run_count(), 1, "nobody waits");
+    call.done(Finish::Stop).await;
+    control(&mut ann, Action::Resume).await.unwrap();
+    begins(&mut script, "a").await.done(Finish::Stop).await;
+    assert_eq!(status(&mut ann, Status::Ended).await.turns, 1);
+    server.shutdown().await;
+}

@@ -26,8 +26,9 @@ fn continued() -> pb::StartAutopilot {
 async fn open(directory: &Path, steps: Vec<Step>) -> TestServer {
     let provider = ScriptedProvider::with("scripted", move |_| steps.clone());
     let path = directory.join("salon.db");
-    let config = StoreConfig { kind: StoreKind::Sqlite, path, durability: Durability::Os, max_bytes: None };
-    let setup = Setup::default().store(store::open(&config).unwrap()).provider(provider);
+    let config =
+        StoreConfig { kind: StoreKind::Sqlite, path, durability: Durability::Os, ..StoreConfig::default() };
+    let setup = Setup::default().store(store::open(&config).await.unwrap()).provider(provider);
     setup.config(|config| config.limits.drain = std::time::Duration::from_millis(200)).start().await
 }
 

@@ -246,6 +246,29 @@ async fn an_interrupted_answer_costs_its_prompt_and_what_was_heard() {
 }
 
 #[tokio::test]
+async fn the_end_of_the_room_tells_what_the_first_round_of_an_answer_has_taken() {
+    let (provider, mut script) = driven();
+    let server = setup(&provider).start().await;
+    let room = room(&server, "priced").await;
+    let (mut admin, mut ann) = (server.join(&room, "admin").await, server.join(&room, "ann").await);
+    ann.talk("@bot tell me everything").await;
+    let mut call = script.next_call().await.unwrap();
+    assert!(call.text("It all began ").await);
+    ann.pick(|p| if let Payload::LlmChunk(_) = p { Some(()) } else { None }).await;
+    admin.command(Say::EndRoom(pb::EndRoom::default())).await.unwrap();
+    let end = done(&mut ann).await;
+    assert_eq!((end.reason(), end.detail.as_str()), (Reason::Interrupted, "the room ended"));
+    call.cancelled().await;
+    until("the end of the answer", || server.run_count() == 0).await;
+    let used = end.usage.unwrap();
+    assert!(used.prompt_tokens > 0 && used.completion_tokens > 0 && end.first_token_ms > 0, "{end:?}");
+    let charged = today(&server, Some("ann"), None).await;
+    let tokens = u64::from(used.prompt_tokens) + u64::from(used.completion_tokens);
+    assert_eq!(charged, [(tokens, 0), (used.cost_micros, 0)]);
+    server.shutdown().await;
+}
+
+#[tokio::test]
 async fn an_answer_that_fails_at_once_is_free_and_one_that_fails_later_is_not() {
     let limited = |config: &mut Config| config.llm.budgets.room.tokens_per_day = Some(1_000_000);
     let fails = |kind| {

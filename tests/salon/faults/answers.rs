@@ -143,7 +143,11 @@ async fn fault_07_every_thinking_is_closed_by_exactly_one_done() {
         "stalls" => vec![Step::text("half a "), Step::Stall],
         other => panic!("told to, as {other}"),
     });
-    let setup = Setup::default().config(|config| config.llm.idle_timeout = Duration::from_millis(200));
+    let setup = Setup::default().config(|config| {
+        config.llm.idle_timeout = Duration::from_millis(200);
+        // So many fail that, in some orders, the model would be left alone.
+        config.llm.breaker.failures = 1000;
+    });
     let server = setup.provider(provider).start().await;
     let room = server.room(&WAYS.map(|(name, ..)| name)).await;
     let mut ann = server.join(&room, "ann").await;

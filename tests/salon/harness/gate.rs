@@ -27,6 +27,8 @@ pub struct GatedStore {
     open: Semaphore,
     waiting: Notify,
     fail: AtomicBool,
+    /// Whether no log can be read.
+    unreadable: AtomicBool,
     /// How many appends are stored until one is lost; 0: none is.
     lose: AtomicUsize,
     /// How the next calls to change the ledger fail, and how many of them.
@@ -52,6 +54,7 @@ impl GatedStore {
             open,
             waiting: Notify::new(),
             fail: AtomicBool::new(false),
+            unreadable: AtomicBool::new(false),
             ledger: Mutex::new((None, 0)),
             lose: AtomicUsize::new(0),
             pauses: AtomicBool::new(false),
@@ -78,6 +81,11 @@ impl GatedStore {
     /// The `n`th of the next appends, from 1, is stored, and nobody is told so.
     pub fn lose_nth(&self, n: usize) {
         self.lose.store(n, Ordering::SeqCst);
+    }
+
+    /// Whether reading a log fails from now on.
+    pub fn reads_fail(&self, fail: bool) {
+        self.unreadable.store(fail, Ordering::SeqCst);
     }
 
     /// So many of the next calls to change the ledger fail.
@@ -154,6 +162,9 @@ impl Store for GatedStore {
     }
 
     async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
+        if self.unreadable.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.inner.read(room, after, page).await
     }
 

@@ -33,7 +33,7 @@ pub struct Seen {
     pub headers: HeaderMap,
     /// The tools it lists.
     pub tools: Vec<Value>,
-    /// The method that it does not answer at all.
+    /// The method that it does not answer as long as this is set.
     pub silent_to: Option<&'static str>,
     /// Answers everything with a redirect to itself.
     pub redirects: bool,
@@ -132,10 +132,10 @@ pub fn tool(name: &str) -> Value {
     json!({ "name": name, "description": format!("Does {name}.\n\u{1b}[2J\u{202e}"), "inputSchema": schema })
 }
 
-async fn receive(State((seen, _)): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State((shared, _)): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let message: Value = serde_json::from_slice(&body).unwrap();
     let result = {
-        let mut seen = seen.lock().unwrap();
+        let mut seen = shared.lock().unwrap();
         seen.messages.push(message.clone());
         seen.headers = headers;
         if seen.redirects {
@@ -157,6 +157,12 @@ async fn receive(State((seen, _)): State<Shared>, headers: HeaderMap, body: Byte
                 .header("content-length", "1000")
                 .body(Body::from_stream(cut))
                 .unwrap();
+        }
+        Answer::Late(method) => {
+            while shared.lock().unwrap().silent_to == Some(method) {
+                tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            }
+            json!({ "jsonrpc": "2.0", "id": message["id"], "result": {} })
         }
         Answer::Nothing => std::future::pending().await,
     };
@@ -190,11 +196,13 @@ enum Answer {
     Garbage,
     Cut,
     Nothing,
+    Late(&'static str),
 }
 
 fn answer(seen: &Seen, message: &Value) -> Answer {
     let params = &message["params"];
     match message["method"].as_str().unwrap() {
+        "ping" if seen.silent_to == Some("ping") => Answer::Late("ping"),
         method if seen.silent_to == Some(method) => Answer::Nothing,
         "initialize" => Answer::Result(json!({
             "protocolVersion": params["protocolVersion"],

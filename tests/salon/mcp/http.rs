@@ -102,6 +102,26 @@ async fn a_server_that_is_silent_in_a_call_is_asked_whether_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_still_at_a_call_has_as_long_again_to_answer() {
+    let fake = FakeMcp::start(&["stall", "echo"]).await;
+    let mut config = fake.config("fake");
+    config.call_timeout = Duration::from_secs(2);
+    config.connect_timeout = Duration::from_millis(100);
+    config.pace.check = Duration::from_secs(3600);
+    let late = 3 * config.connect_timeout;
+    let servers = Servers::start(vec![config]);
+    tools(&servers, &["fake__echo", "fake__stall"]).await;
+    fake.seen().silent_to = Some("ping");
+    call(&servers, "fake__stall", json!({})).await.unwrap_err();
+    until("it is asked", || fake.count("ping") == 1).await;
+    // Long after other connections would be given up.
+    tokio::time::sleep(late).await;
+    fake.seen().silent_to = None;
+    text(&servers, "fake__echo", json!({})).await;
+    assert_eq!((fake.count("initialize"), fake.count("ping")), (1, 1));
+}
+
+#[tokio::test]
 async fn a_call_that_is_dropped_is_cancelled_and_frees_its_place() {
     let fake = FakeMcp::start(&["echo", "stall"]).await;
     let servers = Servers::start(vec![fake.config("fake")]);

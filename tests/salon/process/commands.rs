@@ -104,8 +104,8 @@ async fn a_room_is_proposed_and_created_only_when_it_is_accepted() {
 
     let (code, out, _) = text(&place.run(&[&generate[..], &["--accept"]].concat()).await);
     let [room] = rooms().await.try_into().unwrap();
-    let how = format!("created; talk there with: salon chat {} --server {}\n", room.room_id, server.url);
-    assert!(code == Some(0) && out.ends_with(&how), "{out}");
+    let how = format!("salon chat {} --server {} --user ann\n", room.room_id, server.url);
+    assert!(code == Some(0) && out.ends_with(&format!("created; talk there with: {how}")), "{out}");
     assert!(out.starts_with(&format!("{}\n", room.name)) && !room.llms.is_empty(), "{out}");
     let mut ann = server.join(&room.room_id, "ann").await;
     assert_eq!(ann.state.you.take().unwrap().role(), pb::Role::Admin);

@@ -87,13 +87,20 @@ impl Place {
 
     /// Starts a server and waits until it listens.
     pub async fn start(&self) -> Salon {
-        let log = File::options().create(true).append(true).open(self.path("log.txt")).unwrap();
-        let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let Salon { child, _stdout: stdout, .. } = self.start_without_listening();
+        let mut lines = stdout.lines();
         let line = timeout(DEADLINE, lines.next_line()).await.expect("the server does not listen").unwrap();
         let url = line.as_deref().and_then(|line| line.strip_prefix("listening on "));
         let url = url.unwrap_or_else(|| panic!("it did not start: {line:?}\n{}", self.log())).to_owned();
         Salon { child, url, _stdout: lines.into_inner() }
+    }
+
+    /// Starts a server and waits for nothing.
+    pub fn start_without_listening(&self) -> Salon {
+        let log = File::options().create(true).append(true).open(self.path("log.txt")).unwrap();
+        let mut child = self.command(&[]).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let stdout = BufReader::new(child.stdout.take().unwrap());
+        Salon { child, url: String::new(), _stdout: stdout }
     }
 }
 

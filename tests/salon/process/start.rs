@@ -142,6 +142,31 @@ async fn two_servers_do_not_share_a_file() {
     server.stop().await;
 }
 
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn the_url_of_a_server_is_refused_without_its_password() {
+    let postgres = || Place::new().env("SALON__STORE__KIND", "postgres");
+    refused(&postgres(), 78, &["store.url", "STORE_URL"]).await;
+    let url = "postgres://me:s3cret@nobody:x/db";
+    let place = postgres().env("STORE_URL", url);
+    refused(&place, 1, &["cannot open the store", "postgres", "does not understand store.url"]).await;
+    let output = place.run(&["serve"]).await;
+    assert!(!String::from_utf8(output.stderr).unwrap().contains("s3cret"));
+    assert!(!place.path("data").exists());
+}
+
+#[cfg(feature = "postgres")]
+#[tokio::test]
+async fn a_start_that_waits_for_its_store_can_be_ended() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("postgres://me:s3cret@127.0.0.1:{port}/db?sslmode=disable");
+    let place = Place::new().env("SALON__STORE__KIND", "postgres").env("STORE_URL", &url);
+    let server = place.start_without_listening();
+    crate::harness::until("the start does not wait", || place.log().contains("waited for")).await;
+    assert!(!place.log().contains("s3cret"), "{}", place.log());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn two_servers_do_not_share_a_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -29,19 +29,47 @@ pub const ALL: Page = Page { events: 1_000_000, bytes: usize::MAX };
 /// An empty store of its own.
 pub struct Fresh {
     pub store: Arc<dyn Store>,
-    _directory: Option<TempDir>,
+    place: Place,
+}
+
+/// Where it is, and what is left of it behind the test.
+enum Place {
+    Nowhere,
+    File {
+        _directory: TempDir,
+    },
+    #[cfg(feature = "postgres")]
+    Schema(super::postgres::Schema),
 }
 
 impl Fresh {
-    pub fn memory() -> Self {
+    pub async fn memory() -> Option<Self> {
         let config = StoreConfig { kind: StoreKind::Memory, ..StoreConfig::default() };
-        Self { store: store::open(&config).unwrap(), _directory: None }
+        Some(Self { store: store::open(&config).await.unwrap(), place: Place::Nowhere })
     }
 
-    pub fn sqlite(durability: Durability) -> Self {
+    pub async fn sqlite(durability: Durability) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let config = StoreConfig { durability, ..sqlite_config(directory.path()) };
-        Self { store: store::open(&config).unwrap(), _directory: Some(directory) }
+        let store = store::open(&config).await.unwrap();
+        Some(Self { store, place: Place::File { _directory: directory } })
+    }
+
+    #[cfg(feature = "postgres")]
+    pub async fn postgres() -> Option<Self> {
+        let schema = super::postgres::Schema::new().await?;
+        let store = store::open(&schema.config()).await.unwrap();
+        Some(Self { store, place: Place::Schema(schema) })
+    }
+
+    /// Leaves nothing behind.
+    pub async fn finish(self) {
+        self.store.close().await.unwrap();
+        match self.place {
+            Place::Nowhere | Place::File { .. } => {}
+            #[cfg(feature = "postgres")]
+            Place::Schema(schema) => schema.drop().await,
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Autopilots: what belongs to one moves no other.
 
-use super::{runs::run, *};
+use super::{
+    runs::{finish, run},
+    *,
+};
 use crate::{
     domain::{
         autopilot::{AutopilotInput, Control, Mode, OnHuman, OnRestart, Status, Step},
-        llm::Run,
+        llm::{Run, RunEnd},
     },
     ids::AutopilotId,
 };
@@ -42,6 +45,24 @@ fn what_belongs_to_an_old_one_does_not_move_the_new_one() {
     assert_eq!(table.room.autopilot.as_ref().unwrap().status, Status::Running);
     table.ok("server", Command::StepAutopilot(new, end()));
     table.refused("server", Command::StepAutopilot(new, end()), Code::NotFound, "not over");
+}
+
+#[test]
+fn nobody_agrees_to_what_was_said_meanwhile() {
+    let mut table = Table::new();
+    let (id, topic) = begin(&mut table);
+    table.ok("server", turn(id, topic, 1));
+    table.at = table.at.plus(std::time::Duration::from_millis(5));
+    let agree = || Command::StepAutopilot(id, Step::Agree(llm_id("ada")));
+    let agreed = |table: &Table| table.room.autopilot.as_ref().unwrap().agreed.len();
+    table.say("ann", "no, not at all");
+    table.nothing("server", agree());
+    assert_eq!(agreed(&table), 0);
+    table.ok("server", finish(1, RunEnd::Completed, "so what"));
+    let again = Run { turn: Some(2), ..run(topic, "ada", 2, 0) };
+    table.ok("server", Command::StartTurn(id, again));
+    table.ok("server", agree());
+    assert_eq!(agreed(&table), 1);
 }
 
 #[test]

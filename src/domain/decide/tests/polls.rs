@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::*;
-use crate::domain::message::Author;
+use super::{runs::run, *};
+use crate::domain::{llm::Run, message::Author};
 
 /// A room with a poll of bob's that has options 1 to 3.
 fn with_poll(change: impl FnOnce(&mut PollInput)) -> (Table, PollId) {
@@ -234,6 +234,22 @@ fn no_vote_counts_after_the_deadline() {
     table.refused("ann", vote(id, &[1]), Code::PollClosed, "deadline");
     table.refused("bob", Command::RetractVote(id), Code::PollClosed, "deadline");
     table.ok("server", Command::ClosePoll(id));
+}
+
+#[test]
+fn nobody_begins_to_vote_in_a_poll_that_takes_no_votes() {
+    let ask = |id, llm, n| {
+        let of_poll = Run { poll_id: Some(id), ..run(MessageId(unknown()), llm, n, 0) };
+        Command::StartRun(of_poll)
+    };
+    let (mut table, id) = with_poll(|input| input.closes_in = Some(Duration::from_secs(20)));
+    table.ok("server", ask(id, "ada", 1));
+    table.refused("server", ask(PollId(unknown()), "bot", 2), Code::NotFound, "no poll");
+    table.limits.open_runs_per_room = 1;
+    table.at = table.at.plus(Duration::from_secs(20));
+    table.refused("server", ask(id, "bot", 2), Code::PollClosed, "deadline");
+    table.ok("server", Command::ClosePoll(id));
+    table.refused("server", ask(id, "bot", 2), Code::PollClosed, "closed");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn run_id(n: u128) -> MessageId {
     MessageId(Uuid::from_u128(1_000_000 + n))
 }
 
-fn finish(n: u128, end: RunEnd, text: &str) -> Command {
+pub(super) fn finish(n: u128, end: RunEnd, text: &str) -> Command {
     Command::FinishRun(RunOutcome {
         message_id: run_id(n),
         end,
@@ -242,6 +242,17 @@ fn earlier_summaries_are_few_and_the_farther_apart_the_older_they_are() {
     assert!(kept[1] < 700, "{kept:?}");
 }
 
+#[test]
+fn of_logs_that_began_anew_behind_a_change_no_summary_is_out_of_order() {
+    let mut table = Table::new();
+    table.room.seq = Seq(1000);
+    for up_to in [100, 200, 80, 160] {
+        apply_summary(&mut table, Seq(up_to));
+    }
+    let earlier: Vec<u64> = table.room.earlier_summaries.iter().map(|summary| summary.up_to.0).collect();
+    assert_eq!((told(&table), earlier), (Some(Seq(160)), vec![80]));
+}
+
 fn apply_summary(table: &mut Table, up_to: Seq) {
     let event = Event::ContextSummarised(summary(up_to));
     let (seq, event_id) = (table.room.seq.next(), EventId(Uuid::from_u128(u128::from(up_to.0))));
@@ -268,6 +279,7 @@ fn a_fragment_does_not_take_the_place_of_a_whole_answer() {
         let (whole, fragment) = (table.message(run_id(3)), table.message(run_id(n)));
         assert_eq!((whole.superseded_by, fragment.superseded_by), (None, Some(run_id(3))));
         assert_eq!((fragment.replaces, fragment.partial), (None, true));
+        assert_eq!(table.room.changed.back().map(|changed| changed.of), Some(fragment.seq));
     }
     table.ok("server", again(6, 3));
     table.ok("server", finish(6, RunEnd::Completed, "better"));

@@ -1,12 +1,11 @@
-//! What an LLM is told about its turn. The words are the server's; the topic and what a moderator wants are quoted.
+//! What an LLM is told about its turn in an autopilot, and whom it may choose in it. The words are the server's; the
+//! topic and what a moderator wants are quoted. Nothing here fails: whose turn is over has no part.
 
 use std::fmt::Write as _;
 
+use super::names::Names;
 use crate::{
-    dispatch::{
-        context::Names,
-        plain::{block, names},
-    },
+    dispatch::plain::{block, names},
     domain::{
         autopilot::{Autopilot, Kind, Side},
         message::Author,

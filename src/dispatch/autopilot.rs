@@ -6,21 +6,18 @@
 //! same time is refused by the decision. A turn that cannot begin pauses the autopilot, with the reason: nothing is
 //! tried again and again. What a crash has left goes on when the server is tidied up ([`LlmDispatcher::resume`]).
 
-mod part;
-
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use uuid::Uuid;
 
 use crate::{
-    dispatch::{Inner, Job, LlmDispatcher, job::TurnOf, tools::Effects, unasked::unwanted},
+    dispatch::{
+        inner::{Inner, LlmDispatcher},
+        job::{Job, TurnOf},
+        tools::Effects,
+        turns::Asked,
+        unasked::unwanted,
+    },
     domain::{
         autopilot::{Autopilot, Next, Step, Turn},
         command::{Actor, Command},
@@ -33,75 +30,15 @@ use crate::{
     rooms::Rooms,
 };
 
-pub(super) use part::{Part, part};
-
 /// Between two tries to record a step when the store fails.
 const STEP_RETRY: Duration = Duration::from_millis(250);
 /// How often a step is tried. Behind that it waits for the next commit of its room.
 const STEP_TRIES: usize = 40;
 
-/// What the driver remembers.
-#[derive(Debug, Default)]
-pub(super) struct Autopilots {
-    /// What a crash has left is tidied up.
-    ready: AtomicBool,
-    asked: Mutex<HashMap<RoomId, Asked>>,
-}
-
-/// A turn that was asked for and has not ended.
-#[derive(Debug)]
-struct Asked {
-    autopilot: AutopilotId,
-    turn: u32,
-    message_id: MessageId,
-    /// Why it was refused.
-    refused: Option<String>,
-}
-
-impl Autopilots {
-    fn asked(&self) -> MutexGuard<'_, HashMap<RoomId, Asked>> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether what a crash has left is tidied up.
-    pub(super) fn is_ready(&self) -> bool {
-        self.ready.load(Ordering::SeqCst)
-    }
-
-    /// Keeps why a turn is not taken, until it is over.
-    pub(super) fn refused(&self, job: &Job, why: &Rejection) {
-        if let Some(asked) =
-            self.asked().get_mut(&job.room).filter(|asked| asked.message_id == job.message_id)
-        {
-            asked.refused = Some(why.message.clone());
-        }
-    }
-
-    /// The turn that this job was, if it has not ended as a turn.
-    fn take(&self, job: &Job) -> Option<Asked> {
-        let mut asked = self.asked();
-        asked.get(&job.room).filter(|asked| asked.message_id == job.message_id)?;
-        asked.remove(&job.room)
-    }
-
-    /// Forgets the turn of a room that is none any more: it has ended, or its autopilot has.
-    fn forget(&self, room: &Room) -> Option<Asked> {
-        let open = room.open_autopilot();
-        let mut asked = self.asked();
-        let known = asked.get(&room.id)?;
-        let same = open.filter(|autopilot| autopilot.id == known.autopilot);
-        if same.is_some_and(|autopilot| known.turn > autopilot.turns) {
-            return None;
-        }
-        let known = asked.remove(&room.id);
-        known.filter(|_| same.is_none())
-    }
-}
-
 impl LlmDispatcher {
     /// Goes on with the autopilots and the votes of these rooms, and from now on with those of every room.
     pub async fn resume(&self, rooms: impl IntoIterator<Item = RoomId>) {
-        self.0.autopilots.ready.store(true, Ordering::SeqCst);
+        self.0.autopilots.set_ready();
         for room in rooms {
             let dispatcher = self.clone();
             let look = move |room: &Room, _: &Arc<Feed>| {

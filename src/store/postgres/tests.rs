@@ -1,0 +1,166 @@
+//! What can only be seen from within: which index answers which question. Runs where `SALON_TEST_POSTGRES_URL` names a
+//! server.
+
+use std::{io::Write as _, time::Instant};
+
+use tokio_postgres::NoTls;
+use tokio_util::task::TaskTracker;
+
+use super::*;
+use crate::{
+    domain::{
+        event::{DirectoryChange, Kind},
+        room::Visibility,
+    },
+    ids::EventId,
+    store::{
+        Idempotency, NewRecord,
+        config::{StoreKind, StoreUrl},
+        ledger::Line,
+    },
+};
+
+/// A schema of this test alone; `None`: there is no server to test with, which is said.
+async fn schema(name: &str) -> Option<(StoreConfig, tokio_postgres::Client)> {
+    let Some(url) = std::env::var("SALON_TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty()) else {
+        assert!(std::env::var_os("SALON_TEST_POSTGRES_REQUIRED").is_none());
+        let _ = writeln!(std::io::stderr(), "left out: {name}: SALON_TEST_POSTGRES_URL is not set");
+        return None;
+    };
+    let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+    // It ends with the client.
+    TaskTracker::new().spawn(connection);
+    let schema = format!("within_{}_{name}", std::process::id());
+    client.batch_execute(&format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await.unwrap();
+    let url = Some(StoreUrl::new(url));
+    Some((StoreConfig { kind: StoreKind::Postgres, url, schema, ..StoreConfig::default() }, client))
+}
+
+/// The plan of a question as it is when its parameters are not known.
+async fn plan(client: &tokio_postgres::Client, question: Question) -> String {
+    let parameters = (1..=20).filter(|n| question.sql.contains(&format!("${n}"))).count();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    client.batch_execute(&format!("PREPARE asked AS {}", question.sql)).await.unwrap();
+    let execute = if nulls.is_empty() { "asked".to_owned() } else { format!("asked ({nulls})") };
+    let rows = client.query(&format!("EXPLAIN EXECUTE {execute}"), &[]).await.unwrap();
+    client.batch_execute("DEALLOCATE asked").await.unwrap();
+    rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn no_question_reads_a_whole_table_or_sorts_a_room() {
+    let Some((config, beside)) = schema("plans").await else { return };
+    let store = PostgresStore::open(&config).await.unwrap();
+    let client = store.connections.take().await.unwrap();
+    client.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
+    let fill = "
+        INSERT INTO rooms (id, head, fence, listed, created, created_by)
+            SELECT 'r' || n, 1, 1, CASE WHEN n % 2 = 0 THEN n END, n, 'u' || n % 2 FROM generate_series(1, 2000) AS n;
+        INSERT INTO members SELECT 'u' || n % 2, n FROM generate_series(1, 2000) AS n;
+        INSERT INTO events (room, seq, message_seq, at, event_id, subject, kind, sender, public, private)
+            SELECT n % 5, n, CASE WHEN n % 3 > 0 THEN n END, n, gen_random_uuid(), gen_random_uuid(),
+                   (n % 3 > 0)::integer, 'u' || n % 50, 'x', '' FROM generate_series(1, 20000) AS n;
+        INSERT INTO requests SELECT n % 5, n, n, n, n, gen_random_uuid(), 'u', n::text FROM generate_series(1, 5000) AS n;
+        INSERT INTO accounts SELECT n, 1, 0, n, 'k' || n FROM generate_series(1, 5000) AS n;
+        ANALYZE";
+    // Of tables without statistics first, and then of tables that are large.
+    for fill in ["", fill] {
+        client.batch_execute(fill).await.unwrap();
+        for (question, index) in [
+            (queries::HEAD, "rooms_id_key"),
+            (queries::READ, "events_pkey"),
+            (queries::MESSAGES_AFTER, "events_messages"),
+            (queries::MESSAGES_BEFORE, "Index Scan Backward using events_messages"),
+            (queries::UNREAD, "Index Only Scan using events_messages"),
+            (queries::ABOUT, "events_subject"),
+            (queries::REQUEST, "requests_pkey"),
+            (queries::SNAPSHOT, "snapshots_pkey"),
+            (queries::CURSOR, "cursors_pkey"),
+            (queries::PUBLIC_ROOMS, "rooms_listed"),
+            (queries::ROOMS_OF, "rooms_created"),
+            (queries::ROOMS_OF, "members_pkey"),
+            (queries::FORGET_REQUESTS, "requests_at"),
+            (accounts::FORGET, "accounts_kept"),
+            (accounts::BALANCES, "accounts_pkey"),
+        ] {
+            let plan = plan(&client, question).await;
+            assert!(plan.contains(index), "{index}: {}\n{plan}", question.sql);
+            assert!(!plan.contains("Seq Scan"), "{}\n{plan}", question.sql);
+            // These sort what they have found: no more than a page, or what is about one message.
+            let few =
+                [queries::ROOMS_OF.sql, queries::ABOUT.sql, accounts::BALANCES.sql].contains(&question.sql);
+            assert!(few || !plan.contains("Sort"), "{}\n{plan}", question.sql);
+        }
+    }
+    drop(client);
+    store.close().await.unwrap();
+    beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
+}
+
+fn append(n: u128) -> Append {
+    let event_id = EventId(Uuid::from_u128(n));
+    let user = UserId::parse("ann").unwrap();
+    let record = NewRecord {
+        event_id,
+        at: Timestamp(1),
+        kind: Kind::Message,
+        sender: Some(user.clone()),
+        subject: Some(event_id.0),
+        moves_fence: true,
+        public: b"said".as_slice().into(),
+        private: bytes::Bytes::new(),
+    };
+    let request_id = RequestId::parse(&n.to_string()).unwrap();
+    let idempotency = Some(Idempotency { sender: user.clone(), request_id, body_hash: 1 });
+    let run = MessageId(event_id.0);
+    let directory = vec![
+        DirectoryChange::Room { visibility: Visibility::Public, created_by: Some(user.clone()) },
+        DirectoryChange::Joined(user.clone()),
+        DirectoryChange::RunStarted(run),
+        DirectoryChange::RunEnded(run),
+        DirectoryChange::Left(user),
+    ];
+    Append { records: vec![record], fence: (n == 1).then_some(Seq::ZERO), idempotency, directory }
+}
+
+/// The functions of the schema cannot be explained; the server counts what they have done.
+#[tokio::test]
+async fn no_write_reads_a_whole_table() {
+    let Some((config, beside)) = schema("writes").await else { return };
+    let store = PostgresStore::open(&config).await.unwrap();
+    let (room, user) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap());
+    for n in 1..=50 {
+        store.append(&room, vec![append(n), append(n)]).await.unwrap();
+        let account = Account { key: format!("k{}", n % 7), begins: Timestamp(0) };
+        let line = Line { account, amount: 1, limit: Some(5), keep_until: Timestamp(0) };
+        let (id, run) = (ReservationId(Uuid::from_u128(n)), MessageId(Uuid::from_u128(n)));
+        store.reserve(Reservation { id, run, at: Timestamp(0), lines: vec![line] }).await.unwrap();
+        store.settle(id, vec![1]).await.unwrap();
+        store.advance_cursor(&room, &user, Seq(1)).await.unwrap();
+        let snapshot = Snapshot { seq: Seq(1), version: 1, state: bytes::Bytes::from_static(b"s") };
+        store.save_snapshot(&room, snapshot).await.unwrap();
+    }
+    store.forget_requests(Timestamp(9)).await.unwrap();
+    store.forget_accounts(Timestamp(9)).await.unwrap();
+    store.close().await.unwrap();
+    // What a connection has done is counted when it has ended.
+    // Making an index has read its table once.
+    let counted = "
+        SELECT relname::text, seq_scan - (SELECT count(*) FROM pg_index WHERE indrelid = relid), n_tup_ins
+        FROM pg_stat_user_tables WHERE schemaname = $1";
+    let began = Instant::now();
+    let tables = loop {
+        let rows = beside.query(counted, &[&config.schema]).await.unwrap();
+        let table = |row: &Row| (row.get::<_, String>(0), row.get::<_, i64>(1), row.get::<_, i64>(2));
+        let tables: Vec<_> = rows.iter().map(table).collect();
+        if tables.iter().any(|(name, _, inserted)| name == "events" && *inserted == 50) {
+            break tables;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{tables:?}");
+        sleep(Duration::from_millis(20)).await;
+    };
+    for (name, scans, _) in tables.iter().filter(|(name, ..)| name != "salon_versions") {
+        assert_eq!(*scans, 0, "{name}: {tables:?}");
+    }
+    beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
+}
