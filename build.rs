@@ -13,11 +13,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::write(out_dir.join("descriptors.bin"), public.encode_to_vec())?;
 
     // Of the Chat Service the program is a client; its tests play the server.
-    let code =
-        protox::compile(["room/v1/room.proto", "salon/log/v1/log.proto", "api/chat/chat.proto"], ["proto"])?;
+    let code = protox::compile(
+        ["room/v1/room.proto", "salon/log/v1/log.proto", "salon/bus/v1/bus.proto", "api/chat/chat.proto"],
+        ["proto"],
+    )?;
     tonic_prost_build::configure()
         .bytes(".room.v1.SendSignal.data")
         .bytes(".room.v1.Signal.data")
+        .bytes(".salon.bus.v1")
         .compile_fds(code)?;
     Ok(())
 }

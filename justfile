@@ -24,6 +24,9 @@ test:
 stores:
     .ci/run stores
 
+buses:
+    .ci/run buses
+
 python:
     .ci/run python
 

@@ -97,7 +97,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let listener = server::bind(&config).await?;
     let parts = tokio::select! {
         parts = Parts::open(&config) => parts?,
-        // A store whose server is away is waited for.
+        // A store or a bus whose server is away is waited for.
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };

@@ -45,6 +45,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["store/sqlite"], "each backend is behind its trait"),
     ("tokio_postgres", &["store/postgres"], "each backend is behind its trait"),
     ("deadpool_postgres", &["store/postgres"], "each backend is behind its trait"),
+    ("async_nats", &["bus/nats"], "each backend is behind its trait"),
+    ("redis", &["bus/redis"], "each backend is behind its trait"),
     ("tiktoken_rs", &["llm/tokens"], "one place counts tokens"),
     ("async_openai", &["llm/openai"], "each backend is behind its trait"),
     ("rmcp", &["mcp"], "only one floor speaks MCP"),

@@ -4,174 +4,102 @@
 
 use std::{fmt, sync::Arc};
 
-use bytes::Bytes;
+use async_trait::async_trait;
+use thiserror::Error;
+
+pub use crate::wire::hint::{Audience, BusMessage, LogBatch, Note, Transient, TransientContent};
 
 use crate::{
-    domain::{
-        event::{Event, MemberChange, Recorded},
-        llm::{ActiveAnswer, LiveAnswer},
-        room::Role,
+    bus::{
+        config::{BusConfig, BusKind},
+        local::LocalBus,
     },
-    ids::{MessageId, RoomId, Seq, UserId},
-    wire::reply::Dialect,
+    ids::RoomId,
 };
 
+pub mod config;
 pub mod local;
 pub mod lossy;
+#[cfg(feature = "nats")]
+mod nats;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(any(feature = "nats", feature = "redis"))]
+mod remote;
 
-/// Events of a log, ready to be sent: each framed, one behind the other.
-#[derive(Debug, Clone)]
-pub struct LogBatch {
-    /// Position of the first.
-    pub first: Seq,
-    /// Position of the last.
-    pub last: Seq,
-    /// The frames of `first..=last`.
-    pub frames: Bytes,
-    /// What the events are, as far as delivery must know; in order, shared by all sessions.
-    pub notes: Arc<[Note]>,
+/// Why a bus cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{bus}: {what}")]
+pub struct Error {
+    /// Which, as in `bus.kind`.
+    pub bus: &'static str,
+    /// What is wrong, without a secret.
+    pub what: String,
 }
 
-impl LogBatch {
-    /// Whether every event is a change of a membership: these are merged in large rooms.
-    pub fn is_membership(&self) -> bool {
-        let members = self.notes.iter().filter(|note| matches!(note, Note::Membership { .. })).count();
-        u64::try_from(members).is_ok_and(|members| self.last == self.first.plus(members).before())
+/// Opens the bus that the configuration asks for: the only place that names the backends.
+///
+/// A server that does not answer is no error: the bus goes on trying. One that refuses us is.
+pub async fn open(config: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    match config.kind {
+        BusKind::Local => Ok(Arc::new(LocalBus::default())),
+        BusKind::Redis => open_redis(config).await,
+        BusKind::Nats => open_nats(config).await,
     }
 }
 
-/// What delivery must know of a lasting event without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Note {
-    /// An answer began.
-    RunStarted(ActiveAnswer),
-    /// An answer ended: late chunks of it are dropped.
-    RunEnded(MessageId),
-    /// Every stream must end.
-    RoomEnded,
-    /// A membership changed: in large rooms these are merged, and whoever is no member any more must go.
-    Membership {
-        /// Whose.
-        user: UserId,
-        /// How.
-        change: MemberChange,
-        /// The role now.
-        role: Role,
-    },
+#[cfg(feature = "redis")]
+async fn open_redis(config: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    remote::RemoteBus::open(self::redis::NAME, self::redis::Redis::new(config)?).await
 }
 
-impl Note {
-    /// What delivery must know of this event at this position, if anything.
-    pub fn of(seq: Seq, recorded: &Recorded) -> Option<Self> {
-        match &recorded.event {
-            Event::RunStarted(run) => {
-                let answer = LiveAnswer {
-                    message_id: run.message_id,
-                    llm_id: run.llm_id.clone(),
-                    reply_to: run.reply_to,
-                    text: String::new(),
-                    started_at: run.started_at,
-                };
-                Some(Self::RunStarted(ActiveAnswer { answer, seq }))
-            }
-            Event::RunEnded { run, .. } => Some(Self::RunEnded(run.message_id)),
-            Event::RoomEnded { .. } => Some(Self::RoomEnded),
-            Event::MemberChanged { member, change, .. } => {
-                Some(Self::Membership { user: member.id.clone(), change: *change, role: member.role })
-            }
-            Event::RoomCreated(_)
-            | Event::RoomActivated
-            | Event::MessageSuperseded { .. }
-            | Event::RegenerateRequested { .. }
-            | Event::VoteAbstained { .. }
-            | Event::ApprovalRequested(_)
-            | Event::ApprovalDecided { .. }
-            | Event::ContextSummarised(_)
-            | Event::AutopilotChanged(_)
-            | Event::RoomUpdated(_)
-            | Event::MessagePosted(_)
-            | Event::MessageEdited { .. }
-            | Event::MessageDeleted { .. }
-            | Event::ReactionChanged { .. }
-            | Event::LlmAdded(_)
-            | Event::LlmUpdated(_)
-            | Event::LlmRemoved(_)
-            | Event::PollCreated(_)
-            | Event::PollVoted(_)
-            | Event::VoteRetracted { .. }
-            | Event::PollClosed { .. } => None,
-        }
-    }
+#[cfg(not(feature = "redis"))]
+async fn open_redis(_: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    std::future::ready(Err(not_built("redis"))).await
 }
 
-/// Something that is not stored.
-#[derive(Debug, Clone)]
-pub struct Transient {
-    /// The framed event.
-    pub frame: Bytes,
-    /// Who gets it.
-    pub audience: Audience,
-    /// What it is, as far as delivery must know.
-    pub content: TransientContent,
+#[cfg(feature = "nats")]
+async fn open_nats(config: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    remote::RemoteBus::open(nats::NAME, nats::Nats::new(config)?).await
 }
 
-impl Transient {
-    /// The framed event as a stream that speaks `dialect` is told it.
-    pub fn frame_for(&self, dialect: Dialect) -> &Bytes {
-        match (&self.content, dialect) {
-            (TransientContent::Error { original }, Dialect::Original) => original,
-            (_, Dialect::Original | Dialect::V1) => &self.frame,
-        }
-    }
+#[cfg(not(feature = "nats"))]
+async fn open_nats(_: &BusConfig) -> Result<Arc<dyn Bus>, Error> {
+    std::future::ready(Err(not_built("nats"))).await
 }
 
-/// Who gets a transient event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Audience {
-    /// Everybody in the room.
-    Room,
-    /// Everybody but this user.
-    Others(UserId),
-    /// Everybody but this connection.
-    OtherConnections(crate::ids::ConnectionId),
-    /// These users.
-    Users(Arc<[UserId]>),
+#[cfg(not(all(feature = "nats", feature = "redis")))]
+fn not_built(bus: &'static str) -> Error {
+    let what = format!("is not in this build: build it with the feature `{bus}`, or set bus.kind to another");
+    Error { bus, what }
 }
 
-/// What a transient event is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TransientContent {
-    /// More text of an answer.
-    Chunk {
-        /// Which answer.
-        message_id: MessageId,
-        /// Where `text` begins, in bytes.
-        offset: usize,
-        /// What follows.
-        text: String,
-    },
-    /// An error: for sessions of the original contract it is spelled like this.
-    Error {
-        /// The framed event.
-        original: Bytes,
-    },
-    /// Anything else.
-    Other,
-}
-
-/// What travels on a bus.
-#[derive(Debug, Clone)]
-pub enum BusMessage {
-    /// Lasting.
-    Log(LogBatch),
-    /// Not stored.
-    Transient(Transient),
+/// What has happened on a bus since the start; all nothing for one within a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Messages that were not sent: the server was away, or slower than this node.
+    pub unsent: u64,
+    /// Messages that were larger than the server takes.
+    pub too_large: u64,
+    /// What arrived and was not understood.
+    pub refused: u64,
+    /// Connections that were made.
+    pub connections: u64,
+    /// Those of them that were lost.
+    pub connections_lost: u64,
 }
 
 /// Takes what arrives. Called on the bus's own task; must not block.
 pub trait Subscriber: Send + Sync + fmt::Debug {
     /// Something arrived for a room.
     fn deliver(&self, room: &RoomId, message: BusMessage);
+
+    /// What is published for a room from now on arrives, as far as the contract goes: what was published since its
+    /// log was last looked at may have been missed.
+    fn subscribed(&self, room: &RoomId);
+
+    /// Anything may have been missed, in any room.
+    fn interrupted(&self);
 }
 
 /// Carries messages to every node, this one included.
@@ -181,9 +109,14 @@ pub trait Subscriber: Send + Sync + fmt::Debug {
 /// * In no particular order, perhaps never, perhaps twice: a receiver fills holes from the store and knows what it has
 ///   delivered.
 /// * `publish` never waits and never fails visibly; what could not be sent is lost.
-/// * A message published on a node is also delivered to that node's subscriber.
+/// * A message published on a node is also delivered to that node's subscriber, before `publish` returns where the bus
+///   is shared; once, whatever the server sends back.
+/// * Other nodes' messages arrive for rooms that were subscribed to, and for no others. [`Subscriber::subscribed`] says
+///   when that has come into force; after every loss of the connection [`Subscriber::interrupted`] says when it is in
+///   force again. A bus within one process delivers for every room, and need not say so.
 /// * [`Bus::is_reliable`] promises more: each message exactly once, in the order of `publish`, before `publish`
 ///   returns.
+#[async_trait]
 pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// The backend's name, as in `bus.kind`.
     fn name(&self) -> &'static str;
@@ -198,6 +131,20 @@ pub trait Bus: Send + Sync + fmt::Debug + 'static {
     /// Sets who receives on this node; once, before anything is published.
     fn attach(&self, subscriber: Arc<dyn Subscriber>);
 
+    /// Wants what other nodes publish for a room. Never waits, and never calls the subscriber before it returns.
+    fn subscribe(&self, _room: &RoomId) {}
+
+    /// Wants no more of it.
+    fn unsubscribe(&self, _room: &RoomId) {}
+
     /// Sends to every node.
     fn publish(&self, room: &RoomId, message: BusMessage);
+
+    /// What has happened.
+    fn counts(&self) -> Counts {
+        Counts::default()
+    }
+
+    /// Sends what still waits, as far as that takes no long time, and ends: the last call.
+    async fn close(&self) {}
 }

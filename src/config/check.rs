@@ -6,8 +6,8 @@
 use std::net::IpAddr;
 
 use crate::config::{
-    AuthMode, Budgets, Bus, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
-    Rooms, StoreKind,
+    AuthMode, Budgets, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
+    Rooms, StoreKind, bus,
     checks::{Checks, HOUR, KIB, MIB, MINUTE, MS, SECOND, is_base_url, is_variable_name},
     error::{Problem, Sources},
     extras, keys, mcp, models,
@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     let mut checks = Checks { sources, problems: Vec::new() };
     checks.grpc(&config.grpc);
     checks.store(config);
-    checks.bus(&config.bus);
+    bus::check(&mut checks, config);
     checks.llm(&config.llm);
     checks.models(&config.llm);
     checks.providers(config);
@@ -69,10 +69,6 @@ impl Checks<'_> {
             self.size("store.max_bytes", max, MIB..=1024 * 1024 * MIB);
         }
         store::check(self, &config.store);
-    }
-
-    fn bus(&mut self, bus: &Bus) {
-        self.time("bus.head_check", bus.head_check, 100 * MS..=MINUTE);
     }
 
     fn llm(&mut self, llm: &Llm) {

@@ -85,6 +85,7 @@ pub(super) fn shown(key: &str, value: &str) -> String {
     let in_mcp = |of: &str| key.starts_with("mcp.servers.") && key.contains(of);
     let secret = key.ends_with(".api_key_env")
         || ["store.url", "store.url_file"].contains(&key)
+        || key == "bus.url"
         || key.ends_with(".api_key_file")
         || in_mcp(".env.")
         || in_mcp(".headers.")

@@ -26,11 +26,12 @@ const FILE: &str = "config.yaml";
 /// What begins the name of a variable that sets a key.
 const PREFIX: &str = "SALON__";
 /// Short names for keys that other servers of this kind have too.
-const SHORT_NAMES: [(&str, [&str; 2]); 4] = [
+const SHORT_NAMES: [(&str, [&str; 2]); 5] = [
     ("GRPC_HOST", ["grpc", "host"]),
     ("GRPC_PORT", ["grpc", "port"]),
     ("CHAT_SERVICE_ADDRESS", ["chat_service", "address"]),
     ("STORE_URL", ["store", "url"]),
+    ("BUS_URL", ["bus", "url"]),
 ];
 
 /// A configuration that was checked, and where its values came from.

@@ -5,6 +5,7 @@
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
 mod budgets;
+mod bus;
 mod check;
 mod checks;
 mod error;
@@ -27,6 +28,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub use budgets::{Budget, Budgets, Money};
+pub use bus::{Bus, BusUrl};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
 pub use load::{Loaded, load};
@@ -183,6 +185,10 @@ words! {
     BusKind:
     /// Within this process.
     Local = "local",
+    /// Redis, between several servers.
+    Redis = "redis",
+    /// NATS, between several servers.
+    Nats = "nats",
 }
 
 words! {
@@ -267,23 +273,6 @@ impl Default for Store {
             pool_size: 16,
             timeout: Duration::from_secs(10),
         }
-    }
-}
-
-/// How nodes tell one another of new events.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Bus {
-    /// Which bus.
-    pub kind: BusKind,
-    /// How often the store is asked whether a bus that may lose messages has lost the last one.
-    #[serde(with = "units::duration")]
-    pub head_check: Duration,
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        Self { kind: BusKind::Local, head_check: Duration::from_secs(2) }
     }
 }
 

@@ -84,6 +84,8 @@ pub(super) struct State {
     pub(super) delivered: Seq,
     pub(super) early: BTreeMap<Seq, LogBatch>,
     pub(super) filling: bool,
+    /// The log is said to reach this position.
+    pub(super) told: Seq,
     pub(super) present: Present,
     pub(super) answers: Answers,
     /// When the task that keeps the pace of chunks comes next; `None`: there is no such task.
@@ -109,6 +111,7 @@ impl Feed {
             delivered: head,
             early: BTreeMap::new(),
             filling: false,
+            told: Seq::ZERO,
             present: Present::default(),
             answers: Answers::default(),
             timer: None,
@@ -282,6 +285,13 @@ impl Feed {
         state.hand_out(&batch, self.limits);
         state.hand_out_early(self.limits);
         if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
+    }
+
+    /// Takes note that the log reaches a position. True: something is missing here.
+    pub fn reaches(&self, seq: Seq) -> bool {
+        let mut state = self.lock();
+        state.told = state.told.max(seq);
+        seq > state.delivered
     }
 
     /// Delivers something that is not stored. True: text of an answer waits, and somebody must keep its pace.

@@ -36,8 +36,10 @@ impl Feed {
                         let mut state = self.lock();
                         // Only if nothing came in between is this the end; else what came must be looked at. What
                         // the bus tells of and the store does not show is waited for a while, and then not believed.
-                        if state.delivered == after && (state.early.is_empty() || nothing >= FILL_TRIES) {
+                        let expects = !state.early.is_empty() || state.told > after;
+                        if state.delivered == after && (!expects || nothing >= FILL_TRIES) {
                             state.early.clear();
+                            state.told = after;
                             state.filling = false;
                             return;
                         }

@@ -8,6 +8,7 @@ mod answers;
 mod chunks;
 pub mod feed;
 pub mod fill;
+mod heads;
 pub mod outbound;
 pub mod pace;
 mod presence;
@@ -20,6 +21,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -52,6 +54,8 @@ pub struct HandlerRegistry {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     limits: RegistryLimits,
+    /// Every head must be looked at now.
+    look_at_heads: Arc<Notify>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -65,13 +69,14 @@ impl HandlerRegistry {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Arc<Self> {
-        let registry = Arc::new(Self { feeds: DashMap::new(), store, bus, limits, tasks, stop });
+        let (feeds, look_at_heads) = (DashMap::new(), Arc::new(Notify::new()));
+        let registry = Arc::new(Self { feeds, store, bus, limits, look_at_heads, tasks, stop });
         let subscriber: Arc<dyn Subscriber> = Arc::clone(&registry) as Arc<dyn Subscriber>;
         registry.bus.attach(subscriber);
         registry.tasks.spawn(merge(Arc::downgrade(&registry), registry.stop.clone()));
         // What another process appends to a shared store is told by no bus that stays within this one.
         if !registry.bus.is_reliable() || registry.store.is_shared() {
-            registry.tasks.spawn(check_heads(Arc::downgrade(&registry), registry.stop.clone()));
+            registry.tasks.spawn(heads::check(Arc::downgrade(&registry), registry.stop.clone()));
         }
         registry
     }
@@ -84,13 +89,22 @@ impl HandlerRegistry {
     /// Opens the feed of a room that was just loaded; the first event it will deliver is the one behind `head`.
     pub fn open(&self, room: &RoomId, head: Seq) -> Arc<Feed> {
         let feed = Arc::new(Feed::new(room.clone(), head, self.limits));
-        self.feeds.insert(room.clone(), Arc::clone(&feed));
+        let entry = self.feeds.entry(room.clone());
+        // As long as the entry is held, nobody closes the feed before: the bus hears of both in the right order.
+        let _entry = entry.insert(Arc::clone(&feed));
+        self.bus.subscribe(room);
         feed
     }
 
     /// Closes the feed of a room that is unloaded, unless another has taken its place.
     pub fn close(&self, feed: &Arc<Feed>) {
-        self.feeds.remove_if(feed.room(), |_, current| Arc::ptr_eq(current, feed));
+        self.feeds.remove_if(feed.room(), |room, current| {
+            let is_this = Arc::ptr_eq(current, feed);
+            if is_this {
+                self.bus.unsubscribe(room);
+            }
+            is_this
+        });
     }
 
     /// Reads what a feed is missing from the store; one reading at a time.
@@ -133,12 +147,27 @@ impl Subscriber for HandlerRegistry {
                     self.fill(&feed);
                 }
             }
+            BusMessage::Reaches(seq) => {
+                if feed.reaches(seq) {
+                    self.fill(&feed);
+                }
+            }
             BusMessage::Transient(transient) => {
                 if feed.deliver_transient(&transient) {
                     self.keep_pace(feed);
                 }
             }
         }
+    }
+
+    fn subscribed(&self, room: &RoomId) {
+        if let Some(feed) = self.feeds.get(room).map(|feed| Arc::clone(feed.value())) {
+            self.look_at_head(feed);
+        }
+    }
+
+    fn interrupted(&self) {
+        self.look_at_heads.notify_one();
     }
 }
 
@@ -152,27 +181,6 @@ async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
         };
         for feed in registry.all() {
             feed.tick();
-        }
-    }
-}
-
-/// Looks at the store's head, so that a lost last message is noticed although nothing follows it.
-async fn check_heads(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
-    let Some(interval) = registry.upgrade().map(|registry| registry.limits.head_check) else {
-        return;
-    };
-    let mut tick = tokio::time::interval(interval);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    while stop.run_until_cancelled(tick.tick()).await.is_some() {
-        let Some(registry) = registry.upgrade() else {
-            return;
-        };
-        for feed in registry.all() {
-            match registry.store.head(feed.room()).await {
-                Ok(Some(head)) if head.seq > feed.delivered() => registry.fill(&feed),
-                Ok(_) => {}
-                Err(error) => tracing::warn!(room = %feed.room(), %error, "cannot look at the head of a log"),
-            }
         }
     }
 }

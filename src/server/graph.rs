@@ -6,7 +6,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     budget::{self, Budgets},
-    bus::Bus,
+    bus::{
+        Bus,
+        config::{BusConfig, BusKind, BusUrl},
+    },
     clock::Clock,
     config::{Config, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
@@ -235,6 +238,20 @@ pub fn store_config(config: &Config) -> StoreConfig {
         schema: config.store.schema.clone(),
         pool_size: config.store.pool_size,
         timeout: config.store.timeout,
+    }
+}
+
+/// How the bus is opened.
+pub fn bus_config(config: &Config) -> BusConfig {
+    BusConfig {
+        kind: match config.bus.kind {
+            crate::config::BusKind::Local => BusKind::Local,
+            crate::config::BusKind::Redis => BusKind::Redis,
+            crate::config::BusKind::Nats => BusKind::Nats,
+        },
+        url: config.bus.url.as_ref().map(|url| BusUrl::new(url.expose())),
+        prefix: config.bus.prefix.clone(),
+        credentials: config.bus.credentials.clone(),
     }
 }
 

@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    bus::{Bus, local::LocalBus},
+    bus::{self, Bus},
     clock::{Clock, SystemClock},
     config::Config,
     grpc::{
@@ -34,7 +34,7 @@ use crate::{
     },
     server::{
         accept::{ConnectionLimits, serve, serve_io},
-        graph::{Graph, api_limits, connection_limits, router, store_config},
+        graph::{Graph, api_limits, bus_config, connection_limits, router, store_config},
     },
     session::rates::FORGET_INTERVAL,
     store::{self, Store},
@@ -47,6 +47,9 @@ pub enum Error {
     /// The store cannot be opened.
     #[error("cannot open the store")]
     Store(#[source] store::Error),
+    /// The bus cannot be used.
+    #[error("cannot use the bus")]
+    Bus(#[source] bus::Error),
     /// A provider cannot be opened.
     #[error("cannot open a provider of answers")]
     Provider(#[source] OpenError),
@@ -104,9 +107,7 @@ impl Parts {
     pub async fn open(config: &Config) -> Result<Self, Error> {
         Ok(Self {
             store: store::open(&store_config(config)).await.map_err(Error::Store)?,
-            bus: match config.bus.kind {
-                crate::config::BusKind::Local => Arc::new(LocalBus::default()),
-            },
+            bus: bus::open(&bus_config(config)).await.map_err(Error::Bus)?,
             router: Arc::new(router(config)?),
             clock: Arc::new(SystemClock),
         })
@@ -127,6 +128,7 @@ pub async fn bind(config: &Config) -> Result<TcpListener, Error> {
 pub struct Server {
     graph: Graph,
     store: Arc<dyn Store>,
+    bus: Arc<dyn Bus>,
     health: HealthReporter,
     /// Tasks of sessions.
     sessions: TaskTracker,
@@ -157,7 +159,7 @@ impl Server {
         let graph = graph::build(
             config,
             Arc::clone(&store),
-            bus,
+            Arc::clone(&bus),
             router,
             Arc::clone(&clock),
             &stop,
@@ -182,6 +184,7 @@ impl Server {
             address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
             store,
+            bus,
             health,
             sessions,
             connections: TaskTracker::new(),
@@ -301,6 +304,7 @@ impl Server {
             tracker.close();
             tracker.wait().await;
         }
+        self.bus.close().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(error = &error as &(dyn std::error::Error + 'static), "the store did not close");
         }

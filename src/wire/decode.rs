@@ -126,16 +126,22 @@ fn room_updated(updated: pb::RoomUpdated, private: &log::EventPrivate) -> Result
     })
 }
 
-fn member_changed(changed: pb::MemberChanged) -> Result<Event, Corrupt> {
-    let change = match changed.change() {
+/// How a membership changed; `None`: unspecified.
+pub(super) fn member_change_from_pb(change: pb::MemberChange) -> Option<MemberChange> {
+    Some(match change {
         pb::MemberChange::Joined => MemberChange::Joined,
         pb::MemberChange::Updated => MemberChange::Updated,
         pb::MemberChange::Left => MemberChange::Left,
         pb::MemberChange::Removed => MemberChange::Removed,
         pb::MemberChange::Banned => MemberChange::Banned,
         pb::MemberChange::Unbanned => MemberChange::Unbanned,
-        pb::MemberChange::Unspecified => return Err(Corrupt::new("member change", "no kind")),
-    };
+        pb::MemberChange::Unspecified => return None,
+    })
+}
+
+fn member_changed(changed: pb::MemberChanged) -> Result<Event, Corrupt> {
+    let change =
+        member_change_from_pb(changed.change()).ok_or_else(|| Corrupt::new("member change", "no kind"))?;
     let member = changed.member.ok_or_else(|| Corrupt::new("member", "it is empty"))?;
     let by = optional_id("user id", &changed.by_id)?;
     Ok(Event::MemberChanged { member: member_from_pb(member)?, change, by, reason: changed.reason })

@@ -168,7 +168,7 @@ fn member_changed(member: &Member, change: MemberChange, by: Option<&UserId>, re
     })
 }
 
-fn member_change(change: MemberChange) -> pb::MemberChange {
+pub(super) fn member_change(change: MemberChange) -> pb::MemberChange {
     match change {
         MemberChange::Joined => pb::MemberChange::Joined,
         MemberChange::Updated => pb::MemberChange::Updated,

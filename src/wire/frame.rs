@@ -60,6 +60,13 @@ pub fn skip(frames: &[u8], count: u64) -> Option<usize> {
     (0..count).try_fold(0, |at, _| Some(at + len_at(frames, at)?))
 }
 
+/// Whether a whole frame, with its prefix, ends with this position, as [`put_stored`] makes it.
+pub fn ends_with_seq(one: &[u8], seq: Seq) -> bool {
+    let mut end = BytesMut::with_capacity(seq_len(seq));
+    put_seq(&mut end, seq);
+    one.first() == Some(&0) && one.get(PREFIX..).is_some_and(|message| message.ends_with(&end))
+}
+
 fn seq_len(seq: Seq) -> usize {
     key_len(SEQ_TAG) + encoded_len_varint(seq.0)
 }

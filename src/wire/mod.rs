@@ -9,6 +9,7 @@ mod conduct;
 pub mod decode;
 pub mod encode;
 pub mod frame;
+pub mod hint;
 pub mod model;
 pub mod pb;
 pub mod polls;

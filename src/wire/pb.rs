@@ -30,6 +30,13 @@ pub mod shared {
 
 /// What only the server reads.
 pub mod salon {
+    /// What nodes say to one another.
+    pub mod bus {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("salon.bus.v1");
+        }
+    }
     /// The log's own messages.
     pub mod log {
         /// Version 1.

@@ -241,7 +241,10 @@ fn no_amount_is_without_bounds() {
     let words = [
         "auth.allow_open_on_network",
         "auth.mode",
+        "bus.credentials",
         "bus.kind",
+        "bus.prefix",
+        "bus.url",
         "chat_service.address",
         "grpc.host",
         "llm.aliases",
@@ -312,6 +315,28 @@ fn bounds_are_exact() {
 }
 
 #[test]
+fn a_bus_between_servers_needs_a_url_and_a_store_that_they_share() {
+    let told = problems("bus: { kind: nats }", &[]);
+    assert_eq!(told.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["bus.url", "bus.kind"]);
+    let text = told[0].to_string();
+    assert!(text.contains("must be set for the kind `nats`") && text.contains("BUS_URL"), "{text}");
+    let redis = "bus: { kind: redis }";
+    let alone = ["bus.kind", "the store `sqlite` belongs to this one alone", "kind: local"];
+    problem(redis, &[("BUS_URL", "redis://:s3cret@cache:6379")], &alone);
+    for url in ["cache:6379", "http://s3cret@cache", "redis://", "redis://a:1,nats://b:2", "redis://a,"] {
+        let told = problems(redis, &[("BUS_URL", url)]);
+        let told = told.iter().find(|problem| problem.key == "bus.url").unwrap().to_string();
+        assert!(told.contains("redis:// or rediss://") && !told.contains("s3cret"), "{told}");
+    }
+    let file = "bus: { kind: redis, url: 'redis://a', credentials: nats.creds }";
+    assert!(problems(file, &[]).iter().any(|problem| problem.key == "bus.credentials"));
+    for prefix in ["", "a.b", "a b", "*", &"x".repeat(33)] {
+        problem(&format!("bus: {{ prefix: '{prefix}' }}"), &[], &["bus.prefix", "1 to 32"]);
+    }
+    good("bus: { prefix: a-b_2, url: 'redis://me:s3cret@cache' }", &[]);
+}
+
+#[test]
 fn budgets_of_money_are_taken_exactly_as_they_are_written() {
     for (written, micros) in
         [("0.1", 100_000), ("\"0.1\"", 100_000), ("20", 20_000_000), ("1.000001", 1_000_001)]
@@ -356,6 +381,7 @@ fn every_key_has_a_variable() {
             (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers" | "mcp.servers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
             (serde_json::Value::Null, "store.url") => "postgres://db/salon".to_owned(),
+            (serde_json::Value::Null, "bus.url") => "redis://cache:1".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
             (serde_json::Value::Null, key) if key.contains(".tokens_per_") => "5000".to_owned(),
             (serde_json::Value::Null, key) if key.contains(".money_per_") => "2.5".to_owned(),

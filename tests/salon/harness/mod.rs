@@ -97,6 +97,12 @@ impl Setup {
         self
     }
 
+    /// Nodes hint to one another over this.
+    pub fn shared_bus(mut self, bus: Arc<dyn Bus>) -> Self {
+        self.bus = bus;
+        self
+    }
+
     fn parts(&self) -> Parts {
         let all = std::iter::once(&self.provider).chain(&self.others);
         let by_name = all.map(|one| (one.name().to_owned(), Arc::clone(one))).collect();

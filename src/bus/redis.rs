@@ -1,0 +1,315 @@
+//! The bus over Redis: channels `<prefix>.room.<room>`, one subscription for each room that is wanted.
+//!
+//! One connection carries both ways (RESP3, so Redis 6 or later, or what speaks as it does). Where the server is a
+//! cluster of version 7 or later, sharded channels are used: a message then goes to one shard, and not to every server.
+//! A connection that is lost is made anew with all its subscriptions, and so are those to a cluster of which one is
+//! lost: which server has which channel may have changed.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use redis::{
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, ProtocolVersion,
+    PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection, cluster::ClusterClient,
+    cluster_async::ClusterConnection,
+};
+
+use crate::{
+    bus::{
+        Error,
+        config::BusConfig,
+        remote::{Inbox, Link, LinkError, Server},
+    },
+    ids::RoomId,
+    wire::hint::codec::HintError,
+};
+
+/// The name of this bus.
+pub(super) const NAME: &str = "redis";
+/// Beyond it a message is sent as a hint: a server keeps it once for every connection that it goes to.
+const LARGEST: usize = 1024 * 1024;
+/// How long a connection or an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The first version with sharded channels.
+const SHARDED_SINCE: u32 = 7;
+
+/// Where the servers are.
+pub(super) struct Redis {
+    servers: Vec<ConnectionInfo>,
+    channels: Channels,
+}
+
+/// How channels are called.
+#[derive(Clone)]
+struct Channels(Arc<str>);
+
+impl Channels {
+    fn of(&self, room: &RoomId) -> String {
+        format!("{}.room.{room}", self.0)
+    }
+
+    fn room(&self, channel: &[u8]) -> Option<RoomId> {
+        let channel = std::str::from_utf8(channel).ok()?;
+        let room = channel.strip_prefix(&*self.0)?.strip_prefix(".room.")?;
+        RoomId::parse(room).ok()
+    }
+}
+
+impl Redis {
+    pub(super) fn new(config: &BusConfig) -> Result<Self, Error> {
+        let error = |what: &str| Error { bus: NAME, what: what.to_owned() };
+        let url = config.url.as_ref().ok_or_else(|| error("bus.url is not set"))?;
+        let servers = url
+            .servers()
+            .map(|server| {
+                // The problem may quote the URL.
+                let info = server
+                    .into_connection_info()
+                    .map_err(|_| error("does not understand bus.url: write redis://host:6379"))?;
+                let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+                Ok(info.set_redis_settings(settings))
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        // The client takes the process's implementation of cryptography.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Ok(Self { servers, channels: Channels(config.prefix.as_str().into()) })
+    }
+
+    async fn connect_to(&self, server: &ConnectionInfo, inbox: &Inbox) -> Result<Connection, LinkError> {
+        let client = Client::open(server.clone()).map_err(|error| away(&error))?;
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(TIMEOUT))
+            .set_response_timeout(Some(TIMEOUT));
+        let mut asking = client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await
+            .map_err(|error| away(&error))?;
+        let sender = Pushes { inbox: inbox.clone(), channels: self.channels.clone() };
+        let send = move |push: PushInfo| -> Result<(), redis::aio::SendError> {
+            sender.take(push);
+            Ok(())
+        };
+        let link = if is_sharded(&mut asking).await? {
+            let client = ClusterClient::builder(self.servers.clone())
+                .use_protocol(ProtocolVersion::RESP3)
+                .connection_timeout(TIMEOUT)
+                .response_timeout(TIMEOUT)
+                .push_sender(send)
+                .build()
+                .map_err(|error| away(&error))?;
+            Connected::Cluster(client.get_async_connection().await.map_err(|error| away(&error))?)
+        } else {
+            let config = config.set_push_sender(send);
+            Connected::Single(
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await
+                    .map_err(|error| away(&error))?,
+            )
+        };
+        Ok(Connection { link, channels: self.channels.clone() })
+    }
+}
+
+/// Whether the server is one of a cluster that has sharded channels. One that does not say is taken for a single one.
+async fn is_sharded(connection: &mut MultiplexedConnection) -> Result<bool, LinkError> {
+    let info: String = match redis::cmd("INFO").arg("server").query_async(connection).await {
+        Ok(info) => info,
+        Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => return Ok(false),
+        Err(error) => return Err(away(&error)),
+    };
+    Ok(says_sharded(&info))
+}
+
+fn says_sharded(info: &str) -> bool {
+    let value = |key: &str| {
+        info.lines().find_map(|line| line.trim().strip_prefix(key).and_then(|rest| rest.strip_prefix(':')))
+    };
+    let version = value("redis_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    value("redis_mode") == Some("cluster") && version.is_some_and(|version| version >= SHARDED_SINCE)
+}
+
+#[async_trait]
+impl Server for Redis {
+    async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
+        let mut failed = LinkError::Away("bus.url names no server".to_owned());
+        for server in &self.servers {
+            match self.connect_to(server, &inbox).await {
+                Ok(connection) => return Ok(Box::new(connection)),
+                Err(LinkError::Refused(what)) => return Err(LinkError::Refused(what)),
+                Err(away) => failed = away,
+            }
+        }
+        Err(failed)
+    }
+}
+
+/// What the server sends without being asked.
+struct Pushes {
+    inbox: Inbox,
+    channels: Channels,
+}
+
+impl Pushes {
+    fn take(&self, push: PushInfo) {
+        let PushInfo { kind, data } = push;
+        match kind {
+            PushKind::Message | PushKind::SMessage => self.message(data),
+            PushKind::Disconnection => self.inbox.lost(),
+            // A channel that moves to another shard.
+            PushKind::SUnsubscribe => {
+                if let Some(Value::BulkString(channel)) = data.first()
+                    && let Some(room) = self.channels.room(channel)
+                {
+                    self.inbox.ended(&room);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn message(&self, data: Vec<Value>) {
+        let mut data = data.into_iter();
+        match (data.next(), data.next()) {
+            (Some(Value::BulkString(channel)), Some(Value::BulkString(bytes))) => {
+                match self.channels.room(&channel) {
+                    Some(room) => self.inbox.arrived(&room, &Bytes::from(bytes)),
+                    None => self.inbox.refused(&HintError::Foreign),
+                }
+            }
+            (_, _) => self.inbox.refused(&HintError::Foreign),
+        }
+    }
+}
+
+/// One connection, or one to each server of a cluster.
+struct Connection {
+    link: Connected,
+    channels: Channels,
+}
+
+enum Connected {
+    Single(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+#[async_trait]
+impl Link for Connection {
+    fn largest(&self) -> usize {
+        LARGEST
+    }
+
+    async fn subscribe(&mut self, rooms: &[RoomId]) -> Result<(), LinkError> {
+        let channels = rooms.iter().map(|room| self.channels.of(room));
+        match &mut self.link {
+            Connected::Single(link) => {
+                link.subscribe(channels.collect::<Vec<_>>()).await.map_err(|error| away(&error))
+            }
+            // Each channel may belong to another shard.
+            Connected::Cluster(link) => {
+                let all = channels.map(|channel| {
+                    let mut link = link.clone();
+                    async move { link.ssubscribe(channel).await }
+                });
+                try_join_all(all).await.map(drop).map_err(|error| away(&error))
+            }
+        }
+    }
+
+    async fn unsubscribe(&mut self, rooms: &[RoomId]) -> Result<(), LinkError> {
+        let channels = rooms.iter().map(|room| self.channels.of(room));
+        match &mut self.link {
+            Connected::Single(link) => {
+                link.unsubscribe(channels.collect::<Vec<_>>()).await.map_err(|error| away(&error))
+            }
+            Connected::Cluster(link) => {
+                let all = channels.map(|channel| {
+                    let mut link = link.clone();
+                    async move { link.sunsubscribe(channel).await }
+                });
+                try_join_all(all).await.map(drop).map_err(|error| away(&error))
+            }
+        }
+    }
+
+    async fn publish(&mut self, messages: Vec<(RoomId, Bytes)>) -> Result<(), LinkError> {
+        match &mut self.link {
+            Connected::Single(link) => {
+                let mut pipeline = redis::Pipeline::with_capacity(messages.len());
+                for (room, bytes) in &messages {
+                    pipeline.cmd("PUBLISH").arg(self.channels.of(room)).arg(&bytes[..]).ignore();
+                }
+                pipeline.query_async::<()>(link).await.map_err(|error| away(&error))
+            }
+            Connected::Cluster(link) => {
+                // A pipeline goes to one shard: there is one for each room, in which the order is kept.
+                let mut by_room: HashMap<RoomId, redis::Pipeline> = HashMap::new();
+                for (room, bytes) in messages {
+                    let channel = self.channels.of(&room);
+                    by_room.entry(room).or_default().cmd("SPUBLISH").arg(channel).arg(&bytes[..]).ignore();
+                }
+                let all = by_room.into_values().map(|pipeline| {
+                    let mut link = link.clone();
+                    async move { pipeline.query_async::<()>(&mut link).await }
+                });
+                try_join_all(all).await.map(drop).map_err(|error| away(&error))
+            }
+        }
+    }
+
+    async fn check(&mut self) -> Result<(), LinkError> {
+        let ping = redis::cmd("PING");
+        match &mut self.link {
+            Connected::Single(link) => {
+                ping.query_async::<Value>(link).await.map(drop).map_err(|error| away(&error))
+            }
+            Connected::Cluster(link) => {
+                ping.query_async::<Value>(link).await.map(drop).map_err(|error| away(&error))
+            }
+        }
+    }
+}
+
+/// What the server or its client says; never the URL.
+fn away(error: &RedisError) -> LinkError {
+    let code = error.code().unwrap_or_default().to_owned();
+    match error.kind() {
+        ErrorKind::AuthenticationFailed => refused(error),
+        _ if ["NOAUTH", "WRONGPASS", "NOPERM"].contains(&code.as_str()) => refused(error),
+        ErrorKind::RESP3NotSupported => {
+            LinkError::Refused("the server is too old: Redis 6 or later is needed".to_owned())
+        }
+        _ => LinkError::Away(error.to_string()),
+    }
+}
+
+fn refused(error: &RedisError) -> LinkError {
+    LinkError::Refused(format!("the server refuses the user or the password of bus.url: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_cluster_that_has_them_uses_sharded_channels() {
+        let info = |mode, version| format!("# Server\r\nredis_version:{version}\r\nredis_mode:{mode}\r\n");
+        assert!(says_sharded(&info("cluster", "7.0.15")));
+        assert!(says_sharded(&info("cluster", "10.1.0")));
+        assert!(!says_sharded(&info("cluster", "6.2.1")));
+        assert!(!says_sharded(&info("standalone", "7.0.15")));
+        assert!(!says_sharded(""));
+    }
+
+    #[test]
+    fn a_channel_names_its_room() {
+        let channels = Channels("a.b".into());
+        let room = RoomId::parse("x-1").unwrap();
+        assert_eq!(channels.room(channels.of(&room).as_bytes()), Some(room));
+        for other in ["x.room.x-1", "a.b.node.x-1", "a.b.room.", "a.b.room.x/1", "a.b"] {
+            assert_eq!(channels.room(other.as_bytes()), None, "{other}");
+        }
+    }
+}

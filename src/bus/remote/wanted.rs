@@ -1,0 +1,121 @@
+//! The rooms that this node wants to hear of, and those of which the server has not been told so yet.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::Notify;
+
+use crate::ids::RoomId;
+
+/// Set by feeds, taken by the task that talks to the server.
+#[derive(Debug, Default)]
+pub(super) struct Wanted {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    rooms: HashSet<RoomId>,
+    /// The server must be told whether these are wanted.
+    changed: HashSet<RoomId>,
+}
+
+/// What the server must be told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Wanted.
+    pub(super) add: Vec<RoomId>,
+    /// Not wanted any more.
+    pub(super) remove: Vec<RoomId>,
+}
+
+impl Wanted {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, room: &RoomId) {
+        let mut state = self.lock();
+        if state.rooms.insert(room.clone()) {
+            state.changed.insert(room.clone());
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn remove(&self, room: &RoomId) {
+        let mut state = self.lock();
+        if state.rooms.remove(room) {
+            state.changed.insert(room.clone());
+            self.changed.notify_one();
+        }
+    }
+
+    /// The server has ended a subscription by itself: it must be made again, if the room is still wanted.
+    pub(super) fn ended(&self, room: &RoomId) {
+        let mut state = self.lock();
+        if state.rooms.contains(room) {
+            state.changed.insert(room.clone());
+            self.changed.notify_one();
+        }
+    }
+
+    pub(super) fn contains(&self, room: &RoomId) -> bool {
+        self.lock().rooms.contains(room)
+    }
+
+    /// All of them, for a server that knows of none.
+    pub(super) fn all(&self) -> Vec<RoomId> {
+        let mut state = self.lock();
+        state.changed.clear();
+        state.rooms.iter().cloned().collect()
+    }
+
+    /// What has changed since the last time; waits until something has.
+    pub(super) async fn changes(&self) -> Changes {
+        loop {
+            let changes = self.take();
+            if changes != Changes::default() {
+                return changes;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    fn take(&self) -> Changes {
+        let mut state = self.lock();
+        let changed = std::mem::take(&mut state.changed);
+        let (add, remove) = changed.into_iter().partition(|room| state.rooms.contains(room));
+        Changes { add, remove }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn room(name: &str) -> RoomId {
+        RoomId::parse(name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_server_is_told_of_what_holds_in_the_end() {
+        let wanted = Wanted::default();
+        wanted.add(&room("a"));
+        wanted.add(&room("b"));
+        wanted.remove(&room("b"));
+        let changes = wanted.changes().await;
+        assert_eq!((changes.add, changes.remove), (vec![room("a")], vec![room("b")]));
+        wanted.add(&room("a"));
+        wanted.remove(&room("never"));
+        wanted.ended(&room("never"));
+        assert_eq!(wanted.take(), Changes::default());
+        wanted.ended(&room("a"));
+        assert_eq!(wanted.changes().await.add, [room("a")]);
+        wanted.ended(&room("a"));
+        assert_eq!(wanted.all(), [room("a")]);
+        assert_eq!(wanted.take(), Changes::default());
+    }
+}

@@ -1,0 +1,163 @@
+//! Every message survives the way, and nothing else is taken for one.
+
+use proptest::{collection::vec, prelude::*};
+
+use super::*;
+use crate::{
+    domain::{event::MemberChange, room::Role},
+    ids::{ConnectionId, LlmId, UserId},
+};
+
+fn framed(payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::new();
+    out.put_u8(0);
+    out.put_u32(u32::try_from(payload.len()).unwrap());
+    out.put_slice(payload);
+    out.freeze()
+}
+
+fn message_ids() -> impl Strategy<Value = MessageId> {
+    any::<u128>().prop_map(|id| MessageId(Uuid::from_u128(id)))
+}
+
+fn users() -> impl Strategy<Value = UserId> {
+    "[a-zA-Zäß🦊 ]{1,20}".prop_map(|name| UserId::parse(&name).unwrap())
+}
+
+fn notes(first: u64, last: u64) -> impl Strategy<Value = Note> {
+    let started = (message_ids(), "[a-z]{1,8}", message_ids(), any::<i64>(), first..=last);
+    let changes = [
+        MemberChange::Joined,
+        MemberChange::Updated,
+        MemberChange::Left,
+        MemberChange::Removed,
+        MemberChange::Banned,
+        MemberChange::Unbanned,
+    ];
+    let roles = [Role::Viewer, Role::Member, Role::Admin];
+    prop_oneof![
+        started.prop_map(|(message_id, llm, reply_to, at, seq)| Note::RunStarted(ActiveAnswer {
+            answer: LiveAnswer {
+                message_id,
+                llm_id: LlmId::parse(&llm).unwrap(),
+                reply_to,
+                text: String::new(),
+                started_at: Timestamp(at),
+            },
+            seq: Seq(seq),
+        })),
+        message_ids().prop_map(Note::RunEnded),
+        Just(Note::RoomEnded),
+        (users(), prop::sample::select(changes.to_vec()), prop::sample::select(roles.to_vec()))
+            .prop_map(|(user, change, role)| Note::Membership { user, change, role }),
+    ]
+}
+
+fn batches() -> impl Strategy<Value = BusMessage> {
+    let first = prop_oneof![1..1000_u64, 1..u64::MAX - 1000];
+    (first, vec(vec(any::<u8>(), 0..50), 1..20)).prop_flat_map(|(first, payloads)| {
+        let last = first + payloads.len() as u64 - 1;
+        let mut frames = BytesMut::new();
+        for (payload, seq) in payloads.iter().zip(first..) {
+            frame::put_stored(&mut frames, payload, Seq(seq));
+        }
+        let frames = frames.freeze();
+        vec(notes(first, last), 0..=payloads.len()).prop_map(move |notes| {
+            let frames = frames.clone();
+            BusMessage::Log(LogBatch { first: Seq(first), last: Seq(last), frames, notes: notes.into() })
+        })
+    })
+}
+
+fn transients() -> impl Strategy<Value = BusMessage> {
+    let audience = prop_oneof![
+        Just(Audience::Room),
+        users().prop_map(Audience::Others),
+        vec(users(), 0..4).prop_map(|users| Audience::Users(users.into())),
+    ];
+    let content = prop_oneof![
+        (message_ids(), 0..1_000_000_usize, "\\PC{0,40}")
+            .prop_map(|(message_id, offset, text)| TransientContent::Chunk { message_id, offset, text }),
+        vec(any::<u8>(), 0..40).prop_map(|bytes| TransientContent::Error { original: framed(&bytes) }),
+        Just(TransientContent::Other),
+    ];
+    (vec(any::<u8>(), 0..100), audience, content).prop_map(|(payload, audience, content)| {
+        BusMessage::Transient(Transient { frame: framed(&payload), audience, content })
+    })
+}
+
+fn messages() -> impl Strategy<Value = BusMessage> {
+    prop_oneof![batches(), transients(), (1..=u64::MAX).prop_map(|seq| BusMessage::Reaches(Seq(seq)))]
+}
+
+fn room() -> RoomId {
+    RoomId::parse("a-room").unwrap()
+}
+
+proptest! {
+    #[test]
+    fn what_is_sent_is_what_arrives(message in messages()) {
+        let node = NodeId::random();
+        let bytes = encode(node, &room(), &message);
+        prop_assert_eq!(sender(&bytes), Ok(node));
+        prop_assert_eq!(decode(&bytes), Ok((room(), message)));
+    }
+
+    #[test]
+    fn garbage_is_refused_and_never_a_panic(bytes in vec(any::<u8>(), 0..300)) {
+        let _ = decode(&bytes.clone().into());
+        let mut behind_a_header = encode(NodeId::random(), &room(), &BusMessage::Reaches(Seq(1)))[..HEADER].to_vec();
+        behind_a_header.extend(bytes);
+        let _ = decode(&behind_a_header.into());
+    }
+
+    #[test]
+    fn a_cut_batch_is_refused(message in batches(), cut in any::<prop::sample::Index>()) {
+        let bytes = encode(NodeId::random(), &room(), &message);
+        let cut = decode(&bytes.slice(..cut.index(bytes.len())));
+        // Notes may be cut off unseen only between two of them: the events themselves are whole.
+        if let (Ok((_, BusMessage::Log(cut))), BusMessage::Log(whole)) = (cut, &message) {
+            prop_assert_eq!(&cut.frames, &whole.frames);
+            prop_assert_eq!(cut.last, whole.last);
+        }
+    }
+}
+
+#[test]
+fn events_that_are_not_the_ones_that_are_named_are_refused() {
+    let mut frames = BytesMut::new();
+    frame::put_stored(&mut frames, b"one", Seq(7));
+    frame::put_stored(&mut frames, b"two", Seq(8));
+    let frames = frames.freeze();
+    let whole = LogBatch { first: Seq(7), last: Seq(8), frames: frames.clone(), notes: [].into() };
+    let is_taken =
+        |batch: LogBatch| decode(&encode(NodeId::random(), &room(), &BusMessage::Log(batch))).is_ok();
+    assert!(is_taken(whole.clone()));
+    assert!(!is_taken(LogBatch { last: Seq(9), ..whole.clone() }));
+    assert!(!is_taken(LogBatch { last: Seq(7), ..whole.clone() }));
+    assert!(!is_taken(LogBatch { first: Seq(6), last: Seq(7), ..whole.clone() }));
+    assert!(!is_taken(LogBatch { first: Seq(0), ..whole.clone() }));
+    assert!(!is_taken(LogBatch { first: Seq(8), last: Seq(7), ..whole.clone() }));
+    assert!(!is_taken(LogBatch { frames: frames.slice(1..), ..whole.clone() }));
+    assert!(!is_taken(LogBatch { notes: vec![Note::RoomEnded; 3].into(), ..whole }));
+}
+
+#[test]
+fn a_connection_of_the_sender_is_nobody_elsewhere() {
+    let transient = |audience| Transient { frame: framed(b"x"), audience, content: TransientContent::Other };
+    let sent = BusMessage::Transient(transient(Audience::OtherConnections(ConnectionId::next())));
+    let arrived = decode(&encode(NodeId::random(), &room(), &sent)).unwrap().1;
+    assert_eq!(arrived, BusMessage::Transient(transient(Audience::Room)));
+}
+
+#[test]
+fn another_version_and_other_programs_are_told_apart() {
+    let bytes = encode(NodeId::random(), &room(), &BusMessage::Reaches(Seq(1)));
+    let mut newer = bytes.to_vec();
+    newer[1] = 2;
+    assert_eq!(decode(&newer.into()), Err(HintError::Version(2)));
+    assert_eq!(decode(&Bytes::from_static(b"{\"room\": 1}")), Err(HintError::Foreign));
+    assert_eq!(decode(&Bytes::new()), Err(HintError::Foreign));
+    let large = vec![0; MAX_BYTES + 1];
+    assert_eq!(decode(&large.into()), Err(HintError::TooLarge(MAX_BYTES + 1)));
+}
