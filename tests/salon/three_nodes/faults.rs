@@ -6,6 +6,7 @@ use super::{BusServer, Rig};
 
 /// Between two faults.
 const LOAD: Duration = Duration::from_secs(10);
+
 async fn survives(bus: BusServer) {
     let Some(mut rig) = Rig::start(bus).await else { return };
     let load = rig.load();
@@ -37,6 +38,16 @@ async fn survives(bus: BusServer) {
     rig.nodes[2].to_store.mend();
     println!("{bus:?}: a link to the store cut and mended: recovered in {:?}", load.recovered().await);
     load.go_on(LOAD / 2).await;
+
+    // The store answers slowly, to everybody.
+    for node in &rig.nodes {
+        node.to_store.delay(Duration::from_millis(400));
+    }
+    load.go_on(LOAD).await;
+    for node in &rig.nodes {
+        node.to_store.delay(Duration::ZERO);
+    }
+    println!("{bus:?}: a slow store was quick again: recovered in {:?}", load.recovered().await);
 
     let news = rig.finish(load).await;
     println!(
