@@ -28,6 +28,7 @@ mod groups;
 mod harness;
 mod injections;
 mod mcp;
+mod nodes;
 mod process;
 mod providers;
 mod sessions;
