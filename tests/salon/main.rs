@@ -35,6 +35,8 @@ mod sessions;
 mod sizes;
 mod slow_reader;
 mod store_conformance;
+#[cfg(all(feature = "postgres", feature = "redis", feature = "nats"))]
+mod three_nodes;
 mod timing;
 mod wire_commands;
 mod wire_properties;

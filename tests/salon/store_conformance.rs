@@ -7,7 +7,7 @@ mod ledger;
 mod listing;
 mod nodes;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub mod postgres;
 mod reads;
 mod repeats;
 mod sqlite;

@@ -5,6 +5,7 @@
 
 pub mod gate;
 pub mod held;
+pub mod network;
 pub mod raw;
 pub mod session;
 
