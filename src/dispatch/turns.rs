@@ -4,7 +4,7 @@
 //! Nothing is written down: what is lost with the process is found anew from the rooms. Nothing here fails.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -23,6 +23,8 @@ pub(super) struct Autopilots {
     /// What a crash has left is tidied up.
     ready: AtomicBool,
     asked: Mutex<HashMap<RoomId, Asked>>,
+    /// Rooms whose autopilot another node has moved on or steered last: that one takes the next turn.
+    elsewhere: Mutex<HashSet<RoomId>>,
 }
 
 /// A turn that was asked for and has not ended.
@@ -38,6 +40,28 @@ pub(super) struct Asked {
 impl Autopilots {
     pub(super) fn asked(&self) -> MutexGuard<'_, HashMap<RoomId, Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another node has moved a room's autopilot on.
+    pub(super) fn set_elsewhere(&self, room: &Room) {
+        match room.open_autopilot() {
+            Some(_) => self.elsewhere().insert(room.id.clone()),
+            None => self.elsewhere().remove(&room.id),
+        };
+    }
+
+    /// This node has, or takes it over.
+    pub(super) fn set_here(&self, room: &RoomId) {
+        self.elsewhere().remove(room);
+    }
+
+    /// Whether the next turn is for another node to take.
+    pub(super) fn is_elsewhere(&self, room: &RoomId) -> bool {
+        self.elsewhere().contains(room)
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, HashSet<RoomId>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a crash has left is tidied up from now on.

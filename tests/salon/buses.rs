@@ -41,6 +41,7 @@ impl Subscriber for Recorder {
             BusMessage::Log(batch) => batch.frames,
             BusMessage::Transient(transient) => transient.frame,
             BusMessage::Reaches(seq) => format!("reaches {seq}").into(),
+            BusMessage::Interrupt(interrupt) => format!("{interrupt:?}").into(),
         };
         self.0.lock().unwrap().push((room.clone(), bytes));
     }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     dispatch::unasked::unwanted,
-    ids::{PollId, UserId},
+    ids::{PollId, Seq, UserId},
 };
 
 const SLOTS: Slots = Slots { per_room: 2, queue_per_room: 4, per_node: 3 };
@@ -27,6 +27,7 @@ fn job(room: &str, n: u128, policy: TurnPolicy) -> Job {
         turn: None,
         model: String::new(),
         at_question: false,
+        asked_at: Seq(1),
         policy,
     }
 }

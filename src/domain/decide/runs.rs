@@ -25,7 +25,12 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     };
     if let Some(id) = run.poll_id {
         // Between the question and the beginning a poll can end, also by a deadline that nobody was there to keep.
-        polls::votable_poll(room, id, context)?;
+        let poll = polls::votable_poll(room, id, context)?;
+        // Two nodes may find at the same time that a vote is owed: it is asked for once.
+        let is_asked = room.runs.values().any(|open| open.poll_id == Some(id) && open.llm_id == run.llm_id);
+        if is_asked || poll.ballots.contains_key(&Author::Llm(run.llm_id.clone())) {
+            return Err(Rejection::new(Code::AlreadyExists, format!("{} is asked already", run.llm_id)));
+        }
     }
     let max = context.limits.chain_depth;
     if run.chain_depth > max {
