@@ -34,6 +34,10 @@ pub struct GatedStore {
     /// How the next calls to change the ledger fail, and how many of them.
     ledger: Mutex<(Option<Fault>, u32)>,
     pauses: AtomicBool,
+    /// Whether it says that other processes write to it.
+    shared: bool,
+    /// How often a snapshot was asked for.
+    snapshots: AtomicUsize,
 }
 
 /// When a call to change the ledger fails.
@@ -58,7 +62,19 @@ impl GatedStore {
             ledger: Mutex::new((None, 0)),
             lose: AtomicUsize::new(0),
             pauses: AtomicBool::new(false),
+            shared: false,
+            snapshots: AtomicUsize::new(0),
         }
+    }
+
+    /// One that several servers write to.
+    pub fn shared() -> Self {
+        Self { shared: true, ..Self::new() }
+    }
+
+    /// How often a snapshot was asked for: a room that is loaded asks once.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots.load(Ordering::SeqCst)
     }
 
     /// Shuts the gate; the guard opens it again.
@@ -140,7 +156,7 @@ impl Store for GatedStore {
     }
 
     fn is_shared(&self) -> bool {
-        false
+        self.shared
     }
 
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
@@ -199,6 +215,7 @@ impl Store for GatedStore {
     }
 
     async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error> {
+        self.snapshots.fetch_add(1, Ordering::SeqCst);
         self.inner.snapshot(room).await
     }
 

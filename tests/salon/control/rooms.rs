@@ -1,0 +1,54 @@
+//! What it costs a room that others write to it.
+
+use super::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_others_commit_is_followed_and_not_loaded() {
+    let pair = Pair::start(nobody(), nobody()).await;
+    let room = pair.room(&[]).await;
+    let (mut ann, mut bob) = (pair.a.join(&room, "ann").await, pair.b.join(&room, "bob").await);
+    let loaded = pair.store.snapshots();
+    let mut last = 0;
+    for n in 0..200 {
+        last = bob.talk(&format!("message {n}")).await.seq;
+        if n % 20 == 0 {
+            // A task now and then, which needs the state as it is then.
+            let request = pb::GetRoomRequest { room_id: room.clone(), ..Default::default() };
+            assert_eq!(pair.a.client().await.get_room(request).await.unwrap().into_inner().seq, last);
+        }
+    }
+    ann.find(|event| event.seq == last).await;
+    assert_eq!(ann.talk("all heard").await.seq, last + 1);
+    assert_eq!(pair.store.snapshots(), loaded, "nothing was read from the beginning");
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_that_write_at_the_same_time_load_no_room_anew_each_time() {
+    const EACH: usize = 200;
+    let pair = Pair::start(nobody(), nobody()).await;
+    let room = pair.room(&[]).await;
+    let (mut ann, mut bob) = (pair.a.join(&room, "ann").await, pair.b.join(&room, "bob").await);
+    let (mut ann_reads, mut bob_reads) =
+        (pair.b.join(&room, "ann-reads").await, pair.a.join(&room, "bob-reads").await);
+    let from = pair.a.log(&room).await.last().unwrap().seq;
+    let loaded = pair.store.snapshots();
+    let talk = async |session: &mut Session| {
+        for n in 0..EACH {
+            session.talk(&format!("message {n}")).await;
+        }
+    };
+    tokio::join!(talk(&mut ann), talk(&mut bob));
+    let log = pair.a.log(&room).await;
+    assert_eq!(log.len() as u64, from + 2 * EACH as u64);
+    for reader in [&mut ann_reads, &mut bob_reads] {
+        let seen = reader.lasting_until(log.last().unwrap().seq).await;
+        let behind = |events: &[pb::ServerEvent]| -> Vec<u64> {
+            events.iter().map(|event| event.seq).filter(|seq| *seq > from).collect()
+        };
+        assert_eq!(behind(&seen), behind(&log));
+    }
+    // Once each, when it is seen for the first time that others write as well.
+    assert!(pair.store.snapshots() <= loaded + 2, "{} more", pair.store.snapshots() - loaded);
+    pair.end().await;
+}
