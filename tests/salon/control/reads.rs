@@ -20,7 +20,7 @@ async fn every_call_sees_what_was_acknowledged_elsewhere() {
         let name = format!("Name {round}");
         let rename = pb::UpdateRoom { name: Some(name.clone()), ..Default::default() };
         let seq = admin.command(Say::UpdateRoom(rename)).await.unwrap().seq;
-        let request = pb::GetRoomRequest { room_id: room.clone(), ..Default::default() };
+        let request = pb::GetRoomRequest { room_id: room.clone() };
         let found = calls.get_room(request).await.unwrap().into_inner();
         assert_eq!((found.room.unwrap().name, found.seq), (name.clone(), seq));
 

@@ -13,7 +13,7 @@ async fn what_others_commit_is_followed_and_not_loaded() {
         last = bob.talk(&format!("message {n}")).await.seq;
         if n % 20 == 0 {
             // A task now and then, which needs the state as it is then.
-            let request = pb::GetRoomRequest { room_id: room.clone(), ..Default::default() };
+            let request = pb::GetRoomRequest { room_id: room.clone() };
             assert_eq!(pair.a.client().await.get_room(request).await.unwrap().into_inner().seq, last);
         }
     }
