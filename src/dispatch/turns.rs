@@ -17,6 +17,10 @@ use crate::{
     ids::{AutopilotId, MessageId, RoomId},
 };
 
+/// Rooms of which it is remembered that another node drives their autopilot. If all of them are forgotten, a turn may be
+/// tried for on two nodes, and is refused on one.
+const ELSEWHERE: usize = 16_384;
+
 /// What the driver remembers.
 #[derive(Debug, Default)]
 pub(super) struct Autopilots {
@@ -44,10 +48,15 @@ impl Autopilots {
 
     /// Another node has moved a room's autopilot on.
     pub(super) fn set_elsewhere(&self, room: &Room) {
-        match room.open_autopilot() {
-            Some(_) => self.elsewhere().insert(room.id.clone()),
-            None => self.elsewhere().remove(&room.id),
-        };
+        let mut elsewhere = self.elsewhere();
+        if room.open_autopilot().is_none() {
+            elsewhere.remove(&room.id);
+            return;
+        }
+        if elsewhere.len() >= ELSEWHERE {
+            elsewhere.clear();
+        }
+        elsewhere.insert(room.id.clone());
     }
 
     /// This node has, or takes it over.

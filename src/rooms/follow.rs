@@ -130,7 +130,7 @@ impl Worker {
     /// Tells what was committed here, and is in the state already.
     pub(super) fn told(&mut self, events: &[Recorded]) {
         let (Some(room), Some(last)) = (&self.state, events.last()) else {
-            return;
+            return self.expect_own(events);
         };
         if let Some(observer) = self.rooms.0.after_commit.get() {
             observer.committed(room, events);

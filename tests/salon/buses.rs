@@ -4,7 +4,7 @@
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod nodes;
 #[cfg(all(feature = "nats", feature = "redis"))]
-mod servers;
+pub mod servers;
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod shared;
 

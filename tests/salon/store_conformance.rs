@@ -6,7 +6,7 @@ mod cancel;
 mod ledger;
 mod listing;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub mod postgres;
 mod reads;
 mod repeats;
 mod sqlite;

@@ -9,6 +9,8 @@ mod interrupts;
 mod observers;
 mod reads;
 mod rooms;
+#[cfg(all(feature = "nats", feature = "postgres", feature = "redis"))]
+mod servers;
 
 use std::{sync::Arc, time::Duration};
 

@@ -52,3 +52,30 @@ async fn two_that_write_at_the_same_time_load_no_room_anew_each_time() {
     assert!(pair.store.snapshots() <= loaded + 2, "{} more", pair.store.snapshots() - loaded);
     pair.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn together_they_save_as_many_snapshots_as_one_would() {
+    const EVERY: u64 = 20;
+    let often = || Setup::default().provider(nobody()).config(|config| config.rooms.snapshot_every = EVERY);
+    let pair = Pair::of(often(), often()).await;
+    let room = pair.room(&[]).await;
+    let (mut ann, mut bob) = (pair.a.join(&room, "ann").await, pair.b.join(&room, "bob").await);
+    let mut last = 0;
+    for n in 0..5 * EVERY {
+        last = bob.talk(&format!("message {n}")).await.seq;
+        let request = pb::GetRoomRequest { room_id: room.clone() };
+        assert_eq!(pair.a.client().await.get_room(request).await.unwrap().into_inner().seq, last);
+    }
+    let saved = pair.store.saved() as u64;
+    assert!(
+        (4..=last / EVERY).contains(&saved),
+        "{saved} for {last} events, and one who only follows saves none"
+    );
+    for n in 0..EVERY {
+        ann.talk(&format!("message {n}")).await;
+        bob.talk(&format!("message {n}")).await;
+    }
+    let last = last + 2 * EVERY;
+    assert!(pair.store.saved() as u64 <= last / EVERY, "{} for {last} events", pair.store.saved());
+    pair.end().await;
+}

@@ -38,6 +38,8 @@ pub struct GatedStore {
     shared: bool,
     /// How often a snapshot was asked for.
     snapshots: AtomicUsize,
+    /// How often one was saved.
+    saved: AtomicUsize,
 }
 
 /// When a call to change the ledger fails.
@@ -64,6 +66,7 @@ impl GatedStore {
             pauses: AtomicBool::new(false),
             shared: false,
             snapshots: AtomicUsize::new(0),
+            saved: AtomicUsize::new(0),
         }
     }
 
@@ -75,6 +78,11 @@ impl GatedStore {
     /// How often a snapshot was asked for: a room that is loaded asks once.
     pub fn snapshots(&self) -> usize {
         self.snapshots.load(Ordering::SeqCst)
+    }
+
+    /// How often a snapshot was saved.
+    pub fn saved(&self) -> usize {
+        self.saved.load(Ordering::SeqCst)
     }
 
     /// Shuts the gate; the guard opens it again.
@@ -220,6 +228,7 @@ impl Store for GatedStore {
     }
 
     async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error> {
+        self.saved.fetch_add(1, Ordering::SeqCst);
         self.inner.save_snapshot(room, snapshot).await
     }
 
