@@ -48,10 +48,13 @@ impl Worker {
         loop {
             match self.next_page(&mut room).await {
                 Ok(Page::End) => break,
-                Ok(Page::More(events)) => {
+                Ok(Page::More { events, is_last }) => {
                     let others = self.tell(&room, &events);
                     // Whoever has committed them saves a snapshot for them.
                     self.saved = self.saved.plus(others).min(room.seq);
+                    if is_last {
+                        break;
+                    }
                 }
                 Ok(Page::Elsewhere) => {
                     tracing::warn!(room = %self.id, at = %room.seq, "the log does not go on where the state ends");
@@ -74,6 +77,9 @@ impl Worker {
         if records.is_empty() {
             return Ok(Page::End);
         }
+        // What was read had an end of its own, unless the page was nearly full.
+        let bytes: usize = records.iter().map(|record| record.public.len()).sum();
+        let is_last = records.len() < load::PAGE.events && bytes < load::PAGE.bytes / 2;
         let mut events = Vec::with_capacity(records.len());
         for record in &records {
             if record.seq != room.seq.next() {
@@ -83,7 +89,7 @@ impl Worker {
             apply::apply(room, &recorded);
             events.push(recorded);
         }
-        Ok(Page::More(events))
+        Ok(Page::More { events, is_last })
     }
 
     /// Tells what a room that was read anew has that was not told yet.
@@ -150,7 +156,12 @@ impl Worker {
 /// What is behind a state.
 enum Page {
     /// Events, which are in the state now.
-    More(Vec<Recorded>),
+    More {
+        /// In order; never empty.
+        events: Vec<Recorded>,
+        /// The log ended behind them.
+        is_last: bool,
+    },
     /// Nothing.
     End,
     /// Something that does not continue it.

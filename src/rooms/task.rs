@@ -193,8 +193,12 @@ impl Task {
             Self::Join(_) | Self::Resync { .. } => true,
             Self::Read { latest, .. } => *latest,
             Self::MarkRead { up_to, .. } => matches!(up_to, ReadUpTo::Seq(seq) if *seq > at),
-            // What does not fit any more is refused by the store, and what is refused here is looked at again.
-            Self::Command(_) => false,
+            // What does not fit any more is refused by the store, and what is refused here is looked at again; but
+            // whom a message does not call, because the LLM was added elsewhere just now, nobody would find out.
+            Self::Command(task) => match &task.command {
+                Command::SendMessage(input) => !input.mentions.is_empty() || input.content.contains('@'),
+                _ => false,
+            },
         }
     }
 

@@ -39,6 +39,8 @@ const GROUP: usize = 256;
 
 /// Between two tries to read a room again after the store has failed.
 const RELOAD: Duration = Duration::from_secs(1);
+/// Until the store is asked again for what was delivered and is not in it.
+const LATE_STORE: Duration = Duration::from_millis(20);
 /// Members whose place in a snapshot costs about as much as reading one event.
 const MEMBERS_PER_EVENT: u64 = 8;
 
@@ -306,6 +308,8 @@ impl Worker {
 /// Until something was delivered that is not in the state; for ever where that is nobody's business.
 async fn news(concerned: Option<(Arc<Feed>, Seq)>) {
     match concerned {
+        // It was looked for just now: a store may show an event a moment after the bus has told of it.
+        Some((feed, known)) if feed.delivered() > known => tokio::time::sleep(LATE_STORE).await,
         Some((feed, known)) => feed.beyond(known).await,
         None => std::future::pending().await,
     }

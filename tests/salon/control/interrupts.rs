@@ -57,11 +57,13 @@ async fn one_answer_or_all_and_those_that_wait() {
     assert_eq!(done(&mut bob).await.message_id, second.message_id);
     let third = begins(&mut script, "three").await;
     thinking(&mut bob).await;
-    assert!(!calls[0].is_cancelled() && calls[1].is_cancelled());
+    // Two that begin at the same time may ask the model in either order.
+    assert_eq!(calls.iter().filter(|call| call.is_cancelled()).count(), 1);
     // All: also the one that has not begun.
     bob.command(interrupt("", None)).await.unwrap();
     third.cancelled().await;
     calls[0].cancelled().await;
+    calls[1].cancelled().await;
     until("an answer was left over", || pair.a.run_count() == 0).await;
     let log = pair.b.log(&room).await;
     let ended = log.iter().filter(|event| matches!(event.payload, Some(Payload::LlmDone(_)))).count();

@@ -127,6 +127,21 @@ async fn nothing_is_refused_that_was_allowed_elsewhere_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_calls_an_llm_that_was_added_elsewhere() {
+    let answering = ScriptedProvider::with("scripted", |_| Step::answer("Here I am."));
+    let pair = Pair::start(nobody(), answering).await;
+    let room = pair.room(&[]).await;
+    let (mut admin, mut there) = (pair.a.join(&room, "admin").await, pair.b.join(&room, "admin").await);
+    pair.cut();
+    let add = pb::AddLlm { llm: Some(crate::harness::llm("ada")) };
+    admin.command(Say::AddLlm(add)).await.unwrap();
+    there.talk("@ada are you here?").await;
+    assert_eq!(thinking(&mut there).await.llm_id, "ada");
+    assert_eq!(done(&mut there).await.reason(), pb::LlmDoneReason::Completed);
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeat_through_the_other_server_has_the_first_result() {
     let (pair, _, mut here, mut there) = deaf().await;
     for round in 0..20 {

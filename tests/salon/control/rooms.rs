@@ -1,6 +1,16 @@
 //! What it costs a room that others write to it.
 
+use std::time::Instant;
+
+use bytes::BytesMut;
+use salon::{
+    bus::LogBatch,
+    ids::{RoomId, Seq},
+    wire::frame,
+};
+
 use super::*;
+use crate::harness::until;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_commit_is_followed_and_not_loaded() {
@@ -77,5 +87,29 @@ async fn together_they_save_as_many_snapshots_as_one_would() {
     }
     let last = last + 2 * EVERY;
     assert!(pair.store.saved() as u64 <= last / EVERY, "{} for {last} events", pair.store.saved());
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_bus_tells_and_the_store_does_not_show_is_asked_for_with_pauses() {
+    let (provider, mut script) = ScriptedProvider::new("scripted");
+    let pair = Pair::start(provider, nobody()).await;
+    let room = pair.room(&["ada"]).await;
+    let mut ann = pair.a.join(&room, "ann").await;
+    ann.talk("@ada hello").await;
+    let mut call = begins(&mut script, "I am here").await;
+    let next = pair.a.log(&room).await.last().unwrap().seq + 1;
+    let mut frames = BytesMut::new();
+    frame::put_stored(&mut frames, b"", Seq(next));
+    let batch = LogBatch { first: Seq(next), last: Seq(next), frames: frames.freeze(), notes: [].into() };
+    let bus = pair.b.server.graph().rooms.registry().bus();
+    let (begun, before) = (Instant::now(), pair.store.reads());
+    bus.publish(&RoomId::parse(&room).unwrap(), BusMessage::Log(batch));
+    until("it is not asked for again", || pair.store.reads() > before + 10).await;
+    let (asked, pauses) = (pair.store.reads() - before, begun.elapsed().as_millis() / 20);
+    assert!(asked as u128 <= 2 * pauses + 4, "asked {asked} times in {pauses} pauses");
+    // Nothing has come of it.
+    assert!(call.text(", still").await && call.done(Finish::Stop).await);
+    until("the answer does not end", || pair.a.run_count() == 0).await;
     pair.end().await;
 }

@@ -64,13 +64,13 @@ async fn one_controls_and_sees_what_is_on_the_other(place: Place) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_and_redis() {
     if let Some(place) = Backend::Redis.place() {
-        one_controls_and_sees_what_is_on_the_other(place).await;
+        Box::pin(one_controls_and_sees_what_is_on_the_other(place)).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn postgres_and_nats() {
     if let Some(place) = Backend::Nats.place() {
-        one_controls_and_sees_what_is_on_the_other(place).await;
+        Box::pin(one_controls_and_sees_what_is_on_the_other(place)).await;
     }
 }

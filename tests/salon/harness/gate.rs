@@ -40,6 +40,8 @@ pub struct GatedStore {
     snapshots: AtomicUsize,
     /// How often one was saved.
     saved: AtomicUsize,
+    /// How often a log was read.
+    reads: AtomicUsize,
 }
 
 /// When a call to change the ledger fails.
@@ -67,6 +69,7 @@ impl GatedStore {
             shared: false,
             snapshots: AtomicUsize::new(0),
             saved: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
         }
     }
 
@@ -78,6 +81,11 @@ impl GatedStore {
     /// How often a snapshot was asked for: a room that is loaded asks once.
     pub fn snapshots(&self) -> usize {
         self.snapshots.load(Ordering::SeqCst)
+    }
+
+    /// How often a log was read.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
     }
 
     /// How often a snapshot was saved.
@@ -186,6 +194,7 @@ impl Store for GatedStore {
     }
 
     async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.unreadable.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
