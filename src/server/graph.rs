@@ -77,8 +77,14 @@ pub fn build(
     draining: CancellationToken,
 ) -> Graph {
     let tasks = TaskTracker::new();
-    let registry =
-        HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
+    let registry = HandlerRegistry::start(
+        Arc::clone(&store),
+        bus,
+        Arc::clone(&clock),
+        registry_limits(config),
+        tasks.clone(),
+        stop.clone(),
+    );
     let limits = budget_limits(&config.llm.budgets);
     let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
     let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());

@@ -3,6 +3,7 @@
 
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod nodes;
+mod presence;
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod servers;
 #[cfg(all(feature = "nats", feature = "redis"))]
@@ -41,6 +42,7 @@ impl Subscriber for Recorder {
             BusMessage::Log(batch) => batch.frames,
             BusMessage::Transient(transient) => transient.frame,
             BusMessage::Reaches(seq) => format!("reaches {seq}").into(),
+            BusMessage::Presence(hint) => format!("{hint:?}").into(),
         };
         self.0.lock().unwrap().push((room.clone(), bytes));
     }

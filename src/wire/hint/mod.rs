@@ -4,6 +4,7 @@
 //! reading them.
 
 pub mod codec;
+pub mod presence;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{
         room::Role,
     },
     ids::{ConnectionId, MessageId, Seq, UserId},
-    wire::reply::Dialect,
+    wire::{hint::presence::PresenceHint, reply::Dialect},
 };
 
 /// Events of a log, ready to be sent: each framed, one behind the other.
@@ -168,4 +169,6 @@ pub enum BusMessage {
     Reaches(Seq),
     /// Not stored.
     Transient(Transient),
+    /// Who is in the room on one node.
+    Presence(PresenceHint),
 }
