@@ -60,6 +60,7 @@ pub(super) struct Ours {
     asked: bool,
     /// `Some`: others may be here of whom nothing is known yet, until then.
     settled_at: Option<Instant>,
+    is_subscribed: bool,
     /// Whoever could answer has answered.
     answered_at: Instant,
     is_closed: bool,
@@ -79,6 +80,7 @@ impl Ours {
             answered: None,
             asked: false,
             settled_at: Some(now + SETTLING),
+            is_subscribed: false,
             answered_at: now + ANSWERS_WAIT,
             is_closed: false,
         }
@@ -130,7 +132,7 @@ impl State {
         }
         ours.answered = Some(now);
         let pages = pages(self.present.here().map(|user| self.present.said_of(user, one_by_one)));
-        let count = u32::try_from(pages.len()).unwrap_or(PAGES);
+        let count = u32::try_from(pages.len()).map_or(PAGES, |count| count.min(PAGES));
         for (page, users) in (0..count).zip(pages) {
             ours.say(Said::All(PresentPage { page, pages: count, users }));
         }
@@ -153,19 +155,29 @@ impl State {
             Said::Changed(PresentUser { member: Some(member), .. }) => self.present.learn(member),
             Said::Ask(_) | Said::Changed(_) | Said::All(_) | Said::Same | Said::Closed => {}
         }
+        let was_known = self.present.knows(hint.node);
         let heard = self.present.hear(hint, now)?;
+        if is_settling && !was_known && matches!(hint.said, Said::All(_)) && self.present.knows(hint.node) {
+            self.meet_another(limits);
+        }
         for Heard { user, .. } in &heard {
-            if is_settling && matches!(hint.said, Said::All(_)) && self.present.come_last(user) {
-                self.say_of(user, limits);
-            }
             self.end_oldest(user, limits);
         }
-        let is_large = self.present.user_count() > limits.participants_shown;
-        if is_settling && is_large && !heard.is_empty() && matches!(hint.said, Said::All(_)) {
-            // Who joined before this was told of nobody, and in a large room would be told of a number only.
+        Ok(self.news_of(heard, limits))
+    }
+
+    /// A node has said for the first time who is there, and whoever is here came before that was known.
+    fn meet_another(&mut self, limits: RegistryLimits) {
+        let here: Vec<UserId> = self.present.here().cloned().collect();
+        for user in here {
+            if self.present.come_last(&user) {
+                self.say_of(&user, limits);
+            }
+        }
+        if self.present.user_count() > limits.participants_shown {
+            // They were told of nobody, and in a large room would be told of a number only.
             self.present.sessions().iter().for_each(|session| session.outbound.tell_anew());
         }
-        Ok(self.news_of(heard, limits))
     }
 
     fn news_of(&mut self, heard: Vec<Heard>, limits: RegistryLimits) -> Vec<(Heard, PresenceNews)> {
@@ -226,7 +238,10 @@ impl Feed {
     /// The room is subscribed to: what others say from now on arrives, and what they have said is asked for.
     pub(super) fn is_subscribed(&self) {
         if let Some(ours) = &mut self.lock().ours {
-            ours.settled_at = Some(Instant::now() + SETTLING);
+            // A subscription that was ended and made again is no beginning.
+            if !std::mem::replace(&mut ours.is_subscribed, true) {
+                ours.settled_at = Some(Instant::now() + SETTLING);
+            }
             ours.say(Said::Ask(None));
         }
     }

@@ -113,6 +113,11 @@ impl Others {
         self.last_arrival
     }
 
+    /// Whether what a node says was heard from its beginning or, at some time, as a whole.
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|node| node.upto > 0)
+    }
+
     /// Nodes of which changes were missed: they must be asked.
     pub(super) fn incomplete(&self) -> impl Iterator<Item = NodeId> {
         self.nodes.iter().filter(|(_, node)| node.highest > node.upto).map(|(id, _)| *id)

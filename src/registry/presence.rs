@@ -245,6 +245,11 @@ impl Present {
         self.users.iter().filter(|(_, here)| !here.connections.is_empty()).map(|(user, _)| user)
     }
 
+    /// Whether a node was heard before, and not only in part.
+    pub(super) fn knows(&self, node: NodeId) -> bool {
+        self.others.knows(node)
+    }
+
     /// Takes what another node says.
     pub(super) fn hear(&mut self, hint: &PresenceHint, now: Instant) -> Result<Vec<Heard>, Beyond> {
         let shifts = self.others.hear(hint, now)?;
