@@ -76,7 +76,14 @@ impl Process {
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::from_millis(40),
         };
-        let registry = HandlerRegistry::start(Arc::clone(&store), bus, limits, tasks.clone(), stop.clone());
+        let registry = HandlerRegistry::start(
+            Arc::clone(&store),
+            bus,
+            Arc::new(SystemClock),
+            limits,
+            tasks.clone(),
+            stop.clone(),
+        );
         let limits = RoomsLimits {
             domain: Limits::default(),
             queue: 1024,

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use salon::{
     bus::{LogBatch, local::LocalBus},
-    clock::Timestamp,
+    clock::{SystemClock, Timestamp},
     domain::room::{Member, Role},
     ids::{ConnectionId, RoomId, Seq, UserId},
     registry::{
@@ -93,7 +93,8 @@ fn through_feed(criterion: &mut Criterion) {
     };
     let stop = CancellationToken::new();
     let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(LocalBus::default()));
-    let registry = HandlerRegistry::start(store, bus, limits, TaskTracker::new(), stop.clone());
+    let registry =
+        HandlerRegistry::start(store, bus, Arc::new(SystemClock), limits, TaskTracker::new(), stop.clone());
     let mut group = criterion.benchmark_group("fan_out");
     for handlers in HANDLERS {
         let (feed, outbounds) = feed(&registry, handlers);

@@ -26,14 +26,15 @@ pub struct Faults {
 #[derive(Debug)]
 pub struct LossyBus {
     subscriber: OnceLock<Arc<dyn Subscriber>>,
-    faults: Faults,
-    state: Mutex<State>,
+    way: Mutex<Way<(RoomId, BusMessage)>>,
 }
 
+/// A way on which things are lost, repeated and overtaken; the same ones for the same seed.
 #[derive(Debug)]
-struct State {
+pub(super) struct Way<T> {
+    faults: Faults,
     random: u64,
-    held: VecDeque<(RoomId, BusMessage)>,
+    held: VecDeque<T>,
 }
 
 /// Messages held back at most: the oldest is then delivered.
@@ -42,16 +43,36 @@ const HELD: usize = 4;
 impl LossyBus {
     /// A bus whose faults repeat for the same seed and the same messages.
     pub fn new(seed: u64, faults: Faults) -> Self {
-        Self {
-            subscriber: OnceLock::new(),
-            faults,
-            // An xorshift generator must not begin at zero.
-            state: Mutex::new(State { random: seed | 1, held: VecDeque::new() }),
-        }
+        Self { subscriber: OnceLock::new(), way: Mutex::new(Way::new(seed, faults)) }
     }
 }
 
-impl State {
+impl<T: Clone> Way<T> {
+    pub(super) fn new(seed: u64, faults: Faults) -> Self {
+        // An xorshift generator must not begin at zero.
+        Self { faults, random: seed | 1, held: VecDeque::new() }
+    }
+
+    /// Sends something; returns what arrives now.
+    pub(super) fn pass(&mut self, sent: T) -> Vec<T> {
+        let mut due = Vec::new();
+        if !self.happens(self.faults.drop) {
+            if self.happens(self.faults.repeat) {
+                due.push(sent.clone());
+            }
+            if self.happens(self.faults.delay) {
+                self.held.push_back(sent);
+            } else {
+                due.push(sent);
+            }
+        }
+        // What is held comes out behind something later, which reorders it.
+        while self.held.len() > HELD || (!self.held.is_empty() && self.happens(64)) {
+            due.extend(self.held.pop_front());
+        }
+        due
+    }
+
     /// Whether something with a share of `share` in 256 happens now.
     fn happens(&mut self, share: u8) -> bool {
         self.random ^= self.random << 13;
@@ -83,25 +104,8 @@ impl Bus for LossyBus {
         let Some(subscriber) = self.subscriber.get() else {
             return;
         };
-        let due = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut due = Vec::new();
-            if !state.happens(self.faults.drop) {
-                if state.happens(self.faults.repeat) {
-                    due.push((room.clone(), message.clone()));
-                }
-                if state.happens(self.faults.delay) {
-                    state.held.push_back((room.clone(), message));
-                } else {
-                    due.push((room.clone(), message));
-                }
-            }
-            // What is held comes out behind something later, which reorders it.
-            while state.held.len() > HELD || (!state.held.is_empty() && state.happens(64)) {
-                due.extend(state.held.pop_front());
-            }
-            due
-        };
+        let sent = (room.clone(), message);
+        let due = self.way.lock().unwrap_or_else(PoisonError::into_inner).pass(sent);
         for (room, message) in due {
             subscriber.deliver(&room, message);
         }

@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub mod config;
+pub mod hub;
 pub mod local;
 pub mod lossy;
 #[cfg(feature = "nats")]

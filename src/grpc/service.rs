@@ -93,6 +93,7 @@ impl RoomService for RoomApi {
                 .collect(),
             seq: room.seq.0,
         };
+        self.rooms.wait_for_others(&id).await.map_err(refuse)?;
         self.rooms.read_latest(&id, look).await.map(Response::new).map_err(refuse)
     }
 

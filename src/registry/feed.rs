@@ -18,10 +18,11 @@ use crate::{
         llm::{ActiveAnswer, LiveAnswer},
         room::{Member, Presence, Role},
     },
-    ids::{ConnectionId, RoomId, Seq, UserId},
+    ids::{ConnectionId, NodeId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
         answers::Answers,
+        between::Ours,
         outbound::{Backlog, Expelled, Outbound, count},
         pace::Pace,
         presence::{Change, Present, Session},
@@ -69,7 +70,7 @@ pub struct Now<'a> {
 #[derive(Debug)]
 pub struct Feed {
     room: RoomId,
-    limits: RegistryLimits,
+    pub(super) limits: RegistryLimits,
     state: Mutex<State>,
     /// Held from a change of presence until it has been told, so that nobody hears of a coming before the going.
     /// Taken before `state`, never after.
@@ -89,6 +90,8 @@ pub(super) struct State {
     /// The log is said to reach this position.
     pub(super) told: Seq,
     pub(super) present: Present,
+    /// What other nodes are told; `None`: there are none.
+    pub(super) ours: Option<Ours>,
     pub(super) answers: Answers,
     /// When the task that keeps the pace of chunks comes next; `None`: there is no such task.
     pub(super) timer: Option<Instant>,
@@ -115,6 +118,7 @@ impl Feed {
             filling: false,
             told: Seq::ZERO,
             present: Present::default(),
+            ours: None,
             answers: Answers::default(),
             timer: None,
             merged: None,
@@ -129,6 +133,16 @@ impl Feed {
             sooner: Notify::new(),
             moved: Notify::new(),
         }
+    }
+
+    /// This delivery on a node among others, which has taken up rooms `opening` times.
+    pub(super) fn among_others(self, node: NodeId, opening: u64) -> Self {
+        {
+            let mut state = self.lock();
+            state.present = Present::on(node);
+            state.ours = Some(Ours::new(node, opening));
+        }
+        self
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -162,7 +176,7 @@ impl Feed {
         self.lock().present.sessions().len()
     }
 
-    /// How many users are online.
+    /// How many users are online, on all nodes.
     pub fn online_count(&self) -> usize {
         self.lock().present.user_count()
     }
@@ -174,7 +188,7 @@ impl Feed {
         backlogs.max_by_key(|backlog| backlog.bytes).unwrap_or_default()
     }
 
-    /// Who is online, at most `max`.
+    /// Who is online, on all nodes; at most `max`.
     pub fn online(&self, max: usize) -> Vec<(UserId, Presence)> {
         self.lock().online(max)
     }
@@ -222,9 +236,6 @@ impl Feed {
     ) -> PresenceNews {
         let pace = Pace::of(wish, self.limits.chunk_interval);
         let mut state = self.lock();
-        for oldest in state.present.oldest_beyond(&member.id, self.limits.sessions_per_user) {
-            oldest.expel(Expelled::TooManySessions);
-        }
         state.flush_merged();
         let change = state.present.enter(Session {
             connection,
@@ -233,6 +244,9 @@ impl Feed {
             role: member.role,
             pace,
         });
+        state.keep_member(member);
+        state.say_of(&member.id, self.limits);
+        state.end_oldest(&member.id, self.limits);
         state.answers.enter(pace);
         let answers = state.answers.as_told(pace);
         let online = state.online(self.limits.participants_shown);
@@ -263,6 +277,7 @@ impl Feed {
         let mut state = self.lock();
         let (user, pace, change) = state.present.exit(connection)?;
         state.answers.leave(pace);
+        state.say_of(&user, self.limits);
         let news = state.news(change, self.limits);
         Some((user, news))
     }
@@ -275,6 +290,7 @@ impl Feed {
     ) -> Option<(UserId, PresenceNews)> {
         let mut state = self.lock();
         let (user, before, after) = state.present.set(connection, presence)?;
+        state.say_of(&user, self.limits);
         let news = state.news(Change::Connection { before, after }, self.limits);
         Some((user, news))
     }
@@ -359,7 +375,7 @@ impl State {
         self.present.users().take(max).map(|(user, presence)| (user.clone(), presence)).collect()
     }
 
-    fn news(&mut self, change: Change, limits: RegistryLimits) -> PresenceNews {
+    pub(super) fn news(&mut self, change: Change, limits: RegistryLimits) -> PresenceNews {
         let news = match change {
             Change::User => PresenceNews::User,
             Change::Connection { before, after } if before == after => PresenceNews::None,

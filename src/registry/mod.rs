@@ -5,10 +5,12 @@
 //! that fails as well, delivery waits and is tried again.
 
 mod answers;
+mod between;
 mod chunks;
 pub mod feed;
 pub mod fill;
 mod heads;
+mod others;
 pub mod outbound;
 pub mod pace;
 mod presence;
@@ -17,7 +19,10 @@ pub mod seat;
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock, Weak},
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,7 +32,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     bus::{Bus, BusMessage, Interrupt, Subscriber},
-    ids::{RoomId, Seq},
+    clock::Clock,
+    ids::{NodeId, RoomId, Seq},
     registry::feed::Feed,
     store::Store,
 };
@@ -37,7 +43,7 @@ use crate::{
 pub struct RegistryLimits {
     /// Up to so many users online, each joining and leaving is told; above, only how many there are.
     pub participants_shown: usize,
-    /// Streams of one user in one room.
+    /// Streams of one user in one room, on all nodes.
     pub sessions_per_user: usize,
     /// How often the store's head is looked at when the bus may lose messages.
     pub head_check: Duration,
@@ -51,8 +57,12 @@ pub trait Interruptible: Send + Sync + fmt::Debug {
     fn interrupted(&self, room: &RoomId, interrupt: &Interrupt);
 }
 
-/// How often merged membership and occupancy are told.
+/// How often merged membership and occupancy are told, and other nodes what is due.
 const MERGE_INTERVAL: Duration = Duration::from_secs(1);
+/// Rooms that are looked at together, and how long the others wait then: what is said of many rooms must not overrun
+/// the bus.
+const TENDED_TOGETHER: usize = 512;
+const TENDING_PAUSE: Duration = Duration::from_millis(10);
 
 /// The feeds of the rooms that are loaded on this node.
 #[derive(Debug)]
@@ -60,9 +70,16 @@ pub struct HandlerRegistry {
     feeds: DashMap<RoomId, Arc<Feed>>,
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
+    clock: Arc<dyn Clock>,
     limits: RegistryLimits,
     /// Who writes answers here.
     interruptible: OnceLock<Arc<dyn Interruptible>>,
+    /// This registry among those of other nodes.
+    node: NodeId,
+    /// Feeds that were opened.
+    openings: AtomicU64,
+    /// What other nodes said of presence and was more than is kept.
+    beyond: AtomicU64,
     /// Every head must be looked at now.
     look_at_heads: Arc<Notify>,
     tasks: TaskTracker,
@@ -74,14 +91,26 @@ impl HandlerRegistry {
     pub fn start(
         store: Arc<dyn Store>,
         bus: Arc<dyn Bus>,
+        clock: Arc<dyn Clock>,
         limits: RegistryLimits,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (feeds, look_at_heads) = (DashMap::new(), Arc::new(Notify::new()));
-        let interruptible = OnceLock::new();
-        let registry =
-            Arc::new(Self { feeds, store, bus, limits, interruptible, look_at_heads, tasks, stop });
+        let registry = Arc::new(Self {
+            feeds,
+            store,
+            bus,
+            clock,
+            limits,
+            node: NodeId::random(),
+            openings: AtomicU64::new(0),
+            beyond: AtomicU64::new(0),
+            interruptible: OnceLock::new(),
+            look_at_heads,
+            tasks,
+            stop,
+        });
         let subscriber: Arc<dyn Subscriber> = Arc::clone(&registry) as Arc<dyn Subscriber>;
         registry.bus.attach(subscriber);
         registry.tasks.spawn(merge(Arc::downgrade(&registry), registry.stop.clone()));
@@ -104,7 +133,11 @@ impl HandlerRegistry {
 
     /// Opens the feed of a room that was just loaded; the first event it will deliver is the one behind `head`.
     pub fn open(&self, room: &RoomId, head: Seq) -> Arc<Feed> {
-        let feed = Arc::new(Feed::new(room.clone(), head, self.limits));
+        let mut feed = Feed::new(room.clone(), head, self.limits);
+        if self.bus.is_shared() {
+            feed = feed.among_others(self.node, self.openings.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+        let feed = Arc::new(feed);
         let entry = self.feeds.entry(room.clone());
         // As long as the entry is held, nobody closes the feed before: the bus hears of both in the right order.
         let _entry = entry.insert(Arc::clone(&feed));
@@ -121,6 +154,8 @@ impl HandlerRegistry {
             }
             is_this
         });
+        feed.say_closed();
+        self.tell_nodes(feed);
     }
 
     /// Reads what a feed is missing from the store; one reading at a time.
@@ -178,11 +213,24 @@ impl Subscriber for HandlerRegistry {
                     interruptible.interrupted(room, &interrupt);
                 }
             }
+            // Of this node it was known before.
+            BusMessage::Presence(hint) if hint.node == self.node => {}
+            BusMessage::Presence(hint) => {
+                if let Err(beyond) = feed.hear(&hint, self.clock.as_ref()) {
+                    let dropped = self.beyond.fetch_add(1, Ordering::Relaxed) + 1;
+                    if dropped.is_power_of_two() {
+                        tracing::warn!(%room, node = %hint.node, %beyond, dropped, "who is on other nodes is not all known");
+                    }
+                }
+                self.tell_nodes(&feed);
+            }
         }
     }
 
     fn subscribed(&self, room: &RoomId) {
         if let Some(feed) = self.feeds.get(room).map(|feed| Arc::clone(feed.value())) {
+            feed.is_subscribed();
+            self.tell_nodes(&feed);
             self.look_at_head(feed);
         }
     }
@@ -192,7 +240,7 @@ impl Subscriber for HandlerRegistry {
     }
 }
 
-/// Tells what large rooms merge, once a second.
+/// Tells what large rooms merge, and other nodes what is due, once a second.
 async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
     let mut tick = tokio::time::interval(MERGE_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -200,8 +248,15 @@ async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
         let Some(registry) = registry.upgrade() else {
             return;
         };
-        for feed in registry.all() {
-            feed.tick();
+        for feeds in registry.all().chunks(TENDED_TOGETHER) {
+            for feed in feeds {
+                feed.tick();
+                feed.tend(registry.clock.as_ref());
+                registry.tell_nodes(feed);
+            }
+            if feeds.len() == TENDED_TOGETHER {
+                tokio::time::sleep(TENDING_PAUSE).await;
+            }
         }
     }
 }

@@ -285,6 +285,16 @@ impl Outbound {
         self.reader.wake();
     }
 
+    /// Has the session told anew what holds now, as if it had left something out.
+    pub(super) fn tell_anew(&self) {
+        let mut queue = self.lock();
+        if queue.mode == Mode::Live {
+            queue.mode = Mode::Behind;
+            drop(queue);
+            self.session.notify_one();
+        }
+    }
+
     /// From now on messages come with their texts, whatever chunks were told.
     pub fn want_whole_messages(&self) {
         self.lock().whole = true;

@@ -32,8 +32,8 @@ pub struct Seat {
 }
 
 impl Seat {
-    /// Takes the place of a session that has entered `feed`, and tells the others if the user was not there before.
-    /// [`Feed::telling`] is held from the entering to here.
+    /// Takes the place of a session that has entered `feed`, and tells the others here if the user was not there
+    /// before. [`Feed::telling`] is held from the entering to here; behind it [`Seat::tell_nodes`] must be called.
     pub fn take(
         registry: Arc<HandlerRegistry>,
         clock: Arc<dyn Clock>,
@@ -46,12 +46,17 @@ impl Seat {
         match news {
             PresenceNews::User => {
                 let frame = transient::user_joined(seat.stamp(), &seat.member, Presence::Online);
-                seat.publish(Audience::Others(seat.member.id.clone()), frame);
+                seat.feed.tell_others(&seat.member.id, frame);
             }
             PresenceNews::Shown(presence) => seat.tell_presence(presence),
             PresenceNews::None => {}
         }
         seat
+    }
+
+    /// Tells the other nodes what has changed here. No lock may be held.
+    pub fn tell_nodes(&self) {
+        self.registry.tell_nodes(&self.feed);
     }
 
     /// Who sits here.
@@ -85,10 +90,13 @@ impl Seat {
 
     /// Sets how this connection is shown.
     pub fn set_presence(&self, presence: Presence) {
-        let _telling = self.feed.telling();
-        if let Some((_, PresenceNews::Shown(shown))) = self.feed.set_presence(self.connection, presence) {
-            self.tell_presence(shown);
+        {
+            let _telling = self.feed.telling();
+            if let Some((_, PresenceNews::Shown(shown))) = self.feed.set_presence(self.connection, presence) {
+                self.tell_presence(shown);
+            }
         }
+        self.tell_nodes();
     }
 
     /// Tells the others how far the user has read, and the user's own other devices. In large rooms nobody is told: it
@@ -112,7 +120,7 @@ impl Seat {
 
     fn tell_presence(&self, presence: Presence) {
         let frame = transient::presence(self.stamp(), &self.member.id, presence);
-        self.publish(Audience::Others(self.member.id.clone()), frame);
+        self.feed.tell_others(&self.member.id, frame);
     }
 
     fn publish(&self, audience: Audience, frame: Bytes) {
@@ -127,14 +135,17 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        let _telling = self.feed.telling();
-        match self.feed.exit(self.connection) {
-            Some((_, PresenceNews::User)) => {
-                let frame = transient::user_left(self.stamp(), &self.member.id);
-                self.publish(Audience::Others(self.member.id.clone()), frame);
+        {
+            let _telling = self.feed.telling();
+            match self.feed.exit(self.connection) {
+                Some((_, PresenceNews::User)) => {
+                    let frame = transient::user_left(self.stamp(), &self.member.id);
+                    self.feed.tell_others(&self.member.id, frame);
+                }
+                Some((_, PresenceNews::Shown(presence))) => self.tell_presence(presence),
+                Some((_, PresenceNews::None)) | None => {}
             }
-            Some((_, PresenceNews::Shown(presence))) => self.tell_presence(presence),
-            Some((_, PresenceNews::None)) | None => {}
         }
+        self.tell_nodes();
     }
 }

@@ -273,6 +273,7 @@ impl Rooms {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<MemberPage, Rejection> {
+        self.wait_for_others(room).await?;
         self.read_latest(room, move |room, feed| {
             let online: BTreeMap<UserId, Presence> = feed.online(usize::MAX).into_iter().collect();
             let behind = match &after {

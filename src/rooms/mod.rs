@@ -244,6 +244,14 @@ impl Rooms {
         answer.await.map_err(|_| reply::unavailable())?
     }
 
+    /// Waits, if the room was just loaded, until other nodes may have said who is there.
+    pub async fn wait_for_others(&self, room: &RoomId) -> Result<(), Rejection> {
+        if self.registry().bus().is_shared() {
+            self.read(room, |_, feed| Arc::clone(feed)).await?.wait_for_others().await;
+        }
+        Ok(())
+    }
+
     /// Joins a session to a room: `outbound` starts with a `room_state` or a `resumed`. `charge` may refuse a member who
     /// comes back changed.
     pub async fn join(

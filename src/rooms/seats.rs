@@ -68,6 +68,7 @@ impl Worker {
         let (registry, clock) = (Arc::clone(self.rooms.registry()), Arc::clone(self.rooms.clock()));
         let seat = Seat::take(registry, clock, Arc::clone(feed), connection, member, news);
         drop(telling);
+        seat.tell_nodes();
         // If the session is gone, the seat is dropped here and the room is left again.
         let _ = reply.send(Ok(seat));
     }

@@ -82,8 +82,14 @@ pub fn build(
     draining: CancellationToken,
 ) -> Graph {
     let tasks = TaskTracker::new();
-    let registry =
-        HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
+    let registry = HandlerRegistry::start(
+        Arc::clone(&store),
+        bus,
+        Arc::clone(&clock),
+        registry_limits(config),
+        tasks.clone(),
+        stop.clone(),
+    );
     let limits = budget_limits(&config.llm.budgets);
     let identity = Identity::new();
     let budgets = Budgets::start(

@@ -3,6 +3,7 @@
 
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod nodes;
+mod presence;
 #[cfg(all(feature = "nats", feature = "redis"))]
 pub mod servers;
 #[cfg(all(feature = "nats", feature = "redis"))]
@@ -42,6 +43,7 @@ impl Subscriber for Recorder {
             BusMessage::Transient(transient) => transient.frame,
             BusMessage::Reaches(seq) => format!("reaches {seq}").into(),
             BusMessage::Interrupt(interrupt) => format!("{interrupt:?}").into(),
+            BusMessage::Presence(hint) => format!("{hint:?}").into(),
         };
         self.0.lock().unwrap().push((room.clone(), bytes));
     }

@@ -31,8 +31,7 @@ pub(super) use self::inbox::Inbox;
 use self::{inbox::Receiver, outbox::Outbox, wanted::Wanted};
 use crate::{
     bus::{Bus, BusMessage, Counts, Error, Subscriber},
-    ids::RoomId,
-    wire::hint::codec::NodeId,
+    ids::{NodeId, RoomId},
 };
 
 /// How long the first connection may take before the start goes on without it.

@@ -18,8 +18,8 @@ use tokio::{sync::mpsc, time::Instant};
 use super::tally::Tally;
 use crate::{
     bus::{BusMessage, TransientContent},
-    ids::{RoomId, Seq},
-    wire::hint::codec::{self, NodeId},
+    ids::{NodeId, RoomId, Seq},
+    wire::hint::codec,
 };
 
 /// Messages that wait.
@@ -88,8 +88,8 @@ impl Outbox {
         let reaches = match message {
             BusMessage::Log(batch) => batch.last,
             BusMessage::Reaches(seq) => *seq,
-            // Whoever has sent it sends it again.
-            BusMessage::Transient(_) | BusMessage::Interrupt(_) => return,
+            // Whoever has sent it sends it again; what was lost of presence is noticed at the next renewal.
+            BusMessage::Transient(_) | BusMessage::Interrupt(_) | BusMessage::Presence(_) => return,
         };
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         if behind.len() < BEHIND || behind.contains_key(room) {
@@ -135,8 +135,11 @@ impl Outbox {
         }
         match message {
             BusMessage::Log(batch) => Some(codec::encode(node, room, &BusMessage::Reaches(batch.last))),
-            // The stored message has the whole text.
-            BusMessage::Reaches(_) | BusMessage::Transient(_) | BusMessage::Interrupt(_) => None,
+            // The stored message has the whole text, and a page of presence is never so large.
+            BusMessage::Reaches(_)
+            | BusMessage::Transient(_)
+            | BusMessage::Interrupt(_)
+            | BusMessage::Presence(_) => None,
         }
     }
 }
@@ -155,6 +158,7 @@ fn size(message: &BusMessage) -> usize {
             };
             transient.frame.len() + content
         }
+        BusMessage::Presence(hint) => hint.size(),
     }
 }
 

@@ -9,11 +9,11 @@ use prost::Message as _;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Audience, BusMessage, Interrupt, LogBatch, Note, Transient, TransientContent};
+use super::{Audience, BusMessage, Interrupt, LogBatch, Note, Transient, TransientContent, presence};
 use crate::{
     clock::Timestamp,
     domain::llm::{ActiveAnswer, LiveAnswer},
-    ids::{IdError, MessageId, RoomId, Seq},
+    ids::{IdError, MessageId, NodeId, RoomId, Seq},
     wire::{
         decode::member_change_from_pb,
         encode::member_change,
@@ -32,23 +32,6 @@ const MAGIC: [u8; 2] = [b'S', 1];
 const HEADER: usize = 2 + 16;
 /// The largest message that is read.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
-
-/// One process on the bus; another one after each start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NodeId(Uuid);
-
-impl NodeId {
-    /// A new one.
-    pub fn random() -> Self {
-        Self(Uuid::new_v4())
-    }
-}
-
-impl std::fmt::Display for NodeId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.as_simple().fmt(f)
-    }
-}
 
 /// Why bytes from a bus were not taken.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -90,6 +73,7 @@ pub fn encode(node: NodeId, room: &RoomId, message: &BusMessage) -> Bytes {
         BusMessage::Reaches(seq) => Content::Reaches(seq.0),
         BusMessage::Transient(transient) => Content::Transient(transient_to_pb(transient)),
         BusMessage::Interrupt(interrupt) => Content::Interrupt(interrupt_to_pb(interrupt)),
+        BusMessage::Presence(hint) => Content::Presence(presence::to_pb(hint)),
     };
     let envelope = pb::Envelope { room_id: room.to_string(), content: Some(content) };
     let mut out = BytesMut::with_capacity(HEADER + envelope.encoded_len());
@@ -114,6 +98,7 @@ pub fn decode(bytes: &Bytes) -> Result<(RoomId, BusMessage), HintError> {
         Content::Reaches(seq) => BusMessage::Reaches(Seq(seq)),
         Content::Transient(transient) => BusMessage::Transient(transient_from_pb(transient)?),
         Content::Interrupt(interrupt) => BusMessage::Interrupt(interrupt_from_pb(&interrupt)?),
+        Content::Presence(hint) => BusMessage::Presence(presence::from_pb(hint)?),
     };
     Ok((room, message))
 }
@@ -289,7 +274,7 @@ fn message_id_from_pb(bytes: &[u8]) -> Result<MessageId, HintError> {
     Uuid::from_slice(bytes).map(MessageId).map_err(|_| Malformed("the id of a message"))
 }
 
-fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, HintError> {
+pub(super) fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, HintError> {
     text.parse().map_err(|_| Malformed("an id"))
 }
 

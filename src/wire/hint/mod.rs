@@ -4,6 +4,7 @@
 //! reading them.
 
 pub mod codec;
+pub mod presence;
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::{
         room::Role,
     },
     ids::{ConnectionId, LlmId, MessageId, Seq, UserId},
-    wire::reply::Dialect,
+    wire::{hint::presence::PresenceHint, reply::Dialect},
 };
 
 /// Events of a log, ready to be sent: each framed, one behind the other.
@@ -170,6 +171,8 @@ pub enum BusMessage {
     Transient(Transient),
     /// For the nodes that write answers in the room.
     Interrupt(Interrupt),
+    /// Who is in the room on one node.
+    Presence(PresenceHint),
 }
 
 /// Somebody wants answers to end, whichever node writes them. Told again it changes nothing.

@@ -12,11 +12,8 @@ use std::sync::{
 use bytes::{Bytes, BytesMut};
 use salon::{
     bus::{Audience, Bus, BusMessage, Counts, LogBatch, Subscriber, Transient, TransientContent},
-    ids::{RoomId, Seq},
-    wire::{
-        frame,
-        hint::codec::{self, NodeId},
-    },
+    ids::{NodeId, RoomId, Seq},
+    wire::{frame, hint::codec},
 };
 
 use super::servers::{Backend, Place};
@@ -100,7 +97,7 @@ impl Node {
         self.seen.arrived.lock().unwrap().iter().any(|(_, message)| match message {
             BusMessage::Log(batch) => batch.last.0 >= seq,
             BusMessage::Reaches(reached) => reached.0 >= seq,
-            BusMessage::Transient(_) | BusMessage::Interrupt(_) => false,
+            BusMessage::Transient(_) | BusMessage::Interrupt(_) | BusMessage::Presence(_) => false,
         })
     }
 }

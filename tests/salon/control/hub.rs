@@ -7,8 +7,8 @@ use std::sync::{
 
 use salon::{
     bus::{Bus, BusMessage, Subscriber},
-    ids::RoomId,
-    wire::hint::codec::{self, NodeId},
+    ids::{NodeId, RoomId},
+    wire::hint::codec,
 };
 
 type Loses = Box<dyn FnMut(&BusMessage) -> bool + Send>;

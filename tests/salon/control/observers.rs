@@ -69,8 +69,14 @@ impl Node {
             head_check: Duration::from_millis(100),
             chunk_interval: Duration::from_millis(40),
         };
-        let registry =
-            HandlerRegistry::start(Arc::clone(&store), hub.node(), limits, tasks.clone(), stop.clone());
+        let registry = HandlerRegistry::start(
+            Arc::clone(&store),
+            hub.node(),
+            Arc::new(SystemClock),
+            limits,
+            tasks.clone(),
+            stop.clone(),
+        );
         let limits = RoomsLimits {
             domain: Default::default(),
             queue: 1024,

@@ -1,11 +1,19 @@
 //! Every message survives the way, and nothing else is taken for one.
 
+use std::sync::Arc;
+
 use proptest::{collection::vec, prelude::*};
 
 use super::*;
 use crate::{
-    domain::{event::MemberChange, room::Role},
+    domain::{
+        event::MemberChange,
+        room::{Member, Presence, Role},
+    },
     ids::{ConnectionId, LlmId, UserId},
+    wire::hint::presence::{
+        CONNECTIONS, LAST_ARRIVAL, PAGE_USERS, PAGES, PresenceHint, PresentPage, PresentUser, Said,
+    },
 };
 
 fn framed(payload: &[u8]) -> Bytes {
@@ -93,9 +101,42 @@ fn interrupts() -> impl Strategy<Value = BusMessage> {
     })
 }
 
+fn present_users(gone: bool) -> impl Strategy<Value = PresentUser> {
+    let presences = prop::sample::select(vec![Presence::Online, Presence::Away, Presence::Offline]);
+    let arrivals = prop::collection::btree_set(1..LAST_ARRIVAL, usize::from(!gone)..4);
+    let roles = prop::sample::select(vec![Role::Viewer, Role::Member, Role::Admin]);
+    let shown = prop::option::of(("[a-zß🦊 ]{0,20}", "\\PC{0,20}", "\\PC{0,20}", roles, any::<i32>()));
+    (users(), presences, arrivals, shown).prop_map(|(user, presence, arrivals, shown)| {
+        let member = shown.map(|(name, title, avatar, role, joined_at)| {
+            let joined_at = Timestamp(joined_at.into());
+            Arc::new(Member { id: user.clone(), name, title, avatar, role, joined_at })
+        });
+        PresentUser { user, presence, arrivals: arrivals.into_iter().collect(), member }
+    })
+}
+
+fn presences() -> impl Strategy<Value = BusMessage> {
+    let nodes = || any::<u128>().prop_map(|id| NodeId(Uuid::from_u128(id)));
+    let said = prop_oneof![
+        present_users(true).prop_map(Said::Changed),
+        (0..9_u32, vec(present_users(false), 0..9)).prop_map(|(page, users)| Said::All(PresentPage {
+            page,
+            pages: 9,
+            users
+        })),
+        Just(Said::Same),
+        Just(Said::Closed),
+        prop::option::of(nodes()).prop_map(Said::Ask),
+    ];
+    let hints = (nodes(), 0..LAST_ARRIVAL, 1..LAST_ARRIVAL, said);
+    hints.prop_map(|(node, opening, version, said)| {
+        BusMessage::Presence(PresenceHint { node, opening, version, said })
+    })
+}
+
 fn messages() -> impl Strategy<Value = BusMessage> {
     let reaches = (1..=u64::MAX).prop_map(|seq| BusMessage::Reaches(Seq(seq)));
-    prop_oneof![batches(), transients(), interrupts(), reaches]
+    prop_oneof![batches(), transients(), interrupts(), presences(), reaches]
 }
 
 fn room() -> RoomId {
@@ -184,4 +225,42 @@ fn another_version_and_other_programs_are_told_apart() {
     assert_eq!(decode(&Bytes::new()), Err(HintError::Foreign));
     let large = vec![0; MAX_BYTES + 1];
     assert_eq!(decode(&large.into()), Err(HintError::TooLarge(MAX_BYTES + 1)));
+}
+
+#[test]
+fn presence_beyond_what_a_node_says_is_refused() {
+    let user = PresentUser {
+        user: UserId::parse("ann").unwrap(),
+        presence: Presence::Online,
+        arrivals: [3, 5].into(),
+        member: None,
+    };
+    let is_taken = |version, said| {
+        let hint = PresenceHint { node: NodeId::random(), opening: 1, version, said };
+        decode(&encode(NodeId::random(), &room(), &BusMessage::Presence(hint))).is_ok()
+    };
+    let changed = |user: &PresentUser| is_taken(1, Said::Changed(user.clone()));
+    assert!(changed(&user));
+    assert!(!is_taken(0, Said::Changed(user.clone())));
+    assert!(is_taken(LAST_ARRIVAL - 1, Said::Same) && !is_taken(LAST_ARRIVAL, Said::Same));
+    let arrived = |arrivals: &[u64]| changed(&PresentUser { arrivals: arrivals.into(), ..user.clone() });
+    assert!(arrived(&[]) && arrived(&[LAST_ARRIVAL - 1]));
+    assert!(!arrived(&[0]) && !arrived(&[5, 3]) && !arrived(&[5, 5]) && !arrived(&[LAST_ARRIVAL]));
+    let many: Vec<u64> = (1..).take(CONNECTIONS).collect();
+    assert!(arrived(&many));
+    assert!(!arrived(&(1..).take(CONNECTIONS + 1).collect::<Vec<u64>>()));
+    let named = |name: &str| {
+        let id = user.user.clone();
+        let (title, avatar, joined_at) = (String::new(), String::new(), Timestamp(0));
+        let member = Member { id, name: name.to_owned(), role: Role::Member, title, avatar, joined_at };
+        changed(&PresentUser { member: Some(Arc::new(member)), ..user.clone() })
+    };
+    assert!(named(&"x".repeat(128)) && !named(&"x".repeat(129)) && !named("a\u{202E}b"));
+    let page = |page, pages, users: &[PresentUser]| {
+        is_taken(1, Said::All(PresentPage { page, pages, users: users.to_vec() }))
+    };
+    assert!(page(0, 1, &[]) && page(PAGES - 1, PAGES, &vec![user.clone(); PAGE_USERS]));
+    assert!(!page(0, 0, &[]) && !page(1, 1, &[]) && !page(0, PAGES + 1, &[]));
+    assert!(!page(0, 1, &vec![user.clone(); PAGE_USERS + 1]));
+    assert!(!page(0, 1, &[PresentUser { arrivals: [].into(), ..user.clone() }]));
 }
