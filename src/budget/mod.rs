@@ -36,9 +36,10 @@ use crate::{
     budget::hold::{Debt, HOLDS, pay_all},
     clock::{Clock, Timestamp},
     ids::{MessageId, ReservationId},
+    nodes::Identity,
     store::{
         self, Store,
-        ledger::{Line, Reservation, Reserve},
+        ledger::{Line, OpenReservation, Reservation, Reserve},
     },
 };
 
@@ -77,6 +78,7 @@ pub struct Usage {
 pub struct Budgets {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    identity: Identity,
     limits: Arc<Limits>,
     unpaid: mpsc::Sender<Debt>,
 }
@@ -92,13 +94,14 @@ impl Budgets {
     pub fn start(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+        identity: Identity,
         limits: Limits,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let (unpaid, queue) = mpsc::channel(HOLDS);
         tasks.spawn(pay_all(Arc::clone(&store), Arc::clone(&clock), queue, stop));
-        Self { store, clock, limits: Arc::new(limits), unpaid }
+        Self { store, clock, identity, limits: Arc::new(limits), unpaid }
     }
 
     /// Settles what a crash has left open, as used up: nobody knows what of it was. To be called before the first
@@ -112,8 +115,8 @@ impl Budgets {
             let settled = some.iter().map(|open| self.store.settle(open.id, Vec::new()));
             for (open, settled) in some.iter().zip(join_all(settled).await) {
                 if settled.is_err() {
-                    let reservation =
-                        Reservation { id: open.id, run: open.run, at: open.at, lines: Vec::new() };
+                    let OpenReservation { id, run, at, node } = *open;
+                    let reservation = Reservation { id, run, at, lines: Vec::new(), node };
                     let debt = Debt { reservation, reserved: true, actual: Vec::new() };
                     if self.unpaid.try_send(debt).is_err() {
                         tracing::warn!(reservation = %open.id, "it stays reserved until the next start");
@@ -140,7 +143,8 @@ impl Budgets {
             tracing::warn!("no answer is begun: too much of what answers have taken is not written down");
             return Err(Refused::Unavailable);
         }
-        let reservation = Reservation { id: ReservationId(Uuid::new_v4()), run, at, lines };
+        let (id, node) = (ReservationId(Uuid::new_v4()), self.identity.now());
+        let reservation = Reservation { id, run, at, lines, node };
         let debt = Debt { reservation, reserved: false, actual: Vec::new() };
         let mut hold = Hold::new(Arc::clone(&self.store), units, debt, slot);
         if !limited {

@@ -37,6 +37,7 @@ use crate::{
         room::Room,
     },
     ids::{AutopilotId, ConnectionId, MessageId, RoomId, Seq, UserId},
+    nodes::Identity,
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
     rooms::task::{Charge, CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
@@ -92,6 +93,7 @@ struct Inner {
     store: Arc<dyn Store>,
     registry: Arc<HandlerRegistry>,
     clock: Arc<dyn Clock>,
+    identity: Identity,
     limits: RoomsLimits,
     loaded: DashMap<RoomId, mpsc::Sender<Task>>,
     after_commit: OnceLock<Arc<dyn AfterCommit>>,
@@ -121,12 +123,13 @@ impl Rooms {
         store: Arc<dyn Store>,
         registry: Arc<HandlerRegistry>,
         clock: Arc<dyn Clock>,
+        identity: Identity,
         limits: RoomsLimits,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let (loaded, after_commit) = (DashMap::new(), OnceLock::new());
-        Self(Arc::new(Inner { store, registry, clock, limits, loaded, after_commit, tasks, stop }))
+        Self(Arc::new(Inner { store, registry, clock, identity, limits, loaded, after_commit, tasks, stop }))
     }
 
     /// Sets who is told of commits; once, before the first.
@@ -147,6 +150,11 @@ impl Rooms {
     /// The source of time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
+    }
+
+    /// To whom belongs what begins in rooms.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// How rooms behave.
@@ -174,7 +182,11 @@ impl Rooms {
             facts: &Facts::default(),
             new_id: &mut Uuid::now_v7,
         };
-        commit::first_append(decide::create(Command::CreateRoom(new), &mut context)?, at)
+        commit::first_append(
+            decide::create(Command::CreateRoom(new), &mut context)?,
+            at,
+            self.0.identity.now(),
+        )
     }
 
     async fn append_one(&self, id: &RoomId, append: Append) -> Result<Outcome, Rejection> {
@@ -234,7 +246,8 @@ impl Rooms {
 
     /// Answers that a crash has left open.
     pub async fn orphans(&self) -> Result<Vec<(RoomId, MessageId)>, store::Error> {
-        self.0.store.open_runs().await
+        let open = self.0.store.open_runs().await?;
+        Ok(open.into_iter().map(|open| (open.room, open.run)).collect())
     }
 
     /// Ends answers that a crash has left open; returns those for which that failed. One room that cannot be written

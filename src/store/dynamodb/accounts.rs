@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, ReservationId},
+    ids::{MessageId, NodeId, ReservationId},
     store::{
         Error, ErrorKind,
         dynamodb::{
@@ -93,6 +93,7 @@ fn begin(table: &Table, reservation: &Reservation) -> Result<TransactWriteItem, 
     let whole = items::reservation(reservation.id).with([
         ("r", items::binary(reservation.run.0.as_bytes().to_vec())),
         ("at", number(reservation.at.0)),
+        ("o", items::binary(reservation.node.0.as_bytes().to_vec())),
         ("l", text(lines.to_string())),
     ]);
     let put = Put::builder()
@@ -221,7 +222,7 @@ pub(super) async fn open(table: &Table) -> Result<Vec<OpenReservation>, Error> {
         let id =
             Uuid::try_parse(get_text(found, "sk")?).map_err(|_| strange("a reservation without an id"))?;
         let (run, at) = (MessageId(get_uuid(found, "r")?), Timestamp(get_number(found, "at")?));
-        Ok(OpenReservation { id: ReservationId(id), run, at })
+        Ok(OpenReservation { id: ReservationId(id), run, at, node: NodeId(get_uuid(found, "o")?) })
     };
     of_all_shards(table, "list open reservations", "V").await?.iter().map(reservation).collect()
 }

@@ -15,9 +15,10 @@
 //! | `R#room` | `N`, `O#seq#part` | the newest snapshot, and its bytes |
 //! | `K#room⏎sender` | request id | an idempotency key |
 //! | `L#public`, `L#user⏎name` | number of the room, `c` or `m` | a room in a list: as its creator's, as a member's |
-//! | `U#shard` | `room⏎run` | an open run |
+//! | `U#shard` | `room⏎run` | an open run, and whose it is |
 //! | `A#key` | when its window begins | an account |
-//! | `V#shard` | reservation | an open reservation |
+//! | `V#shard` | reservation | an open reservation, and whose it is |
+//! | `nodes` | node | a lease |
 //!
 //! The index `due` has what is forgotten one day, idempotency keys and accounts: `d` says which and in which shard,
 //! `t` from when on.

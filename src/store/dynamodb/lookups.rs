@@ -9,9 +9,9 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use uuid::Uuid;
 
 use crate::{
-    ids::{EventId, MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{EventId, MessageId, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
-        Error, Listed, Receipt, RoomFilter,
+        Error, Listed, OpenRun, Receipt, RoomFilter,
         dynamodb::{
             DynamoStore,
             append::incomplete,
@@ -161,10 +161,11 @@ pub(super) async fn of_all_shards(table: &Table, doing: &str, kind: &str) -> Res
 }
 
 /// [`crate::store::Store::open_runs`].
-pub(super) async fn open_runs(table: &Table) -> Result<Vec<(RoomId, MessageId)>, Error> {
+pub(super) async fn open_runs(table: &Table) -> Result<Vec<OpenRun>, Error> {
     let run = |found: &Item| {
         let (room, run) = get_text(found, "sk").ok()?.rsplit_once('\n')?;
-        Some((RoomId::parse(room).ok()?, MessageId(Uuid::try_parse(run).ok()?)))
+        let node = NodeId(get_uuid(found, "o").ok()?);
+        Some(OpenRun { room: RoomId::parse(room).ok()?, run: MessageId(Uuid::try_parse(run).ok()?), node })
     };
     let found = of_all_shards(table, "list open runs", "U").await?;
     found.iter().map(|found| run(found).ok_or_else(|| strange("a run without a room"))).collect()

@@ -27,9 +27,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter, Snapshot, Store,
+        Append, Direction, Error, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record, RoomFilter,
+        Snapshot, Store,
         config::StoreConfig,
         dynamodb::{client::Table, failure::NAME, hints::Hints},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
@@ -49,6 +50,7 @@ mod failure;
 mod forget;
 mod hints;
 mod items;
+mod leases;
 mod log;
 mod lookups;
 mod plan;
@@ -178,8 +180,20 @@ impl Store for DynamoStore {
         lookups::list_rooms(&self.table, &filter, before, limit).await
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         lookups::open_runs(&self.table).await
+    }
+
+    async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        leases::beat(&self.table, lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        leases::all(&self.table).await
+    }
+
+    async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        leases::retire(&self.table, lease).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {

@@ -273,7 +273,7 @@ impl<'a> Draft<'a> {
         receipt
     }
 
-    fn list(&mut self, change: &DirectoryChange, _append: &Append) {
+    fn list(&mut self, change: &DirectoryChange, append: &Append) {
         let number = self.facts.as_ref().map_or(0, |facts| facts.number);
         let listed = |pk: String, what: &str| Key::new(pk, format!("{}{what}", padded(number)));
         let here = || Action::Put(item([("room", text(self.room.as_str()))]));
@@ -305,7 +305,8 @@ impl<'a> Draft<'a> {
                 self.others.insert(listed(items::list_of(user), "m"), Action::Delete);
             }
             DirectoryChange::RunStarted(run) => {
-                self.others.insert(items::run(self.room, run.0), Action::Put(Item::new()));
+                let whose = item([("o", binary(append.node.0.as_bytes().to_vec()))]);
+                self.others.insert(items::run(self.room, run.0), Action::Put(whose));
             }
             DirectoryChange::RunEnded(run) => {
                 self.others.insert(items::run(self.room, run.0), Action::Delete);

@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
+        RoomFilter, Snapshot, Store,
         config::StoreConfig,
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         pending::Pending,
@@ -45,6 +45,7 @@ mod accounts;
 mod append;
 mod connections;
 mod failure;
+mod leases;
 mod queries;
 mod rows;
 mod schema;
@@ -233,9 +234,25 @@ impl Store for PostgresStore {
         answer.iter().map(listed).collect()
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         let answer = self.connections.ask(queries::OPEN_RUNS, &[]).await?;
-        answer.iter().map(|row| Ok((rows::room(row, 0)?, MessageId(rows::get(row, 1)?)))).collect()
+        let open = |row: &Row| {
+            let (run, node) = (MessageId(rows::get(row, 1)?), NodeId(rows::get(row, 2)?));
+            Ok(OpenRun { room: rows::room(row, 0)?, run, node })
+        };
+        answer.iter().map(open).collect()
+    }
+
+    async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        leases::beat(&self.connections, lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        leases::all(&self.connections).await
+    }
+
+    async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        leases::retire(&self.connections, lease).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
