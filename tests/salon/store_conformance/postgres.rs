@@ -5,7 +5,6 @@
 
 mod cluster;
 mod cuts;
-mod proxy;
 mod refusals;
 mod servers;
 mod shared;
