@@ -13,6 +13,7 @@
 //! * It takes more than 4 MiB in a transaction.
 
 mod cuts;
+mod front;
 mod refusals;
 mod setup;
 mod shared;
