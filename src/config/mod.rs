@@ -263,6 +263,9 @@ pub struct Store {
     /// How long a call of the server may take.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
+    /// How long a server may be silent that shares the store, until others close what it has left open.
+    #[serde(with = "units::duration")]
+    pub lease: Duration,
 }
 
 impl Default for Store {
@@ -280,6 +283,7 @@ impl Default for Store {
             region: None,
             table: "salon".into(),
             timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(15),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A run belongs to the room, not to the stream of whoever asked. The dispatcher is told what this node has
 //! committed; it starts runs, keeps them apart by room, and can stop them. When a provider fails the run says so;
-//! when the process dies, the next start closes what was open.
+//! when the process dies, what was open is closed by another server of the store, or by the next start.
 
 mod answer;
 mod asks;
@@ -153,6 +153,14 @@ impl LlmDispatcher {
             self.unasked(job, why);
             self.turn_over(job);
         }
+    }
+
+    /// Ends what is being written here: this server was out of reach for so long that others are closing it. Whoever
+    /// is first records the end.
+    pub fn give_up(&self) {
+        let why = unasked::unwanted("the server was out of reach");
+        let forgone = self.schedule().stop_all(&why);
+        forgone.iter().for_each(|job| self.unasked(job, &why));
     }
 
     /// How many answers are running or waiting.

@@ -7,8 +7,15 @@
 //!
 //! Knows leases, never rooms: what is done about the dead is the server's business.
 
+mod heart;
+mod watch;
+
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use self::{
+    heart::{Beat, Heart, Pulse},
+    watch::Watch,
+};
 use crate::ids::NodeId;
 
 /// Who this server is at the moment. Clones are one.
@@ -33,7 +40,7 @@ impl Identity {
     }
 
     /// Goes on as another node.
-    pub fn become_another(&self, node: NodeId) {
+    fn become_another(&self, node: NodeId) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = node;
     }
 }

@@ -34,7 +34,7 @@ use crate::{
     nodes::Identity,
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::{Error, accept::ConnectionLimits},
+    server::{Error, accept::ConnectionLimits, sweep::LeaseSettings},
     session::{
         Services, SessionLimits,
         rates::{Rate, Rates},
@@ -47,6 +47,8 @@ use crate::{
 
 /// Commands that wait for one room.
 const ROOM_QUEUE: usize = 1024;
+/// How often a server says that it lives until its lease would be over: four of them may be lost.
+const BEATS_PER_LEASE: u32 = 5;
 /// Replies to commands that may wait unread in one session, beyond those that can be in flight.
 const SPARE_REPLIES: usize = 960;
 
@@ -275,6 +277,11 @@ pub fn bus_config(config: &Config) -> BusConfig {
         prefix: config.bus.prefix.clone(),
         credentials: config.bus.credentials.clone(),
     }
+}
+
+/// How leases are kept.
+pub fn lease_settings(config: &Config) -> LeaseSettings {
+    LeaseSettings { lease: config.store.lease, every: config.store.lease / BEATS_PER_LEASE }
 }
 
 /// Opens every configured provider, and knows their models.

@@ -28,12 +28,15 @@ mod groups;
 mod harness;
 mod injections;
 mod mcp;
+mod nodes;
 mod process;
 mod providers;
 mod sessions;
 mod sizes;
 mod slow_reader;
 mod store_conformance;
+#[cfg(all(feature = "postgres", feature = "redis", feature = "nats"))]
+mod three_nodes;
 mod timing;
 mod wire_commands;
 mod wire_properties;

@@ -9,7 +9,7 @@ mod ledger;
 mod listing;
 mod nodes;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub mod postgres;
 #[cfg(any(feature = "dynamodb", feature = "postgres"))]
 mod proxy;
 mod reads;

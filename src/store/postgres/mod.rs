@@ -1,6 +1,6 @@
 //! A store that many servers share: a schema of a PostgreSQL database.
 //!
-//! Every call is one statement, and every write one function of the schema (`steps/1.sql`): one round trip and one
+//! Every call is one statement, and every write one function of the schema (in `steps/`): one round trip and one
 //! transaction, however many appends it carries. Appends to one room wait for one another at the room's row, those of
 //! different rooms run side by side on the pool's connections. There is no `NOTIFY`: it would hold one lock over all
 //! commits of the database, and telling others is the bus's work.
@@ -54,6 +54,8 @@ mod schema;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries to reach it.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two times that the log is told of it.
+const TELL: Duration = Duration::from_secs(15);
 /// How many idempotency keys or accounts one transaction forgets, so that none is long.
 const FORGOTTEN_AT_ONCE: i64 = 1000;
 /// What a check takes on the disk and gives back.
@@ -75,15 +77,20 @@ impl PostgresStore {
     /// or one of which a part is missing.
     pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
         let connections = Connections::new(config)?;
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let mut tells = begun;
         loop {
             let opened = async { schema::prepare(&mut connections.take().await?, &config.schema).await };
             match opened.await {
                 Ok(()) => {
                     return Ok(Self { connections: Arc::new(connections), pending: Pending::default() });
                 }
-                Err(error) if error.retryable() && Instant::now() + RETRY < deadline => {
-                    tracing::warn!(%error, source = ?error.source, "the store's server is waited for");
+                Err(error) if error.retryable() && begun.elapsed() + RETRY < PATIENCE => {
+                    if tells <= Instant::now() {
+                        tells = Instant::now() + TELL;
+                        let error = &error as &(dyn std::error::Error + 'static);
+                        tracing::warn!(error, "the store's server is waited for, up to a minute");
+                    }
                     sleep(RETRY).await;
                 }
                 Err(error) => return Err(error),

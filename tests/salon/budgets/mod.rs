@@ -75,6 +75,18 @@ impl Process {
         async move { budgets.reserve(run(), &scopes, worst).await }
     }
 
+    /// Settles what the process before has left, as a start does it; how many there were.
+    async fn recover(&self) -> usize {
+        let mut found = 0;
+        loop {
+            let open = self.budgets.open().await.unwrap();
+            found = found.max(open.len());
+            if self.budgets.recover(&open).await == 0 {
+                return found;
+            }
+        }
+    }
+
     /// As a shutdown does it.
     async fn end(self) {
         self.stop.cancel();

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod cuts;
+pub mod engine;
 mod refusals;
 mod servers;
 mod shared;
