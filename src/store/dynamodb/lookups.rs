@@ -6,17 +6,18 @@ use aws_sdk_dynamodb::types::{
     KeysAndAttributes, ReturnValue, ReturnValuesOnConditionCheckFailure as Return,
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
     ids::{EventId, MessageId, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
-        Error, Listed, OpenRun, Receipt, RoomFilter,
+        Error, ErrorKind, Listed, OpenRun, Receipt, RoomFilter,
         dynamodb::{
             DynamoStore,
             append::incomplete,
-            client::{Failure, Table},
-            failure::strange,
+            client::{Failure, Pauses, Table},
+            failure::{error, strange},
             items::{self, Item, Key, get_number, get_seq, get_text, get_uuid, number, padded, text},
             plan::Facts,
             query::{Query, query, query_all},
@@ -48,7 +49,8 @@ pub(super) async fn get_all(table: &Table, doing: &str, keys: &[Key]) -> Result<
     let mut found = Vec::new();
     for keys in keys.chunks(KEYS) {
         let mut wanted: Vec<Item> = keys.iter().map(Key::item).collect();
-        // A request of which too much was asked for is answered in part.
+        let (mut pauses, mut deadline) = (Pauses::default(), Instant::now() + table.patience());
+        // A request of which too much was asked for is answered in part, that of a throttled table with nothing.
         while !wanted.is_empty() {
             let keys = KeysAndAttributes::builder().set_keys(Some(wanted)).consistent_read(true);
             let request = HashMap::from([(table.name().to_owned(), keys.build().map_err(incomplete)?)]);
@@ -56,12 +58,27 @@ pub(super) async fn get_all(table: &Table, doing: &str, keys: &[Key]) -> Result<
             let sent =
                 table.send(doing, || client.batch_get_item().set_request_items(Some(request.clone())).send());
             let answer = sent.await.map_err(Failure::into_error)?;
-            found.extend(answer.responses.into_iter().flat_map(HashMap::into_values).flatten());
             let left = answer.unprocessed_keys.into_iter().flat_map(HashMap::into_values);
+            let before = keys_of(&request);
             wanted = left.flat_map(|left| left.keys).collect();
+            found.extend(answer.responses.into_iter().flat_map(HashMap::into_values).flatten());
+            if wanted.len() < before {
+                (pauses, deadline) = (Pauses::default(), Instant::now() + table.patience());
+                continue;
+            }
+            let pause = pauses.next();
+            if Instant::now() + pause >= deadline {
+                let what = format!("could not {doing}: the service throttles the table");
+                return Err(error(ErrorKind::Unavailable, what));
+            }
+            sleep(pause).await;
         }
     }
     Ok(found)
+}
+
+fn keys_of(request: &HashMap<String, KeysAndAttributes>) -> usize {
+    request.values().map(|keys| keys.keys().len()).sum()
 }
 
 /// What was appended with a key.

@@ -23,6 +23,8 @@ pub enum Deed {
     Refuse(&'static str),
     /// Passed on, and answered as if something had gone wrong.
     Lose,
+    /// Answered with nothing of what was asked for, as a throttled table does.
+    Nothing,
     /// Never answered, and not passed on.
     Hold,
 }
@@ -102,6 +104,11 @@ async fn answer(
     };
     match deed {
         Deed::Refuse(code) => return refusal(code),
+        Deed::Nothing => {
+            let asked: serde_json::Value = serde_json::from_slice(&body).unwrap();
+            let nothing = serde_json::json!({ "Responses": {}, "UnprocessedKeys": asked["RequestItems"] });
+            return ([("content-type", "application/x-amz-json-1.0")], nothing.to_string()).into_response();
+        }
         Deed::Hold => return std::future::pending().await,
         Deed::Pass | Deed::Lose => {}
     }

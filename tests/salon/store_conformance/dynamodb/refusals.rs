@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use salon::store::{
-    self, ErrorKind, Outcome, Store,
-    config::{StoreConfig, StoreUrl},
+use salon::{
+    clock::Timestamp,
+    store::{
+        self, ErrorKind, Outcome, Store,
+        config::{StoreConfig, StoreUrl},
+        ledger::{Account, Line},
+    },
 };
 use tokio::time::Instant;
 
@@ -13,8 +17,9 @@ use super::{
     front::{Deed, Front},
     server,
 };
-use crate::store_conformance::support::{
-    appended, assert_no_holes, created, fact, keyed, log, message, outcome, plain, texts,
+use crate::store_conformance::{
+    ledger::reservation,
+    support::{appended, assert_no_holes, created, fact, keyed, log, message, outcome, plain, texts},
 };
 
 /// A store behind a front.
@@ -82,6 +87,27 @@ async fn what_is_throttled_for_too_long_fails_and_works_later() {
     store.check().await.unwrap();
     appended(store, &room, plain(vec![fact("a")])).await;
     assert_no_holes(&log(store, &room).await, 2);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_answered_with_nothing_is_asked_for_again_and_not_for_ever() {
+    let Some(world) = World::new(Duration::from_millis(400)).await else { return };
+    let World { front, store, .. } = &world;
+    let account = |key: &str| Account { key: key.to_owned(), begins: Timestamp(0) };
+    let line = Line { account: account("a"), amount: 6, limit: None, keep_until: Timestamp(9) };
+    store.reserve(reservation(vec![line])).await.unwrap();
+    front.next([Deed::Nothing; 3]);
+    let balances = store.balances(&[account("a"), account("b")]).await.unwrap();
+    assert_eq!(balances.iter().map(|balance| balance.reserved).collect::<Vec<_>>(), [6, 0]);
+    assert!(front.is_done());
+    front.seen();
+    front.always(Deed::Nothing);
+    let error = store.balances(&[account("a")]).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    let asked = front.seen().len();
+    assert!((3..40).contains(&asked), "asked {asked} times");
+    front.next([]);
     world.end().await;
 }
 
