@@ -27,7 +27,7 @@ use salon::{
     },
     config::{self, AuthMode, Config, Loaded},
     server::{self, Parts, Server},
-    telemetry,
+    store, telemetry,
 };
 use tokio::{
     io::BufReader,
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
     let result = match args.into_command() {
         Command::Serve => serve_command(file.as_deref()),
         Command::Config => config_command(file.as_deref()),
+        Command::Setup => setup_command(file.as_deref()),
         Command::Completions { shell } => {
             completions::write(shell, &mut io::stdout()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
@@ -87,6 +88,21 @@ fn serve_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
     runtime.block_on(serve(config))?;
     // A provider that hangs in a blocking call must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes what the store needs, and says what was done.
+fn setup_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let config = match load(file) {
+        Ok(loaded) => loaded.config,
+        Err(code) => return Ok(code),
+    };
+    telemetry::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(store::set_up(&server::graph::store_config(&config)));
+    for line in done.context("cannot set up the store")? {
+        writeln!(io::stdout(), "{line}")?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -185,7 +201,7 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
                     HealthOptions { server: args.server.url, service: args.service, timeout: args.timeout };
                 health::run(options, &mut out).await?
             }
-            Command::Serve | Command::Config | Command::Completions { .. } => {
+            Command::Serve | Command::Setup | Command::Config | Command::Completions { .. } => {
                 Args::command().print_help()?;
                 Exit::Failure
             }

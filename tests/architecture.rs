@@ -46,6 +46,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["store/sqlite"], "each backend is behind its trait"),
     ("tokio_postgres", &["store/postgres"], "each backend is behind its trait"),
     ("deadpool_postgres", &["store/postgres"], "each backend is behind its trait"),
+    ("aws_", &["store/dynamodb"], "each backend is behind its trait"),
     ("async_nats", &["bus/nats"], "each backend is behind its trait"),
     ("redis", &["bus/redis"], "each backend is behind its trait"),
     ("tiktoken_rs", &["llm/tokens"], "one place counts tokens"),

@@ -98,6 +98,8 @@ pub struct Args {
 pub enum Command {
     /// Run the server (what happens without a command, too)
     Serve,
+    /// Make what the store needs before servers can use it: the table of dynamodb, the schema of postgres
+    Setup,
     /// Talk in a room
     #[command(after_help = CHAT_EXAMPLES)]
     Chat(Chat),
@@ -307,6 +309,7 @@ mod tests {
     #[test]
     fn the_config_file_may_stand_behind_the_command() {
         assert_eq!(parse("salon serve --config a.yaml").unwrap().config, Some("a.yaml".into()));
+        assert_eq!(parse("salon setup --config a.yaml").unwrap().into_command(), Command::Setup);
         assert_eq!(parse("salon config --config a.yaml").unwrap().config, Some("a.yaml".into()));
     }
 

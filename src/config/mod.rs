@@ -169,6 +169,8 @@ words! {
     Memory = "memory",
     /// A PostgreSQL database, which several servers may share.
     Postgres = "postgres",
+    /// A table of Amazon DynamoDB, which several servers may share.
+    Dynamodb = "dynamodb",
 }
 
 words! {
@@ -254,6 +256,10 @@ pub struct Store {
     /// Connections to the server at the same time.
     #[serde(deserialize_with = "units::whole")]
     pub pool_size: usize,
+    /// The region of `dynamodb`; none: that of the environment.
+    pub region: Option<String>,
+    /// The table of `dynamodb`.
+    pub table: String,
     /// How long a call of the server may take.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
@@ -274,6 +280,8 @@ impl Default for Store {
             url_in_file: None,
             schema: "salon".into(),
             pool_size: 16,
+            region: None,
+            table: "salon".into(),
             timeout: Duration::from_secs(10),
             lease: Duration::from_secs(15),
         }

@@ -18,6 +18,8 @@ use crate::config::{
 const MOST_CONNECTIONS: usize = 200;
 /// The longest name that PostgreSQL has.
 const NAME_BYTES: usize = 63;
+/// The longest name of a table that DynamoDB has.
+const TABLE_CHARS: usize = 255;
 
 /// The URL of a server. What is printed of it has neither user nor password.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -65,7 +67,8 @@ impl Store {
 pub(super) fn read(config: &mut Config, sources: &Sources, problems: &mut Vec<Problem>) {
     let store = &mut config.store;
     // Both is a problem of its own.
-    if let (StoreKind::Postgres, None, Some(file)) = (store.kind, &store.url, &store.url_file) {
+    let has_server = matches!(store.kind, StoreKind::Postgres | StoreKind::Dynamodb);
+    if let (true, None, Some(file)) = (has_server, &store.url, &store.url_file) {
         match key_in(Path::new(file)) {
             Ok(url) => store.url_in_file = Some(StoreUrl(url.expose_secret().to_owned())),
             Err(rule) => problems.push(Problem {
@@ -91,10 +94,22 @@ pub(super) fn check(checks: &mut Checks<'_>, store: &Store) {
     let rule =
         "must be a name of a-z, 0-9 and _, at most 63 of them, that begins with no digit and not with pg_";
     checks.require(is_name, "store.schema", &store.schema, rule, "write for example `salon`");
-    if store.kind != StoreKind::Postgres {
+    let is_table = (3..=TABLE_CHARS).contains(&store.table.len())
+        && store.table.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+    let rule = "must be a name of a-z, A-Z, 0-9, _, - and ., from 3 to 255 of them";
+    checks.require(is_table, "store.table", &store.table, rule, "write for example `salon`");
+    let region = store.region.as_deref().unwrap_or("none");
+    let is_region = !region.is_empty() && region.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    checks.require(
+        is_region,
+        "store.region",
+        region,
+        "must be the name of a region",
+        "write for example `eu-west-1`",
+    );
+    if !matches!(store.kind, StoreKind::Postgres | StoreKind::Dynamodb) {
         return;
     }
-    let mend = "write postgres://user:password@host:5432/database, or set the variable STORE_URL to it";
     let both = store.url.is_some() && store.url_file.is_some();
     checks.require(
         !both,
@@ -103,6 +118,14 @@ pub(super) fn check(checks: &mut Checks<'_>, store: &Store) {
         "and `store.url` cannot both be given",
         "leave one of them out",
     );
+    if store.kind == StoreKind::Dynamodb {
+        let url = store.server_url().map_or("https://", |url| url.expose());
+        let is_url = ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+        let mend = "leave it out, or write http://127.0.0.1:8000 for a server on this machine";
+        checks.require(is_url, "store.url", "", "must be an http:// or https:// URL", mend);
+        return;
+    }
+    let mend = "write postgres://user:password@host:5432/database, or set the variable STORE_URL to it";
     match store.server_url() {
         // What is wrong with the file has been said already.
         None if store.url_file.is_some() => {}

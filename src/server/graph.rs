@@ -254,6 +254,7 @@ pub fn store_config(config: &Config) -> StoreConfig {
             crate::config::StoreKind::Sqlite => StoreKind::Sqlite,
             crate::config::StoreKind::Memory => StoreKind::Memory,
             crate::config::StoreKind::Postgres => StoreKind::Postgres,
+            crate::config::StoreKind::Dynamodb => StoreKind::Dynamodb,
         },
         path: config.store.path.clone(),
         durability: match config.store.durability {
@@ -264,6 +265,8 @@ pub fn store_config(config: &Config) -> StoreConfig {
         url: config.store.server_url().map(|url| StoreUrl::new(url.expose())),
         schema: config.store.schema.clone(),
         pool_size: config.store.pool_size,
+        region: config.store.region.clone(),
+        table: config.store.table.clone(),
         timeout: config.store.timeout,
     }
 }

@@ -1,6 +1,6 @@
 //! Living among other servers of one store, and closing what those that are gone have left open.
 //!
-//! Two tasks. [`Life`] says that this server lives, and nothing else, so that no work holds it up. [`Sweeper`] looks
+//! Two tasks. `Life` says that this server lives, and nothing else, so that no work holds it up. `Sweeper` looks
 //! who is dead, takes their leases away, and closes what belongs to nobody who lives: at the start, before anything is
 //! served, and from then on as long as others may die. What is open is read before the leases are: so a server that
 //! has just come is never taken for a dead one. What cannot be closed, or was begun by a server that did not know yet

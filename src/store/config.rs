@@ -17,13 +17,18 @@ pub struct StoreConfig {
     /// How large the file of the `sqlite` store may become; appends beyond are refused until there is room again.
     /// Its write-ahead log, of which 64 MiB are usual, is not counted.
     pub max_bytes: Option<u64>,
-    /// The server of the `postgres` store.
+    /// The server of the `postgres` store; the endpoint of the `dynamodb` store, if it is not that of its region.
     pub url: Option<StoreUrl>,
     /// The schema that the `postgres` store has for itself.
     pub schema: String,
     /// Connections of the `postgres` store at the same time.
     pub pool_size: usize,
-    /// How long one call of the `postgres` store may take, and how long it may wait for its turn.
+    /// The region of the `dynamodb` store; without it the one that the environment or the profile names.
+    pub region: Option<String>,
+    /// The table that the `dynamodb` store has for itself.
+    pub table: String,
+    /// How long one call of the `postgres` store may take, and how long it may wait for its turn; how long one request
+    /// of the `dynamodb` store may take with its repeats.
     pub timeout: Duration,
 }
 
@@ -37,6 +42,8 @@ impl Default for StoreConfig {
             url: None,
             schema: "salon".to_owned(),
             pool_size: 16,
+            region: None,
+            table: "salon".to_owned(),
             timeout: Duration::from_secs(10),
         }
     }
@@ -52,6 +59,8 @@ pub enum StoreKind {
     Memory,
     /// A PostgreSQL database, for any number of servers.
     Postgres,
+    /// A table of Amazon DynamoDB, for any number of servers.
+    Dynamodb,
 }
 
 /// The URL of a server, with a password perhaps: it is not shown.

@@ -13,6 +13,9 @@ use crate::{
 /// The largest amount and the largest balance: what every backend can keep.
 pub const AMOUNT_MAX: u64 = i64::MAX.cast_unsigned();
 
+/// Lines of one reservation: what every backend can carry out at once.
+pub const LINES_MAX: usize = 64;
+
 /// One account: a key in one window of time. In the next window it is another account, which begins at nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Account {
@@ -44,7 +47,7 @@ pub struct Reservation {
     pub run: MessageId,
     /// When it was asked for.
     pub at: Timestamp,
-    /// At least one, and no account twice.
+    /// At least one, at most [`LINES_MAX`], and no account twice.
     pub lines: Vec<Line>,
     /// Who will settle it.
     pub node: NodeId,
@@ -118,6 +121,9 @@ pub(super) fn check(store: &'static str, reservation: &Reservation) -> Result<()
         |what: &str| Error { kind: ErrorKind::Unusable, store, what: what.to_owned(), source: None };
     if reservation.lines.is_empty() {
         return Err(unusable("was asked to reserve nothing"));
+    }
+    if reservation.lines.len() > LINES_MAX {
+        return Err(unusable(&format!("was asked to reserve in more than {LINES_MAX} accounts at once")));
     }
     let mut seen = HashSet::new();
     if reservation.lines.iter().any(|line| !seen.insert(&line.account)) {

@@ -23,8 +23,12 @@ use crate::{
 };
 
 pub mod config;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod ledger;
 pub mod memory;
+#[cfg(any(feature = "dynamodb", feature = "postgres"))]
+mod pending;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod rules;
@@ -38,7 +42,48 @@ pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
         StoreKind::Memory => Arc::new(MemoryStore::new()),
         StoreKind::Sqlite => Arc::new(SqliteStore::open(config)?),
         StoreKind::Postgres => open_postgres(config).await?,
+        StoreKind::Dynamodb => open_dynamodb(config).await?,
     })
+}
+
+/// Makes what the store needs before a server can use it; returns what was done, for people. What is there already is
+/// left as it is.
+pub async fn set_up(config: &StoreConfig) -> Result<Vec<String>, Error> {
+    match config.kind {
+        StoreKind::Memory => {
+            Ok(vec!["the store `memory` needs nothing: it is gone when the server ends".to_owned()])
+        }
+        StoreKind::Sqlite => {
+            let what = "the store `sqlite` needs nothing: its file is created at the first start";
+            Ok(vec![what.to_owned()])
+        }
+        StoreKind::Postgres => {
+            // A start does as much: it takes the steps that are missing.
+            open_postgres(config).await?.close().await?;
+            Ok(vec![format!("the schema {} is at this build's version", config.schema)])
+        }
+        StoreKind::Dynamodb => set_up_dynamodb(config).await,
+    }
+}
+
+#[cfg(feature = "dynamodb")]
+async fn open_dynamodb(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(dynamodb::DynamoStore::open(config).await?))
+}
+
+#[cfg(feature = "dynamodb")]
+async fn set_up_dynamodb(config: &StoreConfig) -> Result<Vec<String>, Error> {
+    dynamodb::DynamoStore::set_up(config).await
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn open_dynamodb(_: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    std::future::ready(Err(not_built("dynamodb"))).await
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn set_up_dynamodb(_: &StoreConfig) -> Result<Vec<String>, Error> {
+    std::future::ready(Err(not_built("dynamodb"))).await
 }
 
 #[cfg(feature = "postgres")]
@@ -48,14 +93,14 @@ async fn open_postgres(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
 
 #[cfg(not(feature = "postgres"))]
 async fn open_postgres(_: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    std::future::ready(Err(Error {
-        kind: ErrorKind::Unusable,
-        store: "postgres",
-        what: "is not in this build: build it with the feature `postgres`, or set store.kind to another"
-            .to_owned(),
-        source: None,
-    }))
-    .await
+    std::future::ready(Err(not_built("postgres"))).await
+}
+
+#[cfg(not(all(feature = "dynamodb", feature = "postgres")))]
+fn not_built(store: &'static str) -> Error {
+    let what =
+        format!("is not in this build: build it with the feature `{store}`, or set store.kind to another");
+    Error { kind: ErrorKind::Unusable, store, what, source: None }
 }
 
 /// An event that is to be appended.

@@ -260,7 +260,9 @@ fn no_amount_is_without_bounds() {
         "store.durability",
         "store.kind",
         "store.path",
+        "store.region",
         "store.schema",
+        "store.table",
         "store.url",
         "store.url_file",
     ];
@@ -716,5 +718,22 @@ fn the_url_of_a_store_is_needed_read_and_never_shown() {
     for wrong in ["", "Salon", "1a", "pg_mine", "a-b", "a.b", "a\"b", &"a".repeat(64)] {
         let file = format!("store: {{ schema: '{wrong}' }}");
         problem(&file, &[], &["store.schema", "must be a name"]);
+    }
+}
+
+#[test]
+fn a_table_needs_a_name_and_neither_a_url_nor_a_region() {
+    let config = good("store: { kind: dynamodb }", &[]);
+    assert_eq!((config.store.table.as_str(), config.store.region, config.store.url), ("salon", None, None));
+    let at = [("STORE_URL", "http://127.0.0.1:8000")];
+    let config = good("store: { kind: dynamodb, table: My.rooms-1, region: eu-west-1 }", &at);
+    assert_eq!(config.store.server_url().unwrap().expose(), "http://127.0.0.1:8000");
+    for (file, key) in [
+        ("store: { kind: dynamodb, table: ab }", "store.table"),
+        ("store: { kind: dynamodb, table: a b c }", "store.table"),
+        ("store: { kind: dynamodb, region: 'eu west' }", "store.region"),
+        ("store: { kind: dynamodb, url: 'postgres://db/salon' }", "store.url"),
+    ] {
+        problem(file, &[], &[key, "must be"]);
     }
 }

@@ -3,11 +3,15 @@
 
 mod appends;
 mod cancel;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod ledger;
 mod listing;
 mod nodes;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(any(feature = "dynamodb", feature = "postgres"))]
+mod proxy;
 mod reads;
 mod repeats;
 mod sqlite;
@@ -37,6 +41,8 @@ macro_rules! every_backend {
         every_backend!(@one sqlite_os, support::Fresh::sqlite(Durability::Os), $($part { $($case)+ })+);
         #[cfg(feature = "postgres")]
         every_backend!(@one on_postgres, support::Fresh::postgres(), $($part { $($case)+ })+);
+        #[cfg(feature = "dynamodb")]
+        every_backend!(@one on_dynamodb, support::Fresh::dynamodb(), $($part { $($case)+ })+);
     };
     (@one $backend:ident, $fresh:expr, $($part:ident { $($case:ident)+ })+) => {
         mod $backend {
@@ -68,6 +74,8 @@ every_backend! {
         a_creation_moves_the_fence_whatever_it_says
         an_unknown_room_takes_no_append
         an_append_of_nothing_is_refused
+        an_append_of_many_records_and_bytes_is_whole
+        a_call_of_many_appends_is_in_their_order
     }
     repeats {
         a_repeat_gets_the_first_receipt
@@ -94,6 +102,7 @@ every_backend! {
         a_cursor_only_moves_forward
         a_cursor_moved_by_many_ends_at_the_furthest
         a_later_snapshot_wins
+        a_large_snapshot_comes_back_as_it_was
         an_unknown_room_keeps_neither_cursor_nor_snapshot
         a_store_that_works_says_so
         a_closed_store_answers_nothing

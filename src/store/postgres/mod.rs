@@ -31,11 +31,11 @@ use crate::{
         RoomFilter, Snapshot, Store,
         config::StoreConfig,
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
+        pending::Pending,
         postgres::{
             append::{APPEND, Columns},
             connections::{Connections, Question},
             failure::{NAME, error},
-            pending::Pending,
         },
         rules,
     },
@@ -46,7 +46,6 @@ mod append;
 mod connections;
 mod failure;
 mod leases;
-mod pending;
 mod queries;
 mod rows;
 mod schema;
@@ -265,7 +264,10 @@ impl Store for PostgresStore {
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
         ledger::check(NAME, &reservation)?;
-        self.pending.reserve(&self.connections, reservation).await
+        let connections = Arc::clone(&self.connections);
+        let id = reservation.id;
+        let reserve = async move { accounts::reserve(&connections, &reservation).await };
+        self.pending.carry_out(NAME, id, reserve).await
     }
 
     async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error> {

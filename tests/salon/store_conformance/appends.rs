@@ -5,7 +5,7 @@ use std::sync::Arc;
 use salon::{
     domain::{event::DirectoryChange, room::Visibility},
     ids::{MessageId, RequestId, RoomId, Seq},
-    store::{Append, ErrorKind, Head, Outcome, RoomFilter, Store},
+    store::{Append, Direction, ErrorKind, Head, Outcome, Page, RoomFilter, Store},
 };
 use tokio::task::JoinSet;
 
@@ -204,6 +204,55 @@ pub async fn an_unknown_room_takes_no_append(store: Arc<dyn Store>) {
     assert_eq!(store.head(&room).await.unwrap(), None);
     assert_eq!(store.open_runs().await.unwrap(), []);
     assert_eq!(store.list_rooms(RoomFilter::Of(user("ann")), u64::MAX, 9).await.unwrap(), []);
+}
+
+pub async fn an_append_of_many_records_and_bytes_is_whole(store: Arc<dyn Store>) {
+    let room = created(&store, "r").await;
+    // More messages than any backend writes one by one, each with a subject; and one event of the largest size.
+    let records: Vec<_> = (0..300).map(|n| message("ann", &n.to_string())).collect();
+    let subjects: Vec<_> = records.iter().map(|record| record.subject.unwrap()).collect();
+    let many = keyed(plain(records), "ann", "many", 1);
+    let receipt = appended(&store, &room, many.clone()).await;
+    assert_eq!((receipt.first, receipt.last), (Seq(2), Seq(301)));
+    let large = message("ann", &"a large one ".repeat(90_000));
+    let subject = large.subject.unwrap();
+    appended(&store, &room, plain(vec![fact("before"), large.clone(), fact("behind")])).await;
+    appended(&store, &room, plain(vec![message("bob", "small")])).await;
+
+    assert_eq!(outcome(&store, &room, many).await, Outcome::Duplicate(receipt));
+    let records = log(&store, &room).await;
+    assert_no_holes(&records, 305);
+    assert_eq!(records[302].public, large.public);
+    let about = store.about(&room, &[subjects[299], subject, subjects[0]]).await.unwrap();
+    assert_eq!(seqs(&about), [2, 301, 303]);
+    assert_eq!(store.unread(&room, &user("ann"), Seq::ZERO, 999).await.unwrap(), 1);
+    assert_eq!(store.unread(&room, &user("bob"), Seq(250), 999).await.unwrap(), 52);
+    let newest = store.messages(&room, Direction::Before(Seq(u64::MAX)), 4).await.unwrap();
+    assert_eq!(seqs(&newest), [300, 301, 303, 305]);
+    let from_the_middle = store.read(&room, Seq(150), Page { events: 3, bytes: usize::MAX }).await.unwrap();
+    assert_eq!(seqs(&from_the_middle), [151, 152, 153]);
+}
+
+pub async fn a_call_of_many_appends_is_in_their_order(store: Arc<dyn Store>) {
+    let room = created(&store, "r").await;
+    let calls = (0..500_usize).map(|n| {
+        let text = n.to_string();
+        let directory = vec![DirectoryChange::Joined(user(&format!("user {}", n % 7)))];
+        let records = vec![message("ann", &text), fact(&"x".repeat(n))];
+        keyed(Append { directory, ..plain(records) }, "ann", &text, 1)
+    });
+    let outcomes = store.append(&room, calls.collect()).await.unwrap();
+    let mut last = Seq(1);
+    for (n, outcome) in outcomes.iter().enumerate() {
+        let Outcome::Appended(receipt) = outcome else { panic!("{n}: {outcome:?}") };
+        assert_eq!((receipt.first, receipt.last), (last.next(), last.next().next()), "{n}");
+        last = receipt.last;
+    }
+    let records = log(&store, &room).await;
+    assert_no_holes(&records, 1001);
+    let said: Vec<_> = (0..500).map(|n| n.to_string()).collect();
+    assert!(texts(&records)[1..].iter().step_by(2).eq(&said));
+    assert_eq!(store.list_rooms(RoomFilter::Of(user("user 6")), u64::MAX, 9).await.unwrap().len(), 1);
 }
 
 pub async fn an_append_of_nothing_is_refused(store: Arc<dyn Store>) {

@@ -8,7 +8,7 @@ use salon::{
     ids::{MessageId, NodeId, ReservationId},
     store::{
         ErrorKind, Store,
-        ledger::{AMOUNT_MAX, Account, Balance, Line, OpenReservation, Reservation, Reserve},
+        ledger::{AMOUNT_MAX, Account, Balance, LINES_MAX, Line, OpenReservation, Reservation, Reserve},
     },
 };
 
@@ -188,8 +188,8 @@ pub async fn accounts_are_forgotten_when_they_are_over_and_nothing_is_reserved(s
 }
 
 pub async fn many_accounts_are_forgotten_at_once(store: Arc<dyn Store>) {
-    for portion in 0..25 {
-        let lines = (0..100).map(|n| line(&format!("{portion} {n}"), 1, 1)).collect();
+    for portion in 0..50 {
+        let lines = (0..50).map(|n| line(&format!("{portion} {n}"), 1, 1)).collect();
         let id = reserved(&store, lines).await;
         store.settle(id, Vec::new()).await.unwrap();
     }
@@ -198,7 +198,8 @@ pub async fn many_accounts_are_forgotten_at_once(store: Arc<dyn Store>) {
 }
 
 pub async fn a_reservation_without_sense_is_refused(store: Arc<dyn Store>) {
-    for lines in [Vec::new(), vec![line("a", 1, 10), line("b", 1, 10), line("a", 1, 10)]] {
+    let too_many = (0..=LINES_MAX).map(|n| line(&n.to_string(), 1, 10)).collect();
+    for lines in [Vec::new(), too_many, vec![line("a", 1, 10), line("b", 1, 10), line("a", 1, 10)]] {
         let refused = store.reserve(reservation(lines)).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Unusable, "{refused}");
     }

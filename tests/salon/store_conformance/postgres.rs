@@ -6,7 +6,6 @@
 mod cluster;
 mod cuts;
 pub mod engine;
-mod proxy;
 mod refusals;
 mod servers;
 mod shared;

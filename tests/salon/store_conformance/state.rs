@@ -66,6 +66,17 @@ pub async fn a_later_snapshot_wins(store: Arc<dyn Store>) {
     }
 }
 
+pub async fn a_large_snapshot_comes_back_as_it_was(store: Arc<dyn Store>) {
+    let room = created(&store, "r").await;
+    // Larger and smaller again: nothing of one is found in another.
+    for (seq, bytes) in [(1, 3_000_001), (2, 5), (3, 1_500_000), (3, 2_000_000), (4, 0)] {
+        let state: Bytes = (0..bytes).map(|n: usize| u8::try_from(n % 251).unwrap()).collect();
+        let large = Snapshot { seq: Seq(seq), version: 7, state };
+        store.save_snapshot(&room, large.clone()).await.unwrap();
+        assert_eq!(store.snapshot(&room).await.unwrap(), Some(large));
+    }
+}
+
 pub async fn an_unknown_room_keeps_neither_cursor_nor_snapshot(store: Arc<dyn Store>) {
     let unknown = room("r");
     store.save_snapshot(&unknown, snapshot(5, 1)).await.unwrap();
@@ -77,8 +88,8 @@ pub async fn an_unknown_room_keeps_neither_cursor_nor_snapshot(store: Arc<dyn St
 
 pub async fn a_store_that_works_says_so(store: Arc<dyn Store>) {
     store.check().await.unwrap();
-    assert!(["memory", "sqlite", "postgres"].contains(&store.name()));
-    assert_eq!(store.is_shared(), store.name() == "postgres");
+    assert!(["memory", "sqlite", "postgres", "dynamodb"].contains(&store.name()));
+    assert_eq!(store.is_shared(), ["postgres", "dynamodb"].contains(&store.name()));
 }
 
 fn assert_closed<T: std::fmt::Debug>(answer: Result<T, Error>) {

@@ -40,6 +40,8 @@ enum Place {
     },
     #[cfg(feature = "postgres")]
     Schema(super::postgres::Schema),
+    #[cfg(feature = "dynamodb")]
+    Table(super::dynamodb::Table),
 }
 
 impl Fresh {
@@ -62,6 +64,13 @@ impl Fresh {
         Some(Self { store, place: Place::Schema(schema) })
     }
 
+    #[cfg(feature = "dynamodb")]
+    pub async fn dynamodb() -> Option<Self> {
+        let table = super::dynamodb::Table::new().await?;
+        let store = store::open(&table.config()).await.unwrap();
+        Some(Self { store, place: Place::Table(table) })
+    }
+
     /// Leaves nothing behind.
     pub async fn finish(self) {
         self.store.close().await.unwrap();
@@ -69,6 +78,8 @@ impl Fresh {
             Place::Nowhere | Place::File { .. } => {}
             #[cfg(feature = "postgres")]
             Place::Schema(schema) => schema.drop().await,
+            #[cfg(feature = "dynamodb")]
+            Place::Table(table) => table.drop().await,
         }
     }
 }

@@ -13,12 +13,10 @@ use salon::{
 use tokio::time::Instant;
 use tokio_postgres::NoTls;
 
-use super::{
-    Parts, Schema,
-    proxy::{Proxy, Way},
-};
+use super::{Parts, Schema};
 use crate::{
     harness::DEADLINE,
+    store_conformance::proxy::{Proxy, Way},
     store_conformance::support::{
         appended, assert_no_holes, created, keyed, log, message, outcome, plain, texts, user,
     },

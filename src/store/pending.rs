@@ -1,4 +1,5 @@
-//! Reservations on their way to the server, so that whoever settles one waits until it is known there.
+//! Reservations on their way to a server, so that whoever settles one waits until it is known there. For every backend
+//! that has a server.
 //!
 //! Calls go over several connections and may overtake one another. A reservation that its caller has given up is
 //! still carried out, by a task of its own; settled before it is there it would stay open for ever.
@@ -13,15 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     ids::ReservationId,
-    store::{
-        Error, ErrorKind,
-        ledger::{Reservation, Reserve},
-        postgres::{
-            accounts,
-            connections::Connections,
-            failure::{caused, closed},
-        },
-    },
+    store::{Error, ErrorKind, ledger::Reserve},
 };
 
 /// Who is on the way.
@@ -49,25 +42,26 @@ impl Drop for Arrival {
 
 impl Pending {
     /// [`crate::store::Store::reserve`]. Carried out to the end, also if the caller does not wait for it.
-    pub(super) async fn reserve(
+    pub(super) async fn carry_out(
         &self,
-        connections: &Arc<Connections>,
-        reservation: Reservation,
+        store: &'static str,
+        id: ReservationId,
+        reserve: impl Future<Output = Result<Reserve, Error>> + Send + 'static,
     ) -> Result<Reserve, Error> {
         if self.tasks.is_closed() {
-            return Err(closed());
+            let what = "has been closed".to_owned();
+            return Err(Error { kind: ErrorKind::Closed, store, what, source: None });
         }
         let (arrived, arrives) = watch::channel(());
-        let id = reservation.id;
         lock(&self.underway).insert(id, arrives);
         let arrival = Arrival { underway: Arc::clone(&self.underway), id, _arrived: arrived };
-        let connections = Arc::clone(connections);
         let task = self.tasks.spawn(async move {
             let _arrival = arrival;
-            accounts::reserve(&connections, &reservation).await
+            reserve.await
         });
         task.await.unwrap_or_else(|source| {
-            Err(caused(ErrorKind::Unavailable, "met a defect of its own while it reserved", source))
+            let what = "met a defect of its own while it reserved".to_owned();
+            Err(Error { kind: ErrorKind::Unavailable, store, what, source: Some(Arc::new(source)) })
         })
     }
 
