@@ -1,6 +1,11 @@
 //! Servers of Redis and NATS that belong to one test: alone, and as clusters of which parts are killed.
 
-use std::{io::Write as _, net::TcpListener, process::Stdio};
+use std::{
+    io::Write as _,
+    net::TcpListener,
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+};
 
 use redis::FromRedisValue;
 use rustix::process::{Pid, Signal, kill_process};
@@ -80,10 +85,18 @@ impl Engine {
     }
 }
 
-/// Ports that nobody has.
+/// Ports that nobody has, and nobody is given for a connection of theirs.
 pub fn free_ports<const N: usize>() -> [u16; N] {
-    let listeners = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    listeners.map(|listener| listener.local_addr().unwrap().port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    [(); N].map(|()| {
+        loop {
+            let next = std::process::id().wrapping_mul(97).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+            let port = 20_000 + u16::try_from(next % 10_000).unwrap();
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    })
 }
 
 /// A server of Redis alone, with more settings; `None`: there is no program, which is said.
@@ -122,11 +135,14 @@ impl RedisCluster {
             let () = server.ask(&format!("CLUSTER SET-CONFIG-EPOCH {}", n + 1)).await;
             let () = server.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}")).await;
         }
-        for (server, bus) in servers.iter().zip(buses).skip(1) {
-            let () = servers[0].ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", server.port)).await;
-        }
-        for server in &servers {
-            server.says("CLUSTER INFO", &["cluster_known_nodes:6", "cluster_slots_assigned:16384"]).await;
+        let begun = Instant::now();
+        while !all_know(&servers, &["cluster_known_nodes:6", "cluster_slots_assigned:16384"]).await {
+            assert!(begun.elapsed() < DEADLINE, "the servers do not find one another");
+            // A meeting that takes too long is forgotten.
+            for (server, bus) in servers.iter().zip(buses).skip(1) {
+                let () = servers[0].ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", server.port)).await;
+            }
+            sleep(Duration::from_millis(200)).await;
         }
         for (master, replica) in servers[..3].iter().zip(&servers[3..]) {
             let id: String = master.ask("CLUSTER MYID").await;
@@ -200,6 +216,16 @@ impl RedisCluster {
         self.servers[master + 3].says("INFO replication", &["role:master"]).await;
         self.servers[master + 3].says("CLUSTER INFO", &["cluster_state:ok"]).await;
     }
+}
+
+async fn all_know(servers: &[Engine], all: &[&str]) -> bool {
+    for server in servers {
+        let answer: String = server.ask("CLUSTER INFO").await;
+        if !all.iter().all(|text| answer.contains(text)) {
+            return false;
+        }
+    }
+    true
 }
 
 /// A server of NATS alone, with this configuration; `None`: there is no program, which is said.

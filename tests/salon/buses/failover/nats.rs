@@ -52,7 +52,7 @@ async fn a_server_that_is_going_away_is_left_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_says_nothing_holds_nobody_up() {
+async fn servers_that_say_nothing_are_given_up_soon() {
     let Some(cluster) = NatsCluster::start().await else { return };
     let (mut silent, mut urls) = (Vec::new(), vec![cluster.url(&[0])]);
     for _ in 0..3 {
