@@ -19,7 +19,7 @@ async fn servers_die_and_nodes_go_to_others_also_to_those_that_they_were_not_tol
         Node::in_room(nodes[2], "r").await,
     ];
     let nodes = [&nodes[0], &nodes[1], &nodes[2]];
-    let talk = Talk::start([&place, &others[0]]).await;
+    let talk = Box::pin(Talk::start([&place, &others[0]])).await;
     recovered(&nodes, "r").await;
     for n in 0..2 {
         let interrupted = nodes[n].interrupted();
@@ -27,7 +27,7 @@ async fn servers_die_and_nodes_go_to_others_also_to_those_that_they_were_not_tol
         println!("a server killed: recovered in {:?}", recovered(&nodes, "r").await);
         assert!(nodes[n].interrupted() > interrupted, "nobody looks at the heads");
     }
-    talk.everything_was_seen().await;
+    Box::pin(talk.everything_was_seen()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -37,7 +37,7 @@ async fn a_server_that_is_going_away_is_left_before() {
     let other = place.by(cluster.url(&[1]));
     let nodes = [Node::in_room(&place, "r").await, Node::in_room(&other, "r").await];
     let nodes = [&nodes[0], &nodes[1]];
-    let talk = Talk::start([&place, &other]).await;
+    let talk = Box::pin(Talk::start([&place, &other])).await;
     recovered(&nodes, "r").await;
     // Lame duck mode: it takes no more connections, and ends those that it has in its own time.
     let begun = Instant::now();
@@ -48,7 +48,7 @@ async fn a_server_that_is_going_away_is_left_before() {
     until("it does not arrive", || holds(nodes[1], "r", "from its new place")).await;
     recovered(&nodes, "r").await;
     assert_eq!(nodes[0].bus.counts().connections_lost, 0, "it was left too late");
-    talk.everything_was_seen().await;
+    Box::pin(talk.everything_was_seen()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -53,7 +53,7 @@ async fn a_master_dies_and_its_replica_takes_its_place() {
     // A node that starts now finds the cluster by those that live.
     let late = Node::in_room(&others[1], &hit).await;
     recovered(&[nodes[0], &late], &hit).await;
-    talk.everything_was_seen().await;
+    Box::pin(talk.everything_was_seen()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -100,7 +100,7 @@ async fn slots_move_live() {
     for room in rooms() {
         recovered(&nodes, &room).await;
     }
-    talk.everything_was_seen().await;
+    Box::pin(talk.everything_was_seen()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

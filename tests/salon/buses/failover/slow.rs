@@ -105,7 +105,7 @@ async fn redis_by_the_limit_of_its_output() {
     let Some(server) = engines::redis(&limit).await else { return };
     let place = Place::at(Backend::Redis, format!("redis://{}", server.host()));
     // At once when the limit is passed.
-    a_node_that_is_cut_off_for_being_slow_reads_the_store(place, server.host(), async || {}).await;
+    Box::pin(a_node_that_is_cut_off_for_being_slow_reads_the_store(place, server.host(), async || {})).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -124,5 +124,5 @@ async fn nats_by_how_long_a_write_may_take() {
             sleep(Duration::from_millis(20)).await;
         }
     };
-    a_node_that_is_cut_off_for_being_slow_reads_the_store(place, server.host(), is_cut).await;
+    Box::pin(a_node_that_is_cut_off_for_being_slow_reads_the_store(place, server.host(), is_cut)).await;
 }
