@@ -22,7 +22,7 @@ use crate::{
     bus::{
         Error,
         config::BusConfig,
-        remote::{Inbox, Learned, Link, LinkError, Server},
+        remote::{Inbox, Learned, Link, LinkError, Server, first_that_answers},
     },
     ids::RoomId,
 };
@@ -33,7 +33,7 @@ pub(super) const NAME: &str = "nats";
 const LARGEST: usize = 4 * 1024 * 1024;
 /// What a server adds to a message counts as well: the subject.
 const AROUND: usize = 256;
-/// How long a connection may take: short, since servers are tried one after the other.
+/// How long a connection may take.
 const CONNECTION: Duration = Duration::from_secs(2);
 /// Messages of one room that wait for this node; then they are dropped, and the store is read.
 const WAITING: usize = 4096;
@@ -90,11 +90,8 @@ impl Nats {
         let named = client.server_info().connect_urls;
         self.learned.learn(named.iter().filter_map(|url| format!("{scheme}://{url}").parse().ok()));
     }
-}
 
-#[async_trait]
-impl Server for Nats {
-    async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
+    async fn connect_to(&self, server: ServerAddr, inbox: &Inbox) -> Result<Client, LinkError> {
         let events = inbox.clone();
         let mut options = ConnectOptions::new();
         if let Some(credentials) = &self.credentials {
@@ -106,17 +103,15 @@ impl Server for Nats {
             Some(Login::Token(token)) => options.token(token),
             None => options,
         };
-        let servers = self.learned.behind(&self.servers, ServerAddr::eq);
-        let count = servers.len();
-        let client = options
+        options
             .name("salon")
             .subscription_capacity(WAITING)
             .connection_timeout(CONNECTION)
             .ping_interval(Duration::from_secs(5))
-            // The first try of each server at once. What a client does after it was lost is of no interest.
-            .reconnect_delay_callback(move |attempt| match attempt > count {
-                true => Duration::from_secs(5),
-                false => Duration::ZERO,
+            // What a client does after it was lost is of no interest.
+            .reconnect_delay_callback(|attempt| match attempt {
+                0 | 1 => Duration::ZERO,
+                _ => Duration::from_secs(5),
             })
             .event_callback(move |event| {
                 match event {
@@ -131,7 +126,7 @@ impl Server for Nats {
                 }
                 std::future::ready(())
             })
-            .connect(servers)
+            .connect(server)
             .await
             .map_err(|error| match error.kind() {
                 ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
@@ -147,7 +142,19 @@ impl Server for Nats {
                 | ConnectErrorKind::Tls
                 | ConnectErrorKind::Io
                 | ConnectErrorKind::MaxReconnects => LinkError::Away(error.to_string()),
-            })?;
+            })
+    }
+}
+
+#[async_trait]
+impl Server for Nats {
+    async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
+        let mut servers = self.learned.behind(&self.servers, ServerAddr::eq);
+        // Each node begins with another one.
+        let [random, ..] = Uuid::new_v4().into_bytes();
+        let first = usize::from(random) % servers.len().max(1);
+        servers.rotate_left(first);
+        let client = first_that_answers(servers, |server| self.connect_to(server, &inbox)).await?;
         self.learn(&client);
         let connection = Connection::new(client, inbox, Arc::clone(&self.prefix)).await?;
         Ok(Box::new(connection))

@@ -15,10 +15,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::{
-    FutureExt as _,
-    future::{select_ok, try_join_all},
-};
+use futures_util::future::try_join_all;
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, ProtocolVersion,
     PushInfo, PushKind, RedisError, Value, aio::MultiplexedConnection, cluster::ClusterClient,
@@ -30,7 +27,7 @@ use crate::{
         Error,
         config::BusConfig,
         redis::facts::Facts,
-        remote::{Inbox, Learned, Link, LinkError, Server},
+        remote::{Inbox, Learned, Link, LinkError, Server, first_that_answers},
     },
     ids::RoomId,
     wire::hint::codec::HintError,
@@ -44,8 +41,6 @@ const LARGEST: usize = 1024 * 1024;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may take: short, since a cluster can only be used when all its servers were tried.
 const CONNECTION: Duration = Duration::from_secs(2);
-/// The next server is tried beside those before it when they have said nothing for so long.
-const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Where the servers are.
 pub(super) struct Redis {
@@ -89,31 +84,6 @@ impl Redis {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let channels = Channels(config.prefix.as_str().into());
         Ok(Self { servers, learned: Learned::default(), channels })
-    }
-
-    /// The first server that answers and may be used, of those that were named and those that they have told of.
-    async fn first_that_answers(&self) -> Result<Answering, LinkError> {
-        let servers = self.learned.behind(&self.servers, |one, other| one.addr() == other.addr());
-        let mut head_start = Duration::ZERO;
-        let mut all = Vec::with_capacity(servers.len());
-        for server in servers {
-            let begin = tokio::time::sleep(head_start);
-            head_start += HEAD_START;
-            let asked = async move {
-                begin.await;
-                match ask(server).await {
-                    // A server that refuses us is an answer.
-                    Err(LinkError::Refused(what)) => Ok(Err(LinkError::Refused(what))),
-                    Err(away @ LinkError::Away(_)) => Err(away),
-                    Ok(answering) => Ok(Ok(answering)),
-                }
-            };
-            all.push(asked.boxed());
-        }
-        if all.is_empty() {
-            return Err(LinkError::Away("bus.url names no server".to_owned()));
-        }
-        select_ok(all).await?.0
     }
 
     async fn connect_to(&self, answering: Answering, inbox: &Inbox) -> Result<Connection, LinkError> {
@@ -174,7 +144,8 @@ async fn ask(server: ConnectionInfo) -> Result<Answering, LinkError> {
 #[async_trait]
 impl Server for Redis {
     async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
-        let answering = self.first_that_answers().await?;
+        let servers = self.learned.behind(&self.servers, |one, other| one.addr() == other.addr());
+        let answering = first_that_answers(servers, ask).await?;
         Ok(Box::new(self.connect_to(answering, &inbox).await?))
     }
 }

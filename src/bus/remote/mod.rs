@@ -13,6 +13,7 @@ mod driver;
 mod inbox;
 mod learned;
 mod outbox;
+mod race;
 mod tally;
 mod wanted;
 
@@ -28,7 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(super) use self::{inbox::Inbox, learned::Learned};
+pub(super) use self::{inbox::Inbox, learned::Learned, race::first_that_answers};
 use self::{inbox::Receiver, outbox::Outbox, wanted::Wanted};
 use crate::{
     bus::{Bus, BusMessage, Counts, Error, Subscriber},
