@@ -4,6 +4,7 @@
 //! anew instead, so that the same task knows what was missed, whatever the server is. A subscription is in force when
 //! a message to oneself, sent behind it, has come back: a server works off what a connection sends in order. The other
 //! servers of a cluster hear of it a moment later; what is missed in that moment is found at the next look at the store.
+//! A server names the others of its cluster when it is connected to: they are asked as well when it is lost.
 
 use std::{collections::HashMap, fs, sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ use crate::{
     bus::{
         Error,
         config::BusConfig,
-        remote::{Inbox, Link, LinkError, Server},
+        remote::{Inbox, Learned, Link, LinkError, Server, first_that_answers},
     },
     ids::RoomId,
 };
@@ -32,12 +33,15 @@ pub(super) const NAME: &str = "nats";
 const LARGEST: usize = 4 * 1024 * 1024;
 /// What a server adds to a message counts as well: the subject.
 const AROUND: usize = 256;
+/// How long a connection may take.
+const CONNECTION: Duration = Duration::from_secs(2);
 /// Messages of one room that wait for this node; then they are dropped, and the store is read.
 const WAITING: usize = 4096;
 
 /// Where the servers are.
 pub(super) struct Nats {
     servers: Vec<ServerAddr>,
+    learned: Learned<ServerAddr>,
     login: Option<Login>,
     credentials: Option<String>,
     prefix: Arc<str>,
@@ -75,13 +79,19 @@ impl Nats {
                 Some(text)
             }
         };
-        Ok(Self { servers, login, credentials, prefix: config.prefix.as_str().into() })
+        let (learned, prefix) = (Learned::default(), config.prefix.as_str().into());
+        Ok(Self { servers, learned, login, credentials, prefix })
     }
-}
 
-#[async_trait]
-impl Server for Nats {
-    async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
+    /// Keeps the servers that one names to its clients.
+    fn learn(&self, client: &Client) {
+        // They are named without a scheme: what is encrypted stays so.
+        let scheme = self.servers.first().map_or("nats", ServerAddr::scheme);
+        let named = client.server_info().connect_urls;
+        self.learned.learn(named.iter().filter_map(|url| format!("{scheme}://{url}").parse().ok()));
+    }
+
+    async fn connect_to(&self, server: ServerAddr, inbox: &Inbox) -> Result<Client, LinkError> {
         let events = inbox.clone();
         let mut options = ConnectOptions::new();
         if let Some(credentials) = &self.credentials {
@@ -93,16 +103,15 @@ impl Server for Nats {
             Some(Login::Token(token)) => options.token(token),
             None => options,
         };
-        let servers = self.servers.len();
-        let client = options
+        options
             .name("salon")
             .subscription_capacity(WAITING)
-            .connection_timeout(Duration::from_secs(5))
+            .connection_timeout(CONNECTION)
             .ping_interval(Duration::from_secs(5))
-            // The first try of each server at once. What a client does after it was lost is of no interest.
-            .reconnect_delay_callback(move |attempt| match attempt > servers {
-                true => Duration::from_secs(5),
-                false => Duration::ZERO,
+            // What a client does after it was lost is of no interest.
+            .reconnect_delay_callback(|attempt| match attempt {
+                0 | 1 => Duration::ZERO,
+                _ => Duration::from_secs(5),
             })
             .event_callback(move |event| {
                 match event {
@@ -111,11 +120,13 @@ impl Server for Nats {
                     Event::ServerError(error) => {
                         tracing::warn!(bus = NAME, %error, "the server of the bus complains");
                     }
-                    Event::Connected | Event::LameDuckMode | Event::Draining | Event::ClientError(_) => {}
+                    // It takes no new connections, and ends the old ones soon.
+                    Event::LameDuckMode => events.replace(),
+                    Event::Connected | Event::Draining | Event::ClientError(_) => {}
                 }
                 std::future::ready(())
             })
-            .connect(self.servers.clone())
+            .connect(server)
             .await
             .map_err(|error| match error.kind() {
                 ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
@@ -131,7 +142,20 @@ impl Server for Nats {
                 | ConnectErrorKind::Tls
                 | ConnectErrorKind::Io
                 | ConnectErrorKind::MaxReconnects => LinkError::Away(error.to_string()),
-            })?;
+            })
+    }
+}
+
+#[async_trait]
+impl Server for Nats {
+    async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
+        let mut servers = self.learned.behind(&self.servers, ServerAddr::eq);
+        // Each node begins with another one.
+        let [random, ..] = Uuid::new_v4().into_bytes();
+        let first = usize::from(random) % servers.len().max(1);
+        servers.rotate_left(first);
+        let client = first_that_answers(servers, |server| self.connect_to(server, &inbox)).await?;
+        self.learn(&client);
         let connection = Connection::new(client, inbox, Arc::clone(&self.prefix)).await?;
         Ok(Box::new(connection))
     }

@@ -3,7 +3,13 @@
 //! One connection carries both ways (RESP3, so Redis 6 or later, or what speaks as it does). Where the server is a
 //! cluster of version 7 or later, sharded channels are used: a message then goes to one shard, and not to every server.
 //! A connection that is lost is made anew with all its subscriptions, and so are those to a cluster of which one is
-//! lost: which server has which channel may have changed.
+//! lost: which server has which channel may have changed. When a slot moves, its server ends the subscriptions in it,
+//! which are made again where the slot is now; the connections are replaced then, because the client takes what it did
+//! not ask for as the answer to what it did.
+//!
+//! A server that is no cluster must be a master: what is published on a replica is heard on that replica alone.
+
+mod facts;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -20,7 +26,8 @@ use crate::{
     bus::{
         Error,
         config::BusConfig,
-        remote::{Inbox, Link, LinkError, Server},
+        redis::facts::Facts,
+        remote::{Inbox, Learned, Link, LinkError, Server, first_that_answers},
     },
     ids::RoomId,
     wire::hint::codec::HintError,
@@ -30,14 +37,15 @@ use crate::{
 pub(super) const NAME: &str = "redis";
 /// Beyond it a message is sent as a hint: a server keeps it once for every connection that it goes to.
 const LARGEST: usize = 1024 * 1024;
-/// How long a connection or an answer may take.
+/// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The first version with sharded channels.
-const SHARDED_SINCE: u32 = 7;
+/// How long a connection may take: short, since a cluster can only be used when all its servers were tried.
+const CONNECTION: Duration = Duration::from_secs(2);
 
 /// Where the servers are.
 pub(super) struct Redis {
     servers: Vec<ConnectionInfo>,
+    learned: Learned<ConnectionInfo>,
     channels: Channels,
 }
 
@@ -74,34 +82,31 @@ impl Redis {
             .collect::<Result<Vec<_>, Error>>()?;
         // The client takes the process's implementation of cryptography.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        Ok(Self { servers, channels: Channels(config.prefix.as_str().into()) })
+        let channels = Channels(config.prefix.as_str().into());
+        Ok(Self { servers, learned: Learned::default(), channels })
     }
 
-    async fn connect_to(&self, server: &ConnectionInfo, inbox: &Inbox) -> Result<Connection, LinkError> {
-        let client = Client::open(server.clone()).map_err(|error| away(&error))?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
-            .set_response_timeout(Some(TIMEOUT));
-        let mut asking = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| away(&error))?;
+    async fn connect_to(&self, answering: Answering, inbox: &Inbox) -> Result<Connection, LinkError> {
+        let Answering { server, mut connection, facts } = answering;
         let sender = Pushes { inbox: inbox.clone(), channels: self.channels.clone() };
         let send = move |push: PushInfo| -> Result<(), redis::aio::SendError> {
             sender.take(push);
             Ok(())
         };
-        let link = if is_sharded(&mut asking).await? {
-            let client = ClusterClient::builder(self.servers.clone())
+        let link = if facts.is_sharded() {
+            self.learned.learn(facts::servers_of_cluster(&mut connection, &server).await);
+            // It names all others.
+            let client = ClusterClient::builder([server])
                 .use_protocol(ProtocolVersion::RESP3)
-                .connection_timeout(TIMEOUT)
+                .connection_timeout(CONNECTION)
                 .response_timeout(TIMEOUT)
                 .push_sender(send)
                 .build()
                 .map_err(|error| away(&error))?;
             Connected::Cluster(client.get_async_connection().await.map_err(|error| away(&error))?)
         } else {
-            let config = config.set_push_sender(send);
+            let client = Client::open(server).map_err(|error| away(&error))?;
+            let config = timeouts().set_push_sender(send);
             Connected::Single(
                 client
                     .get_multiplexed_async_connection_with_config(&config)
@@ -113,36 +118,35 @@ impl Redis {
     }
 }
 
-/// Whether the server is one of a cluster that has sharded channels. One that does not say is taken for a single one.
-async fn is_sharded(connection: &mut MultiplexedConnection) -> Result<bool, LinkError> {
-    let info: String = match redis::cmd("INFO").arg("server").query_async(connection).await {
-        Ok(info) => info,
-        Err(error) if matches!(error.kind(), ErrorKind::Server(_)) => return Ok(false),
-        Err(error) => return Err(away(&error)),
-    };
-    Ok(says_sharded(&info))
+fn timeouts() -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECTION)).set_response_timeout(Some(TIMEOUT))
 }
 
-fn says_sharded(info: &str) -> bool {
-    let value = |key: &str| {
-        info.lines().find_map(|line| line.trim().strip_prefix(key).and_then(|rest| rest.strip_prefix(':')))
-    };
-    let version = value("redis_version").and_then(|version| version.split('.').next()?.parse::<u32>().ok());
-    value("redis_mode") == Some("cluster") && version.is_some_and(|version| version >= SHARDED_SINCE)
+/// A server that has answered.
+struct Answering {
+    server: ConnectionInfo,
+    connection: MultiplexedConnection,
+    facts: Facts,
+}
+
+/// Asks a server what it is; one that is no master is as good as away.
+async fn ask(server: ConnectionInfo) -> Result<Answering, LinkError> {
+    let client = Client::open(server.clone()).map_err(|error| away(&error))?;
+    let mut connection = client
+        .get_multiplexed_async_connection_with_config(&timeouts())
+        .await
+        .map_err(|error| away(&error))?;
+    let facts = Facts::of(&mut connection).await.map_err(|error| away(&error))?;
+    facts.is_usable().map_err(|what| LinkError::Away(what.to_owned()))?;
+    Ok(Answering { server, connection, facts })
 }
 
 #[async_trait]
 impl Server for Redis {
     async fn connect(&self, inbox: Inbox) -> Result<Box<dyn Link>, LinkError> {
-        let mut failed = LinkError::Away("bus.url names no server".to_owned());
-        for server in &self.servers {
-            match self.connect_to(server, &inbox).await {
-                Ok(connection) => return Ok(Box::new(connection)),
-                Err(LinkError::Refused(what)) => return Err(LinkError::Refused(what)),
-                Err(away) => failed = away,
-            }
-        }
-        Err(failed)
+        let servers = self.learned.behind(&self.servers, |one, other| one.addr() == other.addr());
+        let answering = first_that_answers(servers, ask).await?;
+        Ok(Box::new(self.connect_to(answering, &inbox).await?))
     }
 }
 
@@ -158,12 +162,14 @@ impl Pushes {
         match kind {
             PushKind::Message | PushKind::SMessage => self.message(data),
             PushKind::Disconnection => self.inbox.lost(),
-            // A channel that moves to another shard.
+            // What this node has asked for, or a channel that moves to another shard: then the client has taken this
+            // for the answer to something else, and an answer that says no may get lost.
             PushKind::SUnsubscribe => {
                 if let Some(Value::BulkString(channel)) = data.first()
                     && let Some(room) = self.channels.room(channel)
+                    && self.inbox.ended(&room)
                 {
-                    self.inbox.ended(&room);
+                    self.inbox.replace();
                 }
             }
             _ => {}
@@ -260,12 +266,14 @@ impl Link for Connection {
     }
 
     async fn check(&mut self) -> Result<(), LinkError> {
-        let ping = redis::cmd("PING");
         match &mut self.link {
+            // A master may have become a replica without ending its connections.
             Connected::Single(link) => {
-                ping.query_async::<Value>(link).await.map(drop).map_err(|error| away(&error))
+                let facts = Facts::of(link).await.map_err(|error| away(&error))?;
+                facts.is_usable().map_err(|what| LinkError::Away(what.to_owned()))
             }
             Connected::Cluster(link) => {
+                let ping = redis::cmd("PING");
                 ping.query_async::<Value>(link).await.map(drop).map_err(|error| away(&error))
             }
         }
@@ -292,16 +300,6 @@ fn refused(error: &RedisError) -> LinkError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_a_cluster_that_has_them_uses_sharded_channels() {
-        let info = |mode, version| format!("# Server\r\nredis_version:{version}\r\nredis_mode:{mode}\r\n");
-        assert!(says_sharded(&info("cluster", "7.0.15")));
-        assert!(says_sharded(&info("cluster", "10.1.0")));
-        assert!(!says_sharded(&info("cluster", "6.2.1")));
-        assert!(!says_sharded(&info("standalone", "7.0.15")));
-        assert!(!says_sharded(""));
-    }
 
     #[test]
     fn a_channel_names_its_room() {

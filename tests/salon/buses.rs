@@ -2,6 +2,8 @@
 //! every session still sees every lasting event once, in order.
 
 #[cfg(all(feature = "nats", feature = "redis"))]
+mod failover;
+#[cfg(all(feature = "nats", feature = "redis"))]
 mod nodes;
 mod presence;
 #[cfg(all(feature = "nats", feature = "redis"))]

@@ -1,4 +1,7 @@
 //! The task that talks to a server: connects, subscribes, sends, and does it all again when the connection is lost.
+//!
+//! A connection that still serves but should not be relied on ([`Inbox::replace`]) is kept until another one has all
+//! its subscriptions.
 
 use std::{
     future::Future,
@@ -13,6 +16,7 @@ use uuid::Uuid;
 use super::{
     BusMessage, Inbox, Inner, Link, LinkError, Server,
     outbox::{Queue, Waiting},
+    wanted::Changes,
 };
 use crate::ids::RoomId;
 
@@ -32,6 +36,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A connection that lasted so long was a good one: the next pause is short again.
 const STABLE: Duration = Duration::from_secs(10);
+
+/// A connection is not replaced sooner, however often that is asked for: while slots move from server to server, it is
+/// asked for all the time.
+const REPLACED_AFTER: Duration = Duration::from_secs(2);
 
 /// Everything the task has.
 pub(super) struct Driver {
@@ -56,7 +64,7 @@ impl Driver {
             let began = Instant::now();
             match connected {
                 Ok((link, inbox)) => {
-                    let Err(error) = self.serve(link, &inbox, &closing).await else {
+                    let Err(error) = self.serve(link, inbox, &closing).await else {
                         return;
                     };
                     if let Some(count) = self.inner.lost.add() {
@@ -78,56 +86,91 @@ impl Driver {
         Ok((link, inbox))
     }
 
-    /// Serves one connection until it is lost, which is an error, or until the end.
+    /// Serves one connection, and those that take its place, until the last one is lost, which is an error, or until
+    /// the end.
     async fn serve(
         &mut self,
         mut link: Box<dyn Link>,
-        inbox: &Inbox,
+        mut inbox: Inbox,
         closing: &CancellationToken,
     ) -> Result<(), LinkError> {
-        for rooms in self.inner.wanted.all().chunks(ROOMS_TOGETHER) {
-            within(inbox, link.subscribe(rooms)).await?;
-        }
+        self.begin(link.as_mut(), &inbox).await?;
         tracing::info!(bus = self.inner.name, "connected to the bus");
-        if let Some(subscriber) = self.inner.subscriber.get() {
-            subscriber.interrupted();
-        }
-        self.inner.connections.fetch_add(1, Ordering::Relaxed);
         let mut check = tokio::time::interval_at(Instant::now() + CHECK, CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut replace_at = Instant::now() + REPLACED_AFTER;
         let mut waiting = Vec::new();
         loop {
             // Not before what waits: whoever gets that may have no need of it.
             if self.queue.is_empty() {
-                self.send_behind(link.as_mut(), inbox).await?;
+                self.send_behind(link.as_mut(), &inbox).await?;
             }
             tokio::select! {
                 biased;
                 () = closing.cancelled() => break,
                 () = inbox.until_lost() => return Err(LinkError::Away("it was closed".to_owned())),
-                changes = self.inner.wanted.changes() => {
-                    for rooms in changes.remove.chunks(ROOMS_TOGETHER) {
-                        within(inbox, link.unsubscribe(rooms)).await?;
+                changes = self.inner.wanted.changes() => self.tell(link.as_mut(), &inbox, changes).await?,
+                () = is_to_replace(&inbox, replace_at) => {
+                    if let Some((next, its_inbox)) = self.next_connection().await? {
+                        (link, inbox) = (next, its_inbox);
                     }
-                    for rooms in changes.add.chunks(ROOMS_TOGETHER) {
-                        within(inbox, link.subscribe(rooms)).await?;
-                        self.told(rooms);
-                    }
+                    replace_at = Instant::now() + REPLACED_AFTER;
                 }
-                _ = check.tick() => within(inbox, link.check()).await?,
+                _ = check.tick() => within(&inbox, link.check()).await?,
                 _ = self.queue.recv_many(&mut waiting, TOGETHER) => {
-                    self.send(link.as_mut(), inbox, std::mem::take(&mut waiting)).await?;
+                    self.send(link.as_mut(), &inbox, std::mem::take(&mut waiting)).await?;
                 }
             }
         }
         // The queue stays open: what is published after the end is as lost as by a crash.
         let last = async {
             while let Ok(one) = self.queue.try_recv() {
-                self.send(link.as_mut(), inbox, vec![one]).await?;
+                self.send(link.as_mut(), &inbox, vec![one]).await?;
             }
             Ok::<(), LinkError>(())
         };
         let _ = tokio::time::timeout(LAST_WORDS, last).await;
+        Ok(())
+    }
+
+    /// Subscribes to all that is wanted; from here on nothing is missed any more.
+    async fn begin(&self, link: &mut dyn Link, inbox: &Inbox) -> Result<(), LinkError> {
+        for rooms in self.inner.wanted.all().chunks(ROOMS_TOGETHER) {
+            within(inbox, link.subscribe(rooms)).await?;
+        }
+        if let Some(subscriber) = self.inner.subscriber.get() {
+            subscriber.interrupted();
+        }
+        self.inner.connections.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// A connection to take the place of the one that still serves; `None`: there is no better one now.
+    ///
+    /// One that fails when it is told what is wanted leaves the old one not knowing of the latest wishes: both are lost.
+    async fn next_connection(&self) -> Result<Option<(Box<dyn Link>, Inbox)>, LinkError> {
+        match self.connect().await {
+            Ok((mut link, inbox)) => {
+                self.begin(link.as_mut(), &inbox).await?;
+                tracing::info!(bus = self.inner.name, "went over to another connection to the bus");
+                Ok(Some((link, inbox)))
+            }
+            Err(error) => {
+                tracing::debug!(bus = self.inner.name, %error, "no connection takes the place of this one");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Tells the server what has changed of what is wanted.
+    async fn tell(&self, link: &mut dyn Link, inbox: &Inbox, changes: Changes) -> Result<(), LinkError> {
+        for rooms in changes.remove.chunks(ROOMS_TOGETHER) {
+            within(inbox, link.unsubscribe(rooms)).await?;
+        }
+        for rooms in changes.add.chunks(ROOMS_TOGETHER) {
+            within(inbox, link.subscribe(rooms)).await?;
+            self.told(rooms);
+        }
         Ok(())
     }
 
@@ -180,6 +223,12 @@ impl Driver {
         }
         sent
     }
+}
+
+/// Waits until a connection should be replaced, and may be.
+async fn is_to_replace(inbox: &Inbox, not_before: Instant) {
+    inbox.until_doubtful().await;
+    tokio::time::sleep_until(not_before).await;
 }
 
 /// A call of the server, as long as the connection holds and it is not too slow.

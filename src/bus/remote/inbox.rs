@@ -23,11 +23,12 @@ pub(super) struct Receiver {
 pub(in crate::bus) struct Inbox {
     inner: Arc<Inner>,
     lost: CancellationToken,
+    doubtful: CancellationToken,
 }
 
 impl Inbox {
     pub(super) fn new(inner: Arc<Inner>) -> Self {
-        Self { inner, lost: CancellationToken::new() }
+        Self { inner, lost: CancellationToken::new(), doubtful: CancellationToken::new() }
     }
 
     /// Something was published on the channel of `room`.
@@ -72,9 +73,19 @@ impl Inbox {
         }
     }
 
-    /// The server has ended the subscription of a room.
-    pub(in crate::bus) fn ended(&self, room: &RoomId) {
-        self.inner.wanted.ended(room);
+    /// The server has ended the subscription of a room; whether the room was still wanted.
+    pub(in crate::bus) fn ended(&self, room: &RoomId) -> bool {
+        self.inner.wanted.ended(room)
+    }
+
+    /// The connection still serves, but another one should take its place before it is lost or goes wrong.
+    pub(in crate::bus) fn replace(&self) {
+        self.doubtful.cancel();
+    }
+
+    /// Waits until the connection should be replaced.
+    pub(super) async fn until_doubtful(&self) {
+        self.doubtful.cancelled().await;
     }
 
     /// The connection is lost.

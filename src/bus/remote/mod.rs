@@ -11,7 +11,9 @@
 
 mod driver;
 mod inbox;
+mod learned;
 mod outbox;
+mod race;
 mod tally;
 mod wanted;
 
@@ -27,7 +29,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub(super) use self::inbox::Inbox;
+pub(super) use self::{inbox::Inbox, learned::Learned, race::first_that_answers};
 use self::{inbox::Receiver, outbox::Outbox, wanted::Wanted};
 use crate::{
     bus::{Bus, BusMessage, Counts, Error, Subscriber},

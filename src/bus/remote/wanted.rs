@@ -53,13 +53,15 @@ impl Wanted {
         }
     }
 
-    /// The server has ended a subscription by itself: it must be made again, if the room is still wanted.
-    pub(super) fn ended(&self, room: &RoomId) {
+    /// A subscription has ended: it must be made again if the room is still wanted, and whether it is.
+    pub(super) fn ended(&self, room: &RoomId) -> bool {
         let mut state = self.lock();
-        if state.rooms.contains(room) {
+        let is_wanted = state.rooms.contains(room);
+        if is_wanted {
             state.changed.insert(room.clone());
             self.changed.notify_one();
         }
+        is_wanted
     }
 
     pub(super) fn contains(&self, room: &RoomId) -> bool {
@@ -110,11 +112,11 @@ mod tests {
         assert_eq!((changes.add, changes.remove), (vec![room("a")], vec![room("b")]));
         wanted.add(&room("a"));
         wanted.remove(&room("never"));
-        wanted.ended(&room("never"));
+        assert!(!wanted.ended(&room("never")));
         assert_eq!(wanted.take(), Changes::default());
-        wanted.ended(&room("a"));
+        assert!(wanted.ended(&room("a")));
         assert_eq!(wanted.changes().await.add, [room("a")]);
-        wanted.ended(&room("a"));
+        assert!(wanted.ended(&room("a")));
         assert_eq!(wanted.all(), [room("a")]);
         assert_eq!(wanted.take(), Changes::default());
     }

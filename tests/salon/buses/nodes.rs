@@ -16,7 +16,7 @@ use super::{
 use crate::harness::{Setup, TestServer, until};
 
 /// Two servers; the second one's way to the bus is `second`.
-async fn two(first: &Place, second: &Place) -> ([TestServer; 2], [Arc<dyn Bus>; 2]) {
+pub async fn two(first: &Place, second: &Place) -> ([TestServer; 2], [Arc<dyn Bus>; 2]) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let buses = [first.open().await, second.open().await];
     let start = |bus: &Arc<dyn Bus>| {

@@ -42,21 +42,35 @@ impl Backend {
             Self::RedisCluster => "SALON_TEST_REDIS_CLUSTER_URL",
             Self::Nats => "SALON_TEST_NATS_URL",
         };
-        let url = std::env::var(variable).ok().filter(|url| !url.is_empty());
-        if url.is_none() {
-            assert!(std::env::var_os(REQUIRED).is_none(), "{variable} is not set");
-            // Past the capturing of the test's output, which is shown of tests that fail.
-            let test = std::thread::current().name().unwrap_or("a test").to_owned();
-            let _ = writeln!(std::io::stderr(), "left out: {test}: {variable} is not set; .ci/buses sets it");
-        }
-        static PLACES: AtomicU64 = AtomicU64::new(0);
-        let number = PLACES.fetch_add(1, Ordering::Relaxed);
-        let prefix = format!("test-{}-{number}", std::process::id());
-        url.map(|url| Place { backend: self, url, prefix })
+        told(variable).map(|url| Place::at(self, url))
     }
 }
 
+/// What `.ci/buses` says in a variable; `None`: it has not run, which is said.
+pub fn told(variable: &str) -> Option<String> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        assert!(std::env::var_os(REQUIRED).is_none(), "{variable} is not set");
+        // Past the capturing of the test's output, which is shown of tests that fail.
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        let _ = writeln!(std::io::stderr(), "left out: {test}: {variable} is not set; .ci/buses sets it");
+    }
+    value
+}
+
 impl Place {
+    /// Channels of its own on these servers.
+    pub fn at(backend: Backend, url: String) -> Self {
+        static PLACES: AtomicU64 = AtomicU64::new(0);
+        let number = PLACES.fetch_add(1, Ordering::Relaxed);
+        Self { backend, url, prefix: format!("test-{}-{number}", std::process::id()) }
+    }
+
+    /// The same channels by way of other servers.
+    pub fn by(&self, url: String) -> Self {
+        Self { url, ..self.clone() }
+    }
+
     fn kind(&self) -> BusKind {
         match self.backend {
             Backend::Redis | Backend::RedisCluster => BusKind::Redis,
@@ -81,7 +95,7 @@ impl Place {
     pub async fn behind_a_network(&self) -> (Self, Network) {
         let network = Network::to(&self.host()).await;
         let url = self.url.replace(&self.host(), &network.address);
-        (Self { url, ..self.clone() }, network)
+        (self.by(url), network)
     }
 
     /// `host:port`.

@@ -21,13 +21,13 @@ use crate::harness::until;
 
 /// A node: its bus, and everything that arrived.
 #[derive(Debug)]
-struct Node {
-    bus: Arc<dyn Bus>,
+pub struct Node {
+    pub bus: Arc<dyn Bus>,
     seen: Arc<Seen>,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+pub struct Seen {
     arrived: Mutex<Vec<(RoomId, BusMessage)>>,
     subscribed: Mutex<Vec<RoomId>>,
     interrupted: Mutex<usize>,
@@ -48,7 +48,7 @@ impl Subscriber for Seen {
 }
 
 impl Node {
-    async fn at(place: &Place) -> Self {
+    pub async fn at(place: &Place) -> Self {
         let node = Self::unconnected(place).await;
         until("there is no connection", || node.bus.counts().connections > 0).await;
         node
@@ -61,14 +61,14 @@ impl Node {
         Self { bus, seen }
     }
 
-    async fn in_room(place: &Place, name: &str) -> Self {
+    pub async fn in_room(place: &Place, name: &str) -> Self {
         let node = Self::at(place).await;
         node.subscribe(name).await;
         node
     }
 
     /// Subscribes, and waits until this and all that was wished before is in force.
-    async fn subscribe(&self, name: &str) {
+    pub async fn subscribe(&self, name: &str) {
         static WISHES: AtomicUsize = AtomicUsize::new(0);
         let last = room(&format!("wish-{}", WISHES.fetch_add(1, Ordering::Relaxed)));
         self.bus.subscribe(&room(name));
@@ -77,11 +77,11 @@ impl Node {
         until("the subscription is not in force", subscribed).await;
     }
 
-    fn interrupted(&self) -> usize {
+    pub fn interrupted(&self) -> usize {
         *self.seen.interrupted.lock().unwrap()
     }
 
-    fn arrived(&self) -> Vec<(RoomId, BusMessage)> {
+    pub fn arrived(&self) -> Vec<(RoomId, BusMessage)> {
         self.seen.arrived.lock().unwrap().clone()
     }
 
@@ -102,7 +102,7 @@ impl Node {
     }
 }
 
-fn room(name: &str) -> RoomId {
+pub fn room(name: &str) -> RoomId {
     RoomId::parse(name).unwrap()
 }
 
@@ -112,7 +112,7 @@ fn event(seq: u64, content: &[u8]) -> BusMessage {
     BusMessage::Log(LogBatch { first: Seq(seq), last: Seq(seq), frames: frames.freeze(), notes: [].into() })
 }
 
-fn transient(content: &[u8]) -> BusMessage {
+pub fn transient(content: &[u8]) -> BusMessage {
     let mut frame = BytesMut::from(&[0][..]);
     frame.extend_from_slice(&u32::try_from(content.len()).unwrap().to_be_bytes());
     frame.extend_from_slice(content);
