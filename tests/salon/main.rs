@@ -31,6 +31,7 @@ mod mcp;
 mod process;
 mod providers;
 mod sessions;
+mod simulation;
 mod sizes;
 mod slow_reader;
 mod store_conformance;
