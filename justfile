@@ -27,6 +27,9 @@ stores:
 buses:
     .ci/run buses
 
+nodes:
+    .ci/run nodes
+
 python:
     .ci/run python
 

@@ -26,7 +26,7 @@ use salon::{
         event::{DirectoryChange, Kind},
         room::Visibility,
     },
-    ids::{EventId, RequestId, RoomId, Seq, UserId},
+    ids::{EventId, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
         self, Append, Idempotency, NewRecord, Outcome, Store,
         config::{Durability, StoreConfig, StoreKind},
@@ -71,7 +71,13 @@ fn append(n: u64, with_request_id: bool) -> Append {
             .unwrap(),
         body_hash: n,
     });
-    Append { records: vec![message(n)], fence: None, idempotency, directory: Vec::new() }
+    Append {
+        records: vec![message(n)],
+        fence: None,
+        idempotency,
+        directory: Vec::new(),
+        node: NodeId::NOBODY,
+    }
 }
 
 /// A store with its rooms.

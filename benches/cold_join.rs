@@ -31,6 +31,7 @@ use salon::{
         room::{Profile, Visibility},
     },
     ids::{ConnectionId, RoomId, UserId},
+    nodes::Identity,
     registry::{
         HandlerRegistry, RegistryLimits,
         outbound::{Outbound, QueueLimits},
@@ -85,7 +86,15 @@ impl Process {
             heartbeat: Duration::from_secs(30),
         };
         let clock = Arc::new(SystemClock);
-        let rooms = Rooms::new(Arc::clone(&store), registry, clock, limits, tasks.clone(), stop.clone());
+        let rooms = Rooms::new(
+            Arc::clone(&store),
+            registry,
+            clock,
+            Identity::new(),
+            limits,
+            tasks.clone(),
+            stop.clone(),
+        );
         Self { store, rooms, tasks, stop }
     }
 

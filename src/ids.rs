@@ -186,6 +186,22 @@ uuid_id! {
     ApprovalId
 }
 uuid_id! {
+    /// One life of one server among those that share a store. Whoever loses its lease takes a new one; none is ever
+    /// used again.
+    NodeId
+}
+
+impl NodeId {
+    /// Who has begun what was written before there were nodes: nobody, and nobody ever has a lease of this name.
+    pub const NOBODY: Self = Self(Uuid::nil());
+
+    /// A new life.
+    pub fn random() -> Self {
+        Self(Uuid::new_v4())
+    }
+}
+
+uuid_id! {
     /// One autopilot of a room, from its start to its end.
     AutopilotId
 }

@@ -14,6 +14,7 @@ pub mod ids;
 pub mod json_schema;
 pub mod llm;
 pub mod mcp;
+pub mod nodes;
 pub mod registry;
 pub mod rooms;
 pub mod server;

@@ -27,6 +27,7 @@ const FLOORS: &[&[&str]] = &[
     &["rooms"],
     &["registry"],
     &["budget"],
+    &["nodes"],
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],

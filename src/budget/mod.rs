@@ -9,8 +9,8 @@
 //! it asks the provider for, not the longest that the model could make, or a few calls block everybody.
 //!
 //! Knows scopes and amounts, never prompts, rooms or providers. Where there is a limit and the store fails, nothing is
-//! admitted. A call counts in the windows in which it was reserved, also when it ends in later ones. After a crash
-//! [`Budgets::recover`] counts what was open as used up.
+//! admitted. A call counts in the windows in which it was reserved, also when it ends in later ones. What a server
+//! that is gone has left open [`Budgets::recover`] counts as used up.
 //!
 //! Where no limit applies nothing is asked before a call; usage is recorded behind it.
 
@@ -36,9 +36,10 @@ use crate::{
     budget::hold::{Debt, HOLDS, pay_all},
     clock::{Clock, Timestamp},
     ids::{MessageId, ReservationId},
+    nodes::Identity,
     store::{
         self, Store,
-        ledger::{Line, Reservation, Reserve},
+        ledger::{Line, OpenReservation, Reservation, Reserve},
     },
 };
 
@@ -77,6 +78,7 @@ pub struct Usage {
 pub struct Budgets {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    identity: Identity,
     limits: Arc<Limits>,
     unpaid: mpsc::Sender<Debt>,
 }
@@ -92,39 +94,42 @@ impl Budgets {
     pub fn start(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
+        identity: Identity,
         limits: Limits,
         tasks: &TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let (unpaid, queue) = mpsc::channel(HOLDS);
         tasks.spawn(pay_all(Arc::clone(&store), Arc::clone(&clock), queue, stop));
-        Self { store, clock, limits: Arc::new(limits), unpaid }
+        Self { store, clock, identity, limits: Arc::new(limits), unpaid }
     }
 
-    /// Settles what a crash has left open, as used up: nobody knows what of it was. To be called before the first
-    /// [`Budgets::reserve`]. What the store does not take now is tried again in the background; until then it stays
-    /// reserved, which leaves as little.
-    ///
-    /// It takes every open reservation for one of a process that is gone, as with a store that has one server.
-    pub async fn recover(&self) -> Result<usize, store::Error> {
-        let open = self.store.open_reservations().await?;
+    /// Every reservation that was not settled, whose ever it is.
+    pub async fn open(&self) -> Result<Vec<OpenReservation>, store::Error> {
+        self.store.open_reservations().await
+    }
+
+    /// Settles reservations whose nodes are gone, as used up: nobody knows what of them was. How many the store did not
+    /// take: they stay reserved, which leaves as little, until they are looked for again.
+    pub async fn recover(&self, open: &[OpenReservation]) -> usize {
+        let (mut recovered, mut left) = (0_usize, 0_usize);
         for some in open.chunks(RECOVERED_AT_ONCE) {
-            let settled = some.iter().map(|open| self.store.settle(open.id, Vec::new()));
-            for (open, settled) in some.iter().zip(join_all(settled).await) {
-                if settled.is_err() {
-                    let reservation =
-                        Reservation { id: open.id, run: open.run, at: open.at, lines: Vec::new() };
-                    let debt = Debt { reservation, reserved: true, actual: Vec::new() };
-                    if self.unpaid.try_send(debt).is_err() {
-                        tracing::warn!(reservation = %open.id, "it stays reserved until the next start");
-                    }
+            for settled in join_all(some.iter().map(|open| self.store.settle(open.id, Vec::new()))).await {
+                match settled {
+                    Ok(true) => recovered += 1,
+                    // Another node was faster.
+                    Ok(false) => {}
+                    Err(_) => left += 1,
                 }
             }
         }
-        if !open.is_empty() {
-            tracing::info!(reservations = open.len(), "what a crash left reserved counts as used up");
+        if recovered > 0 {
+            tracing::info!(recovered, "what a crash left reserved counts as used up");
         }
-        Ok(open.len())
+        if left > 0 {
+            tracing::warn!(left, "what a crash left reserved cannot be settled now");
+        }
+        left
     }
 
     /// Takes `worst`, the most that one call of `run` can cost, out of every budget that applies. Must be called
@@ -140,7 +145,8 @@ impl Budgets {
             tracing::warn!("no answer is begun: too much of what answers have taken is not written down");
             return Err(Refused::Unavailable);
         }
-        let reservation = Reservation { id: ReservationId(Uuid::new_v4()), run, at, lines };
+        let (id, node) = (ReservationId(Uuid::new_v4()), self.identity.now());
+        let reservation = Reservation { id, run, at, lines, node };
         let debt = Debt { reservation, reserved: false, actual: Vec::new() };
         let mut hold = Hold::new(Arc::clone(&self.store), units, debt, slot);
         if !limited {

@@ -257,6 +257,9 @@ pub struct Store {
     /// How long a call of the server may take.
     #[serde(with = "units::duration")]
     pub timeout: Duration,
+    /// How long a server may be silent that shares the store, until others close what it has left open.
+    #[serde(with = "units::duration")]
+    pub lease: Duration,
 }
 
 impl Default for Store {
@@ -272,6 +275,7 @@ impl Default for Store {
             schema: "salon".into(),
             pool_size: 16,
             timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(15),
         }
     }
 }

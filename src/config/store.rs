@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::config::{
     Config, HIDDEN, Problem, Sources, Store, StoreKind,
-    checks::{Checks, MINUTE, MS},
+    checks::{Checks, MINUTE, MS, SECOND},
     key_file::key_in,
 };
 
@@ -83,6 +83,7 @@ pub(super) fn read(config: &mut Config, sources: &Sources, problems: &mut Vec<Pr
 pub(super) fn check(checks: &mut Checks<'_>, store: &Store) {
     checks.count("store.pool_size", store.pool_size, 1..=MOST_CONNECTIONS);
     checks.time("store.timeout", store.timeout, 100 * MS..=10 * MINUTE);
+    checks.time("store.lease", store.lease, 5 * SECOND..=10 * MINUTE);
     let is_name = store.schema.len() <= NAME_BYTES
         && !store.schema.starts_with("pg_")
         && store.schema.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')

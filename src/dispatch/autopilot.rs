@@ -49,6 +49,15 @@ impl LlmDispatcher {
         }
     }
 
+    /// Asks for the votes that are owed in these rooms: whoever was to ask for them may be gone, and has left no trace
+    /// of it. A vote that somebody is asked for is not asked for again.
+    pub async fn ask_votes(&self, rooms: impl IntoIterator<Item = RoomId>) {
+        for room in rooms {
+            let dispatcher = self.clone();
+            looked(&room, self.0.rooms.read(&room, move |room, _| dispatcher.ask_owed(room)).await);
+        }
+    }
+
     async fn look_again(&self, room: &RoomId) {
         let dispatcher = self.clone();
         looked(room, self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await);

@@ -155,6 +155,14 @@ impl LlmDispatcher {
         }
     }
 
+    /// Ends what is being written here: this server was out of reach for so long that others are closing it. Whoever
+    /// is first records the end.
+    pub fn give_up(&self) {
+        let why = unasked::unwanted("the server was out of reach");
+        let forgone = self.schedule().stop_all(&why);
+        forgone.iter().for_each(|job| self.unasked(job, &why));
+    }
+
     /// How many answers are running or waiting.
     pub fn run_count(&self) -> usize {
         self.schedule().count()

@@ -15,7 +15,7 @@ use crate::{
         rejection::Rejection,
         room::Room,
     },
-    ids::{MessageId, Seq, UserId},
+    ids::{MessageId, NodeId, Seq, UserId},
     rooms::{
         NO_ROOM,
         task::{JoinTask, Reply},
@@ -47,7 +47,7 @@ pub(super) enum Then {
 }
 
 /// The append that creates a room.
-pub(super) fn first_append(decision: Decision, at: Timestamp) -> Result<Append, Rejection> {
+pub(super) fn first_append(decision: Decision, at: Timestamp, node: NodeId) -> Result<Append, Rejection> {
     let mut events = decision.events.into_iter();
     let created = events.next().ok_or_else(reply::unavailable)?;
     let recorded = Recorded { seq: NO_ROOM.next(), event_id: created.event_id, at, event: created.event };
@@ -57,6 +57,7 @@ pub(super) fn first_append(decision: Decision, at: Timestamp) -> Result<Append, 
         fence: Some(NO_ROOM),
         idempotency: None,
         directory: directory(&recorded.event),
+        node,
     })
 }
 

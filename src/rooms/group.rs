@@ -161,7 +161,8 @@ impl Worker {
         let fence = (decision.fenced || after_repeatable).then_some(room.fence);
         let at = self.rooms.clock().now();
         let (recorded, records, directory) = commit::apply_and_encode(room, decision.events, at);
-        let append = Append { records, fence, idempotency, directory };
+        let node = self.rooms.identity().now();
+        let append = Append { records, fence, idempotency, directory, node };
         self.group.push(Entry { actor, command, recorded, append, then });
     }
 

@@ -8,12 +8,12 @@ mod doubt;
 mod group;
 pub mod history;
 mod load;
+mod orphans;
 mod seats;
 pub mod task;
 mod worker;
 
 use std::{
-    collections::HashMap,
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -27,7 +27,6 @@ use uuid::Uuid;
 use crate::{
     clock::Clock,
     domain::{
-        autopilot::Step,
         command::{Actor, Command},
         decide::{self, Context, Facts},
         event::{NewRoom, Recorded},
@@ -36,7 +35,8 @@ use crate::{
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{AutopilotId, ConnectionId, MessageId, RoomId, Seq, UserId},
+    ids::{ConnectionId, MessageId, RoomId, Seq, UserId},
+    nodes::Identity,
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
     rooms::task::{Charge, CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
@@ -92,6 +92,7 @@ struct Inner {
     store: Arc<dyn Store>,
     registry: Arc<HandlerRegistry>,
     clock: Arc<dyn Clock>,
+    identity: Identity,
     limits: RoomsLimits,
     loaded: DashMap<RoomId, mpsc::Sender<Task>>,
     after_commit: OnceLock<Arc<dyn AfterCommit>>,
@@ -121,12 +122,13 @@ impl Rooms {
         store: Arc<dyn Store>,
         registry: Arc<HandlerRegistry>,
         clock: Arc<dyn Clock>,
+        identity: Identity,
         limits: RoomsLimits,
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
         let (loaded, after_commit) = (DashMap::new(), OnceLock::new());
-        Self(Arc::new(Inner { store, registry, clock, limits, loaded, after_commit, tasks, stop }))
+        Self(Arc::new(Inner { store, registry, clock, identity, limits, loaded, after_commit, tasks, stop }))
     }
 
     /// Sets who is told of commits; once, before the first.
@@ -147,6 +149,11 @@ impl Rooms {
     /// The source of time.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
+    }
+
+    /// To whom belongs what begins in rooms.
+    pub fn identity(&self) -> &Identity {
+        &self.0.identity
     }
 
     /// How rooms behave.
@@ -174,7 +181,11 @@ impl Rooms {
             facts: &Facts::default(),
             new_id: &mut Uuid::now_v7,
         };
-        commit::first_append(decide::create(Command::CreateRoom(new), &mut context)?, at)
+        commit::first_append(
+            decide::create(Command::CreateRoom(new), &mut context)?,
+            at,
+            self.0.identity.now(),
+        )
     }
 
     async fn append_one(&self, id: &RoomId, append: Append) -> Result<Outcome, Rejection> {
@@ -232,72 +243,9 @@ impl Rooms {
         Ok((read, unread))
     }
 
-    /// Answers that a crash has left open.
-    pub async fn orphans(&self) -> Result<Vec<(RoomId, MessageId)>, store::Error> {
-        self.0.store.open_runs().await
-    }
-
-    /// Ends answers that a crash has left open; returns those for which that failed. One room that cannot be written
-    /// to keeps no other from being served.
-    ///
-    /// Before the answers of a room comes its autopilot, which stands in the same list: by its rule it ends, or goes
-    /// on behind the answer.
-    pub async fn close_orphans(&self, open: Vec<(RoomId, MessageId)>) -> Vec<(RoomId, MessageId)> {
-        let mut left = Vec::new();
-        let mut ready = HashMap::new();
-        for (room, _) in &open {
-            if !ready.contains_key(room) {
-                ready.insert(room.clone(), self.restart_autopilot(room, &open).await);
-            }
-        }
-        for (room, message_id) in open {
-            match ready.get(&room) {
-                Some(Ok(Some(autopilot))) if *autopilot == message_id => continue,
-                Some(Err(rejection)) => {
-                    tracing::warn!(%room, %message_id, %rejection, "cannot close what was left open");
-                    left.push((room, message_id));
-                    continue;
-                }
-                Some(Ok(_)) | None => {}
-            }
-            let finish = Command::FinishRun(task::orphaned(message_id));
-            match self.submit(&room, Actor::Server, finish).await {
-                Ok(_) => {
-                    tracing::info!(%room, %message_id, "closed an answer that was open when the server ended");
-                }
-                // It has ended meanwhile.
-                Err(rejection) if matches!(rejection.code, Code::NotFound | Code::RoomEnded) => {}
-                Err(rejection) => {
-                    tracing::warn!(%room, %message_id, %rejection, "cannot close an answer that was left open");
-                    left.push((room, message_id));
-                }
-            }
-        }
-        left
-    }
-
-    /// Tells the autopilot of a room, if it is among what is open, that the server has been away; returns which it is.
-    async fn restart_autopilot(
-        &self,
-        room: &RoomId,
-        open: &[(RoomId, MessageId)],
-    ) -> Result<Option<MessageId>, Rejection> {
-        let look =
-            |room: &Room, _: &Arc<Feed>| room.open_autopilot().map(|autopilot| MessageId(autopilot.id.0));
-        let found = match self.read(room, look).await {
-            Err(Rejection { code: Code::RoomNotFound, .. }) => None,
-            found => found?,
-        };
-        let Some(autopilot) = found.filter(|id| open.iter().any(|entry| entry == &(room.clone(), *id)))
-        else {
-            return Ok(None);
-        };
-        let step = Command::StepAutopilot(AutopilotId(autopilot.0), Step::Restarted);
-        match self.submit(room, Actor::Server, step).await {
-            Ok(_) => Ok(Some(autopilot)),
-            Err(Rejection { code: Code::NotFound | Code::RoomEnded, .. }) => Ok(None),
-            Err(rejection) => Err(rejection),
-        }
+    /// The rooms that are in memory here.
+    pub fn in_memory(&self) -> Vec<RoomId> {
+        self.0.loaded.iter().map(|entry| entry.key().clone()).collect()
     }
 
     /// Waits for space in the room's queue.

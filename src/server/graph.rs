@@ -31,9 +31,10 @@ use crate::{
         Servers,
         config::{Argument, Endpoint, Pace, Policy, Rule, ServerConfig},
     },
+    nodes::Identity,
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::{Error, accept::ConnectionLimits},
+    server::{Error, accept::ConnectionLimits, sweep::LeaseSettings},
     session::{
         Services, SessionLimits,
         rates::{Rate, Rates},
@@ -46,12 +47,16 @@ use crate::{
 
 /// Commands that wait for one room.
 const ROOM_QUEUE: usize = 1024;
+/// How often a server says that it lives until its lease would be over: four of them may be lost.
+const BEATS_PER_LEASE: u32 = 5;
 /// Replies to commands that may wait unread in one session, beyond those that can be in flight.
 const SPARE_REPLIES: usize = 960;
 
 /// The parts below the door.
 #[derive(Debug)]
 pub struct Graph {
+    /// Who this server is among those that share the store.
+    pub identity: Identity,
     /// Rooms.
     pub rooms: Rooms,
     /// What answers may take.
@@ -80,8 +85,24 @@ pub fn build(
     let registry =
         HandlerRegistry::start(Arc::clone(&store), bus, registry_limits(config), tasks.clone(), stop.clone());
     let limits = budget_limits(&config.llm.budgets);
-    let budgets = Budgets::start(Arc::clone(&store), Arc::clone(&clock), limits, &tasks, stop.clone());
-    let rooms = Rooms::new(store, registry, clock, rooms_limits(config), tasks.clone(), stop.clone());
+    let identity = Identity::new();
+    let budgets = Budgets::start(
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        identity.clone(),
+        limits,
+        &tasks,
+        stop.clone(),
+    );
+    let rooms = Rooms::new(
+        store,
+        registry,
+        clock,
+        identity.clone(),
+        rooms_limits(config),
+        tasks.clone(),
+        stop.clone(),
+    );
     let generator = Generator::new(Arc::clone(&router), budgets.clone(), generate_settings(config));
     let mcp = Servers::start(mcp_servers(config));
     let dispatcher = LlmDispatcher::start(
@@ -98,7 +119,7 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
-    Graph { rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
+    Graph { identity, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -253,6 +274,11 @@ pub fn bus_config(config: &Config) -> BusConfig {
         prefix: config.bus.prefix.clone(),
         credentials: config.bus.credentials.clone(),
     }
+}
+
+/// How leases are kept.
+pub fn lease_settings(config: &Config) -> LeaseSettings {
+    LeaseSettings { lease: config.store.lease, every: config.store.lease / BEATS_PER_LEASE }
 }
 
 /// Opens every configured provider, and knows their models.

@@ -6,8 +6,9 @@
 
 pub mod accept;
 pub mod graph;
+pub mod sweep;
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use thiserror::Error;
 use tokio::{
@@ -27,14 +28,14 @@ use crate::{
         door::{Door, OriginalDoor},
         service::RoomApi,
     },
-    ids::{MessageId, RoomId},
     llm::{
         open::OpenError,
         route::{NameError, Router},
     },
     server::{
         accept::{ConnectionLimits, serve, serve_io},
-        graph::{Graph, api_limits, bus_config, connection_limits, router, store_config},
+        graph::{Graph, api_limits, bus_config, connection_limits, lease_settings, router, store_config},
+        sweep::{Life, Sweeper},
     },
     session::rates::FORGET_INTERVAL,
     store::{self, Store},
@@ -70,12 +71,9 @@ pub enum Error {
     /// Reflection cannot be served: the build is broken.
     #[error("cannot serve reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// It cannot be found out which answers a crash has left open.
-    #[error("cannot read which answers were open when the server ended")]
+    /// It cannot be found out what a crash has left open.
+    #[error("cannot read which answers were open, and what they had reserved, when a server ended")]
     Recovery(#[source] store::Error),
-    /// It cannot be found out what a crash has left reserved.
-    #[error("cannot read what answers had reserved when the server ended")]
-    Budgets(#[source] store::Error),
 }
 
 /// The names health is reported for.
@@ -84,8 +82,6 @@ const HEALTH_SERVICES: [&str; 3] = ["", "room.v1.RoomService", "api.room.Room"];
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// How long calls in flight may take when every session has ended.
 const CALLS_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two tries to end answers that a crash has left open.
-const ORPHANS_RETRY: Duration = Duration::from_secs(10);
 /// How often old idempotency keys are forgotten.
 const FORGET_REQUESTS_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
@@ -143,6 +139,8 @@ pub struct Server {
     address: Option<SocketAddr>,
     routes: Routes,
     limits: ConnectionLimits,
+    /// `None`: nobody shares the store.
+    life: Option<Life>,
 }
 
 impl Server {
@@ -165,12 +163,7 @@ impl Server {
             &stop,
             draining.clone(),
         );
-        let orphans = graph.rooms.orphans().await.map_err(Error::Recovery)?;
-        let rooms: BTreeSet<RoomId> = orphans.iter().map(|(room, _)| room.clone()).collect();
-        let orphans = graph.rooms.close_orphans(orphans).await;
-        graph.budgets.recover().await.map_err(Error::Budgets)?;
-        // Not before what the last process had reserved is counted: from here on there are answers again.
-        graph.services.dispatcher.resume(rooms).await;
+        let (life, sweeper) = tidy_up(config, &store, &graph).await.map_err(Error::Recovery)?;
         let sessions = TaskTracker::new();
         let api = RoomApi::new(
             graph.rooms.clone(),
@@ -195,11 +188,14 @@ impl Server {
             abort: CancellationToken::new(),
             routes,
             limits: connection_limits(config),
+            life,
         };
         if let Some(listener) = listener {
             server.listen(listener);
         }
-        server.close_later(orphans);
+        if let Some(sweeper) = sweeper {
+            server.tasks.spawn(sweeper.run(server.stop_accepting.clone()));
+        }
         server.start_tasks(config, clock).await;
         Ok(server)
     }
@@ -217,21 +213,6 @@ impl Server {
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         self.connections.spawn(async move {
             abort.run_until_cancelled(serve_io(io, routes, limits, stop)).await;
-        });
-    }
-
-    /// Goes on trying to end what could not be ended at the start (a full disk).
-    fn close_later(&self, mut orphans: Vec<(RoomId, MessageId)>) {
-        let (rooms, stop) = (self.graph.rooms.clone(), self.stop_accepting.clone());
-        let dispatcher = self.graph.services.dispatcher.clone();
-        self.tasks.spawn(async move {
-            while !orphans.is_empty()
-                && stop.run_until_cancelled(tokio::time::sleep(ORPHANS_RETRY)).await.is_some()
-            {
-                let open: BTreeSet<RoomId> = orphans.iter().map(|(room, _)| room.clone()).collect();
-                orphans = rooms.close_orphans(orphans).await;
-                dispatcher.resume(open).await;
-            }
         });
     }
 
@@ -304,12 +285,33 @@ impl Server {
             tracker.close();
             tracker.wait().await;
         }
+        // The others need not wait until it is over, if anything was left open after all.
+        if let Some(life) = self.life {
+            life.end().await;
+        }
         self.bus.close().await;
         if let Err(error) = self.store.close().await {
             tracing::error!(error = &error as &(dyn std::error::Error + 'static), "the store did not close");
         }
         tracing::info!("ended");
     }
+}
+
+/// Closes what servers that are gone have left open. What is left to do for a [`Sweeper`]: nothing, if nobody shares
+/// the store and all is closed.
+async fn tidy_up(
+    config: &Config,
+    store: &Arc<dyn Store>,
+    graph: &Graph,
+) -> Result<(Option<Life>, Option<Sweeper>), store::Error> {
+    let settings = lease_settings(config);
+    let (life, pulse) = match store.is_shared() {
+        true => Some(Life::begin(store, graph, settings).await?).unzip(),
+        false => (None, None),
+    };
+    let mut sweeper = Sweeper::new(Arc::clone(store), graph, settings, pulse);
+    let left = sweeper.sweep().await?;
+    Ok((life, (store.is_shared() || left > 0).then_some(sweeper)))
 }
 
 fn routes(door: Door) -> Result<(HealthReporter, Routes), Error> {

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, ReservationId},
+    ids::{MessageId, NodeId, ReservationId},
     store::{Error, ErrorKind},
 };
 
@@ -46,6 +46,8 @@ pub struct Reservation {
     pub at: Timestamp,
     /// At least one, and no account twice.
     pub lines: Vec<Line>,
+    /// Who will settle it.
+    pub node: NodeId,
 }
 
 /// The answer to a [`Reservation`].
@@ -71,6 +73,8 @@ pub struct OpenReservation {
     pub run: MessageId,
     /// When it was asked for.
     pub at: Timestamp,
+    /// Who was to settle it.
+    pub node: NodeId,
 }
 
 /// What an account holds.

@@ -18,10 +18,10 @@ use crate::{
         event::{DirectoryChange, Kind},
         room::Visibility,
     },
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Idempotency, Listed, NewRecord, Outcome, Page, Receipt,
-        Record, RoomFilter, Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Idempotency, Lease, Listed, NewRecord, OpenRun, Outcome,
+        Page, Receipt, Record, RoomFilter, Snapshot, Store,
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         memory::accounts::Accounts,
         rules::{self, PageFill, Placement},
@@ -37,6 +37,7 @@ const NAME: &str = "memory";
 pub struct MemoryStore {
     /// `None` once it is closed.
     state: Mutex<Option<State>>,
+    is_shared: bool,
 }
 
 /// All rooms, their order, and the ledger.
@@ -46,6 +47,7 @@ struct State {
     /// By position in lists.
     order: BTreeMap<u64, RoomId>,
     accounts: Accounts,
+    leases: BTreeMap<NodeId, u64>,
 }
 
 /// A record with what only the store's own questions need.
@@ -60,7 +62,7 @@ struct Room {
     visibility: Visibility,
     created_by: Option<UserId>,
     members: HashSet<UserId>,
-    runs: HashSet<MessageId>,
+    runs: HashMap<MessageId, NodeId>,
     head: Head,
     log: BTreeMap<Seq, Entry>,
     messages: BTreeSet<Seq>,
@@ -86,7 +88,12 @@ impl Default for MemoryStore {
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> Self {
-        Self { state: Mutex::new(Some(State::default())) }
+        Self { state: Mutex::new(Some(State::default())), is_shared: false }
+    }
+
+    /// An empty store for several servers of one process.
+    pub fn shared() -> Self {
+        Self { is_shared: true, ..Self::new() }
     }
 
     /// Runs `work` on the state, which is whole even if an earlier `work` has panicked: nothing in here can stop
@@ -138,7 +145,7 @@ impl Room {
             visibility: Visibility::Private,
             created_by: None,
             members: HashSet::new(),
-            runs: HashSet::new(),
+            runs: HashMap::new(),
             head,
             log: BTreeMap::new(),
             messages: BTreeSet::new(),
@@ -175,7 +182,7 @@ impl Room {
             self.requests.insert((sender, request_id), Request { receipt, body_hash, at });
         }
         for change in append.directory {
-            self.list(change);
+            self.list(change, append.node);
         }
         receipt
     }
@@ -192,7 +199,7 @@ impl Room {
         self.log.insert(seq, Entry { record, sender });
     }
 
-    fn list(&mut self, change: DirectoryChange) {
+    fn list(&mut self, change: DirectoryChange, node: NodeId) {
         match change {
             DirectoryChange::Room { visibility, created_by } => {
                 self.visibility = visibility;
@@ -205,7 +212,7 @@ impl Room {
                 self.members.remove(&user);
             }
             DirectoryChange::RunStarted(message) => {
-                self.runs.insert(message);
+                self.runs.insert(message, node);
             }
             DirectoryChange::RunEnded(message) => {
                 self.runs.remove(&message);
@@ -238,7 +245,7 @@ impl Store for MemoryStore {
     }
 
     fn is_shared(&self) -> bool {
-        false
+        self.is_shared
     }
 
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
@@ -354,10 +361,36 @@ impl Store for MemoryStore {
         })
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         self.with(|state| {
+            let open = |id: &RoomId, (&run, &node)| OpenRun { room: id.clone(), run, node };
             let rooms = state.rooms.iter();
-            rooms.flat_map(|(id, room)| room.runs.iter().map(|run| (id.clone(), *run))).collect()
+            rooms.flat_map(|(id, room)| room.runs.iter().map(move |entry| open(id, entry))).collect()
+        })
+    }
+
+    async fn beat(&self, Lease { node, beat }: Lease) -> Result<bool, Error> {
+        self.with(|state| match state.leases.get_mut(&node) {
+            Some(kept) if rules::renews(*kept, beat) => {
+                *kept = beat;
+                true
+            }
+            None if beat == rules::FIRST_BEAT => {
+                state.leases.insert(node, beat);
+                true
+            }
+            Some(_) | None => false,
+        })
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.with(|state| state.leases.iter().map(|(&node, &beat)| Lease { node, beat }).collect())
+    }
+
+    async fn retire(&self, Lease { node, beat }: Lease) -> Result<bool, Error> {
+        self.with(|state| {
+            let is_it = state.leases.get(&node) == Some(&beat);
+            is_it && state.leases.remove(&node).is_some()
         })
     }
 

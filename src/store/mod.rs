@@ -13,7 +13,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     domain::event::{DirectoryChange, Kind},
-    ids::{EventId, MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{EventId, MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         config::{StoreConfig, StoreKind},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
@@ -118,6 +118,8 @@ pub struct Append {
     pub idempotency: Option<Idempotency>,
     /// What lists of rooms must know afterwards.
     pub directory: Vec<DirectoryChange>,
+    /// To whom belongs what `directory` says has begun.
+    pub node: NodeId,
 }
 
 /// What an append that was carried out came to, now or the first time.
@@ -200,6 +202,26 @@ pub struct Listed {
     pub position: u64,
 }
 
+/// An answer or an autopilot that has begun and not ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OpenRun {
+    /// Where.
+    pub room: RoomId,
+    /// Which.
+    pub run: MessageId,
+    /// The node that was the last to say so.
+    pub node: NodeId,
+}
+
+/// That a node lives: whoever sees `beat` change knows it, without a clock that others have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Lease {
+    /// Who.
+    pub node: NodeId,
+    /// How often it has said so: 1, 2, 3 …
+    pub beat: u64,
+}
+
 /// Why a store could not do what it was asked. No backend's type is in it.
 #[derive(Debug, Clone, Error)]
 #[error("the {store} store {what}")]
@@ -267,6 +289,12 @@ impl Error {
 ///   nothing more. An account may be forgotten when its time has come and nothing is reserved in it; settling finds
 ///   it gone and passes over it. The ledger is as durable as the log, is not part of any room, and no call looks at
 ///   more accounts than it names.
+/// * **Nodes.** What an append begins ([`DirectoryChange::RunStarted`]) belongs to its [`Append::node`], also when it
+///   was open already; a reservation belongs to the node that it names. Neither asks whether that node has a lease.
+/// * **Leases.** A node has one from its first beat until somebody retires it. Beats and retirements of a node are
+///   carried out one after the other, and what one returned is seen by every later call through any handle: of a beat
+///   and a retirement that know the same beat, one succeeds. A lease that was taken away is not given back: a beat
+///   behind the first finds nothing to renew. The store knows no time and ends no lease by itself.
 /// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it.
 /// * **Clone.** Backends are shared by `Arc`; no call needs `&mut`.
 #[async_trait]
@@ -322,8 +350,19 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Rooms, newest first, of which the position is below `before` (`u64::MAX`: all).
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error>;
 
-    /// Every answer that has begun and not ended, over all rooms.
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error>;
+    /// Everything that has begun and not ended, over all rooms.
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error>;
+
+    /// Begins a lease with the first beat, which is 1, and renews it with the next one. One that is there already
+    /// changes nothing, so that a call whose outcome is not known can be repeated. `false`: it was taken away, or its
+    /// beat is neither this one nor the one before.
+    async fn beat(&self, lease: Lease) -> Result<bool, Error>;
+
+    /// Every node that has a lease.
+    async fn leases(&self) -> Result<Vec<Lease>, Error>;
+
+    /// Takes a lease away, if its beat is still this one; whether it was.
+    async fn retire(&self, lease: Lease) -> Result<bool, Error>;
 
     /// Reserves all lines, or none. One that is open already is [`Reserve::Reserved`] and changes nothing, so that
     /// a call whose outcome is not known can be repeated.

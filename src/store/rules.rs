@@ -48,6 +48,15 @@ pub(super) fn place(
     Ok(Placement { first: start.seq.next(), head: end })
 }
 
+/// The beat that begins a lease.
+pub(super) const FIRST_BEAT: u64 = 1;
+
+/// Whether a lease with the beat `kept` is renewed by `beat`. Only by the next one and the same: so a first beat that
+/// was under way for long, and begins the lease of a node that was retired meanwhile, does not bring that node back.
+pub(super) fn renews(kept: u64, beat: u64) -> bool {
+    beat == kept || beat == kept.saturating_add(1)
+}
+
 /// Decides which event is the last of a page.
 #[derive(Debug)]
 pub(super) struct PageFill {

@@ -16,6 +16,7 @@ use std::{
     io,
     net::SocketAddr,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -48,6 +49,8 @@ pub struct Received {
 pub enum Write {
     /// These bytes, in a piece of their own.
     Bytes(Vec<u8>),
+    /// Nothing for this long.
+    Pause(Duration),
     /// Nothing, until the client goes away.
     Stall,
     /// The connection ends without the body's end.
@@ -149,6 +152,12 @@ impl Reply {
         self.chunk(&json!({"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]}))
     }
 
+    /// Then nothing for this long.
+    pub fn pause(mut self, pause: Duration) -> Self {
+        self.writes.push(Write::Pause(pause));
+        self
+    }
+
     /// Then nothing, until the client goes away.
     pub fn stall(mut self) -> Self {
         self.writes.push(Write::Stall);
@@ -168,7 +177,7 @@ impl Reply {
             .iter()
             .flat_map(|write| match write {
                 Write::Bytes(bytes) => bytes.clone(),
-                Write::Stall | Write::Cut => panic!("cut before stalling"),
+                Write::Pause(_) | Write::Stall | Write::Cut => panic!("cut before stalling"),
             })
             .collect();
         self.writes = bytes.chunks(size).map(|piece| Write::Bytes(piece.to_vec())).collect();
@@ -274,9 +283,14 @@ fn body_of(writes: Vec<Write>, open: Open) -> Body {
     Body::from_stream(stream::unfold(state, |(mut writes, mut open)| async move {
         // A pause between two pieces lets each leave on its own.
         tokio::task::yield_now().await;
-        let item = match writes.next() {
+        let mut next = writes.next();
+        while let Some(Write::Pause(pause)) = next {
+            tokio::time::sleep(pause).await;
+            next = writes.next();
+        }
+        let item = match next {
             Some(Write::Bytes(bytes)) => Ok(Bytes::from(bytes)),
-            Some(Write::Stall) => std::future::pending().await,
+            Some(Write::Pause(_) | Write::Stall) => std::future::pending().await,
             Some(Write::Cut) => {
                 open.close();
                 Err(io::Error::other("cut"))

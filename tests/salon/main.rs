@@ -28,6 +28,7 @@ mod groups;
 mod harness;
 mod injections;
 mod mcp;
+mod nodes;
 mod process;
 mod providers;
 mod sessions;
@@ -35,6 +36,8 @@ mod simulation;
 mod sizes;
 mod slow_reader;
 mod store_conformance;
+#[cfg(all(feature = "postgres", feature = "redis", feature = "nats"))]
+mod three_nodes;
 mod timing;
 mod wire_commands;
 mod wire_properties;

@@ -12,7 +12,7 @@ use salon::{
         poll::{Ballot, Poll, PollOption},
         room::{Profile, Room, Visibility},
     },
-    ids::{EventId, MessageId, OptionId, PollId, RoomId, Seq, UserId},
+    ids::{EventId, MessageId, NodeId, OptionId, PollId, RoomId, Seq, UserId},
     store::{Append, NewRecord, Store, memory::MemoryStore},
     wire::{
         decode, encode,
@@ -46,7 +46,13 @@ async fn append_broken_room(store: &dyn Store, id: &str) {
         private: "nor this".into(),
     };
     let directory = vec![DirectoryChange::Room { visibility: Visibility::Public, created_by: None }];
-    let append = Append { records: vec![record], fence: Some(Seq::ZERO), idempotency: None, directory };
+    let append = Append {
+        records: vec![record],
+        fence: Some(Seq::ZERO),
+        idempotency: None,
+        directory,
+        node: NodeId::NOBODY,
+    };
     store.append(&RoomId::parse(id).unwrap(), vec![append]).await.unwrap();
 }
 

@@ -5,8 +5,9 @@ mod appends;
 mod cancel;
 mod ledger;
 mod listing;
+mod nodes;
 #[cfg(feature = "postgres")]
-mod postgres;
+pub mod postgres;
 mod reads;
 mod repeats;
 mod sqlite;
@@ -119,6 +120,15 @@ every_backend! {
         many_accounts_are_forgotten_at_once
         a_reservation_without_sense_is_refused
         a_dropped_reservation_is_whole_or_absent
+    }
+    nodes {
+        a_lease_begins_with_the_first_beat_and_is_renewed_by_the_next
+        a_lease_is_taken_away_by_who_knows_its_beat
+        a_retired_node_never_comes_back
+        of_a_beat_and_many_retirements_at_once_one_succeeds
+        what_is_open_belongs_to_who_said_so_last
+        appends_of_one_call_name_their_own_nodes
+        a_reservation_says_who_holds_it
     }
     cancel {
         a_dropped_append_is_whole_or_absent

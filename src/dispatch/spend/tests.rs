@@ -30,6 +30,7 @@ use crate::{
         route::{Attempts, ModelSettings, NameSettings, Prices, RouterSettings},
         scripted::{ScriptedProvider, Step},
     },
+    nodes::Identity,
     store::memory::MemoryStore,
 };
 
@@ -51,7 +52,14 @@ struct Ledger {
 fn budgets(tokens: u64, tasks: &TaskTracker, stop: &CancellationToken) -> Budgets {
     let mut limits = Limits::default();
     limits.server.tokens_per_day = Some(tokens);
-    Budgets::start(Arc::new(MemoryStore::new()), Arc::new(SystemClock), limits, tasks, stop.clone())
+    Budgets::start(
+        Arc::new(MemoryStore::new()),
+        Arc::new(SystemClock),
+        Identity::new(),
+        limits,
+        tasks,
+        stop.clone(),
+    )
 }
 
 fn settings(prices: Option<(u64, u64)>, max_output_tokens: Option<u32>) -> ModelSettings {
@@ -321,7 +329,14 @@ async fn where_money_is_limited_nobody_without_a_price_is_asked() {
     let mut limits = Limits::default();
     limits.room.money_per_day = Some(1_000_000);
     let store = Arc::new(MemoryStore::new());
-    table.budgets = Budgets::start(store, Arc::new(SystemClock), limits, &table.tasks, table.stop.clone());
+    table.budgets = Budgets::start(
+        store,
+        Arc::new(SystemClock),
+        Identity::new(),
+        limits,
+        &table.tasks,
+        table.stop.clone(),
+    );
     let plan = table.plan(&["cheap", "wild"]);
     let ask = async |room: Option<&str>| {
         let room = room.map(|room| crate::ids::RoomId::parse(room).unwrap());

@@ -185,7 +185,8 @@ pub(super) fn step(
         Step::Pause { reason } => Autopilot { status: Status::Paused, reason, ..autopilot.clone() },
         Step::End { reason } => Autopilot { status: Status::Ended, reason, ..autopilot.clone() },
         Step::Restarted => match autopilot.on_restart {
-            OnRestart::Continue => return Ok(Decision::nothing()),
+            // Recorded although nothing is another: whoever records it is who goes on with it.
+            OnRestart::Continue => return Ok(changed(autopilot.clone(), context)),
             OnRestart::Stop => {
                 let reason = "the server was restarted".into();
                 Autopilot { status: Status::Ended, reason, ..autopilot.clone() }

@@ -25,7 +25,12 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     };
     if let Some(id) = run.poll_id {
         // Between the question and the beginning a poll can end, also by a deadline that nobody was there to keep.
-        polls::votable_poll(room, id, context)?;
+        let poll = polls::votable_poll(room, id, context)?;
+        // Servers that tidy up behind another may ask for the same vote at once.
+        let asked = room.runs.values().any(|open| open.poll_id == Some(id) && open.llm_id == run.llm_id);
+        if asked || poll.mandatory && !poll.owing(&room.llms).any(|owing| owing.id == run.llm_id) {
+            return Err(Rejection::new(Code::AlreadyExists, "this vote is being given or was given"));
+        }
     }
     let max = context.limits.chain_depth;
     if run.chain_depth > max {

@@ -63,6 +63,7 @@ impl Accounts {
             id: reservation.id,
             run: reservation.run,
             at: reservation.at,
+            node: reservation.node,
         })
         .collect()
     }

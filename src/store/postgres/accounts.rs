@@ -1,10 +1,10 @@
 //! The ledger: reservations and settlements as calls of the functions that carry them out.
 
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, ReservationId},
+    ids::{MessageId, NodeId, ReservationId},
     store::{
         Error,
         ledger::{AMOUNT_MAX, Account, Balance, OpenReservation, Reservation, Reserve},
@@ -24,9 +24,9 @@ const fn read(sql: &'static str) -> Question {
 }
 
 const RESERVE: Question =
-    write("SELECT refused_line, was_spent, was_reserved FROM reserve($1, $2, $3, $4, $5, $6, $7, $8)");
+    write("SELECT refused_line, was_spent, was_reserved FROM reserve($1, $2, $3, $4, $5, $6, $7, $8, $9)");
 const SETTLE: Question = write("SELECT settle($1, $2)");
-const OPEN: Question = read("SELECT id, run, at FROM reservations");
+const OPEN: Question = read("SELECT id, run, at, node FROM reservations");
 /// Each account by its key: the limit keeps the planner from reading them all to join them.
 pub(super) const BALANCES: Question = read(
     "SELECT coalesce(spent, 0), coalesce(reserved, 0)
@@ -45,7 +45,7 @@ pub(super) const FORGET: Question = write(
 
 /// [`crate::store::Store::reserve`].
 pub(super) async fn reserve(connections: &Connections, reservation: &Reservation) -> Result<Reserve, Error> {
-    let Reservation { id, run, at, lines } = reservation;
+    let Reservation { id, run, at, lines, node } = reservation;
     let keys: Vec<&str> = lines.iter().map(|line| line.account.key.as_str()).collect();
     let begins: Vec<i64> = lines.iter().map(|line| line.account.begins.0).collect();
     let amounts: Vec<i64> = lines.iter().map(|line| rows::integer(line.amount)).collect();
@@ -59,8 +59,9 @@ pub(super) async fn reserve(connections: &Connections, reservation: &Reservation
         )
         .collect();
     let keeps: Vec<i64> = lines.iter().map(|line| line.keep_until.0).collect();
-    let answer =
-        connections.ask(RESERVE, &[&id.0, &run.0, &at.0, &keys, &begins, &amounts, &limits, &keeps]).await?;
+    let parameters: [&(dyn ToSql + Sync); 9] =
+        [&id.0, &run.0, &at.0, &node.0, &keys, &begins, &amounts, &limits, &keeps];
+    let answer = connections.ask(RESERVE, &parameters).await?;
     let Some(refused) = answer.first() else { return Ok(Reserve::Reserved) };
     let line = usize::try_from(rows::number(refused, 0)?).unwrap_or(usize::MAX).saturating_sub(1);
     Ok(Reserve::Refused { line, balance: balance(refused, 1)? })
@@ -84,6 +85,7 @@ pub(super) async fn open(connections: &Connections) -> Result<Vec<OpenReservatio
             id: ReservationId(rows::get(row, 0)?),
             run: MessageId(rows::get(row, 1)?),
             at: Timestamp(rows::get(row, 2)?),
+            node: NodeId(rows::get(row, 3)?),
         })
     };
     connections.ask(OPEN, &[]).await?.iter().map(open).collect()

@@ -19,7 +19,7 @@ use crate::{
 /// [`crate::store::Store::append`].
 pub(super) const APPEND: Question = Question {
     sql: "SELECT outcome, first_seq, last_seq, first_id, fence_seq
-          FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)",
+          FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     doing: "append",
     asking: Asking::ToWrite,
 };
@@ -46,6 +46,7 @@ pub(super) struct Columns<'a> {
     users: Vec<Option<&'a str>>,
     messages: Vec<Option<Uuid>>,
     publics_now: Vec<Option<bool>>,
+    nodes: Vec<Uuid>,
 }
 
 impl<'a> Columns<'a> {
@@ -59,7 +60,7 @@ impl<'a> Columns<'a> {
     }
 
     /// In the order of the function's parameters.
-    pub(super) fn parameters<'b>(&'b self, room: &'b &'b str) -> [&'b (dyn ToSql + Sync); 20] {
+    pub(super) fn parameters<'b>(&'b self, room: &'b &'b str) -> [&'b (dyn ToSql + Sync); 21] {
         [
             room,
             &self.fences,
@@ -81,11 +82,13 @@ impl<'a> Columns<'a> {
             &self.users,
             &self.messages,
             &self.publics_now,
+            &self.nodes,
         ]
     }
 
     fn add(&mut self, owner: i32, append: &'a Append) {
         let key = append.idempotency.as_ref();
+        self.nodes.push(append.node.0);
         self.fences.push(append.fence.map(|fence| rows::integer(fence.0)));
         self.senders.push(key.map(|key| key.sender.as_str()));
         self.request_ids.push(key.map(|key| key.request_id.as_str()));

@@ -25,10 +25,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
+        RoomFilter, Snapshot, Store,
         config::StoreConfig,
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         postgres::{
@@ -45,6 +45,7 @@ mod accounts;
 mod append;
 mod connections;
 mod failure;
+mod leases;
 mod pending;
 mod queries;
 mod rows;
@@ -54,6 +55,8 @@ mod schema;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two tries to reach it.
 const RETRY: Duration = Duration::from_secs(1);
+/// Between two times that the log is told of it.
+const TELL: Duration = Duration::from_secs(15);
 /// How many idempotency keys or accounts one transaction forgets, so that none is long.
 const FORGOTTEN_AT_ONCE: i64 = 1000;
 /// What a check takes on the disk and gives back.
@@ -75,15 +78,20 @@ impl PostgresStore {
     /// or one of which a part is missing.
     pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
         let connections = Connections::new(config)?;
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let mut tells = begun;
         loop {
             let opened = async { schema::prepare(&mut connections.take().await?, &config.schema).await };
             match opened.await {
                 Ok(()) => {
                     return Ok(Self { connections: Arc::new(connections), pending: Pending::default() });
                 }
-                Err(error) if error.retryable() && Instant::now() + RETRY < deadline => {
-                    tracing::warn!(%error, source = ?error.source, "the store's server is waited for");
+                Err(error) if error.retryable() && begun.elapsed() + RETRY < PATIENCE => {
+                    if tells <= Instant::now() {
+                        tells = Instant::now() + TELL;
+                        let error = &error as &(dyn std::error::Error + 'static);
+                        tracing::warn!(error, "the store's server is waited for, up to a minute");
+                    }
                     sleep(RETRY).await;
                 }
                 Err(error) => return Err(error),
@@ -234,9 +242,25 @@ impl Store for PostgresStore {
         answer.iter().map(listed).collect()
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         let answer = self.connections.ask(queries::OPEN_RUNS, &[]).await?;
-        answer.iter().map(|row| Ok((rows::room(row, 0)?, MessageId(rows::get(row, 1)?)))).collect()
+        let open = |row: &Row| {
+            let (run, node) = (MessageId(rows::get(row, 1)?), NodeId(rows::get(row, 2)?));
+            Ok(OpenRun { room: rows::room(row, 0)?, run, node })
+        };
+        answer.iter().map(open).collect()
+    }
+
+    async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        leases::beat(&self.connections, lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        leases::all(&self.connections).await
+    }
+
+    async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        leases::retire(&self.connections, lease).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {

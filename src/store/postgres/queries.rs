@@ -84,7 +84,7 @@ pub(super) const ROOMS_OF: Question = read(
         ORDER BY 1 DESC LIMIT $2) AS theirs
      JOIN rooms ON rid = room ORDER BY rid DESC",
 );
-pub(super) const OPEN_RUNS: Question = read("SELECT id, message FROM runs JOIN rooms ON rid = room");
+pub(super) const OPEN_RUNS: Question = read("SELECT id, message, node FROM runs JOIN rooms ON rid = room");
 
 pub(super) const SAVE_SNAPSHOT: Question = write(
     "INSERT INTO snapshots AS saved (room, seq, version, state)

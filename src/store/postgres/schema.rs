@@ -16,10 +16,10 @@ use crate::store::{
 };
 
 /// The steps, oldest first.
-const STEPS: [&str; 1] = [include_str!("steps/1.sql")];
+const STEPS: [&str; 2] = [include_str!("steps/1.sql"), include_str!("steps/2.sql")];
 
 /// What must be there behind the last step.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "rooms",
     "events",
     "requests",
@@ -31,6 +31,7 @@ const TABLES: [&str; 11] = [
     "accounts",
     "reservations",
     "reserved",
+    "leases",
 ];
 
 /// The lock of whoever takes a step is a number of this and one of the schema's name: "SALO".
@@ -180,10 +181,11 @@ mod tests {
     #[test]
     fn steps_are_counted_from_one_and_a_newer_schema_is_refused() {
         assert_eq!(next_step(None, "s").unwrap().unwrap().0, 1);
-        assert!(next_step(Some(1), "s").unwrap().is_none());
+        assert_eq!(next_step(Some(1), "s").unwrap().unwrap().0, 2);
+        assert!(next_step(Some(2), "s").unwrap().is_none());
         let refused = next_step(Some(4321), "s").unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Unusable);
-        assert!(refused.what.contains("version 4321") && refused.what.contains("up to 1"), "{refused}");
+        assert!(refused.what.contains("version 4321") && refused.what.contains("up to 2"), "{refused}");
     }
 
     #[test]

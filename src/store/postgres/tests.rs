@@ -120,7 +120,13 @@ fn append(n: u128) -> Append {
         DirectoryChange::RunEnded(run),
         DirectoryChange::Left(user),
     ];
-    Append { records: vec![record], fence: (n == 1).then_some(Seq::ZERO), idempotency, directory }
+    Append {
+        records: vec![record],
+        fence: (n == 1).then_some(Seq::ZERO),
+        idempotency,
+        directory,
+        node: NodeId::random(),
+    }
 }
 
 /// The functions of the schema cannot be explained; the server counts what they have done.
@@ -134,7 +140,10 @@ async fn no_write_reads_a_whole_table() {
         let account = Account { key: format!("k{}", n % 7), begins: Timestamp(0) };
         let line = Line { account, amount: 1, limit: Some(5), keep_until: Timestamp(0) };
         let (id, run) = (ReservationId(Uuid::from_u128(n)), MessageId(Uuid::from_u128(n)));
-        store.reserve(Reservation { id, run, at: Timestamp(0), lines: vec![line] }).await.unwrap();
+        store
+            .reserve(Reservation { id, run, at: Timestamp(0), lines: vec![line], node: NodeId::NOBODY })
+            .await
+            .unwrap();
         store.settle(id, vec![1]).await.unwrap();
         store.advance_cursor(&room, &user, Seq(1)).await.unwrap();
         let snapshot = Snapshot { seq: Seq(1), version: 1, state: bytes::Bytes::from_static(b"s") };

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, ReservationId},
+    ids::{MessageId, NodeId, ReservationId},
     store::{
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         sqlite::rows,
@@ -45,8 +45,9 @@ pub(super) fn reserve(
         balances.push(balance.reserve(line.amount));
     }
     let mut open =
-        transaction.prepare_cached("INSERT INTO reservations (id, run, at) VALUES (?1, ?2, ?3)")?;
-    open.execute(params![reservation.id.0.as_bytes(), reservation.run.0.as_bytes(), reservation.at.0])?;
+        transaction.prepare_cached("INSERT INTO reservations (id, run, at, node) VALUES (?1, ?2, ?3, ?4)")?;
+    let Reservation { id, run, at, node, .. } = reservation;
+    open.execute(params![id.0.as_bytes(), run.0.as_bytes(), at.0, node.0.as_bytes()])?;
     let mut hold = transaction.prepare_cached(
         "INSERT INTO reserved (reservation, line, key, begins, amount) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
@@ -110,12 +111,13 @@ pub(super) fn balances(connection: &mut Connection, accounts: &[Account]) -> rus
 
 /// [`crate::store::Store::open_reservations`].
 pub(super) fn open(connection: &Connection) -> rusqlite::Result<Vec<OpenReservation>> {
-    let mut select = connection.prepare_cached("SELECT id, run, at FROM reservations")?;
+    let mut select = connection.prepare_cached("SELECT id, run, at, node FROM reservations")?;
     let open = |row: &Row<'_>| {
         Ok(OpenReservation {
             id: ReservationId(rows::uuid(row, 0)?),
             run: MessageId(rows::uuid(row, 1)?),
             at: Timestamp(row.get(2)?),
+            node: NodeId(rows::uuid(row, 3)?),
         })
     };
     select.query_map([], open)?.collect()

@@ -13,15 +13,15 @@ use rusqlite::{OptionalExtension, Transaction, params};
 use crate::{
     clock::Timestamp,
     domain::event::DirectoryChange,
-    ids::{ReservationId, RoomId, Seq, UserId},
+    ids::{NodeId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Idempotency, NewRecord, Outcome, Receipt, Snapshot,
+        Append, Idempotency, Lease, NewRecord, Outcome, Receipt, Snapshot,
         ledger::{Reservation, Reserve},
         rules::{self, Placement},
         sqlite::{
             accounts,
             known::{Known, KnownRooms},
-            rows,
+            leases, rows,
         },
     },
 };
@@ -80,7 +80,7 @@ impl<'a> Group<'a> {
         };
         self.insert(rid, placement.first, &append.records)?;
         for change in &append.directory {
-            self.list(rid, change)?;
+            self.list(rid, change, append.node)?;
         }
         let event_id = rules::first_id(&append.records);
         let receipt = Receipt { first: placement.first, last: placement.head.seq, event_id };
@@ -149,6 +149,20 @@ impl<'a> Group<'a> {
         let settled = accounts::settle(self.transaction, id, actual)?;
         self.wrote |= settled;
         Ok(settled)
+    }
+
+    /// Begins or renews a lease; whether it could.
+    pub(super) fn beat(&mut self, lease: Lease) -> rusqlite::Result<bool> {
+        let renewed = leases::beat(self.transaction, lease)?;
+        self.wrote |= renewed;
+        Ok(renewed)
+    }
+
+    /// Takes a lease away; whether it was this one.
+    pub(super) fn retire(&mut self, lease: Lease) -> rusqlite::Result<bool> {
+        let retired = leases::retire(self.transaction, lease)?;
+        self.wrote |= retired;
+        Ok(retired)
     }
 
     /// Forgets up to `limit` accounts that need not be kept until `before`.
@@ -239,7 +253,7 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    fn list(&self, rid: i64, change: &DirectoryChange) -> rusqlite::Result<()> {
+    fn list(&self, rid: i64, change: &DirectoryChange, node: NodeId) -> rusqlite::Result<()> {
         let run = |sql: &str, columns: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<()> {
             self.transaction.prepare_cached(sql)?.execute(columns).map(|_| ())
         };
@@ -255,8 +269,9 @@ impl<'a> Group<'a> {
                 run("DELETE FROM members WHERE user = ?2 AND room = ?1", params![rid, user.as_str()])
             }
             DirectoryChange::RunStarted(message) => run(
-                "INSERT OR IGNORE INTO runs (room, message) VALUES (?1, ?2)",
-                params![rid, message.0.as_bytes()],
+                "INSERT INTO runs (room, message, node) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (room, message) DO UPDATE SET node = excluded.node",
+                params![rid, message.0.as_bytes(), node.0.as_bytes()],
             ),
             DirectoryChange::RunEnded(message) => {
                 run("DELETE FROM runs WHERE room = ?1 AND message = ?2", params![rid, message.0.as_bytes()])

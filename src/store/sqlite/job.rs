@@ -6,7 +6,7 @@ use crate::{
     clock::Timestamp,
     ids::{ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Error, ErrorKind, Outcome, Snapshot,
+        Append, Error, ErrorKind, Lease, Outcome, Snapshot,
         ledger::{Reservation, Reserve},
         sqlite::{failure::error, group::Group},
     },
@@ -51,6 +51,10 @@ pub(super) enum Job {
     Settle { id: ReservationId, actual: Vec<u64>, waiting: Waiting<bool> },
     /// One portion of [`crate::store::Store::forget_accounts`].
     ForgetAccounts { before: Timestamp, limit: u32, waiting: Waiting<u64> },
+    /// [`crate::store::Store::beat`].
+    Beat { lease: Lease, waiting: Waiting<bool> },
+    /// [`crate::store::Store::retire`].
+    Retire { lease: Lease, waiting: Waiting<bool> },
     /// [`crate::store::Store::check`].
     Check { waiting: Waiting<()> },
     /// [`crate::store::Store::close`]: answered when nothing is left to do.
@@ -82,6 +86,8 @@ impl Job {
             Self::ForgetAccounts { before, limit, waiting } => {
                 waiting.result = Some(group.forget_accounts(*before, *limit)?);
             }
+            Self::Beat { lease, waiting } => waiting.result = Some(group.beat(*lease)?),
+            Self::Retire { lease, waiting } => waiting.result = Some(group.retire(*lease)?),
             Self::Check { waiting } => waiting.result = Some(group.check()?),
             Self::Close { waiting } => waiting.result = Some(()),
             #[cfg(test)]
@@ -100,7 +106,9 @@ impl Job {
             Self::Cursor { waiting, .. } => waiting.answer(commit),
             Self::Forget { waiting, .. } | Self::ForgetAccounts { waiting, .. } => waiting.answer(commit),
             Self::Reserve { waiting, .. } => waiting.answer(commit),
-            Self::Settle { waiting, .. } => waiting.answer(commit),
+            Self::Settle { waiting, .. } | Self::Beat { waiting, .. } | Self::Retire { waiting, .. } => {
+                waiting.answer(commit);
+            }
             #[cfg(test)]
             Self::Panic { waiting } => waiting.answer(commit),
         }

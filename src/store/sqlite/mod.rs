@@ -20,10 +20,10 @@ use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
+        RoomFilter, Snapshot, Store,
         config::StoreConfig,
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         rules,
@@ -41,6 +41,7 @@ mod file;
 mod group;
 mod job;
 mod known;
+mod leases;
 mod queries;
 mod reader;
 mod rows;
@@ -190,8 +191,20 @@ impl Store for SqliteStore {
         self.readers.ask(move |connection| queries::list_rooms(connection, &filter, before, limit)).await
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         self.readers.ask(|connection| queries::open_runs(connection)).await
+    }
+
+    async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        self.write(|waiting| Job::Beat { lease, waiting }).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.readers.ask(|connection| leases::all(connection)).await
+    }
+
+    async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        self.write(|waiting| Job::Retire { lease, waiting }).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {

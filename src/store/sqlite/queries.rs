@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::{
-    ids::{MessageId, RequestId, RoomId, Seq, UserId},
+    ids::{MessageId, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
-        Direction, Head, Listed, Page, Receipt, Record, RoomFilter, Snapshot,
+        Direction, Head, Listed, OpenRun, Page, Receipt, Record, RoomFilter, Snapshot,
         rules::PageFill,
         sqlite::rows::{self, record_columns},
     },
@@ -199,8 +199,12 @@ pub(super) fn list_rooms(
 }
 
 /// [`crate::store::Store::open_runs`].
-pub(super) fn open_runs(connection: &Connection) -> rusqlite::Result<Vec<(RoomId, MessageId)>> {
-    let sql = "SELECT id, message FROM runs JOIN rooms ON rid = room";
+pub(super) fn open_runs(connection: &Connection) -> rusqlite::Result<Vec<OpenRun>> {
+    let sql = "SELECT id, message, node FROM runs JOIN rooms ON rid = room";
     let mut select = connection.prepare_cached(sql)?;
-    select.query_map([], |row| Ok((rows::room(row, 0)?, MessageId(rows::uuid(row, 1)?))))?.collect()
+    let open = |row: &Row<'_>| {
+        let (run, node) = (MessageId(rows::uuid(row, 1)?), NodeId(rows::uuid(row, 2)?));
+        Ok(OpenRun { room: rows::room(row, 0)?, run, node })
+    };
+    select.query_map([], open)?.collect()
 }

@@ -18,7 +18,7 @@ use crate::store::{
 const APPLICATION_ID: i64 = 0x5341_4C4F;
 
 /// The steps, oldest first.
-const STEPS: [&str; 2] = [FIRST, LEDGER];
+const STEPS: [&str; 3] = [FIRST, LEDGER, NODES];
 
 const FIRST: &str = "
 CREATE TABLE rooms (
@@ -118,6 +118,17 @@ CREATE TABLE reserved (
     begins      INTEGER NOT NULL,
     amount      INTEGER NOT NULL,
     PRIMARY KEY (reservation, line)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Who has begun what. What was open before belongs to nobody: a node whose id is nothing but zeros.
+const NODES: &str = "
+ALTER TABLE runs ADD COLUMN node BLOB NOT NULL DEFAULT x'00000000000000000000000000000000';
+ALTER TABLE reservations ADD COLUMN node BLOB NOT NULL DEFAULT x'00000000000000000000000000000000';
+
+CREATE TABLE leases (
+    node BLOB    NOT NULL PRIMARY KEY,
+    beat INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 ";
 

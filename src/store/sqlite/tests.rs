@@ -6,7 +6,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::{
     domain::event::Kind,
-    ids::EventId,
+    ids::{EventId, NodeId},
     store::{NewRecord, Receipt, config::Durability},
 };
 
@@ -25,7 +25,13 @@ fn creation() -> Append {
         public: b"created".as_slice().into(),
         private: bytes::Bytes::new(),
     };
-    Append { records: vec![record], fence: Some(Seq::ZERO), idempotency: None, directory: Vec::new() }
+    Append {
+        records: vec![record],
+        fence: Some(Seq::ZERO),
+        idempotency: None,
+        directory: Vec::new(),
+        node: NodeId::NOBODY,
+    }
 }
 
 /// Fills the queue before the writer can run, so that all of it is one transaction.

@@ -18,6 +18,7 @@ use salon::{
     budget::{Budgets, Cost, Hold, Limits, Refused, ScopeLimits, Scopes},
     clock::{Clock, Timestamp},
     ids::{MessageId, RoomId, UserId},
+    nodes::Identity,
     store::Store,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -59,7 +60,7 @@ impl Process {
     fn start(store: &Arc<dyn Store>, clock: &Arc<SetClock>, limits: Limits) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let clock: Arc<dyn Clock> = Arc::<SetClock>::clone(clock);
-        let budgets = Budgets::start(Arc::clone(store), clock, limits, &tasks, stop.clone());
+        let budgets = Budgets::start(Arc::clone(store), clock, Identity::new(), limits, &tasks, stop.clone());
         Self { budgets, tasks, stop }
     }
 
@@ -72,6 +73,18 @@ impl Process {
     ) -> impl Future<Output = Result<Hold, Refused>> + use<> {
         let (budgets, scopes) = (self.budgets.clone(), scopes(user, room));
         async move { budgets.reserve(run(), &scopes, worst).await }
+    }
+
+    /// Settles what the process before has left, as a start does it; how many there were.
+    async fn recover(&self) -> usize {
+        let mut found = 0;
+        loop {
+            let open = self.budgets.open().await.unwrap();
+            found = found.max(open.len());
+            if self.budgets.recover(&open).await == 0 {
+                return found;
+            }
+        }
     }
 
     /// As a shutdown does it.

@@ -231,7 +231,7 @@ impl World {
     async fn start_again(&mut self) {
         let next = Process::start(&self.store, &self.clock, model::limits());
         std::mem::replace(&mut self.process, next).end().await;
-        self.process.budgets.recover().await.unwrap();
+        self.process.recover().await;
     }
 
     async fn step(&mut self, step: Step) {

@@ -198,12 +198,12 @@ async fn what_cannot_be_paid_before_the_end_is_paid_by_the_next_start() {
 
     let process = Process::start(&store, &clock, limits);
     assert_eq!(in_room(&process, "r").await, (0, 70));
-    // One of them is not taken at once, and in the background then.
+    // One of them is not taken at once, and when it is looked for again.
     gated.ledger_fails(Some(Fault::Before), 1);
-    assert_eq!(process.budgets.recover().await.unwrap(), 2);
-    until_open(&store, 0).await;
+    assert_eq!(process.recover().await, 2);
+    assert_eq!(store.open_reservations().await.unwrap(), []);
     assert_eq!(in_room(&process, "r").await, (70, 0));
-    assert_eq!(process.budgets.recover().await.unwrap(), 0);
+    assert_eq!(process.recover().await, 0);
     process.end().await;
 }
 

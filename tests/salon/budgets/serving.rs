@@ -6,7 +6,7 @@ use salon::{
     budget::{Cost, Scopes},
     clock::{Clock as _, Timestamp},
     config::Money,
-    ids::{MessageId, ReservationId},
+    ids::{MessageId, NodeId, ReservationId},
     store::{
         self, Store,
         config::StoreConfig,
@@ -131,7 +131,13 @@ async fn a_server_that_was_killed_leaves_its_reservations_as_used_up() {
             keep_until: Timestamp(day.0 + 2 * 86_400_000),
         };
         let id = ReservationId(Uuid::new_v4());
-        let reservation = Reservation { id, run: MessageId(Uuid::new_v4()), at: now, lines: vec![line] };
+        let reservation = Reservation {
+            id,
+            run: MessageId(Uuid::new_v4()),
+            at: now,
+            lines: vec![line],
+            node: NodeId::NOBODY,
+        };
         assert_eq!(store.reserve(reservation).await.unwrap(), Reserve::Reserved);
         if amount == 2 {
             store.settle(id, vec![1]).await.unwrap();

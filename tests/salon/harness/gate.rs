@@ -9,10 +9,10 @@ use std::sync::{
 use async_trait::async_trait;
 use salon::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
+        RoomFilter, Snapshot, Store,
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
     },
@@ -218,8 +218,20 @@ impl Store for GatedStore {
         self.inner.list_rooms(filter, before, limit).await
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         self.inner.open_runs().await
+    }
+
+    async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        self.inner.beat(lease).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        self.inner.leases().await
+    }
+
+    async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        self.inner.retire(lease).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {

@@ -4,6 +4,8 @@
 #![allow(dead_code, reason = "not every test uses every helper")]
 
 pub mod gate;
+pub mod held;
+pub mod network;
 pub mod raw;
 pub mod session;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::{FutureExt as _, future::join_all};
 use salon::{
     clock::Timestamp,
-    ids::{MessageId, ReservationId},
+    ids::{MessageId, NodeId, ReservationId},
     store::{
         ErrorKind, Store,
         ledger::{AMOUNT_MAX, Account, Balance, Line, OpenReservation, Reservation, Reserve},
@@ -26,7 +26,7 @@ fn line(key: &str, amount: u64, limit: u64) -> Line {
 /// A reservation of these lines, with an id of its own.
 pub fn reservation(lines: Vec<Line>) -> Reservation {
     let (id, run) = (ReservationId(next_id()), MessageId(next_id()));
-    Reservation { id, run, at: Timestamp(500), lines }
+    Reservation { id, run, at: Timestamp(500), lines, node: NodeId::NOBODY }
 }
 
 async fn reserved(store: &Arc<dyn Store>, lines: Vec<Line>) -> ReservationId {
@@ -118,7 +118,7 @@ pub async fn a_repeat_of_an_open_reservation_changes_nothing(store: Arc<dyn Stor
         assert_eq!(store.reserve(reservation.clone()).await.unwrap(), Reserve::Reserved);
     }
     assert_eq!(held(&store, ["a"]).await, [(0, 6)]);
-    let OpenReservation { id, run, at } = store.open_reservations().await.unwrap()[0];
+    let OpenReservation { id, run, at, .. } = store.open_reservations().await.unwrap()[0];
     assert_eq!((id, run, at), (reservation.id, reservation.run, reservation.at));
     let answers = join_all((0..64).map(|_| store.settle(id, vec![2]))).await;
     assert_eq!(answers.into_iter().filter(|settled| *settled.as_ref().unwrap()).count(), 1);

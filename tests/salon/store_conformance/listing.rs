@@ -4,8 +4,8 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use salon::{
     domain::{event::DirectoryChange, room::Visibility},
-    ids::{MessageId, RoomId},
-    store::{Append, RoomFilter, Store},
+    ids::{MessageId, NodeId, RoomId},
+    store::{Append, OpenRun, RoomFilter, Store},
 };
 
 use super::support::{appended, creation, fact, next_id, plain, room, user};
@@ -119,7 +119,8 @@ pub async fn runs_are_open_from_start_to_end(store: Arc<dyn Store>) {
     change(&store, &here, DirectoryChange::RunStarted(runs[1])).await;
     change(&store, &there, DirectoryChange::RunStarted(runs[2])).await;
     let open = async || store.open_runs().await.unwrap().into_iter().collect::<BTreeSet<_>>();
-    let (a, b, c) = ((here.clone(), runs[0]), (here.clone(), runs[1]), (there.clone(), runs[2]));
+    let of = |room: &RoomId, run| OpenRun { room: room.clone(), run, node: NodeId::NOBODY };
+    let (a, b, c) = (of(&here, runs[0]), of(&here, runs[1]), of(&there, runs[2]));
     assert_eq!(open().await, BTreeSet::from([a.clone(), b, c.clone()]));
     change(&store, &here, DirectoryChange::RunEnded(runs[1])).await;
     change(&store, &here, DirectoryChange::RunEnded(runs[1])).await;

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod cuts;
+pub mod engine;
 mod proxy;
 mod refusals;
 mod servers;

@@ -12,9 +12,9 @@ use futures_util::FutureExt as _;
 use salon::{
     clock::Timestamp,
     domain::{event::DirectoryChange, room::Visibility},
-    ids::{MessageId, RequestId, Seq},
+    ids::{MessageId, NodeId, RequestId, Seq},
     store::{
-        self, Append, Direction, Error, ErrorKind, Outcome, RoomFilter, Snapshot, Store,
+        self, Append, Direction, Error, ErrorKind, OpenRun, Outcome, RoomFilter, Snapshot, Store,
         config::StoreConfig,
         ledger::{Account, Balance, Line, Reserve},
     },
@@ -60,7 +60,7 @@ async fn everything_is_there_after_opening_again() {
     assert_eq!(outcome(&store, &here, append).await, Outcome::Duplicate(receipt));
     assert_eq!(store.snapshot(&here).await.unwrap(), Some(snapshot));
     assert_eq!(store.cursor(&here, &ann).await.unwrap(), Seq(3));
-    assert_eq!(store.open_runs().await.unwrap(), [(here.clone(), run)]);
+    assert_eq!(store.open_runs().await.unwrap(), [OpenRun { room: here.clone(), run, node: NodeId::NOBODY }]);
     assert_eq!(store.about(&here, &[subject]).await.unwrap().len(), 1);
     assert_eq!(store.messages(&here, Direction::After(Seq::ZERO), 9).await.unwrap().len(), 2);
     for name in ["ann", "bob"] {

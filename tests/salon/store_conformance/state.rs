@@ -5,9 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use salon::{
     clock::Timestamp,
-    ids::{RequestId, ReservationId, Seq},
+    ids::{NodeId, RequestId, ReservationId, Seq},
     store::{
-        Direction, Error, ErrorKind, RoomFilter, Snapshot, Store,
+        Direction, Error, ErrorKind, Lease, RoomFilter, Snapshot, Store,
         ledger::{Account, Line},
     },
 };
@@ -110,6 +110,10 @@ pub async fn a_closed_store_answers_nothing(store: Arc<dyn Store>) {
     assert_closed(store.cursor(&room, &ann).await);
     assert_closed(store.list_rooms(RoomFilter::Public, u64::MAX, 9).await);
     assert_closed(store.open_runs().await);
+    let lease = Lease { node: NodeId(next_id()), beat: 1 };
+    assert_closed(store.beat(lease).await);
+    assert_closed(store.leases().await);
+    assert_closed(store.retire(lease).await);
     let account = Account { key: "a".into(), begins: Timestamp(0) };
     let line = Line { account: account.clone(), amount: 1, limit: None, keep_until: Timestamp(0) };
     assert_closed(store.reserve(super::ledger::reservation(vec![line])).await);

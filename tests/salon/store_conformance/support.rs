@@ -14,7 +14,7 @@ use salon::{
         event::{DirectoryChange, Kind},
         room::Visibility,
     },
-    ids::{EventId, RequestId, RoomId, Seq, UserId},
+    ids::{EventId, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
         self, Append, Idempotency, NewRecord, Outcome, Page, Receipt, Record, Store,
         config::{Durability, StoreConfig, StoreKind},
@@ -114,7 +114,7 @@ pub fn message(sender: &str, text: &str) -> NewRecord {
 
 /// An append of these, under no condition.
 pub fn plain(records: Vec<NewRecord>) -> Append {
-    Append { records, fence: None, idempotency: None, directory: Vec::new() }
+    Append { records, fence: None, idempotency: None, directory: Vec::new(), node: NodeId::NOBODY }
 }
 
 /// An append that begins a room.

@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -12,82 +11,14 @@ use std::{
 
 use salon::{
     ids::RoomId,
-    store::{
-        self, Append, ErrorKind, Outcome, Store,
-        config::{StoreConfig, StoreKind, StoreUrl},
-    },
+    store::{self, Append, ErrorKind, Outcome, Store},
 };
-use tempfile::TempDir;
-use tokio::{process::Command, sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet};
 
-use super::{REQUIRED, server};
+use super::engine::Cluster;
 use crate::store_conformance::support::{
     assert_no_holes, created, keyed, log, message, outcome, plain, texts,
 };
-
-/// Where the programs of PostgreSQL are.
-const BIN: &str = "SALON_TEST_POSTGRES_BIN";
-
-/// A cluster in a folder of its own, reached by its socket.
-struct Cluster {
-    bin: PathBuf,
-    directory: TempDir,
-}
-
-impl Cluster {
-    async fn start() -> Option<Self> {
-        server()?;
-        let Some(bin) = std::env::var_os(BIN) else {
-            assert!(std::env::var_os(REQUIRED).is_none(), "{BIN} is not set");
-            return None;
-        };
-        // A socket's path has hardly a hundred characters.
-        let directory = tempfile::Builder::new().prefix("salon-pg.").tempdir_in("/tmp").unwrap();
-        let cluster = Self { bin: bin.into(), directory };
-        if rustix::process::geteuid().is_root() {
-            let owned = Command::new("chown").arg("postgres").arg(cluster.directory.path()).status().await;
-            assert!(owned.unwrap().success());
-        }
-        cluster.run("initdb", &["-U", "salon", "--auth=trust", "-E", "UTF8", "--locale=C"]).await;
-        cluster.run("pg_ctl", &["-w", "-l", "log", "-o", "-k . -c listen_addresses=", "start"]).await;
-        Some(cluster)
-    }
-
-    /// Runs one of its programs; PostgreSQL refuses to do so as root.
-    async fn run(&self, program: &str, args: &[&str]) {
-        let path = self.bin.join(program);
-        let mut command = if rustix::process::geteuid().is_root() {
-            let mut command = Command::new("runuser");
-            command.args(["-u", "postgres", "--"]).arg(path);
-            command
-        } else {
-            Command::new(path)
-        };
-        let place = self.directory.path();
-        // A pipe would stay open as long as the server that is started.
-        let null = std::process::Stdio::null;
-        let status = command
-            .args(args)
-            .env("PGDATA", place.join("data"))
-            .current_dir(place)
-            .stdin(null())
-            .stdout(null())
-            .stderr(null())
-            .status();
-        assert!(status.await.unwrap().success(), "{program} {args:?}");
-    }
-
-    fn config(&self) -> StoreConfig {
-        // pg_ctl starts the server in its data.
-        let socket = self.directory.path().join("data").to_string_lossy().replace('/', "%2F");
-        StoreConfig {
-            kind: StoreKind::Postgres,
-            url: Some(StoreUrl::new(format!("postgres://salon@{socket}/postgres"))),
-            pool_size: 4,
-            ..StoreConfig::default()
-        }
-    }
-}
 
 /// Counts what was acknowledged, for whoever waits for so many.
 #[derive(Default)]
@@ -159,9 +90,7 @@ async fn a_server_that_is_restarted_and_crashes_under_load_loses_nothing_acknowl
     }
     for mode in ["fast", "immediate"] {
         acknowledged.more(100).await;
-        cluster
-            .run("pg_ctl", &["-w", "-m", mode, "-l", "log", "-o", "-k . -c listen_addresses=", "restart"])
-            .await;
+        cluster.restart(mode).await;
         // Without a restart of the store.
         acknowledged.more(100).await;
     }
@@ -182,5 +111,5 @@ async fn a_server_that_is_restarted_and_crashes_under_load_loses_nothing_acknowl
     assert_no_holes(&records, 1 + u64::try_from(said.len()).unwrap());
     store.check().await.unwrap();
     store.close().await.unwrap();
-    cluster.run("pg_ctl", &["-w", "-m", "immediate", "stop"]).await;
+    cluster.stop().await;
 }

@@ -1,0 +1,215 @@
+//! Living among other servers of one store, and closing what those that are gone have left open.
+//!
+//! Two tasks. [`Life`] says that this server lives, and nothing else, so that no work holds it up. [`Sweeper`] looks
+//! who is dead, takes their leases away, and closes what belongs to nobody who lives: at the start, before anything is
+//! served, and from then on as long as others may die. What is open is read before the leases are: so a server that
+//! has just come is never taken for a dead one. What cannot be closed, or was begun by a server that did not know yet
+//! that it had lost its lease, is found by the next look.
+//!
+//! A store that is not shared has one server: there, everything open at the start is of a process that is gone, and
+//! when it is closed there is nothing more to look for.
+
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    budget::Budgets,
+    dispatch::LlmDispatcher,
+    ids::NodeId,
+    nodes::{Beat, Heart, Identity, Pulse, Watch},
+    rooms::Rooms,
+    server::graph::Graph,
+    store::{self, Store},
+};
+
+/// How long giving back the lease may take; without it the others wait until it is over.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How leases are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseSettings {
+    /// How long a server may be silent.
+    pub lease: Duration,
+    /// How often it says that it lives, and looks at the others.
+    pub every: Duration,
+}
+
+impl LeaseSettings {
+    /// How far two looks may be from each other and still be one: a single one may fail.
+    fn gap(self) -> Duration {
+        self.every * 5 / 2
+    }
+}
+
+/// The lease of this server, kept by a task until it ends.
+#[derive(Debug)]
+pub(super) struct Life {
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Life {
+    /// Takes a lease, and keeps it from now on.
+    pub(super) async fn begin(
+        store: &Arc<dyn Store>,
+        graph: &Graph,
+        settings: LeaseSettings,
+    ) -> Result<(Self, Pulse), store::Error> {
+        let heart = Heart::begin(Arc::clone(store), graph.identity.clone()).await?;
+        let (pulse, stop, tasks) = (heart.pulse(), CancellationToken::new(), TaskTracker::new());
+        tasks.spawn(beat(heart, settings.every, graph.services.dispatcher.clone(), stop.clone()));
+        Ok((Self { stop, tasks }, pulse))
+    }
+
+    /// Gives the lease back. To be called when nothing is being done any more.
+    pub(super) async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn beat(mut heart: Heart, every: Duration, dispatcher: LlmDispatcher, stop: CancellationToken) {
+    let mut tick = interval(every);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tick.tick().await;
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        match stop.run_until_cancelled(heart.beat()).await {
+            Some(Ok(Beat::Kept)) => {}
+            Some(Ok(Beat::Lost { was })) => {
+                tracing::warn!(%was, "this server was out of reach for too long: others close what it had begun");
+                dispatcher.give_up();
+            }
+            Some(Err(error)) => tracing::warn!(%error, "this server cannot say that it lives"),
+            None => break,
+        }
+    }
+    match tokio::time::timeout(RELEASE_PATIENCE, heart.end()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(%error, "the lease was not given back; others wait until it is over")
+        }
+        Err(_) => tracing::warn!("the lease was not given back in time; others wait until it is over"),
+    }
+}
+
+/// Closes what dead servers have left open.
+#[derive(Debug)]
+pub(super) struct Sweeper {
+    store: Arc<dyn Store>,
+    rooms: Rooms,
+    budgets: Budgets,
+    dispatcher: LlmDispatcher,
+    identity: Identity,
+    settings: LeaseSettings,
+    /// `None`: the store is this server's alone.
+    others: Option<Others>,
+}
+
+/// The servers that share the store.
+#[derive(Debug)]
+struct Others {
+    watch: Watch,
+    pulse: Pulse,
+    /// As the last look has found them.
+    living: HashSet<NodeId>,
+}
+
+/// What a look has found.
+#[derive(Debug)]
+struct Found {
+    living: HashSet<NodeId>,
+    /// Somebody who lived at the last look does not any more.
+    fewer: bool,
+}
+
+impl Sweeper {
+    /// One that has not looked yet. `pulse`: of this server's own lease, if the store is shared.
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        graph: &Graph,
+        settings: LeaseSettings,
+        pulse: Option<Pulse>,
+    ) -> Self {
+        let others = pulse.map(|pulse| Others {
+            watch: Watch::new(settings.lease, settings.gap()),
+            pulse,
+            living: HashSet::new(),
+        });
+        Self {
+            store,
+            rooms: graph.rooms.clone(),
+            budgets: graph.budgets.clone(),
+            dispatcher: graph.services.dispatcher.clone(),
+            identity: graph.identity.clone(),
+            settings,
+            others,
+        }
+    }
+
+    /// Looks once, and closes what it can; how much could not be closed.
+    pub(super) async fn sweep(&mut self) -> Result<usize, store::Error> {
+        let mut runs = self.store.open_runs().await?;
+        let mut reservations = self.budgets.open().await?;
+        let Found { living, fewer } = self.look().await?;
+        runs.retain(|run| !living.contains(&run.node));
+        reservations.retain(|reservation| !living.contains(&reservation.node));
+        let closed = self.rooms.close_orphans(runs).await;
+        let left = self.budgets.recover(&reservations).await;
+        // Not before what the dead had reserved is counted: from here on there are answers again.
+        self.dispatcher.resume(closed.rooms).await;
+        if fewer {
+            self.dispatcher.ask_votes(self.rooms.in_memory()).await;
+        }
+        Ok(closed.left + left)
+    }
+
+    /// Goes on looking until `stop`; alone, until nothing is left.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut tick = interval(self.settings.every);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick.tick().await;
+        while stop.run_until_cancelled(tick.tick()).await.is_some() {
+            match stop.run_until_cancelled(self.sweep()).await {
+                Some(Ok(0)) if self.others.is_none() => return,
+                Some(Ok(_)) => {}
+                Some(Err(error)) => {
+                    tracing::warn!(%error, "cannot look for what dead servers have left open")
+                }
+                None => return,
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Found, store::Error> {
+        let Some(others) = &mut self.others else {
+            return Ok(Found { living: HashSet::from([self.identity.now()]), fewer: false });
+        };
+        let began = Instant::now();
+        let leases = self.store.leases().await?;
+        let ended = Instant::now();
+        let mut living: HashSet<NodeId> = leases.iter().map(|lease| lease.node).collect();
+        // Who cannot write cannot tell whether others can.
+        let beats = others.pulse.last().is_some_and(|last| ended - last <= self.settings.gap());
+        if beats {
+            for dead in others.watch.look(&leases, began, ended) {
+                // Whoever takes it away closes what is left; the others would only be in the way.
+                if self.store.retire(dead).await? {
+                    tracing::warn!(node = %dead.node, lease = ?self.settings.lease, "a server is dead");
+                    living.remove(&dead.node);
+                }
+            }
+        }
+        let fewer = others.living.iter().any(|node| !living.contains(node));
+        others.living.clone_from(&living);
+        Ok(Found { living, fewer })
+    }
+}
