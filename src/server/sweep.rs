@@ -95,7 +95,7 @@ async fn beat(mut heart: Heart, every: Duration, dispatcher: LlmDispatcher, stop
     match tokio::time::timeout(RELEASE_PATIENCE, heart.end()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
-            tracing::warn!(%error, "the lease was not given back; others wait until it is over")
+            tracing::warn!(%error, "the lease was not given back; others wait until it is over");
         }
         Err(_) => tracing::warn!("the lease was not given back in time; others wait until it is over"),
     }
@@ -182,7 +182,7 @@ impl Sweeper {
                 Some(Ok(0)) if self.others.is_none() => return,
                 Some(Ok(_)) => {}
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "cannot look for what dead servers have left open")
+                    tracing::warn!(%error, "cannot look for what dead servers have left open");
                 }
                 None => return,
             }

@@ -4,7 +4,7 @@
 //! * What was acknowledged is in the log, where the acknowledgement says, and once; what was refused for good is not.
 //! * Each client was told every event behind the position it began at, once, in order, with the bytes of the log: so
 //!   it was the same on all nodes. A `room_state` takes the place of what was told before it.
-//! * Every answer that began has ended once.
+//! * Every answer that began has ended once, and a poll that is closed is closed once and takes no vote.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -52,6 +52,7 @@ pub fn check(evidence: &Evidence) -> Vec<String> {
     for (room, log) in &evidence.logs {
         check_log(room, log, &mut wrong);
         check_answers(room, log, &mut wrong);
+        check_polls(room, log, &mut wrong);
     }
     for history in &evidence.histories {
         match evidence.logs.get(&history.room) {
@@ -94,6 +95,22 @@ fn check_answers(room: &str, log: &[Stored], wrong: &mut Vec<String>) {
     }
     for (began, ended) in answers.values().filter(|answer| **answer != (1, 1)) {
         wrong.push(format!("{room}: an answer has begun {began} times and ended {ended} times"));
+    }
+}
+
+fn check_polls(room: &str, log: &[Stored], wrong: &mut Vec<String>) {
+    let mut closed = BTreeSet::new();
+    for stored in log {
+        let seq = stored.event.seq;
+        match &stored.event.payload {
+            Some(Payload::PollClosed(poll)) if !closed.insert(&poll.poll_id) => {
+                wrong.push(format!("{room}: a poll is closed again at {seq}"));
+            }
+            Some(Payload::PollVoted(vote)) if closed.contains(&vote.poll_id) => {
+                wrong.push(format!("{room}: a closed poll takes a vote at {seq}"));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -50,11 +50,9 @@ const TWICE: u64 = 20;
 /// Lines of a trace that a failure shows.
 const LINES: usize = 60;
 
-/// Seeds that have found something, and what.
-const NAMED: [(u64, &str); 2] = [
-    (23, "a reservation that its caller had given up arrived behind its settlement, and stayed open"),
-    (6, "the order of two answers that were counted at once on other threads"),
-];
+/// Seeds that have found something, and what. They are run on every `cargo test`.
+const NAMED: [(u64, &str); 1] =
+    [(1060, "rooms that a dead node has left open were closed in an order that chance decided")];
 
 #[test]
 fn seeds() {

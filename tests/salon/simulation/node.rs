@@ -84,6 +84,7 @@ fn config() -> Config {
     config.llm.first_token_timeout = Duration::from_secs(3);
     config.llm.idle_timeout = Duration::from_secs(2);
     config.llm.total_timeout = Duration::from_secs(8);
+    config.store.lease = Duration::from_secs(5);
     // Never reached: it has answers reserve and settle.
     config.llm.budgets.room.tokens_per_day = Some(1_000_000_000);
     config

@@ -44,6 +44,8 @@ pub struct Steady {
 pub enum Fault {
     /// A node is killed and started again.
     Crash(usize, Duration),
+    /// A node is killed and never comes back.
+    Kill(usize),
     /// A node ends in order and is started again.
     Drain(usize, Duration),
     /// Hints between two nodes are lost.
@@ -60,7 +62,7 @@ pub enum Fault {
     Clock(usize, i64),
 }
 
-const KINDS: usize = 8;
+const KINDS: usize = 9;
 
 impl Plan {
     pub fn of(random: &Random) -> Self {
@@ -114,9 +116,11 @@ fn fault(kind: usize, nodes: usize, random: &mut Random) -> Fault {
         1 => Fault::Drain(node, lasts),
         2 => Fault::Part(node, other, lasts),
         3 => Fault::WithoutBus(node, lasts),
-        4 => Fault::WithoutStore(node, lasts),
+        // Perhaps for longer than a lease lasts.
+        4 => Fault::WithoutStore(node, lasts * 2),
         5 => Fault::SlowStore(random.millis(100..=900), lasts),
         6 => Fault::FailingStore(lasts),
+        7 => Fault::Kill(node),
         _ => Fault::Clock(node, *random.pick(&[-3_600_000, -2000, 2000, 60_000, 3_600_000])),
     }
 }

@@ -55,7 +55,7 @@ fn a_hole_that_is_skipped_is_found() {
 
 #[test]
 fn a_decision_that_another_node_has_overtaken_is_found() {
-    is_found(Planted::NoFence, "an answer has begun 1 times and ended 2 times");
+    is_found(Planted::NoFence, "a poll is closed again");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! One simulation: a world is made from a seed, breaks, is mended, and must then come to rest.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use salon::{
     domain::room::Room,
@@ -58,6 +62,8 @@ struct Run {
     clocks: Vec<Arc<SimClock>>,
     /// How often the node of each place was started.
     lives: Vec<u32>,
+    /// Places to which no node comes back.
+    killed: BTreeSet<usize>,
     rooms: Vec<RoomId>,
     clients: Vec<Arc<std::sync::Mutex<History>>>,
 }
@@ -69,6 +75,7 @@ impl Run {
             world: World::new(seed, plan.nodes, planted),
             clocks: (0..plan.nodes).map(|_| SimClock::new(began)).collect(),
             lives: vec![0; plan.nodes],
+            killed: BTreeSet::new(),
             rooms: (1..=plan.rooms).map(|n| RoomId::parse(&format!("room-{n}")).unwrap()).collect(),
             clients: Vec::new(),
             plan,
@@ -128,6 +135,9 @@ impl Run {
     }
 
     fn start(&mut self, index: usize, after: Duration) {
+        if self.killed.contains(&index) {
+            return;
+        }
         self.lives[index] += 1;
         let (world, life, clock) =
             (Arc::clone(&self.world), self.lives[index], Arc::clone(&self.clocks[index]));
@@ -146,6 +156,12 @@ impl Run {
                 if let Some(node) = world.node(node) {
                     node.crash(&world);
                     self.start(node.index, lasts);
+                }
+            }
+            Fault::Kill(node) => {
+                // One has to be left.
+                if self.killed.len() + 1 < self.plan.nodes && self.killed.insert(node) {
+                    world.node(node).iter().for_each(|node| node.crash(&world));
                 }
             }
             Fault::Drain(node, lasts) => {
@@ -226,11 +242,15 @@ impl Run {
     async fn come_to_rest(&self) -> (Duration, Vec<String>) {
         let began = Instant::now();
         let mut since: Option<Instant> = None;
+        let mut heads = self.heads().await;
         loop {
             let restless = self.restless().await;
+            let now = self.heads().await;
+            if std::mem::replace(&mut heads, now) != heads {
+                since = None;
+            }
             match (&restless[..], since) {
                 ([], Some(still)) if still.elapsed() >= STILL => {
-                    let heads = self.heads().await;
                     let differ = self.states_differ().await;
                     // Who looks at a room has it loaded, and what was due there is done now.
                     sleep(STILL / 3).await;
@@ -252,7 +272,7 @@ impl Run {
 
     async fn restless(&self) -> Vec<String> {
         let mut restless = Vec::new();
-        if self.world.running().len() < self.plan.nodes {
+        if self.world.running().len() < self.plan.nodes - self.killed.len() {
             restless.push("a node does not run".to_owned());
         }
         for client in &self.clients {
@@ -268,8 +288,8 @@ impl Run {
                 restless.push(format!("{name} is at {at:?}, the log at {head}"));
             }
         }
-        for (room, _) in self.world.store.open_runs().await.unwrap() {
-            restless.push(format!("an answer is open in {room}"));
+        for open in self.world.store.open_runs().await.unwrap() {
+            restless.push(format!("an answer is open in {}", open.room));
         }
         let reserved = self.world.store.open_reservations().await.unwrap().len();
         if reserved > 0 {

@@ -15,10 +15,10 @@ use std::{
 use async_trait::async_trait;
 use salon::{
     clock::Timestamp,
-    ids::{MessageId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Listed, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
+        RoomFilter, Snapshot, Store,
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
     },
@@ -154,6 +154,11 @@ fn made_up(appends: &[Append]) -> Vec<Outcome> {
     appends.iter().map(|append| Outcome::Appended(receipt(append))).collect()
 }
 
+/// How many, unless there is none.
+fn some(count: usize) -> String {
+    if count == 0 { String::new() } else { count.to_string() }
+}
+
 fn nothing<T>(_: &T) -> String {
     String::new()
 }
@@ -278,15 +283,38 @@ impl Store for SimStore {
         self.call("list_rooms", nothing, act).await
     }
 
-    async fn open_runs(&self) -> Result<Vec<(RoomId, MessageId)>, Error> {
+    async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         let finds_none = self.world.planted == Some(Planted::Orphans);
         let act = move |store: Arc<MemoryStore>| async move {
             let mut open = store.open_runs().await?;
             // The trait promises no order, and a simulation must have one.
-            open.sort();
+            open.sort_by(|a, b| (&a.room, a.run).cmp(&(&b.room, b.run)));
             Ok(if finds_none { Vec::new() } else { open })
         };
-        self.call("open_runs", |open: &Vec<_>| open.len().to_string(), act).await
+        self.call("open_runs", |open: &Vec<_>| some(open.len()), act).await
+    }
+
+    async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        // Who has begun first is the first: the ids themselves have another order each time.
+        self.world.trace.name(&lease.node.to_string());
+        let show = |kept: &bool| if *kept { String::new() } else { "of a lease that is gone".to_owned() };
+        self.call("beat", show, move |store| async move { store.beat(lease).await }).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, Error> {
+        let world = Arc::clone(&self.world);
+        let act = move |store: Arc<MemoryStore>| async move {
+            let mut leases = store.leases().await?;
+            leases.sort_by_key(|lease| world.trace.number(&lease.node.to_string()));
+            Ok(leases)
+        };
+        self.call("leases", nothing, act).await
+    }
+
+    async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        let name = self.world.trace.name(&lease.node.to_string());
+        let show = move |was_there: &bool| format!("{name} {was_there}");
+        self.call("retire", show, move |store| async move { store.retire(lease).await }).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
@@ -320,7 +348,7 @@ impl Store for SimStore {
             open.sort_by_key(|open| (open.at, open.run));
             Ok(open)
         };
-        self.call("open_reservations", |open: &Vec<_>| open.len().to_string(), act).await
+        self.call("open_reservations", |open: &Vec<_>| some(open.len()), act).await
     }
 
     async fn balances(&self, accounts: &[Account]) -> Result<Vec<Balance>, Error> {

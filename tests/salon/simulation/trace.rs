@@ -42,13 +42,14 @@ impl Trace {
 
     /// What an id that the server has drawn is called here.
     pub fn name(&self, id: &str) -> String {
-        if id.is_empty() {
-            return String::from("-");
-        }
+        if id.is_empty() { String::from("-") } else { format!("#{}", self.number(id)) }
+    }
+
+    /// As which an id has appeared.
+    pub fn number(&self, id: &str) -> usize {
         let mut inner = self.lock();
         let next = inner.names.len() + 1;
-        let number = *inner.names.entry(id.to_owned()).or_insert(next);
-        format!("#{number}")
+        *inner.names.entry(id.to_owned()).or_insert(next)
     }
 
     /// All lines.

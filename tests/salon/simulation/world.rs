@@ -37,7 +37,7 @@ impl World {
             hub: Hub::new(random.of("bus")),
             planted,
             trace: Trace::default(),
-            store: Arc::new(MemoryStore::new()),
+            store: Arc::new(MemoryStore::shared()),
             weather: Mutex::new(Weather::calm()),
             nodes: Mutex::new(vec![None; nodes]),
             quiet: AtomicBool::new(false),

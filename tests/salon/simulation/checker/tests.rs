@@ -136,6 +136,20 @@ fn an_answer_that_does_not_end_once_is_seen() {
 }
 
 #[test]
+fn a_closed_poll_that_is_not_over_is_seen() {
+    let closed = |seq| {
+        stored(seq, Payload::PollClosed(pb::PollClosed { poll_id: "p".to_owned(), ..Default::default() }))
+    };
+    let voted = |seq| {
+        stored(seq, Payload::PollVoted(pb::PollVoted { poll_id: "p".to_owned(), ..Default::default() }))
+    };
+    let again = broken(|log, _| log.extend([voted(5), closed(6), closed(7)]));
+    assert!(again.contains("a poll is closed again at 7"), "{again}");
+    let vote = broken(|log, _| log.extend([closed(5), voted(6)]));
+    assert!(vote.contains("a closed poll takes a vote at 6"), "{vote}");
+}
+
+#[test]
 fn a_log_with_a_hole_or_a_repetition_is_seen() {
     let hole = broken(|log, _| drop(log.remove(2)));
     assert!(hole.contains("4 stands in the place of 3"), "{hole}");
