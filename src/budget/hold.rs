@@ -3,7 +3,8 @@
 //! A [`Hold`] ends exactly once, whatever becomes of the call: settled with what it took, or dropped (cancelled, or a
 //! panic) and then settled as reserved, unless somebody knows what was used. Every hold has a place in the queue of that
 //! task from its beginning, so that a drop neither waits nor fails. When the store fails the task tries again until it
-//! succeeds; when the server ends before that, the reservation stays open, and the next start settles it.
+//! succeeds; when the server ends before that, the reservation stays open, and is settled by another server of the
+//! store or by the next start.
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use crate::wire::hint::{Audience, BusMessage, LogBatch, Note, Transient, TransientContent};
+pub use crate::wire::hint::{Audience, BusMessage, Interrupt, LogBatch, Note, Transient, TransientContent};
 
 use crate::{
     bus::{

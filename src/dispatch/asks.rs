@@ -30,6 +30,8 @@ pub(super) enum Wish {
     Redo(MessageId),
     /// An answer may be waiting for this decision.
     Decided(ApprovalId, Decided, String),
+    /// An answer has ended.
+    Ended(MessageId),
     /// End answers, for this reason.
     Stop(Which, Code, &'static str),
 }
@@ -55,6 +57,15 @@ impl Which {
     }
 }
 
+/// What follows here from events that other nodes have committed: what ends. What begins is theirs to begin.
+pub(super) fn of_others(room: &Room, events: &[Recorded]) -> Vec<Wish> {
+    let of_event = |recorded: &Recorded| match &recorded.event {
+        Event::MessagePosted(message) => overtakes(room, message).then_some(Wish::Newer(message.id)),
+        event => ends(event),
+    };
+    events.iter().filter_map(of_event).collect()
+}
+
 /// What follows from events that are committed together; `room` is what they leave behind.
 pub(super) fn of(room: &Room, events: &[Recorded]) -> Vec<Wish> {
     events.iter().flat_map(|recorded| of_event(room, &recorded.event, events)).collect()
@@ -70,24 +81,14 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         Event::RegenerateRequested { message_id, by, model } => {
             vec![Wish::Replace(*message_id, by.clone(), model.clone())]
         }
-        Event::MessageEdited { message_id, regenerate: true, .. } => vec![Wish::Redo(*message_id)],
-        Event::ApprovalDecided { id, decided, reason, .. } => {
-            vec![Wish::Decided(*id, *decided, reason.clone())]
-        }
-        Event::PollClosed { poll, .. } => {
-            vec![Wish::Stop(Which::Poll(poll.id), Code::PollClosed, "the poll was closed")]
-        }
-        Event::LlmRemoved(id) => {
-            vec![Wish::Stop(Which::Llm(id.clone()), Code::NotFound, "the LLM was removed from the room")]
-        }
-        Event::RoomEnded { .. } => vec![Wish::Stop(Which::All, Code::RoomEnded, "the room ended")],
         Event::RoomCreated(_)
         | Event::RoomActivated
-        | Event::MessageEdited { regenerate: false, .. }
+        | Event::MessageEdited { .. }
         | Event::MessageDeleted { .. }
         | Event::MessageSuperseded { .. }
         | Event::VoteAbstained { .. }
         | Event::ApprovalRequested(_)
+        | Event::ApprovalDecided { .. }
         | Event::ContextSummarised(_)
         | Event::AutopilotChanged(_)
         | Event::RoomUpdated(_)
@@ -97,7 +98,48 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         | Event::PollVoted(_)
         | Event::VoteRetracted { .. }
         | Event::RunStarted(_)
-        | Event::RunEnded { .. } => Vec::new(),
+        | Event::RunEnded { .. }
+        | Event::PollClosed { .. }
+        | Event::LlmRemoved(_)
+        | Event::RoomEnded { .. } => ends(event).into_iter().collect(),
+    }
+}
+
+/// What ends by an event, whoever has committed it.
+fn ends(event: &Event) -> Option<Wish> {
+    match event {
+        Event::MessageEdited { message_id, regenerate: true, .. } => Some(Wish::Redo(*message_id)),
+        Event::ApprovalDecided { id, decided, reason, .. } => {
+            Some(Wish::Decided(*id, *decided, reason.clone()))
+        }
+        Event::RunEnded { run, .. } => Some(Wish::Ended(run.message_id)),
+        Event::PollClosed { poll, .. } => {
+            Some(Wish::Stop(Which::Poll(poll.id), Code::PollClosed, "the poll was closed"))
+        }
+        Event::LlmRemoved(id) => {
+            Some(Wish::Stop(Which::Llm(id.clone()), Code::NotFound, "the LLM was removed from the room"))
+        }
+        Event::RoomEnded { .. } => Some(Wish::Stop(Which::All, Code::RoomEnded, "the room ended")),
+        Event::RoomCreated(_)
+        | Event::RoomActivated
+        | Event::RoomUpdated(_)
+        | Event::MemberChanged { .. }
+        | Event::MessagePosted(_)
+        | Event::MessageEdited { regenerate: false, .. }
+        | Event::MessageDeleted { .. }
+        | Event::MessageSuperseded { .. }
+        | Event::ReactionChanged { .. }
+        | Event::RegenerateRequested { .. }
+        | Event::LlmAdded(_)
+        | Event::LlmUpdated(_)
+        | Event::PollCreated(_)
+        | Event::PollVoted(_)
+        | Event::VoteRetracted { .. }
+        | Event::VoteAbstained { .. }
+        | Event::ApprovalRequested(_)
+        | Event::ContextSummarised(_)
+        | Event::AutopilotChanged(_)
+        | Event::RunStarted(_) => None,
     }
 }
 
@@ -113,8 +155,7 @@ fn called(room: &Room, message: &Message, events: &[Recorded]) -> Vec<Wish> {
         Author::Llm(_) if settings.responses == ResponsePolicy::AddressedOnly => return Vec::new(),
         Author::Llm(_) => (message.chain_depth + 1, asker(message.id, events)),
     };
-    let newer = settings.turns == TurnPolicy::LatestWins && message.author.user().is_some();
-    let newer = newer.then_some(Wish::Newer(message.id));
+    let newer = overtakes(room, message).then_some(Wish::Newer(message.id));
     let (root, begun) = beginning(room, message);
     let overtaken = settings.turns == TurnPolicy::LatestWins && asked_since(room, begun);
     let ask = |llm_id: &LlmId| {
@@ -123,6 +164,12 @@ fn called(room: &Room, message: &Message, events: &[Recorded]) -> Vec<Wish> {
         if overtaken { Wish::Overtaken(job) } else { Wish::Ask(job) }
     };
     newer.into_iter().chain(message.mentions.iter().map(ask)).collect()
+}
+
+/// Whether a message ends the answers to what was asked before it.
+fn overtakes(room: &Room, message: &Message) -> bool {
+    let calls = !message.mentions.is_empty() && !message.partial;
+    calls && room.profile.settings.turns == TurnPolicy::LatestWins && message.author.user().is_some()
 }
 
 /// The question at the beginning of the chain that a message stands in, and how far the log was when it began. A

@@ -3,7 +3,8 @@
 //! Owns when a turn is asked for; whose it is, and when it is over, is the domain's to say, and a turn is begun and
 //! ended like every other answer. Nothing is remembered but which turn was asked for: behind every commit of a room the
 //! next step is found anew from its state, so that nothing that happens meanwhile is missed, and a second turn at the
-//! same time is refused by the decision. A turn that cannot begin pauses the autopilot, with the reason: nothing is
+//! same time is refused by the decision. Of several nodes the one that has moved the autopilot on or steered it last
+//! takes the next turn; the others only end what they have begun ([`super::elsewhere`]). A turn that cannot begin pauses the autopilot, with the reason: nothing is
 //! tried again and again. What a crash has left goes on when the server is tidied up ([`LlmDispatcher::resume`]).
 
 use std::{sync::Arc, time::Duration};
@@ -42,6 +43,7 @@ impl LlmDispatcher {
         for room in rooms {
             let dispatcher = self.clone();
             let look = move |room: &Room, _: &Arc<Feed>| {
+                dispatcher.0.autopilots.set_here(&room.id);
                 dispatcher.ask_owed(room);
                 dispatcher.drive(room);
             };
@@ -63,15 +65,23 @@ impl LlmDispatcher {
         looked(room, self.0.rooms.read(room, move |room, _| dispatcher.drive(room)).await);
     }
 
-    /// Does what follows from how a room's autopilot stands; behind every commit.
-    pub(super) fn drive(&self, room: &Room) {
-        if room.autopilot.is_none() || !self.0.autopilots.is_ready() {
-            return;
-        }
+    /// Ends the turn that was asked for here, if its autopilot is over or another one.
+    pub(super) fn forget_turn(&self, room: &Room) {
         if let Some(gone) = self.0.autopilots.forget(room) {
             let why = room.autopilot.as_ref().map_or("", |autopilot| autopilot.reason.as_str());
             let why = if why.is_empty() { "the autopilot is over" } else { why };
             self.stop(&room.id, &unwanted(why), |job| job.message_id == gone.message_id);
+        }
+    }
+
+    /// Does what follows from how a room's autopilot stands, unless another node does; behind every commit of this one.
+    pub(super) fn drive(&self, room: &Room) {
+        if room.autopilot.is_none() || !self.0.autopilots.is_ready() {
+            return;
+        }
+        self.forget_turn(room);
+        if self.0.autopilots.is_elsewhere(&room.id) {
+            return;
         }
         let is_taken = room.runs.values().any(|run| run.turn.is_some());
         let Some(autopilot) = room.open_autopilot().filter(|_| !is_taken) else {
@@ -105,14 +115,30 @@ impl LlmDispatcher {
         let Some(asked) = self.0.autopilots.take(job) else {
             return;
         };
-        match asked.refused {
-            Some(reason) => self.step(&job.room, asked.autopilot, Step::Pause { reason }),
+        match asked.refused.clone() {
+            Some(reason) => self.pause(&job.room, &asked, reason),
             // Meanwhile it was paused, or ended, or the LLM removed: what is next follows from that.
             None => {
                 let (dispatcher, room) = (self.clone(), job.room.clone());
                 self.0.tasks.spawn(async move { dispatcher.look_again(&room).await });
             }
         }
+    }
+
+    /// A turn was refused: the autopilot pauses, unless another node has taken it meanwhile.
+    fn pause(&self, room: &RoomId, asked: &Asked, reason: String) {
+        let (dispatcher, room) = (self.clone(), room.clone());
+        let (id, turn) = (asked.autopilot, asked.turn);
+        let is_due = move |room: &Room, _: &Arc<Feed>| {
+            let is_taken = room.runs.values().any(|run| run.turn.is_some());
+            room.open_autopilot().is_some_and(|open| open.id == id && open.turns < turn && !is_taken)
+        };
+        self.0.tasks.spawn(async move {
+            // If the room cannot be read, the step is tried until it can.
+            if dispatcher.0.rooms.read_latest(&room, is_due).await.unwrap_or(true) {
+                submit(&dispatcher.0.rooms, &room, id, Step::Pause { reason }).await;
+            }
+        });
     }
 
     fn step(&self, room: &RoomId, autopilot: AutopilotId, step: Step) {

@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     limits::DispatchLimits, schedule::Schedule, summaries::Summaries, toolbox::Toolbox, turns::Autopilots,
@@ -27,6 +27,8 @@ pub(super) struct Inner {
     pub(super) autopilots: Autopilots,
     pub(super) schedule: Mutex<Schedule>,
     pub(super) draining: AtomicBool,
+    /// Ends with the drain: what only helps other nodes holds nobody up.
+    pub(super) leaving: CancellationToken,
     pub(super) summaries: Summaries,
     pub(super) tasks: TaskTracker,
 }

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         command::Command, llm::Run, poll::Poll, rejection::Rejection, room::Room, settings::TurnPolicy,
     },
-    ids::{AutopilotId, LlmId, MessageId, PollId, RoomId, UserId},
+    ids::{AutopilotId, LlmId, MessageId, PollId, RoomId, Seq, UserId},
     rooms::Used,
 };
 
@@ -48,6 +48,8 @@ pub(super) struct Job {
     pub(super) model: String,
     /// What the LLM is told ends with the message that asks, whatever has been said since.
     pub(super) at_question: bool,
+    /// Where the log ended when this was asked.
+    pub(super) asked_at: Seq,
     /// How the room takes turns, when this was asked.
     pub(super) policy: TurnPolicy,
 }
@@ -68,6 +70,7 @@ impl Job {
             turn: None,
             model: String::new(),
             at_question: false,
+            asked_at: room.seq,
             policy: room.profile.settings.turns,
         }
     }

@@ -1,14 +1,16 @@
 //! `LlmDispatcher`: mentions and polls become runs, and every run ends exactly once.
 //!
 //! A run belongs to the room, not to the stream of whoever asked. The dispatcher is told what this node has
-//! committed; it starts runs, keeps them apart by room, and can stop them. When a provider fails the run says so;
-//! when the process dies, the next start closes what was open.
+//! committed; it starts runs, keeps them apart by room, and can stop them. What other nodes have committed ends runs,
+//! and starts none ([`elsewhere`]). When a provider fails the run says so; when the process dies, what was open is closed
+//! by another server of the store, or by the next start.
 
 mod answer;
 mod asks;
 mod autopilot;
 mod context;
 mod converse;
+mod elsewhere;
 mod ended;
 pub mod generate;
 mod inner;
@@ -43,18 +45,18 @@ use std::{
 };
 
 use futures_util::FutureExt as _;
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     budget::Budgets,
     dispatch::{inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots},
     domain::{
-        event::Recorded,
+        event::{Event, Recorded},
         message::Message,
         rejection::{Code, Rejection},
         room::Room,
     },
-    ids::{LlmId, MessageId, RoomId, UserId},
+    ids::{MessageId, RoomId, UserId},
     llm::{route::Router, tokens::Tokenizer},
     mcp::Servers,
     rooms::{AfterCommit, Rooms, Used},
@@ -93,7 +95,7 @@ impl LlmDispatcher {
             per_node: limits.runs_per_node,
         };
         let schedule = Mutex::new(Schedule::new(slots));
-        let draining = AtomicBool::new(false);
+        let (draining, leaving) = (AtomicBool::new(false), CancellationToken::new());
         let toolbox = Toolbox { servers, ..Toolbox::default() };
         let inner = Inner {
             rooms: rooms.clone(),
@@ -105,11 +107,13 @@ impl LlmDispatcher {
             summaries: Summaries::default(),
             schedule,
             draining,
+            leaving,
             tasks,
         };
         let dispatcher = Self(Arc::new(inner));
         dispatcher.read_vocabulary();
         rooms.observe(Arc::new(dispatcher.clone()));
+        rooms.registry().interrupts(Arc::new(dispatcher.clone()));
         dispatcher
     }
 
@@ -119,24 +123,6 @@ impl LlmDispatcher {
         if tokenizer != Tokenizer::Estimate {
             self.0.tasks.spawn_blocking(move || tokenizer.count(""));
         }
-    }
-
-    /// Stops answers of a room: of one LLM or all, or one answer. Returns how many; what they have said is kept.
-    pub fn interrupt(
-        &self,
-        room: &RoomId,
-        llm: Option<&LlmId>,
-        message: Option<MessageId>,
-        by: &UserId,
-    ) -> usize {
-        let why = unasked::unwanted(format!("interrupted by {by}"));
-        let stopped = self.schedule().stop(room, &why, |job| {
-            llm.is_none_or(|id| *id == job.llm_id) && message.is_none_or(|id| id == job.message_id)
-        });
-        // Nothing else tells an autopilot that a turn which has not begun is not wanted: it would ask for it anew.
-        stopped.dropped.iter().for_each(|job| self.0.autopilots.refused(job, &why));
-        self.gone(&stopped, &why);
-        stopped.running + stopped.dropped.len()
     }
 
     fn stop(&self, room: &RoomId, why: &Rejection, which: impl Fn(&Job) -> bool) {
@@ -179,6 +165,7 @@ impl LlmDispatcher {
         };
         dropped.iter().for_each(|job| self.unasked(job, &why));
         self.0.summaries.stop();
+        self.0.leaving.cancel();
         self.0.tasks.close();
         if tokio::time::timeout(grace, self.0.tasks.wait()).await.is_err() {
             let forgone = self.schedule().stop_all(&why);
@@ -240,14 +227,14 @@ impl LlmDispatcher {
                 }
                 dispatcher.turn_over(&job);
                 if let Some(again) = again {
-                    dispatcher.ask_behind(message_id, again).await;
+                    dispatcher.ask_again(message_id, again).await;
                 }
             });
         }
     }
 
     /// Asks again for an answer that was stopped: in the place of what it had said, if it had.
-    async fn ask_behind(&self, stopped: MessageId, again: Job) {
+    async fn ask_again(&self, stopped: MessageId, again: Job) {
         // A fragment of another answer has given way to the whole one that was there before.
         let said = self.0.rooms.read(&again.room, move |room, _| {
             room.recent_message(stopped).map(|said| said.superseded_by.unwrap_or(said.id))
@@ -291,7 +278,8 @@ impl LlmDispatcher {
             ..Job::new(room, old.llm_id.clone(), question.id)
         };
         let edited = unasked::unwanted("the question was edited");
-        let asked = self.schedule().again(&room.id, question.id, &edited, again);
+        let mut asked = self.schedule().again(&room.id, question.id, &edited, again);
+        asked.extend(self.ask_behind_others(room, question));
         asks::redo(room, question, &asked).iter().for_each(|job| self.ask(job));
     }
 
@@ -323,24 +311,39 @@ impl LlmDispatcher {
     }
 }
 
-impl AfterCommit for LlmDispatcher {
-    fn committed(&self, room: &Room, events: &[Recorded]) {
-        for wish in asks::of(room, events) {
-            match wish {
-                Wish::Ask(job) => self.ask(&job),
-                Wish::Overtaken(job) => self.unasked(&job, &unasked::unwanted(NEWER)),
-                Wish::Newer(question) => self.newer(&room.id, question),
-                Wish::Replace(old, by, model) => self.replace(room, old, by, model),
-                Wish::Redo(question) => self.redo(room, question),
-                Wish::Decided(id, decided, reason) => {
-                    self.0.toolbox.approvals.decided(id, decided, reason);
-                }
-                Wish::Stop(which, code, why) => {
-                    self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job));
-                }
+impl LlmDispatcher {
+    /// Does what follows from a commit of this node, or what ends by one of another.
+    fn grant(&self, room: &Room, wish: Wish) {
+        match wish {
+            Wish::Ask(job) => self.ask(&job),
+            Wish::Overtaken(job) => self.unasked(&job, &unasked::unwanted(NEWER)),
+            Wish::Newer(question) => self.newer(&room.id, question),
+            Wish::Replace(old, by, model) => self.replace(room, old, by, model),
+            Wish::Redo(question) => self.redo(room, question),
+            Wish::Decided(id, decided, reason) => self.0.toolbox.approvals.decided(id, decided, reason),
+            Wish::Ended(run) => self.has_ended(&room.id, run),
+            Wish::Stop(which, code, why) => {
+                self.stop(&room.id, &Rejection::new(code, why), |job| which.matches(job));
             }
         }
+    }
+}
+
+impl AfterCommit for LlmDispatcher {
+    fn committed(&self, room: &Room, events: &[Recorded]) {
+        asks::of(room, events).into_iter().for_each(|wish| self.grant(room, wish));
+        if events.iter().any(|recorded| matches!(recorded.event, Event::AutopilotChanged(_))) {
+            self.0.autopilots.set_here(&room.id);
+        }
         self.drive(room);
+    }
+
+    fn followed(&self, room: &Room, events: &[Recorded]) {
+        self.follow(room, events);
+    }
+
+    fn concerns(&self, room: &RoomId) -> bool {
+        self.schedule().knows(room) || self.0.autopilots.asked().contains_key(room)
     }
 
     fn used(&self, room: &RoomId, answer: MessageId) -> Option<Used> {
@@ -350,6 +353,10 @@ impl AfterCommit for LlmDispatcher {
     fn loaded(&self, room: &Room) {
         // Before that, what a crash has left is not counted yet: `resume` looks at the room.
         if self.0.autopilots.is_ready() {
+            // Whoever has moved it on so far is another node, if there are others.
+            if self.0.rooms.store().is_shared() {
+                self.0.autopilots.set_elsewhere(room);
+            }
             self.ask_owed(room);
         }
     }

@@ -46,6 +46,8 @@ struct RoomRuns {
     waiting: VecDeque<Job>,
     /// Runs that have given back their slots and want to go on, in their order, and how they are told that they may.
     returning: VecDeque<(MessageId, Arc<Notify>)>,
+    /// What is asked when an answer that another node writes has ended.
+    behind: Vec<(MessageId, Job)>,
     in_line: bool,
 }
 
@@ -166,7 +168,7 @@ impl Schedule {
         if !runs.in_line && runs.wants_slot(self.slots.per_room) {
             runs.in_line = true;
             self.line.push_back(room.clone());
-        } else if runs.active.is_empty() && runs.waiting.is_empty() {
+        } else if runs.active.is_empty() && runs.waiting.is_empty() && runs.behind.is_empty() {
             // Its queue may have been emptied while it stood in the line.
             if self.rooms.remove(room).is_some_and(|runs| runs.in_line) {
                 self.line.retain(|other| other != room);
@@ -182,6 +184,7 @@ impl Schedule {
         let (dropped, kept): (Vec<Job>, Vec<Job>) = runs.waiting.drain(..).partition(|job| which(job));
         runs.waiting = kept.into();
         let (mut running, mut forgone) = (0, Vec::new());
+        forgone.extend(runs.behind.extract_if(.., |(_, job)| which(job)).map(|(_, job)| job));
         for active in runs.active.iter_mut().filter(|active| which(&active.job)) {
             active.stop.stop(why);
             forgone.extend(active.again.take());
@@ -212,11 +215,40 @@ impl Schedule {
         jobs.filter(|job| about(job)).map(|job| job.llm_id.clone()).collect()
     }
 
+    /// Keeps what is asked when an answer of another node has ended.
+    pub(super) fn ask_behind(&mut self, run: MessageId, job: Job) {
+        self.rooms.entry(job.room.clone()).or_default().behind.push((run, job));
+    }
+
+    /// What is to be asked behind an answer of another node, which has ended.
+    pub(super) fn take_behind(&mut self, room: &RoomId, run: MessageId) -> Vec<Job> {
+        let Some(runs) = self.rooms.get_mut(room).filter(|runs| !runs.behind.is_empty()) else {
+            return Vec::new();
+        };
+        let taken = runs.behind.extract_if(.., |(behind, _)| *behind == run).map(|(_, job)| job).collect();
+        self.line_up(room);
+        taken
+    }
+
+    /// Whether an answer is written here, or waits for its turn.
+    pub(super) fn has(&self, room: &RoomId, message_id: MessageId) -> bool {
+        self.rooms.get(room).is_some_and(|runs| {
+            let mut jobs = runs.active.iter().map(|active| &active.job).chain(&runs.waiting);
+            jobs.any(|job| job.message_id == message_id)
+        })
+    }
+
+    /// Whether anything of a room runs or waits here.
+    pub(super) fn knows(&self, room: &RoomId) -> bool {
+        self.rooms.contains_key(room)
+    }
+
     /// Forgets all that waits; returns it.
     pub(super) fn clear_waiting(&mut self) -> Vec<Job> {
         let mut dropped = Vec::new();
         self.rooms.retain(|_, runs| {
             dropped.extend(runs.waiting.drain(..));
+            dropped.extend(runs.behind.drain(..).map(|(_, job)| job));
             runs.in_line &= !runs.returning.is_empty();
             !runs.active.is_empty()
         });
@@ -251,7 +283,7 @@ impl Schedule {
 
     /// How many run or wait.
     pub(super) fn count(&self) -> usize {
-        self.rooms.values().map(|runs| runs.active.len() + runs.waiting.len()).sum()
+        self.rooms.values().map(|runs| runs.active.len() + runs.waiting.len() + runs.behind.len()).sum()
     }
 }
 

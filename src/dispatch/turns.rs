@@ -4,7 +4,7 @@
 //! Nothing is written down: what is lost with the process is found anew from the rooms. Nothing here fails.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -17,12 +17,18 @@ use crate::{
     ids::{AutopilotId, MessageId, RoomId},
 };
 
+/// Rooms of which it is remembered that another node drives their autopilot. If all of them are forgotten, a turn may be
+/// tried for on two nodes, and is refused on one.
+const ELSEWHERE: usize = 16_384;
+
 /// What the driver remembers.
 #[derive(Debug, Default)]
 pub(super) struct Autopilots {
     /// What a crash has left is tidied up.
     ready: AtomicBool,
     asked: Mutex<HashMap<RoomId, Asked>>,
+    /// Rooms whose autopilot another node has moved on or steered last: that one takes the next turn.
+    elsewhere: Mutex<HashSet<RoomId>>,
 }
 
 /// A turn that was asked for and has not ended.
@@ -38,6 +44,33 @@ pub(super) struct Asked {
 impl Autopilots {
     pub(super) fn asked(&self) -> MutexGuard<'_, HashMap<RoomId, Asked>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Another node has moved a room's autopilot on.
+    pub(super) fn set_elsewhere(&self, room: &Room) {
+        let mut elsewhere = self.elsewhere();
+        if room.open_autopilot().is_none() {
+            elsewhere.remove(&room.id);
+            return;
+        }
+        if elsewhere.len() >= ELSEWHERE {
+            elsewhere.clear();
+        }
+        elsewhere.insert(room.id.clone());
+    }
+
+    /// This node has, or takes it over.
+    pub(super) fn set_here(&self, room: &RoomId) {
+        self.elsewhere().remove(room);
+    }
+
+    /// Whether the next turn is for another node to take.
+    pub(super) fn is_elsewhere(&self, room: &RoomId) -> bool {
+        self.elsewhere().contains(room)
+    }
+
+    fn elsewhere(&self) -> MutexGuard<'_, HashSet<RoomId>> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What a crash has left is tidied up from now on.

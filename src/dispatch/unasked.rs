@@ -49,6 +49,10 @@ impl LlmDispatcher {
             Code::NotFound | Code::RoomNotFound | Code::RoomEnded | Code::PollClosed => {
                 self.unasked(job, why);
             }
+            // Another node was quicker: the vote comes from there.
+            Code::AlreadyExists if job.poll_id.is_some() => {
+                tracing::debug!(room = %job.room, llm = %job.llm_id, "a vote is asked for already");
+            }
             _ => {
                 receipt::refuse(&self.0, job, why);
                 self.abstain(job, why);

@@ -93,7 +93,7 @@ impl RoomService for RoomApi {
                 .collect(),
             seq: room.seq.0,
         };
-        self.rooms.read(&id, look).await.map(Response::new).map_err(refuse)
+        self.rooms.read_latest(&id, look).await.map(Response::new).map_err(refuse)
     }
 
     async fn list_rooms(

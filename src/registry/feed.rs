@@ -76,6 +76,8 @@ pub struct Feed {
     telling: Mutex<()>,
     /// Something is due before `State::timer`.
     pub(super) sooner: Notify,
+    /// Events were delivered; for the one who waits in [`Feed::beyond`].
+    moved: Notify,
 }
 
 #[derive(Debug)]
@@ -119,7 +121,14 @@ impl Feed {
             occupancy_changed: false,
             recent: Recent::default(),
         };
-        Self { room, limits, state: Mutex::new(state), telling: Mutex::new(()), sooner: Notify::new() }
+        Self {
+            room,
+            limits,
+            state: Mutex::new(state),
+            telling: Mutex::new(()),
+            sooner: Notify::new(),
+            moved: Notify::new(),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -139,6 +148,13 @@ impl Feed {
     /// The last position delivered.
     pub fn delivered(&self) -> Seq {
         self.lock().delivered
+    }
+
+    /// Waits until something behind this position was delivered. For one who waits at a time; cancel-safe.
+    pub async fn beyond(&self, seq: Seq) {
+        while self.delivered() <= seq {
+            self.moved.notified().await;
+        }
     }
 
     /// How many sessions listen.
@@ -284,6 +300,7 @@ impl Feed {
         }
         state.hand_out(&batch, self.limits);
         state.hand_out_early(self.limits);
+        self.moved.notify_one();
         if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
     }
 

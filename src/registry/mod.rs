@@ -16,7 +16,8 @@ pub mod recent;
 pub mod seat;
 
 use std::{
-    sync::{Arc, Weak},
+    fmt,
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    bus::{Bus, BusMessage, Subscriber},
+    bus::{Bus, BusMessage, Interrupt, Subscriber},
     ids::{RoomId, Seq},
     registry::feed::Feed,
     store::Store,
@@ -44,6 +45,12 @@ pub struct RegistryLimits {
     pub chunk_interval: Duration,
 }
 
+/// Ends answers of this node that somebody on any node wants to end. Must not wait.
+pub trait Interruptible: Send + Sync + fmt::Debug {
+    /// Ends those that are meant, if there are any here.
+    fn interrupted(&self, room: &RoomId, interrupt: &Interrupt);
+}
+
 /// How often merged membership and occupancy are told.
 const MERGE_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -54,6 +61,8 @@ pub struct HandlerRegistry {
     store: Arc<dyn Store>,
     bus: Arc<dyn Bus>,
     limits: RegistryLimits,
+    /// Who writes answers here.
+    interruptible: OnceLock<Arc<dyn Interruptible>>,
     /// Every head must be looked at now.
     look_at_heads: Arc<Notify>,
     tasks: TaskTracker,
@@ -70,7 +79,9 @@ impl HandlerRegistry {
         stop: CancellationToken,
     ) -> Arc<Self> {
         let (feeds, look_at_heads) = (DashMap::new(), Arc::new(Notify::new()));
-        let registry = Arc::new(Self { feeds, store, bus, limits, look_at_heads, tasks, stop });
+        let interruptible = OnceLock::new();
+        let registry =
+            Arc::new(Self { feeds, store, bus, limits, interruptible, look_at_heads, tasks, stop });
         let subscriber: Arc<dyn Subscriber> = Arc::clone(&registry) as Arc<dyn Subscriber>;
         registry.bus.attach(subscriber);
         registry.tasks.spawn(merge(Arc::downgrade(&registry), registry.stop.clone()));
@@ -79,6 +90,11 @@ impl HandlerRegistry {
             registry.tasks.spawn(heads::check(Arc::downgrade(&registry), registry.stop.clone()));
         }
         registry
+    }
+
+    /// Sets who writes answers on this node; once.
+    pub fn interrupts(&self, interruptible: Arc<dyn Interruptible>) {
+        let _ = self.interruptible.set(interruptible);
     }
 
     /// The bus this registry receives from, for publishing.
@@ -158,6 +174,11 @@ impl Subscriber for HandlerRegistry {
             BusMessage::Transient(transient) => {
                 if feed.deliver_transient(&transient) {
                     self.keep_pace(feed);
+                }
+            }
+            BusMessage::Interrupt(interrupt) => {
+                if let Some(interruptible) = self.interruptible.get() {
+                    interruptible.interrupted(room, &interrupt);
                 }
             }
         }

@@ -91,11 +91,12 @@ impl Seat {
         }
     }
 
-    /// Tells the others how far the user has read. In large rooms nobody is told: it would be everybody to everybody.
+    /// Tells the others how far the user has read, and the user's own other devices. In large rooms nobody is told: it
+    /// would be everybody to everybody.
     pub fn receipt(&self, seq: Seq, message: Option<MessageId>) {
         if self.feed.tells_everybody() {
             let frame = transient::receipt(self.stamp(), &self.member.id, seq, message);
-            self.publish(Audience::Others(self.member.id.clone()), frame);
+            self.publish(Audience::OtherConnections(self.connection), frame);
         }
     }
 

@@ -45,7 +45,11 @@ impl Worker {
                 if let Some(first) = self.first_result(idempotency.as_ref()).await {
                     return self.done(then, first);
                 }
-                if stood { judged } else { self.decide_now(&actor, &command).await }
+                if stood && !self.has_moved_on().await {
+                    judged
+                } else {
+                    self.decide_now(&actor, &command).await
+                }
             }
         };
         match decided {
@@ -62,6 +66,11 @@ impl Worker {
             }
             Err(rejection) => self.done(then, Err(rejection)),
         }
+    }
+
+    /// Whether what others have committed has changed the state: what it refuses must not have been allowed by that.
+    async fn has_moved_on(&mut self) -> bool {
+        self.rooms.store().is_shared() && self.catch_up().await.unwrap_or(false)
     }
 
     /// Takes the price of a join that changes a member. The first join has none: there is only one.
@@ -155,6 +164,9 @@ impl Worker {
         let Some(room) = &mut self.state else {
             return self.done(then, Err(reply::unavailable()));
         };
+        if self.group.is_empty() && self.others_write {
+            self.before = Some(room.clone());
+        }
         // A repeat earlier in the group will not be appended again. What was decided on its effects must not be
         // appended either: it is then decided anew.
         let after_repeatable = self.group.iter().any(Entry::may_be_a_repeat_that_matters);
@@ -193,12 +205,12 @@ impl Worker {
                     stood &= as_expected;
                 }
                 Err(error) => {
-                    self.doubt(&group);
+                    self.expect_own(group.iter().flat_map(|entry| &entry.recorded));
                     for entry in group {
                         self.done(entry.then, Err(refused(&self.id, &error)));
                     }
                     // Whether they were appended is found out by reading the log, not guessed.
-                    self.state = None;
+                    (self.state, self.before) = (None, None);
                     let _ = self.ensure_loaded().await;
                     return false;
                 }
@@ -206,7 +218,7 @@ impl Worker {
         }
         for entry in group {
             // Decided again and again, and applied each time, but never appended.
-            self.state = None;
+            (self.state, self.before) = (None, None);
             self.done(entry.then, Err(reply::unavailable()));
         }
         false
@@ -256,30 +268,18 @@ impl Worker {
         for batch in batches.finish() {
             self.rooms.registry().bus().publish(&self.id, BusMessage::Log(batch));
         }
-        self.unobserved.extend(committed);
-        if !as_expected {
-            self.state = None;
-            let _ = self.ensure_loaded().await;
+        let before = self.before.take();
+        if as_expected {
+            self.told(&committed);
+        } else {
+            self.expect_own(&committed);
+            self.state = before;
+            let _ = self.follow().await;
         }
-        self.observe();
         for (then, result) in joins {
             self.done(then, result);
         }
         (self.decide_again(again).await, as_expected)
-    }
-
-    /// Tells whoever wants to know of commits, as soon as there is a state to show.
-    pub(super) fn observe(&mut self) {
-        if self.unobserved.is_empty() {
-            return;
-        }
-        let Some(room) = &self.state else {
-            return;
-        };
-        if let Some(observer) = self.rooms.0.after_commit.get() {
-            observer.committed(room, &self.unobserved);
-        }
-        self.unobserved.clear();
     }
 
     async fn decide_again(&mut self, entries: Vec<Entry>) -> Vec<Entry> {

@@ -130,9 +130,9 @@ impl Rooms {
     /// Refuses a reader who is named and is not a member.
     pub async fn check_reader(&self, room: &RoomId, reader: Option<UserId>) -> Result<(), Rejection> {
         let Some(reader) = reader else {
-            return self.read(room, |_, _| ()).await;
+            return self.read_latest(room, |_, _| ()).await;
         };
-        self.read(room, move |room, _| {
+        self.read_latest(room, move |room, _| {
             if room.members.contains_key(&reader) {
                 return Ok(());
             }
@@ -185,7 +185,7 @@ impl Rooms {
 
     /// A poll as it is now, or as it was closed.
     pub async fn poll(&self, room: &RoomId, id: PollId) -> Result<Option<Poll>, Rejection> {
-        let in_state = self.read(room, move |room, _| room.polls.get(&id).cloned()).await?;
+        let in_state = self.read_latest(room, move |room, _| room.polls.get(&id).cloned()).await?;
         match in_state {
             Some(poll) => Ok(Some(poll)),
             None => poll(self.store().as_ref(), room, id).await.map_err(|error| refused(room, &error)),
@@ -200,7 +200,7 @@ impl Rooms {
         let wanted = ids.clone();
         // An open poll has its votes only in the state.
         let mut found: BTreeMap<PollId, Poll> = self
-            .read(room, move |room, _| {
+            .read_latest(room, move |room, _| {
                 wanted.iter().filter_map(|id| Some((*id, room.polls.get(id)?.clone()))).collect()
             })
             .await?;
@@ -243,7 +243,7 @@ impl Rooms {
         let mut failed = Vec::new();
         for entry in listed.into_iter().take(limit) {
             let look = look.clone();
-            match self.read(&entry.room, move |room, _| look(room)).await {
+            match self.read_latest(&entry.room, move |room, _| look(room)).await {
                 Ok(item) => {
                     taken = taken.saturating_add(size(&item));
                     if taken > PAGE_BYTES && !items.is_empty() {
@@ -273,7 +273,7 @@ impl Rooms {
         after: Option<UserId>,
         limit: usize,
     ) -> Result<MemberPage, Rejection> {
-        self.read(room, move |room, feed| {
+        self.read_latest(room, move |room, feed| {
             let online: BTreeMap<UserId, Presence> = feed.online(usize::MAX).into_iter().collect();
             let behind = match &after {
                 Some(after) => {

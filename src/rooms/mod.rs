@@ -4,7 +4,7 @@
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
 mod commit;
-mod doubt;
+mod follow;
 mod group;
 pub mod history;
 mod load;
@@ -69,12 +69,21 @@ pub struct Used {
     pub outside: Vec<String>,
 }
 
-/// Is told what this node has committed, in order, before the next command of that room is decided.
+/// Is told what was committed in the rooms of this node, by it and by others: every event once, in the order of the
+/// log, before the next command of that room is decided on it. What was in the log when a room came into memory is not
+/// told.
 ///
-/// Must not wait: the room stands still meanwhile.
+/// The node that has committed something is the one that acts on it. Must not wait: the room stands still meanwhile.
 pub trait AfterCommit: Send + Sync + fmt::Debug {
-    /// These events are in the log; `room` is what they leave behind.
+    /// This node has committed these; `room` is what they leave behind, or what follows from still more.
     fn committed(&self, room: &Room, events: &[Recorded]);
+
+    /// Others have committed these, and do what is to be done about them. Told when the room's task reads them: soon
+    /// where it [`AfterCommit::concerns`] this node, else with the next task of the room.
+    fn followed(&self, room: &Room, events: &[Recorded]);
+
+    /// Whether something of this node runs or waits in the room, to which others may put an end.
+    fn concerns(&self, room: &RoomId) -> bool;
 
     /// What an answer that is being written has used so far; `None`: it is not written here.
     fn used(&self, room: &RoomId, answer: MessageId) -> Option<Used>;
@@ -201,10 +210,29 @@ impl Rooms {
         answer.await.map_err(|_| reply::unavailable())?
     }
 
-    /// Looks at a room as it is between two commands.
+    /// Looks at a room as it is between two commands, as far as this node knows it.
     pub async fn read<T: Send + 'static>(
         &self,
         room: &RoomId,
+        look: impl FnOnce(&Room, &Arc<Feed>) -> T + Send + 'static,
+    ) -> Result<T, Rejection> {
+        self.look(room, false, look).await
+    }
+
+    /// Looks at a room with everything in it that was acknowledged before, on whichever node. Where the store is shared
+    /// that costs a look at the end of the log, one for all who ask at the same time.
+    pub async fn read_latest<T: Send + 'static>(
+        &self,
+        room: &RoomId,
+        look: impl FnOnce(&Room, &Arc<Feed>) -> T + Send + 'static,
+    ) -> Result<T, Rejection> {
+        self.look(room, true, look).await
+    }
+
+    async fn look<T: Send + 'static>(
+        &self,
+        room: &RoomId,
+        latest: bool,
         look: impl FnOnce(&Room, &Arc<Feed>) -> T + Send + 'static,
     ) -> Result<T, Rejection> {
         let (reply, answer) = oneshot::channel();
@@ -212,7 +240,7 @@ impl Rooms {
             // Who asked may have gone.
             let _ = reply.send(found.map(|(room, feed)| look(room, feed)));
         });
-        self.send(room, Task::Read(look)).await?;
+        self.send(room, Task::Read { look, latest }).await?;
         answer.await.map_err(|_| reply::unavailable())?
     }
 

@@ -59,7 +59,12 @@ pub enum Task {
         reply: Reply,
     },
     /// Look at the room.
-    Read(Look),
+    Read {
+        /// What for.
+        look: Look,
+        /// It must see what was acknowledged before it was asked, on whichever node.
+        latest: bool,
+    },
 }
 
 impl fmt::Debug for Task {
@@ -69,7 +74,7 @@ impl fmt::Debug for Task {
             Self::Join(_) => "Join",
             Self::Resync { .. } => "Resync",
             Self::MarkRead { .. } => "MarkRead",
-            Self::Read(_) => "Read",
+            Self::Read { .. } => "Read",
         })
     }
 }
@@ -182,6 +187,21 @@ impl SessionReply {
 }
 
 impl Task {
+    /// Whether a room that is known up to `at` must be asked first how far its log reaches, where others write to it.
+    pub(super) fn wants_latest(&self, at: Seq) -> bool {
+        match self {
+            Self::Join(_) | Self::Resync { .. } => true,
+            Self::Read { latest, .. } => *latest,
+            Self::MarkRead { up_to, .. } => matches!(up_to, ReadUpTo::Seq(seq) if *seq > at),
+            // What does not fit any more is refused by the store, and what is refused here is looked at again; but
+            // whom a message does not call, because the LLM was added elsewhere just now, nobody would find out.
+            Self::Command(task) => match &task.command {
+                Command::SendMessage(input) => !input.mentions.is_empty() || input.content.contains('@'),
+                _ => false,
+            },
+        }
+    }
+
     /// Answers that it will not be done.
     pub fn refuse(self, rejection: Rejection) {
         match self {
@@ -192,7 +212,7 @@ impl Task {
             }
             // The session asks again when it has waited.
             Self::Resync { .. } => {}
-            Self::Read(look) => look(Err(rejection)),
+            Self::Read { look, .. } => look(Err(rejection)),
         }
     }
 }

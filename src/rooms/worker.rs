@@ -1,10 +1,16 @@
 //! The task of one room: decides its commands one after the other and commits them in groups.
 //!
 //! A group is what was waiting: its commands are decided on the state that the ones before them leave behind, and
-//! appended together, so that a busy room pays for one commit and not for each. The state is a cache of the log:
-//! whenever an append does not come out as expected, it is thrown away and read again.
+//! appended together, so that a busy room pays for one commit and not for each. The state is a cache of the log: what
+//! others append is read behind it ([`super::follow`]), and when it cannot be trusted any more it is thrown away and
+//! read again.
+//!
+//! Following costs a room nothing that nobody here is waiting for: it is done when there is a task, and at once only
+//! where an answer of this node runs or waits. A task that must see what was acknowledged on another node
+//! ([`Task::wants_latest`]) makes the room ask the store first how far the log reaches: one look for all tasks that wait
+//! together, and none where the store is not shared.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -12,7 +18,6 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     domain::{
         command::{Actor, Command},
-        event::Recorded,
         llm::{LiveAnswer, Run},
         rejection::{Code, Rejection},
         room::Room,
@@ -34,6 +39,8 @@ const GROUP: usize = 256;
 
 /// Between two tries to read a room again after the store has failed.
 const RELOAD: Duration = Duration::from_secs(1);
+/// Until the store is asked again for what was delivered and is not in it.
+const LATE_STORE: Duration = Duration::from_millis(20);
 /// Members whose place in a snapshot costs about as much as reading one event.
 const MEMBERS_PER_EVENT: u64 = 8;
 
@@ -47,12 +54,16 @@ pub(super) struct Worker {
     /// Opened when the room is first loaded; sessions stay in it as long as the task lives.
     pub(super) feed: Option<Arc<Feed>>,
     /// The position of the newest snapshot.
-    saved: Seq,
+    pub(super) saved: Seq,
     pub(super) group: Vec<Entry>,
-    /// Committed, and not told to whoever wants to know: the state could not be read then.
-    pub(super) unobserved: Vec<Recorded>,
-    /// May have been appended: where they would stand, and which they are.
-    pub(super) doubtful: Vec<(Seq, EventId)>,
+    /// The state before the group, where others write as well: it goes on from there when they were quicker.
+    pub(super) before: Option<Room>,
+    /// Other processes were seen to append to this room.
+    pub(super) others_write: bool,
+    /// Whoever follows commits was told of everything up to here.
+    pub(super) heard: Seq,
+    /// Decided here and not told yet: perhaps appended, or appended beside what others have.
+    pub(super) own: HashSet<EventId>,
 }
 
 /// Sessions of a room whose task is gone must not wait for ever.
@@ -77,8 +88,10 @@ impl Worker {
             feed: None,
             saved: Seq::ZERO,
             group: Vec::new(),
-            unobserved: Vec::new(),
-            doubtful: Vec::new(),
+            before: None,
+            others_write: false,
+            heard: Seq::ZERO,
+            own: HashSet::new(),
         }
     }
 
@@ -106,6 +119,7 @@ impl Worker {
         loop {
             let deadline = self.next_deadline();
             let idle_at = idle_since + self.rooms.limits().idle_unload;
+            let news = news(self.concerned());
             tokio::select! {
                 biased;
                 received = self.queue.recv_many(&mut tasks, GROUP) => {
@@ -115,14 +129,17 @@ impl Worker {
                     idle_since = Instant::now();
                 }
                 () = sleep(deadline) => {}
+                () = news => {}
                 () = tokio::time::sleep_until(idle_at) => {
-                    if self.may_unload() {
+                    // A run that has ended elsewhere keeps no room here.
+                    if self.ensure_loaded().await.is_ok() && self.may_unload() {
                         return;
                     }
                     idle_since = Instant::now();
                 }
             }
-            if let Err(rejection) = self.ensure_loaded().await {
+            let latest = self.want_latest(&tasks);
+            if let Err(rejection) = self.prepare(latest).await {
                 for task in tasks.drain(..) {
                     task.refuse(rejection.clone());
                 }
@@ -141,6 +158,28 @@ impl Worker {
         }
     }
 
+    /// Makes the state what is needed: `latest` if it must have what was acknowledged on other nodes.
+    async fn prepare(&mut self, latest: bool) -> Result<(), Rejection> {
+        if latest && self.state.is_some() {
+            return self.catch_up().await.map(drop);
+        }
+        self.ensure_loaded().await
+    }
+
+    /// Whether one of these tasks needs a state that is asked for at the store.
+    fn want_latest(&self, tasks: &[Task]) -> bool {
+        let known = self.state.as_ref().map_or(Seq::ZERO, |room| room.seq);
+        self.rooms.store().is_shared() && tasks.iter().any(|task| task.wants_latest(known))
+    }
+
+    /// What to listen to, and how far it is known, if something of this node runs or waits here.
+    fn concerned(&self) -> Option<(Arc<Feed>, Seq)> {
+        let (room, feed) = (self.state.as_ref()?, self.feed.as_ref()?);
+        let observer = self.rooms.0.after_commit.get()?;
+        let concerned = self.rooms.store().is_shared() && observer.concerns(&self.id);
+        concerned.then(|| (Arc::clone(feed), room.seq))
+    }
+
     /// Whether nobody needs this room to stay in memory.
     ///
     /// What has become of an append nobody else would find out, or tell whoever follows commits. That keeps one group
@@ -151,46 +190,45 @@ impl Worker {
             .state
             .as_ref()
             .is_none_or(|room| room.runs.is_empty() && room.open_polls().all(|p| p.closes_at.is_none()));
-        let told = self.doubtful.is_empty() && self.unobserved.is_empty();
-        unused && quiet && told && self.queue.is_empty()
+        let told = self.state.is_some() || self.own.is_empty();
+        unused && quiet && told && self.concerned().is_none() && self.queue.is_empty()
     }
 
     pub(super) async fn ensure_loaded(&mut self) -> Result<(), Rejection> {
-        if self.state.is_some() && !self.is_behind() {
-            return Ok(());
+        if self.state.is_some() {
+            return if self.is_behind() { self.follow().await } else { Ok(()) };
         }
-        self.state = None;
+        self.load().await
+    }
+
+    /// Reads the room from its newest snapshot on.
+    pub(super) async fn load(&mut self) -> Result<(), Rejection> {
         let store = self.rooms.store().as_ref();
         let loaded = load::load(store, &self.id).await.map_err(|error| refused(&self.id, &error))?;
         let Some(loaded) = loaded else {
             return Err(Rejection::new(Code::RoomNotFound, format!("there is no room {}", self.id)));
         };
-        let end = loaded.room.seq;
-        self.settle_doubts(end).await.map_err(|error| refused(&self.id, &error))?;
         self.saved = loaded.snapshot;
-        let is_new = self.feed.is_none();
-        match &self.feed {
-            // The log may have moved on without this task: whoever listens is told from the store.
-            Some(feed) if feed.delivered() < loaded.room.seq => self.rooms.registry().fill(feed),
-            Some(_) => {}
+        match self.feed.clone() {
+            Some(feed) => {
+                self.hear(&loaded.room).await.map_err(|error| refused(&self.id, &error))?;
+                // The log may have moved on without this task: whoever listens is told from the store.
+                if feed.delivered() < loaded.room.seq {
+                    self.rooms.registry().fill(&feed);
+                }
+            }
             None => {
                 let feed = self.rooms.registry().open(&self.id, loaded.room.seq);
                 feed.running(loaded.room.runs.values().map(live).collect());
                 self.feed = Some(feed);
+                self.heard = loaded.room.seq;
+                if let Some(observer) = self.rooms.0.after_commit.get() {
+                    observer.loaded(&loaded.room);
+                }
             }
         }
-        if let (true, Some(observer)) = (is_new, self.rooms.0.after_commit.get()) {
-            observer.loaded(&loaded.room);
-        }
         self.state = Some(loaded.room);
-        self.observe();
         Ok(())
-    }
-
-    /// Whether another process has appended to the log: what was delivered here is not in the state.
-    fn is_behind(&self) -> bool {
-        let delivered = self.feed.as_ref().map_or(Seq::ZERO, |feed| feed.delivered());
-        self.group.is_empty() && self.state.as_ref().is_some_and(|room| room.seq < delivered)
     }
 
     async fn take(&mut self, task: Task) {
@@ -212,7 +250,7 @@ impl Worker {
                 self.commit().await;
                 self.mark_read(up_to, seat, reply);
             }
-            Task::Read(look) => {
+            Task::Read { look, .. } => {
                 self.commit().await;
                 match (&self.state, &self.feed) {
                     (Some(room), Some(feed)) => look(Ok((room, feed))),
@@ -264,6 +302,16 @@ impl Worker {
         for poll in due {
             self.decide(Actor::Server, Command::ClosePoll(poll), None, Then::Reply(Reply::Nobody)).await;
         }
+    }
+}
+
+/// Until something was delivered that is not in the state; for ever where that is nobody's business.
+async fn news(concerned: Option<(Arc<Feed>, Seq)>) {
+    match concerned {
+        // It was looked for just now: a store may show an event a moment after the bus has told of it.
+        Some((feed, known)) if feed.delivered() > known => tokio::time::sleep(LATE_STORE).await,
+        Some((feed, known)) => feed.beyond(known).await,
+        None => std::future::pending().await,
     }
 }
 

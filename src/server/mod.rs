@@ -261,7 +261,9 @@ impl Server {
         // An end that cannot be written down (a full disk) is left to the next start: sessions need the rest of the
         // grace.
         if tokio::time::timeout_at(deadline - grace / 4, answers).await.is_err() {
-            tracing::warn!("the ends of answers could not be recorded; the next start will do it");
+            tracing::warn!(
+                "the ends of answers could not be recorded; another server or the next start will do it"
+            );
         }
         // Nobody calls tools any more; their servers end while the streams do.
         self.graph.mcp.start_shutdown();

@@ -264,7 +264,9 @@ impl<'a> Active<'a> {
                 Answered::Yes
             }),
             Request::Typing(is_typing) => self.typing(is_typing),
-            Request::Interrupt { llm_id, message_id } => self.interrupt(llm_id.as_ref(), message_id),
+            Request::Interrupt { llm_id, message_id } => {
+                return self.interrupt(llm_id, message_id, request_id);
+            }
             Request::SetPresence(presence) => self.transient_rate().map(|()| {
                 self.seat.set_presence(presence);
                 Answered::No
@@ -353,17 +355,19 @@ impl<'a> Active<'a> {
 
     fn interrupt(
         &mut self,
-        llm_id: Option<&crate::ids::LlmId>,
+        llm_id: Option<crate::ids::LlmId>,
         message_id: Option<crate::ids::MessageId>,
-    ) -> Result<Answered, Rejection> {
-        self.handler.services.rates.lasting(self.seat.user())?;
-        self.seat.require(Action::DirectLlms)?;
-        let stopped =
-            self.handler.services.dispatcher.interrupt(self.room.id(), llm_id, message_id, self.seat.user());
-        if stopped == 0 {
-            return Err(Rejection::new(Code::NotFound, "no such answer is running in this room"));
+        request_id: Option<RequestId>,
+    ) -> Step {
+        let rate = self.handler.services.rates.lasting(self.seat.user());
+        if let Err(rejection) = rate.and_then(|()| self.seat.require(Action::DirectLlms)) {
+            self.handler.refuse(&rejection, request_id.as_ref());
+            return Step::Continue;
         }
-        Ok(Answered::No)
+        self.spend_unlimited(request_id, |this, reply| {
+            let (dispatcher, by) = (&this.handler.services.dispatcher, this.seat.user().clone());
+            dispatcher.interrupt(this.room.id(), llm_id, message_id, by, reply);
+        })
     }
 
     fn signal(

@@ -1,4 +1,5 @@
-//! How fast one user may go, over all of the user's connections on this node.
+//! How fast one user may go, over all of the user's connections on this node. Other nodes count for themselves: to ask
+//! them would cost every command a way over the network, and who may use several is let through by a few times as much.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 

@@ -4,7 +4,7 @@
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod nodes;
 #[cfg(all(feature = "nats", feature = "redis"))]
-mod servers;
+pub mod servers;
 #[cfg(all(feature = "nats", feature = "redis"))]
 mod shared;
 
@@ -41,6 +41,7 @@ impl Subscriber for Recorder {
             BusMessage::Log(batch) => batch.frames,
             BusMessage::Transient(transient) => transient.frame,
             BusMessage::Reaches(seq) => format!("reaches {seq}").into(),
+            BusMessage::Interrupt(interrupt) => format!("{interrupt:?}").into(),
         };
         self.0.lock().unwrap().push((room.clone(), bytes));
     }

@@ -18,6 +18,7 @@ mod buses;
 mod cli_client;
 mod concurrency;
 mod configuration;
+mod control;
 mod documents;
 mod domain_properties;
 mod fake_chat_service;

@@ -344,3 +344,35 @@ async fn when_the_store_was_away_for_all_nobody_is_dead() {
         assert_eq!(store.open_runs().await.unwrap(), open);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_close_the_same_at_once_record_each_end_once() {
+    let store = shared();
+    let way = HeldStore::new(Arc::clone(&store));
+    let dies = server(Arc::<HeldStore>::clone(&way), stalls).await;
+    let closers = [server(Arc::clone(&store), answers).await, server(Arc::clone(&store), answers).await];
+    let room = dies.room(&["a", "b"]).await;
+    let mut ann = join(&dies, &room, "ann").await;
+    begins(&mut ann, autopilot(pb::AutopilotOnRestart::Continue)).await;
+    let pause = pb::ControlAutopilot { action: pb::AutopilotAction::Pause.into(), reason: String::new() };
+    ann.command(Say::ControlAutopilot(pause)).await.unwrap();
+    begins(&mut ann, message("@b what is it?")).await;
+    let open = store.open_runs().await.unwrap();
+    assert_eq!(open.len(), 3);
+    way.hold(true);
+    let before = closers[0].log(&room).await.len();
+    let close = |server: &TestServer| {
+        let (rooms, open) = (server.server.graph().rooms.clone(), open.clone());
+        async move { rooms.close_orphans(open).await }
+    };
+    let done = tokio::join!(close(&closers[0]), close(&closers[1]), close(&closers[0]));
+    assert_eq!((done.0.left, done.1.left, done.2.left), (0, 0, 0));
+    let log = closers[0].log(&room).await;
+    assert_eq!(ends(&log), [Reason::Interrupted; 2]);
+    let changed = |event: &&pb::ServerEvent| matches!(event.payload, Some(Payload::AutopilotChanged(_)));
+    // That it goes on elsewhere, and what its turn has come to.
+    assert_eq!(log[before..].iter().filter(changed).count(), 2, "{:?}", &log[before..]);
+    let left = store.open_runs().await.unwrap();
+    assert_eq!(left.len(), 1);
+    assert!(closers.iter().any(|closer| identity(closer) == left[0].node), "it belongs to who recorded it");
+}

@@ -88,7 +88,8 @@ impl Outbox {
         let reaches = match message {
             BusMessage::Log(batch) => batch.last,
             BusMessage::Reaches(seq) => *seq,
-            BusMessage::Transient(_) => return,
+            // Whoever has sent it sends it again.
+            BusMessage::Transient(_) | BusMessage::Interrupt(_) => return,
         };
         let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         if behind.len() < BEHIND || behind.contains_key(room) {
@@ -135,7 +136,7 @@ impl Outbox {
         match message {
             BusMessage::Log(batch) => Some(codec::encode(node, room, &BusMessage::Reaches(batch.last))),
             // The stored message has the whole text.
-            BusMessage::Reaches(_) | BusMessage::Transient(_) => None,
+            BusMessage::Reaches(_) | BusMessage::Transient(_) | BusMessage::Interrupt(_) => None,
         }
     }
 }
@@ -144,6 +145,8 @@ fn size(message: &BusMessage) -> usize {
     match message {
         BusMessage::Log(batch) => batch.frames.len() + 64 * batch.notes.len(),
         BusMessage::Reaches(_) => 16,
+        // Ids are short.
+        BusMessage::Interrupt(_) => 256,
         BusMessage::Transient(transient) => {
             let content = match &transient.content {
                 TransientContent::Chunk { text, .. } => text.len(),

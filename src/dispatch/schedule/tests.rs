@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     dispatch::unasked::unwanted,
-    ids::{PollId, UserId},
+    ids::{PollId, Seq, UserId},
 };
 
 const SLOTS: Slots = Slots { per_room: 2, queue_per_room: 4, per_node: 3 };
@@ -27,6 +27,7 @@ fn job(room: &str, n: u128, policy: TurnPolicy) -> Job {
         turn: None,
         model: String::new(),
         at_question: false,
+        asked_at: Seq(1),
         policy,
     }
 }
@@ -332,4 +333,26 @@ proptest! {
         }
         prop_assert_eq!((running.len(), schedule.count(), over), (0, 0, taken));
     }
+}
+
+#[test]
+fn what_waits_for_an_answer_of_another_node_waits_beside_the_queue() {
+    let room = RoomId::parse("r").unwrap();
+    let mut schedule = Schedule::new(SLOTS);
+    let elsewhere = |n: u128| MessageId(Uuid::from_u128(n));
+    for n in 1..=3 {
+        schedule.ask_behind(elsewhere(90 + n), job("r", n, TurnPolicy::Parallel));
+    }
+    assert!(schedule.knows(&room) && !schedule.has(&room, elsewhere(91)));
+    assert_eq!((begin(&mut schedule), schedule.count()), (vec![], 3), "nothing begins, and nothing is lost");
+    assert_eq!(schedule.ask(job("r", 9, TurnPolicy::Parallel)), Ok(0), "nor does it take anybody's place");
+    assert_eq!(begin(&mut schedule), [9]);
+    assert_eq!(finish(&mut schedule, "r", 9), Vec::<u128>::new());
+    let numbers = |jobs: Vec<Job>| jobs.iter().map(|job| job.message_id.0.as_u128()).collect::<Vec<_>>();
+    assert_eq!(numbers(schedule.take_behind(&room, elsewhere(92))), [2]);
+    assert_eq!(numbers(schedule.take_behind(&room, elsewhere(92))), Vec::<u128>::new());
+    let stopped = schedule.stop(&room, &unwanted("enough"), |job| job.message_id == elsewhere(1));
+    assert_eq!((stopped.running, stopped.dropped.len(), numbers(stopped.forgone)), (0, 0, vec![1]));
+    assert_eq!(numbers(schedule.clear_waiting()), [3]);
+    assert!(!schedule.knows(&room) && schedule.count() == 0);
 }

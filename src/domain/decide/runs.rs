@@ -26,9 +26,11 @@ pub(super) fn start(room: &Room, run: Run, context: &mut Context<'_>) -> Result<
     if let Some(id) = run.poll_id {
         // Between the question and the beginning a poll can end, also by a deadline that nobody was there to keep.
         let poll = polls::votable_poll(room, id, context)?;
-        // Servers that tidy up behind another may ask for the same vote at once.
-        let asked = room.runs.values().any(|open| open.poll_id == Some(id) && open.llm_id == run.llm_id);
-        if asked || poll.mandatory && !poll.owing(&room.llms).any(|owing| owing.id == run.llm_id) {
+        // Two nodes may find at the same time that a vote is owed: it is asked for once.
+        let is_asked = room.runs.values().any(|open| open.poll_id == Some(id) && open.llm_id == run.llm_id);
+        let is_given = poll.ballots.contains_key(&Author::Llm(run.llm_id.clone()));
+        let is_owed = !poll.mandatory || poll.owing(&room.llms).any(|owing| owing.id == run.llm_id);
+        if is_asked || is_given || !is_owed {
             return Err(Rejection::new(Code::AlreadyExists, "this vote is being given or was given"));
         }
     }

@@ -316,3 +316,20 @@ fn whoever_is_no_member_any_more_is_asked_to_end_behind_the_event() {
         assert_eq!(read(&bob), "ab");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_what_is_behind_a_position_is_woken_once_by_many() {
+    let feed = feed(0);
+    let mut waiting = std::pin::pin!(feed.beyond(Seq(2)));
+    for seq in 1..=2 {
+        let _ = feed.deliver(batch(seq, seq, &[]));
+        assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    }
+    for seq in 3..=5 {
+        let _ = feed.deliver(batch(seq, seq, &[]));
+    }
+    waiting.await;
+    // What was known before is no news, although nobody has waited for it.
+    assert!(futures_util::poll!(std::pin::pin!(feed.beyond(Seq(5)))).is_pending());
+    feed.beyond(Seq(4)).await;
+}

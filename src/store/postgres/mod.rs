@@ -1,6 +1,6 @@
 //! A store that many servers share: a schema of a PostgreSQL database.
 //!
-//! Every call is one statement, and every write one function of the schema (`steps/1.sql`): one round trip and one
+//! Every call is one statement, and every write one function of the schema (in `steps/`): one round trip and one
 //! transaction, however many appends it carries. Appends to one room wait for one another at the room's row, those of
 //! different rooms run side by side on the pool's connections. There is no `NOTIFY`: it would hold one lock over all
 //! commits of the database, and telling others is the bus's work.

@@ -173,3 +173,32 @@ async fn no_write_reads_a_whole_table() {
     }
     beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
 }
+
+/// As a schema that a build of the first version has left.
+#[tokio::test]
+async fn a_schema_of_the_first_version_keeps_what_is_open_for_nobody() {
+    let Some((config, beside)) = schema("first").await else { return };
+    let first = format!(
+        "CREATE SCHEMA {0}; SET search_path = {0};
+         CREATE TABLE salon_versions (version integer PRIMARY KEY, taken_at timestamptz NOT NULL DEFAULT now());
+         INSERT INTO salon_versions (version) VALUES (1);",
+        config.schema
+    );
+    beside.batch_execute(&(first + include_str!("steps/1.sql"))).await.unwrap();
+    let open = "
+        INSERT INTO rooms (id, head, fence) VALUES ('r', 1, 1);
+        INSERT INTO runs (room, message) SELECT rid, gen_random_uuid() FROM rooms;";
+    beside.batch_execute(open).await.unwrap();
+    let reserve =
+        "SELECT * FROM reserve(gen_random_uuid(), gen_random_uuid(), 0, '{a}', '{0}', '{1}', '{9}', '{0}')";
+    beside.batch_execute(reserve).await.unwrap();
+    let store = PostgresStore::open(&config).await.unwrap();
+    assert_eq!(store.open_runs().await.unwrap()[0].node, NodeId::NOBODY);
+    assert_eq!(store.open_reservations().await.unwrap()[0].node, NodeId::NOBODY);
+    // A server of that version may still be running: what it begins is nobody's.
+    beside.batch_execute(reserve).await.unwrap();
+    let open = store.open_reservations().await.unwrap();
+    assert!(open.len() == 2 && open.iter().all(|open| open.node == NodeId::NOBODY), "{open:?}");
+    store.close().await.unwrap();
+    beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
+}

@@ -216,12 +216,15 @@ mod tests {
         connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         connection.pragma_update(None, "user_version", 1).unwrap();
         connection.execute("INSERT INTO rooms VALUES (1, 'r', 5, 3, 0, NULL)", []).unwrap();
+        connection.execute("INSERT INTO runs VALUES (1, x'01')", []).unwrap();
         inspect(&connection).unwrap();
         migrate(&mut connection).unwrap();
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(number("PRAGMA user_version"), newest());
         assert_eq!(number("SELECT head FROM rooms WHERE id = 'r'"), 5);
         assert_eq!(number("SELECT count(*) FROM accounts"), 0);
+        // What was open belongs to nobody.
+        assert_eq!(number("SELECT count(*) FROM runs WHERE node = zeroblob(16)"), 1);
     }
 
     #[test]

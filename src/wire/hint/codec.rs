@@ -9,7 +9,7 @@ use prost::Message as _;
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Audience, BusMessage, LogBatch, Note, Transient, TransientContent};
+use super::{Audience, BusMessage, Interrupt, LogBatch, Note, Transient, TransientContent};
 use crate::{
     clock::Timestamp,
     domain::llm::{ActiveAnswer, LiveAnswer},
@@ -89,6 +89,7 @@ pub fn encode(node: NodeId, room: &RoomId, message: &BusMessage) -> Bytes {
         BusMessage::Log(batch) => Content::Log(batch_to_pb(batch)),
         BusMessage::Reaches(seq) => Content::Reaches(seq.0),
         BusMessage::Transient(transient) => Content::Transient(transient_to_pb(transient)),
+        BusMessage::Interrupt(interrupt) => Content::Interrupt(interrupt_to_pb(interrupt)),
     };
     let envelope = pb::Envelope { room_id: room.to_string(), content: Some(content) };
     let mut out = BytesMut::with_capacity(HEADER + envelope.encoded_len());
@@ -112,6 +113,7 @@ pub fn decode(bytes: &Bytes) -> Result<(RoomId, BusMessage), HintError> {
         Content::Reaches(0) => return Err(Malformed("its position")),
         Content::Reaches(seq) => BusMessage::Reaches(Seq(seq)),
         Content::Transient(transient) => BusMessage::Transient(transient_from_pb(transient)?),
+        Content::Interrupt(interrupt) => BusMessage::Interrupt(interrupt_from_pb(&interrupt)?),
     };
     Ok((room, message))
 }
@@ -248,6 +250,28 @@ fn transient_from_pb(transient: pb::Transient) -> Result<Transient, HintError> {
         }
     };
     Ok(Transient { frame: transient.frame, audience, content })
+}
+
+fn interrupt_to_pb(interrupt: &Interrupt) -> pb::Interrupt {
+    pb::Interrupt {
+        llm_id: interrupt.llm.as_ref().map(ToString::to_string).unwrap_or_default(),
+        message_id: interrupt.message.map(message_id_to_pb).unwrap_or_default(),
+        by_user_id: interrupt.by.to_string(),
+        up_to: interrupt.up_to.0,
+    }
+}
+
+fn interrupt_from_pb(interrupt: &pb::Interrupt) -> Result<Interrupt, HintError> {
+    let pb::Interrupt { llm_id, message_id, by_user_id, up_to } = interrupt;
+    if *up_to == 0 {
+        return Err(Malformed("its position"));
+    }
+    Ok(Interrupt {
+        llm: if llm_id.is_empty() { None } else { Some(id(llm_id)?) },
+        message: if message_id.is_empty() { None } else { Some(message_id_from_pb(message_id)?) },
+        by: id(by_user_id)?,
+        up_to: Seq(*up_to),
+    })
 }
 
 fn is_one_frame(frame: &[u8]) -> Result<(), HintError> {

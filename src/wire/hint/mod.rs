@@ -15,7 +15,7 @@ use crate::{
         llm::{ActiveAnswer, LiveAnswer},
         room::Role,
     },
-    ids::{ConnectionId, MessageId, Seq, UserId},
+    ids::{ConnectionId, LlmId, MessageId, Seq, UserId},
     wire::reply::Dialect,
 };
 
@@ -168,4 +168,26 @@ pub enum BusMessage {
     Reaches(Seq),
     /// Not stored.
     Transient(Transient),
+    /// For the nodes that write answers in the room.
+    Interrupt(Interrupt),
+}
+
+/// Somebody wants answers to end, whichever node writes them. Told again it changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interrupt {
+    /// Of this LLM; `None`: of all.
+    pub llm: Option<LlmId>,
+    /// This one; `None`: all.
+    pub message: Option<MessageId>,
+    /// Who wants it.
+    pub by: UserId,
+    /// What was asked for behind this position is not meant.
+    pub up_to: Seq,
+}
+
+impl Interrupt {
+    /// Whether an answer of this LLM is meant.
+    pub fn names(&self, llm: &LlmId, message: MessageId) -> bool {
+        self.llm.as_ref().is_none_or(|id| id == llm) && self.message.is_none_or(|id| id == message)
+    }
 }

@@ -8,7 +8,7 @@ mod ends;
 mod failures;
 mod interrupts;
 mod limits;
-mod model;
+pub mod model;
 mod once;
 mod pace;
 mod polls;
@@ -17,7 +17,7 @@ mod regenerate;
 mod routes;
 mod summaries;
 mod tools;
-mod tools_outside;
+pub mod tools_outside;
 mod tools_room;
 mod turns;
 

@@ -100,7 +100,7 @@ impl Node {
         self.seen.arrived.lock().unwrap().iter().any(|(_, message)| match message {
             BusMessage::Log(batch) => batch.last.0 >= seq,
             BusMessage::Reaches(reached) => reached.0 >= seq,
-            BusMessage::Transient(_) => false,
+            BusMessage::Transient(_) | BusMessage::Interrupt(_) => false,
         })
     }
 }

@@ -34,6 +34,14 @@ pub struct GatedStore {
     /// How the next calls to change the ledger fail, and how many of them.
     ledger: Mutex<(Option<Fault>, u32)>,
     pauses: AtomicBool,
+    /// Whether it says that other processes write to it.
+    shared: bool,
+    /// How often a snapshot was asked for.
+    snapshots: AtomicUsize,
+    /// How often one was saved.
+    saved: AtomicUsize,
+    /// How often a log was read.
+    reads: AtomicUsize,
 }
 
 /// When a call to change the ledger fails.
@@ -58,7 +66,31 @@ impl GatedStore {
             ledger: Mutex::new((None, 0)),
             lose: AtomicUsize::new(0),
             pauses: AtomicBool::new(false),
+            shared: false,
+            snapshots: AtomicUsize::new(0),
+            saved: AtomicUsize::new(0),
+            reads: AtomicUsize::new(0),
         }
+    }
+
+    /// One that several servers write to.
+    pub fn shared() -> Self {
+        Self { shared: true, ..Self::new() }
+    }
+
+    /// How often a snapshot was asked for: a room that is loaded asks once.
+    pub fn snapshots(&self) -> usize {
+        self.snapshots.load(Ordering::SeqCst)
+    }
+
+    /// How often a log was read.
+    pub fn reads(&self) -> usize {
+        self.reads.load(Ordering::SeqCst)
+    }
+
+    /// How often a snapshot was saved.
+    pub fn saved(&self) -> usize {
+        self.saved.load(Ordering::SeqCst)
     }
 
     /// Shuts the gate; the guard opens it again.
@@ -140,7 +172,7 @@ impl Store for GatedStore {
     }
 
     fn is_shared(&self) -> bool {
-        false
+        self.shared
     }
 
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
@@ -162,6 +194,7 @@ impl Store for GatedStore {
     }
 
     async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
         if self.unreadable.load(Ordering::SeqCst) {
             return Err(unavailable());
         }
@@ -199,10 +232,12 @@ impl Store for GatedStore {
     }
 
     async fn snapshot(&self, room: &RoomId) -> Result<Option<Snapshot>, Error> {
+        self.snapshots.fetch_add(1, Ordering::SeqCst);
         self.inner.snapshot(room).await
     }
 
     async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error> {
+        self.saved.fetch_add(1, Ordering::SeqCst);
         self.inner.save_snapshot(room, snapshot).await
     }
 

@@ -121,8 +121,13 @@ impl Salon {
 
     /// SIGTERM.
     pub async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    /// Any signal, by its name without SIG.
+    pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("it has ended already").to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        assert!(Command::new("kill").args([&format!("-{name}"), &id]).status().await.unwrap().success());
     }
 
     /// Waits for the end.

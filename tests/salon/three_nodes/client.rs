@@ -22,8 +22,13 @@ use crate::harness::session::{is_lasting, join, message};
 const PACE: Duration = Duration::from_millis(50);
 /// Commands that wait for their ack.
 const OPEN: usize = 8;
-/// Heard nothing for this long, not even a heartbeat: the stream is dead.
-const SILENCE: Duration = Duration::from_secs(45);
+/// Heard nothing for this long, not even one of the heartbeats that come every second: the stream is dead.
+const SILENCE: Duration = Duration::from_secs(5);
+/// Why a stream ended that its client has left.
+pub const MOVED: &str = "moved";
+/// Behind so many commands on one stream it goes to the next node of its own accord, as somebody does who travels. What is
+/// not acknowledged yet is said again there.
+const STAYS: usize = 150;
 /// One of so many of what somebody says asks an LLM.
 const ASKS: usize = 40;
 /// Behind the end everybody must have seen everything within this time.
@@ -193,12 +198,16 @@ impl Client {
                 return Some("broken".to_owned());
             }
         }
+        let stays = self.sent.len() + STAYS;
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let ending = *end.borrow();
             if ending && self.is_done() {
                 return None;
+            }
+            if !ending && self.sent.len() >= stays {
+                return Some(MOVED.to_owned());
             }
             tokio::select! {
                 _ = pace.tick(), if !ending => {

@@ -38,6 +38,9 @@ const WRITERS: usize = 3;
 /// What must come comes within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What an LLM is told to stay silent for ever behind its first words.
+const FOREVER: &str = "forever";
+
 /// One node: its process, and its links to the engines.
 struct Node {
     place: Place,
@@ -79,7 +82,8 @@ impl Rig {
                 .env("SALON__STORE__TIMEOUT", "3s")
                 .env("SALON__BUS__KIND", bus.kind())
                 .env("BUS_URL", &bus.url(&to_bus.address))
-                .env("SALON__LIMITS__DRAIN", "10s");
+                .env("SALON__LIMITS__DRAIN", "10s")
+                .env("SALON__LIMITS__HEARTBEAT_INTERVAL", "1s");
             nodes.push(Node { place, salon: None, to_store, to_bus });
         }
         let urls = watch::Sender::new(vec![None; NODES]);
@@ -192,10 +196,21 @@ impl Load {
 }
 
 /// An LLM that takes its time, so that something is always being written.
-fn answer(_: &Received) -> Reply {
+fn answer(request: &Received) -> Reply {
+    let asked = request.body["messages"].as_array().and_then(|messages| messages.last());
+    let forever = asked.is_some_and(|asked| asked.to_string().contains(FOREVER));
     let mut reply = Reply::stream();
     for word in 0..20 {
         reply = reply.delta(&json!({"content": format!("word {word} ")})).pause(Duration::from_millis(20));
+        if forever {
+            return reply.stall();
+        }
     }
     reply.end("stop")
+}
+
+/// Whether an answer was ended because whoever wrote it is gone.
+fn is_interrupted(event: &pb::ServerEvent, message_id: &str) -> bool {
+    matches!(&event.payload, Some(pb::server_event::Payload::LlmDone(done))
+        if done.message_id == message_id && done.reason() == pb::LlmDoneReason::Interrupted)
 }

@@ -86,8 +86,16 @@ fn transients() -> impl Strategy<Value = BusMessage> {
     })
 }
 
+fn interrupts() -> impl Strategy<Value = BusMessage> {
+    let llm = proptest::option::of("[a-z]{1,8}".prop_map(|id| LlmId::parse(&id).unwrap()));
+    (llm, proptest::option::of(message_ids()), users(), 1..=u64::MAX).prop_map(|(llm, message, by, up_to)| {
+        BusMessage::Interrupt(Interrupt { llm, message, by, up_to: Seq(up_to) })
+    })
+}
+
 fn messages() -> impl Strategy<Value = BusMessage> {
-    prop_oneof![batches(), transients(), (1..=u64::MAX).prop_map(|seq| BusMessage::Reaches(Seq(seq)))]
+    let reaches = (1..=u64::MAX).prop_map(|seq| BusMessage::Reaches(Seq(seq)));
+    prop_oneof![batches(), transients(), interrupts(), reaches]
 }
 
 fn room() -> RoomId {
@@ -148,6 +156,22 @@ fn a_connection_of_the_sender_is_nobody_elsewhere() {
     let sent = BusMessage::Transient(transient(Audience::OtherConnections(ConnectionId::next())));
     let arrived = decode(&encode(NodeId::random(), &room(), &sent)).unwrap().1;
     assert_eq!(arrived, BusMessage::Transient(transient(Audience::Room)));
+}
+
+#[test]
+fn an_interrupt_that_names_nobody_or_anything_is_refused() {
+    let good =
+        pb::Interrupt { llm_id: "ada".into(), by_user_id: "ann".into(), up_to: 7, ..Default::default() };
+    let read = |change: fn(&mut pb::Interrupt)| {
+        let mut interrupt = good.clone();
+        change(&mut interrupt);
+        interrupt_from_pb(&interrupt)
+    };
+    assert!(read(|_| {}).is_ok());
+    assert_eq!(read(|it| it.up_to = 0), Err(Malformed("its position")));
+    assert_eq!(read(|it| it.by_user_id.clear()), Err(Malformed("an id")));
+    assert_eq!(read(|it| it.llm_id = "x".repeat(100_000)), Err(Malformed("an id")));
+    assert_eq!(read(|it| it.message_id = vec![1; 15].into()), Err(Malformed("the id of a message")));
 }
 
 #[test]

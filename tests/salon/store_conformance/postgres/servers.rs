@@ -1,8 +1,9 @@
 //! Two whole servers on one schema, with no bus between them: slower than with one, and no less right.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use salon::{
+    llm::scripted::{ScriptedProvider, Step},
     store,
     wire::pb::room::v1::{self as pb, client_message::Payload as Say, server_event::Payload},
 };
@@ -81,5 +82,56 @@ async fn what_is_said_at_one_server_is_heard_and_known_at_the_other() {
     assert!(there.log(&room).await.starts_with(&log), "two logs of one room");
     here.shutdown().await;
     there.shutdown().await;
+    schema.drop().await;
+}
+
+/// With the real clock, and so with a short lease.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_that_is_gone_has_left_is_closed_by_the_other() {
+    let Some(schema) = Schema::new().await else { return };
+    let start = async |config| {
+        let provider = ScriptedProvider::with("scripted", |_| vec![Step::text("Once"), Step::Stall]);
+        let setup = Setup::default().store(store::open(&config).await.unwrap()).provider(provider);
+        let setup = setup.config(|config| {
+            config.store.lease = Duration::from_secs(1);
+            config.llm.budgets.server.tokens_per_day = Some(1_000_000);
+        });
+        setup.start().await
+    };
+    let lives = start(schema.config()).await;
+    let living = lives.room(&["ada"]).await;
+    let mut bob = lives.join(&living, "bob").await;
+    bob.talk("@ada what is it?").await;
+    // All that the other does is done in a runtime of its own, which goes at once and in no order, like a process.
+    let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let dies = process.spawn(start(schema.config())).await.unwrap();
+    let room = dies.room(&["ada"]).await;
+    let mut ann = dies.join(&room, "ann").await;
+    ann.talk("@ada what is it?").await;
+    let watching = Arc::clone(lives.server.graph().rooms.store());
+    let open = async |runs: usize, held: usize| {
+        let both = async {
+            while watching.open_runs().await.unwrap().len() != runs
+                || watching.open_reservations().await.unwrap().len() != held
+            {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(crate::harness::DEADLINE, both).await.expect("they are never as many")
+    };
+    open(2, 2).await;
+    process.shutdown_background();
+    open(1, 1).await;
+    let ended = |log: Vec<pb::ServerEvent>| {
+        log.into_iter().filter(|event| matches!(event.payload, Some(Payload::LlmDone(_)))).count()
+    };
+    assert_eq!(ended(lives.log(&room).await), 1);
+    assert_eq!(ended(lives.log(&living).await), 0, "its own is left alone");
+    let leases = watching.leases().await.unwrap();
+    assert_eq!(
+        leases.iter().map(|lease| lease.node).collect::<Vec<_>>(),
+        [lives.server.graph().identity.now()]
+    );
+    lives.shutdown().await;
     schema.drop().await;
 }
