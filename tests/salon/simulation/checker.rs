@@ -3,7 +3,8 @@
 //! * A log is 1, 2, 3 … without holes; no event and no message stands in it twice.
 //! * What was acknowledged is in the log, where the acknowledgement says, and once; what was refused for good is not.
 //! * Each client was told every event behind the position it began at, once, in order, with the bytes of the log: so
-//!   it was the same on all nodes. A `room_state` takes the place of what was told before it.
+//!   it was the same on all nodes. A `room_state` may begin anew, on any node, but never from
+//!   before what was told or acknowledged to the same client.
 //! * Every answer that began has ended once, and a poll that is closed is closed once and takes no vote.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -180,6 +181,8 @@ enum Place {
 fn check_seen(history: &History, log: &[Stored], wrong: &mut Vec<String>) {
     let client = &history.client;
     let mut place = Place::Opened(None);
+    // The furthest that was acknowledged to it or told.
+    let mut known = 0;
     for seen in &history.seen {
         match seen {
             Seen::Opened { after } => {
@@ -192,6 +195,9 @@ fn check_seen(history: &History, log: &[Stored], wrong: &mut Vec<String>) {
                 place = Place::Opened(*after);
             }
             Seen::State { seq } => {
+                if *seq < known {
+                    wrong.push(format!("{client}: is shown the room at {seq}, and knows of {known}"));
+                }
                 if matches!(place, Place::At(_)) {
                     wrong.push(format!("{client}: is shown the room at {seq} in the middle of a stream"));
                 }
@@ -215,8 +221,10 @@ fn check_seen(history: &History, log: &[Stored], wrong: &mut Vec<String>) {
                     wrong.push(format!("{client}: is told something at {seq} that is not in the log there"));
                 }
                 place = Place::At(*seq);
+                known = known.max(*seq);
             }
-            Seen::Ack { .. } | Seen::Refused { .. } => {}
+            Seen::Ack { seq, .. } => known = known.max(*seq),
+            Seen::Refused { .. } => {}
         }
     }
     let end = u64::try_from(log.len()).unwrap_or(u64::MAX);

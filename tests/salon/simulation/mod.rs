@@ -44,7 +44,7 @@ use std::{
 use run::{Report, simulate};
 
 /// Seeds that [`seeds`] runs when nobody says how many: some seconds.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 25;
 /// One seed of so many is run twice, to see that it gives the same trace.
 const TWICE: u64 = 20;
 /// Lines of a trace that a failure shows.

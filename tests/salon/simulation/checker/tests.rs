@@ -97,6 +97,18 @@ fn a_stream_that_goes_on_elsewhere_than_asked_is_seen() {
 }
 
 #[test]
+fn a_room_from_before_what_is_known_is_seen() {
+    let told = broken(|_, ann| ann.seen.extend([Seen::Opened { after: None }, Seen::State { seq: 3 }]));
+    assert!(told.contains("is shown the room at 3, and knows of 4"), "{told}");
+    let acknowledged_only = broken(|_, ann| {
+        ann.seen.truncate(1);
+        let again = [acknowledged("two", 2), Seen::Opened { after: None }, Seen::State { seq: 1 }];
+        ann.seen.extend(again);
+    });
+    assert!(acknowledged_only.contains("is shown the room at 1, and knows of 2"), "{acknowledged_only}");
+}
+
+#[test]
 fn other_bytes_than_those_of_the_log_are_seen() {
     let other = broken(|_, ann| ann.seen[3] = told(&message(2, "another")));
     assert!(other.contains("something at 2 that is not in the log there"), "{other}");
