@@ -14,7 +14,7 @@ async fn deaf() -> (Pair, String, Session, Session) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_sees_what_was_acknowledged_elsewhere() {
-    let (pair, room, mut admin, _there) = deaf().await;
+    let (pair, room, mut admin, _there) = Box::pin(deaf()).await;
     let mut calls = pair.b.client().await;
     for round in 0..10 {
         let name = format!("Name {round}");
@@ -63,7 +63,7 @@ async fn every_call_sees_what_was_acknowledged_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_open_poll_is_shown_with_the_votes_of_the_other_server() {
-    let (pair, room, mut admin, _there) = deaf().await;
+    let (pair, room, mut admin, _there) = Box::pin(deaf()).await;
     let options = ["red", "green"].map(|t| pb::PollOptionInput { text: t.into(), ..Default::default() });
     let poll = pb::CreatePoll { question: "Which?".into(), options: options.into(), ..Default::default() };
     // Nobody is there who would vote as well.
@@ -81,7 +81,7 @@ async fn an_open_poll_is_shown_with_the_votes_of_the_other_server() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_join_and_a_resume_begin_with_what_was_acknowledged_elsewhere() {
-    let (pair, room, mut admin, _there) = deaf().await;
+    let (pair, room, mut admin, _there) = Box::pin(deaf()).await;
     for round in 0..10 {
         let said = admin.talk(&format!("before the join {round}")).await;
         let state = pair.b.join(&room, "bob").await;
@@ -104,7 +104,7 @@ async fn a_join_and_a_resume_begin_with_what_was_acknowledged_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_refused_that_was_allowed_elsewhere_before() {
-    let (pair, room, mut admin, mut there) = deaf().await;
+    let (pair, room, mut admin, mut there) = Box::pin(deaf()).await;
     for round in 0..10 {
         let id = format!("llm-{round}");
         let add = pb::AddLlm { llm: Some(crate::harness::llm(&id)) };
@@ -143,7 +143,7 @@ async fn a_message_calls_an_llm_that_was_added_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_repeat_through_the_other_server_has_the_first_result() {
-    let (pair, _, mut here, mut there) = deaf().await;
+    let (pair, _, mut here, mut there) = Box::pin(deaf()).await;
     for round in 0..20 {
         let id = format!("once-{round}");
         let (first, second) = if round % 2 == 0 { (&mut here, &mut there) } else { (&mut there, &mut here) };

@@ -316,11 +316,11 @@ fn an_llm_is_asked_for_its_vote_once() {
     let message = table.room.polls[&id].message_id;
     let ask = |llm: &str, n: u128| Command::StartRun(Run { poll_id: Some(id), ..run(message, llm, n, 0) });
     table.ok("server", ask("ada", 1));
-    table.refused("server", ask("ada", 2), Code::AlreadyExists, "ada is asked already");
+    table.refused("server", ask("ada", 2), Code::AlreadyExists, "this vote is being given");
     table.ok("server", ask("bot", 3));
     table.ok("ada", vote(id, &[1]));
     table.ok("server", super::runs::finish(1, crate::domain::llm::RunEnd::Completed, ""));
-    table.refused("server", ask("ada", 4), Code::AlreadyExists, "ada is asked already");
+    table.refused("server", ask("ada", 4), Code::AlreadyExists, "this vote is being given");
     // Who was asked and has said nothing may be asked again.
     table.ok("server", super::runs::finish(3, crate::domain::llm::RunEnd::Failed, ""));
     table.ok("server", ask("bot", 5));

@@ -117,7 +117,7 @@ async fn what_a_server_that_is_gone_has_left_is_closed_by_the_other() {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(crate::harness::DEADLINE, both).await.expect("they are never as many")
+        tokio::time::timeout(crate::harness::DEADLINE, both).await.expect("they are never as many");
     };
     open(2, 2).await;
     process.shutdown_background();
