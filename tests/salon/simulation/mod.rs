@@ -47,6 +47,8 @@ use run::{Report, simulate};
 const SEEDS: u64 = 25;
 /// One seed of so many is run twice, to see that it gives the same trace.
 const TWICE: u64 = 20;
+/// After so many seeds it is told how far it has come.
+const TOLD: u64 = 250;
 /// Lines of a trace that a failure shows.
 const LINES: usize = 60;
 
@@ -70,6 +72,9 @@ fn seeds() {
                         return;
                     }
                     failed.lock().unwrap().extend(failure(seed));
+                    if (seed - first + 1).is_multiple_of(TOLD) {
+                        println!("{} seeds, {:?}", seed - first + 1, began.elapsed());
+                    }
                 }
             });
         }
