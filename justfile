@@ -21,6 +21,9 @@ doc:
 test:
     .ci/run test
 
+simulation:
+    .ci/run simulation
+
 stores:
     .ci/run stores
 

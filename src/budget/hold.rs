@@ -162,6 +162,7 @@ pub(super) async fn pay_all(
     let mut debts = Vec::new();
     loop {
         let ends = tokio::select! {
+            biased;
             count = queue.recv_many(&mut debts, AT_ONCE) => count == 0,
             _ = forget.tick() => {
                 forget_accounts(store.as_ref(), clock.as_ref()).await;

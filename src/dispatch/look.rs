@@ -14,7 +14,7 @@ use crate::{
     },
     domain::{rejection::Rejection, room::Room},
     ids::UserId,
-    llm::Turn,
+    llm::{Turn, tokens::Tokenizer},
     registry::feed::Feed,
 };
 
@@ -92,14 +92,25 @@ async fn fit(inner: &Arc<Inner>, job: &Job, mut scene: Scene, model: Model) -> S
     let (tokenizer, window) = (model.tokenizer, model.window);
     scene.model = Some(model);
     let given = scene.clone();
-    // A vocabulary is read at its first use, and counting takes its time: not where others wait.
-    let fitting = tokio::task::spawn_blocking(move || {
+    let fitting = counting(tokenizer, move || {
         let count = move |text: &str| tokenizer.count(text);
         scene.fit(context::prompt_tokens(window, answer, &tools, &count), &count);
         scene
     });
     // It fails only by a fault of the library: then the provider says whether it is too long.
     fitting.await.unwrap_or(given)
+}
+
+/// Does what counts tokens. A vocabulary is read at its first use, and counting takes its time: not where others wait.
+/// An estimate takes none. `None`: the library has failed.
+async fn counting<T: Send + 'static>(
+    tokenizer: Tokenizer,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    match tokenizer {
+        Tokenizer::Estimate => Some(work()),
+        Tokenizer::O200k | Tokenizer::Cl100k => tokio::task::spawn_blocking(work).await.ok(),
+    }
 }
 
 /// Everything a model is given, with the rounds of tools that there have been. They are counted, each time all of them:
@@ -109,9 +120,9 @@ pub(super) async fn told(scene: &Scene, rounds: &[Turn]) -> Vec<Turn> {
         return scene.turns(rounds);
     }
     let (copy, given) = (scene.clone(), rounds.to_vec());
-    let counting = tokio::task::spawn_blocking(move || copy.turns(&given));
+    let tokenizer = scene.model.as_ref().map_or(Tokenizer::Estimate, |model| model.tokenizer);
     // Like the fitting it hardly fails.
-    counting.await.unwrap_or_else(|_| scene.turns(rounds))
+    counting(tokenizer, move || copy.turns(&given)).await.unwrap_or_else(|| scene.turns(rounds))
 }
 
 #[cfg(test)]
@@ -124,7 +135,7 @@ mod tests {
     use crate::{
         domain::llm::{ChatStyle, LlmConfig},
         ids::LlmId,
-        llm::{Speaker, ToolCall, route::Router, tokens::Tokenizer},
+        llm::{Speaker, ToolCall, route::Router},
     };
 
     fn scene(tokenizer: Tokenizer) -> Scene {

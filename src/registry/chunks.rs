@@ -51,6 +51,7 @@ impl Feed {
     pub(super) async fn keep_pace(self: Arc<Self>) {
         while let Some(due) = self.tell_due() {
             tokio::select! {
+                biased;
                 () = sleep_until(due) => {}
                 () = self.sooner.notified() => {}
             }

@@ -27,6 +27,7 @@ pub(super) async fn check(registry: Weak<HandlerRegistry>, stop: CancellationTok
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = now.notified() => {}
             _ = tick.tick() => {}

@@ -182,8 +182,11 @@ impl HandlerRegistry {
         self.feeds.iter().map(|feed| feed.session_count()).sum()
     }
 
+    /// Every feed, in the order of the rooms' ids: what is done to all of them is done in the same order each time.
     fn all(&self) -> Vec<Arc<Feed>> {
-        self.feeds.iter().map(|feed| Arc::clone(feed.value())).collect()
+        let mut all: Vec<_> = self.feeds.iter().map(|feed| Arc::clone(feed.value())).collect();
+        all.sort_unstable_by(|a, b| a.room().cmp(b.room()));
+        all
     }
 }
 

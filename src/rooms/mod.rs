@@ -281,7 +281,9 @@ impl Rooms {
 
     /// The rooms that are in memory here.
     pub fn in_memory(&self) -> Vec<RoomId> {
-        self.0.loaded.iter().map(|entry| entry.key().clone()).collect()
+        let mut rooms: Vec<_> = self.0.loaded.iter().map(|entry| entry.key().clone()).collect();
+        rooms.sort_unstable();
+        rooms
     }
 
     /// Waits for space in the room's queue.

@@ -4,7 +4,7 @@
 //! follows from it. One room that cannot be written to keeps no other from being tidied up; the caller tries it again.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
@@ -44,7 +44,7 @@ impl Rooms {
     /// list: by its rule it ends, or goes on behind the answer and belongs to this node.
     pub async fn close_orphans(&self, open: Vec<OpenRun>) -> Closed {
         let mut closed = Closed::default();
-        let mut by_room: HashMap<RoomId, Vec<OpenRun>> = HashMap::new();
+        let mut by_room: BTreeMap<RoomId, Vec<OpenRun>> = BTreeMap::new();
         for orphan in open {
             by_room.entry(orphan.room.clone()).or_default().push(orphan);
         }

@@ -33,6 +33,7 @@ mod nodes;
 mod process;
 mod providers;
 mod sessions;
+mod simulation;
 mod sizes;
 mod slow_reader;
 mod store_conformance;
