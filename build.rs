@@ -14,12 +14,19 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // Of the Chat Service the program is a client; its tests play the server.
     let code = protox::compile(
-        ["room/v1/room.proto", "salon/log/v1/log.proto", "salon/bus/v1/bus.proto", "api/chat/chat.proto"],
+        [
+            "room/v1/room.proto",
+            "salon/backup/v1/backup.proto",
+            "salon/log/v1/log.proto",
+            "salon/bus/v1/bus.proto",
+            "api/chat/chat.proto",
+        ],
         ["proto"],
     )?;
     tonic_prost_build::configure()
         .bytes(".room.v1.SendSignal.data")
         .bytes(".room.v1.Signal.data")
+        .bytes(".salon.backup.v1")
         .bytes(".salon.bus.v1")
         .compile_fds(code)?;
     Ok(())

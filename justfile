@@ -47,3 +47,6 @@ grpcurl:
 
 readme:
     .ci/run readme
+
+deploy:
+    .ci/run deploy

@@ -15,6 +15,7 @@ pub mod json_schema;
 pub mod llm;
 pub mod mcp;
 pub mod nodes;
+pub mod ops;
 pub mod registry;
 pub mod rooms;
 pub mod server;

@@ -4,7 +4,7 @@ use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -25,9 +25,19 @@ use salon::{
         },
         usage::{self, UsageOptions},
     },
+    clock::{Clock as _, SystemClock},
     config::{self, AuthMode, Config, Loaded},
-    server::{self, Parts, Server},
-    store, telemetry,
+    ops::{
+        self,
+        verify::{Finding, Report},
+    },
+    server::{self, Parts, Server, graph::store_config},
+    store::{
+        self,
+        config::{StoreConfig, StoreKind},
+    },
+    telemetry,
+    wire::backup::End,
 };
 use tokio::{
     io::BufReader,
@@ -49,6 +59,9 @@ fn main() -> ExitCode {
         Command::Completions { shell } => {
             completions::write(shell, &mut io::stdout()).map(|()| ExitCode::SUCCESS).map_err(Into::into)
         }
+        Command::Backup { file: to } => store_command(file.as_deref(), StoreCommand::Backup(to)),
+        Command::Restore(restore) => store_command(file.as_deref(), StoreCommand::Restore(restore)),
+        Command::Verify => store_command(file.as_deref(), StoreCommand::Verify),
         command => client_command(command),
     };
     result.unwrap_or_else(|error| {
@@ -165,6 +178,80 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
+/// What is done with a store, in place of serving it.
+enum StoreCommand {
+    Backup(PathBuf),
+    Restore(args::Restore),
+    Verify,
+}
+
+fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<ExitCode> {
+    let config = match load(file) {
+        Ok(loaded) => loaded.config,
+        Err(code) => return Ok(code),
+    };
+    telemetry::init(&config.log)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let store = store_config(&config);
+    runtime.block_on(async {
+        match command {
+            StoreCommand::Backup(to) => back_up(&store, &to).await,
+            StoreCommand::Restore(restore) => restore_into(&store, &restore).await,
+            StoreCommand::Verify => verify(&store).await,
+        }
+    })
+}
+
+async fn back_up(config: &StoreConfig, to: &Path) -> anyhow::Result<ExitCode> {
+    let store = store::open_to_read(config).await?;
+    let done = ops::backup::run(store.as_ref(), to, SystemClock.now()).await;
+    store.close().await?;
+    let End { rooms, events, accounts } = done?;
+    let to = to.display();
+    writeln!(io::stdout(), "{rooms} rooms, {events} events and {accounts} accounts are in {to}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::Result<ExitCode> {
+    let args::Restore { file, resume, check } = restore;
+    let found = ops::restore::check(file)?;
+    let End { rooms, events, accounts } = found;
+    if *check {
+        let file = file.display();
+        writeln!(io::stdout(), "{file} is whole: {rooms} rooms, {events} events, {accounts} accounts")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if config.kind == StoreKind::Memory {
+        anyhow::bail!("the memory store would be gone at once: set store.kind to one that stays");
+    }
+    let store = store::open(config).await?;
+    let done = ops::restore::run(store.as_ref(), file, *resume).await;
+    store.close().await?;
+    done.context("the store may hold a part of the backup now: no server should be started on it")?;
+    writeln!(io::stdout(), "{rooms} rooms, {events} events and {accounts} accounts were restored")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The exit status of `salon verify` when something is wrong: not to be taken for a store that cannot be reached.
+const UNSOUND: u8 = 3;
+
+async fn verify(config: &StoreConfig) -> anyhow::Result<ExitCode> {
+    let store = store::open_to_read(config).await?;
+    let mut tell = |finding: Finding| {
+        let _ = writeln!(io::stdout(), "{finding}");
+    };
+    let done = ops::verify::run(store.as_ref(), &mut tell).await;
+    store.close().await?;
+    let Report { rooms, events, findings } = done?;
+    let seen = format!("{rooms} rooms and {events} events were looked at");
+    if findings == 0 {
+        writeln!(io::stdout(), "{seen}: nothing is wrong")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    writeln!(io::stdout(), "{seen}: {findings} things are wrong")?;
+    Ok(ExitCode::from(UNSOUND))
+}
+
 fn client_command(command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = io::stdout();
@@ -201,7 +288,13 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
                     HealthOptions { server: args.server.url, service: args.service, timeout: args.timeout };
                 health::run(options, &mut out).await?
             }
-            Command::Serve | Command::Setup | Command::Config | Command::Completions { .. } => {
+            Command::Serve
+            | Command::Setup
+            | Command::Config
+            | Command::Completions { .. }
+            | Command::Backup { .. }
+            | Command::Restore(_)
+            | Command::Verify => {
                 Args::command().print_help()?;
                 Exit::Failure
             }

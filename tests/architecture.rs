@@ -20,6 +20,8 @@ use source::{Source, UsedPath};
 const FLOORS: &[&[&str]] = &[
     &["main", "lib"],
     &["cli", "server"],
+    // What an operator does with a store, in a process of its own.
+    &["ops"],
     &["grpc", "http"],
     &["session"],
     &["dispatch"],

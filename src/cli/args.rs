@@ -73,6 +73,30 @@ Examples:
 What it prints can be used as a config file. Secrets are never printed.
 The exit status is 78 if the configuration is refused.";
 
+const BACKUP_EXAMPLES: &str = "\
+Examples:
+  salon backup salon-2026-09-01.backup
+  salon --config /etc/salon.yaml backup /srv/backups/today.backup
+
+Reads the store that the configuration names, also while servers use it.
+The exit status is 0 when the file is whole and on the disk, else 1.";
+
+const RESTORE_EXAMPLES: &str = "\
+Examples:
+  salon restore today.backup --check                     Read the whole file, and change nothing
+  salon --config new.yaml restore today.backup           Into the empty store that the configuration names
+  STORE_URL=postgres://db/salon SALON__STORE__KIND=postgres salon restore today.backup
+
+No server may use the store meanwhile. The exit status is 0 when all of it is there, else 1.";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  salon verify
+  salon --config /etc/salon.yaml verify
+
+Prints each thing that is wrong on a line of its own, and changes nothing.
+The exit status is 0 if nothing is wrong, 3 if something is, and 1 if the store could not be looked at.";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   salon completions bash > ~/.local/share/bash-completion/completions/salon
@@ -118,6 +142,19 @@ pub enum Command {
     /// Print the configuration in force, and where each value comes from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config,
+    /// Write all that the store keeps to a file
+    #[command(after_help = BACKUP_EXAMPLES)]
+    Backup {
+        /// The file, which must not be there yet
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Put a backup into an empty store
+    #[command(after_help = RESTORE_EXAMPLES)]
+    Restore(Restore),
+    /// Look for what is wrong with the store
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify,
     /// Print the script that completes these commands in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -125,6 +162,20 @@ pub enum Command {
         #[arg(value_name = "SHELL")]
         shell: Shell,
     },
+}
+
+/// `salon restore`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Restore {
+    /// The backup
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Go on with a restore of the same file that was stopped
+    #[arg(long)]
+    pub resume: bool,
+    /// Only read the file to its end
+    #[arg(long, conflicts_with = "resume")]
+    pub check: bool,
 }
 
 /// Which server.

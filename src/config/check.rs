@@ -285,6 +285,9 @@ impl Checks<'_> {
         self.time("limits.heartbeat_interval", limits.heartbeat_interval, SECOND..=HOUR);
         self.count("limits.history_page", limits.history_page, 1..=10_000);
         self.time("limits.drain", limits.drain, SECOND..=10 * MINUTE);
+        if let Some(age) = limits.max_session_age {
+            self.time("limits.max_session_age", age, MINUTE..=30 * 24 * HOUR);
+        }
     }
 
     fn rooms(&mut self, rooms: &Rooms) {

@@ -66,6 +66,9 @@ pub struct Limits {
     /// How long a shutdown may take.
     #[serde(with = "units::duration")]
     pub drain: Duration,
+    /// How long a stream may be joined, a tenth more or less, before it is moved.
+    #[serde(with = "units::optional_duration")]
+    pub max_session_age: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -89,6 +92,7 @@ impl Default for Limits {
             heartbeat_interval: Duration::from_secs(30),
             history_page: 1000,
             drain: Duration::from_secs(25),
+            max_session_age: None,
         }
     }
 }

@@ -179,6 +179,28 @@ pub(super) mod size {
     }
 }
 
+/// Durations that need not be given, for `#[serde(with)]`.
+pub(super) mod optional_duration {
+    use super::{Deserializer, Duration, Serializer, duration};
+
+    #[expect(clippy::ref_option, reason = "serde's signature")]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(time) => duration::serialize(time, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(from).map(Some)
+    }
+}
+
 /// Sizes that need not be given, for `#[serde(with)]`.
 pub(super) mod optional_size {
     use super::{Deserializer, Serializer, size};

@@ -63,7 +63,7 @@ impl Door {
 
     /// Opens a stream: its task runs until the stream ends, whatever becomes of this call.
     fn open_session(&self, request: Request<Body>, dialect: Dialect) -> Response<Body> {
-        if self.services.draining.is_cancelled() {
+        if self.services.drain.is_refusing() {
             return status::draining().into_http();
         }
         if let Some(encoding) = request.headers().get("grpc-encoding").filter(|e| *e != "identity") {

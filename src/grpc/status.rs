@@ -46,6 +46,9 @@ pub fn of_closing(reason: ClosingReason) -> Status {
         ClosingReason::SlowConsumer => (GrpcCode::ResourceExhausted, "answers were not read"),
         ClosingReason::ProtocolError => (GrpcCode::InvalidArgument, "the stream cannot be read"),
         ClosingReason::Internal => (GrpcCode::Internal, "the session failed on the server"),
+        ClosingReason::SessionAge => {
+            (GrpcCode::Unavailable, "the stream is as old as one may be; join again")
+        }
     };
     Status::new(code, message)
 }

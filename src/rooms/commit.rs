@@ -1,6 +1,6 @@
 //! Decisions as appends, and appends as what is published.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     bus::{LogBatch, Note},
@@ -80,6 +80,11 @@ pub(super) fn apply_and_encode(
 
 fn record(after: &Room, recorded: &Recorded) -> NewRecord {
     let encode::Encoded { public, private } = encode::event(after, recorded);
+    indexed(recorded, public, private)
+}
+
+/// An event with what the store must know of it, given its bytes.
+pub(super) fn indexed(recorded: &Recorded, public: Bytes, private: Bytes) -> NewRecord {
     NewRecord {
         event_id: recorded.event_id,
         at: recorded.at,
@@ -103,7 +108,7 @@ fn sender(event: &Event) -> Option<UserId> {
     }
 }
 
-fn directory(created: &Event) -> Vec<DirectoryChange> {
+pub(super) fn directory(created: &Event) -> Vec<DirectoryChange> {
     match created {
         Event::RoomCreated(new) => vec![DirectoryChange::Room {
             visibility: new.profile.visibility,
@@ -113,7 +118,7 @@ fn directory(created: &Event) -> Vec<DirectoryChange> {
     }
 }
 
-fn directory_after(room: &Room, event: &Event) -> Option<DirectoryChange> {
+pub(super) fn directory_after(room: &Room, event: &Event) -> Option<DirectoryChange> {
     match event {
         Event::RoomUpdated(profile) => Some(DirectoryChange::Room {
             visibility: profile.visibility,

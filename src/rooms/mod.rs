@@ -9,6 +9,7 @@ mod group;
 pub mod history;
 mod load;
 mod orphans;
+pub mod replay;
 mod seats;
 pub mod task;
 mod worker;

@@ -36,12 +36,17 @@ pub struct ConnectionLimits {
     pub keepalive_interval: Duration,
     /// Until a ping must be answered.
     pub keepalive_timeout: Duration,
+    /// How old a stream may become; its connection takes no new ones before that.
+    pub max_age: Option<Duration>,
 }
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// After an error of accept (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// When a connection takes no new streams, in hundredths of the age of streams: from here on, and within so many.
+const RETIRED_AT: u32 = 70;
+const RETIRED_WITHIN: u32 = 15;
 /// Between looks at a preface that comes in pieces: the first pause, which doubles up to the longest.
 const PREFACE_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
@@ -102,7 +107,9 @@ async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits,
     serve_io(stream, routes, limits, stop).await;
 }
 
-/// Serves one connection until it ends; with `stop` it is asked to.
+/// Serves one connection until it ends; with `stop` it is asked to. From some age on it takes no new streams (GOAWAY),
+/// so that who is moved by its session, a little later, opens another: perhaps to another server. Streams that are open
+/// are not touched: HTTP/2 has no way to say where to resume.
 pub async fn serve_io(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     routes: Routes,
@@ -120,13 +127,26 @@ pub async fn serve_io(
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+        () = retired(&limits, &stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// Waits until a connection shall take no new streams: when it is old, or the server goes.
+async fn retired(limits: &ConnectionLimits, stop: &CancellationToken) {
+    match limits.max_age {
+        None => stop.cancelled().await,
+        Some(age) => {
+            let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
+            // Before any session on it is moved, which is not before nine tenths.
+            let part = RETIRED_AT + u32::try_from(random % u64::from(RETIRED_WITHIN)).unwrap_or_default();
+            stop.run_until_cancelled(tokio::time::sleep(age * part / 100)).await;
+        }
     }
 }
 

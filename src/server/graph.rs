@@ -37,6 +37,7 @@ use crate::{
     server::{Error, accept::ConnectionLimits, sweep::LeaseSettings},
     session::{
         Services, SessionLimits,
+        drain::Drain,
         rates::{Rate, Rates},
     },
     store::{
@@ -71,7 +72,7 @@ pub struct Graph {
     pub tasks: TaskTracker,
 }
 
-/// Builds the parts; `stop` ends the tasks of rooms, `draining` the sessions.
+/// Builds the parts; `stop` ends the tasks of rooms, `drain` the sessions.
 pub fn build(
     config: &Config,
     store: Arc<dyn Store>,
@@ -79,7 +80,7 @@ pub fn build(
     router: Arc<Router>,
     clock: Arc<dyn Clock>,
     stop: &CancellationToken,
-    draining: CancellationToken,
+    drain: Drain,
 ) -> Graph {
     let tasks = TaskTracker::new();
     let registry = HandlerRegistry::start(
@@ -124,7 +125,7 @@ pub fn build(
         rate(config.limits.transients_per_second, config.limits.transients_burst),
     );
     let services =
-        Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), draining };
+        Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), drain };
     Graph { identity, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
@@ -180,6 +181,7 @@ fn session_limits(config: &Config) -> SessionLimits {
         join_timeout: config.limits.join_timeout,
         typing_expiry: config.limits.typing_expiry,
         heartbeat: config.limits.heartbeat_interval,
+        max_age: config.limits.max_session_age,
     }
 }
 
@@ -235,6 +237,7 @@ pub fn connection_limits(config: &Config) -> ConnectionLimits {
         handshake: config.grpc.handshake_timeout,
         keepalive_interval: config.grpc.keepalive_interval,
         keepalive_timeout: config.grpc.keepalive_timeout,
+        max_age: config.limits.max_session_age,
     }
 }
 

@@ -37,7 +37,7 @@ use crate::{
         graph::{Graph, api_limits, bus_config, connection_limits, lease_settings, router, store_config},
         sweep::{Life, Sweeper},
     },
-    session::rates::FORGET_INTERVAL,
+    session::{drain::Drain, rates::FORGET_INTERVAL},
     store::{self, Store},
     wire::pb,
 };
@@ -133,7 +133,7 @@ pub struct Server {
     /// The server's own few tasks.
     tasks: TaskTracker,
     stop_accepting: CancellationToken,
-    draining: CancellationToken,
+    drain: Drain,
     stop: CancellationToken,
     abort: CancellationToken,
     address: Option<SocketAddr>,
@@ -152,7 +152,7 @@ impl Server {
         listener: impl Into<Option<TcpListener>>,
     ) -> Result<Self, Error> {
         let listener: Option<TcpListener> = listener.into();
-        let (stop, draining) = (CancellationToken::new(), CancellationToken::new());
+        let (stop, drain) = (CancellationToken::new(), Drain::default());
         let Parts { store, bus, router, clock } = parts;
         let graph = graph::build(
             config,
@@ -161,7 +161,7 @@ impl Server {
             router,
             Arc::clone(&clock),
             &stop,
-            draining.clone(),
+            drain.clone(),
         );
         let (life, sweeper) = tidy_up(config, &store, &graph).await.map_err(Error::Recovery)?;
         let sessions = TaskTracker::new();
@@ -183,7 +183,7 @@ impl Server {
             connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
             stop_accepting: CancellationToken::new(),
-            draining,
+            drain,
             stop,
             abort: CancellationToken::new(),
             routes,
@@ -254,9 +254,11 @@ impl Server {
     pub async fn shutdown(self, grace: Duration) {
         let deadline = Instant::now() + grace;
         tracing::info!(sessions = self.sessions.len(), ?grace, "draining");
-        // First, so that nobody reports anything else afterwards.
+        // The watcher first, so that nobody reports anything else afterwards.
         self.stop_accepting.cancel();
         report_health(&self.health, false).await;
+        // A stream on a connection that is open already is refused with a code that has its client try elsewhere.
+        self.drain.refuse();
         let answers = self.graph.services.dispatcher.drain(grace / 2);
         // An end that cannot be written down (a full disk) is left to the next start: sessions need the rest of the
         // grace.
@@ -267,7 +269,8 @@ impl Server {
         }
         // Nobody calls tools any more; their servers end while the streams do.
         self.graph.mcp.start_shutdown();
-        self.draining.cancel();
+        // A stream is counted twice: its task, and its answer that is being read.
+        self.drain.close(deadline, self.sessions.len() / 2);
         self.sessions.close();
         self.connections.close();
         // Streams end when their last bytes are read; whoever does not read is cut off at the deadline.

@@ -25,7 +25,7 @@ use crate::{
         Joined, RoomHandle,
         task::{CommandTask, Reply, SessionReply, Task},
     },
-    session::{End, InboundError, Step, StreamHandler, draining, finished},
+    session::{End, InboundError, Step, StreamHandler, aged, drain::age_of_one, draining, finished},
     store::{Idempotency, Record},
     wire::{
         command::{self, Inbound, Request},
@@ -59,6 +59,10 @@ pub(super) struct Active<'a> {
     resyncing: Option<BoxFuture<'static, ()>>,
     /// The client has finished speaking: resolves when the room has answered everything it had said.
     finishing: Option<BoxFuture<'static, ()>>,
+    /// When this stream is to be moved.
+    retire_at: Option<Instant>,
+    /// It is being moved: `finishing` is the server's wish, and not the client's.
+    is_retiring: bool,
 }
 
 impl<'a> Active<'a> {
@@ -73,6 +77,8 @@ impl<'a> Active<'a> {
             resync_by: None,
             resyncing: None,
             finishing: None,
+            retire_at: handler.services.limits.max_age.map(|age| Instant::now() + age_of_one(age)),
+            is_retiring: false,
         }
     }
 
@@ -92,15 +98,17 @@ impl<'a> Active<'a> {
                 return step;
             }
             let typing_until = self.typing_until;
-            // Who has said all, and has come back to be told what was missed, is told all of it.
-            let may_finish = !self.handler.outbound.is_behind();
+            // Who has said all, and has come back to be told what was missed, is told all of it. Who is moved is told
+            // the rest there.
+            let may_finish = self.is_retiring || !self.handler.outbound.is_behind();
+            let retire_at = self.retire_at;
             // Ends first, then what was missed, then the client: what it says is answered, never awaited.
             let step = tokio::select! {
                 biased;
-                () = self.handler.services.draining.cancelled() => Step::End(draining()),
+                () = self.handler.services.drain.closing() => Step::End(draining()),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
-                () = poll(&mut self.finishing), if may_finish => Step::End(finished()),
+                () = poll(&mut self.finishing), if may_finish => Step::End(self.finished()),
                 message = inbound.next(), if self.finishing.is_none() => self.receive(message),
                 () = poll(&mut self.resyncing) => {
                     self.resyncing = None;
@@ -108,6 +116,10 @@ impl<'a> Active<'a> {
                 }
                 () = sleep_until(self.resync_by) => {
                     self.resync_by = None;
+                    Step::Continue
+                }
+                () = sleep_until(retire_at), if self.finishing.is_none() => {
+                    self.retire();
                     Step::Continue
                 }
                 () = sleep_until(typing_until) => {
@@ -236,6 +248,19 @@ impl<'a> Active<'a> {
                 tracing::debug!("a finished stream was ended before the room had answered");
             }
         }));
+    }
+
+    /// The stream has become as old as one may be. What was read is answered before it ends; what was not is sent again
+    /// by the client, on its next stream.
+    fn retire(&mut self) {
+        self.retire_at = None;
+        self.is_retiring = true;
+        self.finish();
+    }
+
+    /// How it ends when all that was read is answered.
+    fn finished(&self) -> End {
+        if self.is_retiring { aged() } else { finished() }
     }
 
     fn handle(&mut self, inbound: Inbound) -> Step {

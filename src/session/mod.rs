@@ -6,6 +6,7 @@
 //! says why.
 
 mod active;
+pub mod drain;
 pub mod rates;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -13,8 +14,6 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use crate::{
     dispatch::LlmDispatcher,
@@ -22,7 +21,7 @@ use crate::{
     ids::{ConnectionId, RequestId},
     registry::outbound::{Expelled, Outbound, QueueLimits},
     rooms::{Joined, Rooms, task::Charge},
-    session::{active::Active, rates::Rates},
+    session::{active::Active, drain::Drain, rates::Rates},
     wire::{
         command::{self, Inbound, Join, Request},
         reply::{self, Closing, ClosingReason, Dialect},
@@ -42,6 +41,8 @@ pub struct SessionLimits {
     pub typing_expiry: Duration,
     /// How often a quiet stream gets a sign of life.
     pub heartbeat: Duration,
+    /// How long a stream may be joined, a tenth more or less; then it is moved. None: as long as it likes.
+    pub max_age: Option<Duration>,
 }
 
 /// What every session needs.
@@ -55,8 +56,8 @@ pub struct Services {
     pub rates: Rates,
     /// How sessions behave.
     pub limits: SessionLimits,
-    /// Cancelled: every session ends, and says that the server is going away.
-    pub draining: CancellationToken,
+    /// The going away of the server: nobody is let in, then every session ends and says so.
+    pub drain: Drain,
 }
 
 /// Why nothing more can be read from a client.
@@ -122,21 +123,24 @@ enum Step {
 }
 
 /// Ends the stream even if the session's task panics.
-struct EndGuard(Arc<Outbound>);
+struct EndGuard(Arc<Outbound>, Drain);
 
 impl Drop for EndGuard {
     fn drop(&mut self) {
         // The first end wins: after a regular one this does nothing.
         let end = End::new(ClosingReason::Internal, "the session failed on the server; join again");
-        close(&self.0, end);
+        close(&self.0, end, &self.1);
     }
 }
 
 /// Ends a stream with its closing event.
-fn close(outbound: &Outbound, end: End) {
+fn close(outbound: &Outbound, end: End, drain: &Drain) {
     let End { reason, message } = end;
-    let reconnect_after = reconnect_after(reason);
-    outbound.end(reason, |resume| reply::closing(&Closing { reason, message, reconnect_after, resume }));
+    let reconnect_after = reconnect_after(reason, drain);
+    let deadline = drain.time_left();
+    outbound.end(reason, |resume| {
+        reply::closing(&Closing { reason, message, reconnect_after, resume, deadline })
+    });
 }
 
 impl StreamHandler {
@@ -152,11 +156,11 @@ impl StreamHandler {
 
     /// Serves the stream until it ends.
     pub async fn run(self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
-        let guard = EndGuard(Arc::clone(&self.outbound));
+        let guard = EndGuard(Arc::clone(&self.outbound), self.services.drain.clone());
         let end = self.run_inner(inbound).await;
         if let Some(end) = end {
             tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
-            close(&self.outbound, end);
+            close(&self.outbound, end, &self.services.drain);
         }
         drop(guard);
     }
@@ -186,7 +190,7 @@ impl StreamHandler {
         loop {
             let message = tokio::select! {
                 biased;
-                () = self.services.draining.cancelled() => return Err(Step::End(draining())),
+                () = self.services.drain.refusing() => return Err(Step::End(draining())),
                 () = self.outbound.changed() => {
                     self.check_work()?;
                     continue;
@@ -240,7 +244,7 @@ impl StreamHandler {
         let joining = self.services.rooms.join(join, request_id, self.connection, outbound, charge);
         tokio::select! {
             biased;
-            () = self.services.draining.cancelled() => Err(Step::End(draining())),
+            () = self.services.drain.closing() => Err(Step::End(draining())),
             // A store that hangs must not hold a stream for ever.
             joined = timeout(deadline.saturating_duration_since(Instant::now()), joining) => {
                 joined.map_err(|_| Step::End(join_timeout(self)))
@@ -300,11 +304,15 @@ fn join_timeout(handler: &StreamHandler) -> End {
     End::new(ClosingReason::JoinTimeout, format!("no join has come within {limit:?}"))
 }
 
-/// When to come back: spread, so that not everybody comes at once.
-fn reconnect_after(reason: ClosingReason) -> Duration {
-    if !reason.reconnect() {
-        return Duration::ZERO;
+fn aged() -> End {
+    End::new(ClosingReason::SessionAge, "this stream is as old as one may be: join again, at once")
+}
+
+/// When to come back: spread, so that not everybody comes at once. Ages are spread already.
+fn reconnect_after(reason: ClosingReason, drain: &Drain) -> Duration {
+    if reason.reconnect() && reason != ClosingReason::SessionAge {
+        drain.come_back_after()
+    } else {
+        Duration::ZERO
     }
-    let (_, low) = Uuid::new_v4().as_u64_pair();
-    Duration::from_millis(100 + low % 2900)
 }

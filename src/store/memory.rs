@@ -22,6 +22,7 @@ use crate::{
     store::{
         Append, Direction, Error, ErrorKind, Head, Idempotency, Lease, Listed, NewRecord, OpenRun, Outcome,
         Page, Receipt, Record, RoomFilter, Snapshot, Store,
+        inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         memory::accounts::Accounts,
         rules::{self, PageFill, Placement},
@@ -29,6 +30,7 @@ use crate::{
 };
 
 mod accounts;
+mod listing;
 
 const NAME: &str = "memory";
 
@@ -413,6 +415,15 @@ impl Store for MemoryStore {
 
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
         self.with(|state| state.accounts.forget(before))
+    }
+
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        self.with(|state| listing::list(state, of, after, limit))
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -16,6 +16,7 @@ use crate::{
     ids::{EventId, MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
         config::{StoreConfig, StoreKind},
+        inventory::{Inventory, Item},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
         sqlite::SqliteStore,
@@ -25,6 +26,7 @@ use crate::{
 pub mod config;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
+pub mod inventory;
 pub mod ledger;
 pub mod memory;
 #[cfg(any(feature = "dynamodb", feature = "postgres"))]
@@ -84,6 +86,39 @@ async fn open_dynamodb(_: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
 #[cfg(not(feature = "dynamodb"))]
 async fn set_up_dynamodb(_: &StoreConfig) -> Result<Vec<String>, Error> {
     std::future::ready(Err(not_built("dynamodb"))).await
+}
+
+/// Opens a store that is there, to be read only: what writes fails. Nothing is created or brought to another version, and
+/// a server that uses it is not disturbed.
+///
+/// With `sqlite` every answer is from the moment of the opening; with `postgres` each is from the moment it is given.
+pub async fn open_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    Ok(match config.kind {
+        StoreKind::Memory => {
+            return Err(Error {
+                kind: ErrorKind::Unusable,
+                store: "memory",
+                what: "is inside of its server and cannot be read from elsewhere: set store.kind to the kind that \
+                       the server uses"
+                    .to_owned(),
+                source: None,
+            });
+        }
+        StoreKind::Sqlite => Arc::new(SqliteStore::open_to_read(config)?),
+        StoreKind::Postgres => open_postgres_to_read(config).await?,
+        // Nothing is created by opening it.
+        StoreKind::Dynamodb => open_dynamodb(config).await?,
+    })
+}
+
+#[cfg(feature = "postgres")]
+async fn open_postgres_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(postgres::PostgresStore::open_to_read(config).await?))
+}
+
+#[cfg(not(feature = "postgres"))]
+async fn open_postgres_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    open_postgres(config).await
 }
 
 #[cfg(feature = "postgres")]
@@ -425,6 +460,20 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
 
     /// Forgets accounts that need not be kept until `before`; returns how many.
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error>;
+
+    /// Up to `limit` of what the store keeps, behind `after`, which is what the page before has ended with. An empty
+    /// page: there is no more. [`Inventory::Rooms`] are in the order of their creation, all else in some order that
+    /// never changes; what is added or goes meanwhile may be in the list or not, all else is in it once. A room that
+    /// does not exist has nothing.
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        let _ = (of, after, limit);
+        Err(inventory::unsupported(self.name()))
+    }
 
     /// Answers quickly when the store can be written to.
     async fn check(&self) -> Result<(), Error>;

@@ -3,6 +3,7 @@
 //! An event is encoded once, when it is committed; what is stored, carried and sent are those bytes. Nothing here
 //! decides: a field that makes no sense becomes a rejection on the way in, and cannot occur on the way out.
 
+pub mod backup;
 pub mod basic;
 pub mod command;
 mod conduct;

@@ -30,6 +30,13 @@ pub mod shared {
 
 /// What only the server reads.
 pub mod salon {
+    /// What a backup consists of.
+    pub mod backup {
+        /// Version 1.
+        pub mod v1 {
+            tonic::include_proto!("salon.backup.v1");
+        }
+    }
     /// What nodes say to one another.
     pub mod bus {
         /// Version 1.

@@ -55,13 +55,15 @@ pub enum ClosingReason {
     ProtocolError,
     /// A fault of the server.
     Internal,
+    /// The stream has become as old as one may be.
+    SessionAge,
 }
 
 impl ClosingReason {
     /// Whether a client should come back by itself.
     pub fn reconnect(self) -> bool {
         match self {
-            Self::Draining | Self::SlowConsumer | Self::Internal => true,
+            Self::Draining | Self::SlowConsumer | Self::Internal | Self::SessionAge => true,
             Self::Left
             | Self::RoomEnded
             | Self::Removed
@@ -84,6 +86,7 @@ impl ClosingReason {
             Self::SlowConsumer => pb::ClosingReason::SlowConsumer,
             Self::ProtocolError => pb::ClosingReason::ProtocolError,
             Self::Internal => pb::ClosingReason::Internal,
+            Self::SessionAge => pb::ClosingReason::SessionAge,
         }
     }
 }
@@ -99,6 +102,8 @@ pub struct Closing {
     pub reconnect_after: Duration,
     /// From where.
     pub resume: Seq,
+    /// How long the stream may still be read; none: nothing is said.
+    pub deadline: Option<Duration>,
 }
 
 /// What transient facts hold at a position, and what is particular to one user.
@@ -269,6 +274,8 @@ pub fn closing(closing: &Closing) -> Bytes {
             reconnect: closing.reason.reconnect(),
             reconnect_after_ms: millis(closing.reconnect_after),
             resume_seq: closing.resume.0,
+            // 0 would say that nothing is known.
+            deadline_ms: closing.deadline.map_or(0, |left| millis(left).max(1)),
         })),
         ..Default::default()
     })

@@ -276,6 +276,7 @@ fn no_amount_is_without_bounds() {
                 ("0s", "1000000h")
             }
             _ if key == "store.max_bytes" => ("0B", "1000000000GiB"),
+            _ if key == "limits.max_session_age" => ("0s", "1000000h"),
             _ if key.starts_with("llm.budgets.") => ("0", "4000000000000"),
             _ => {
                 assert!(words.contains(&key.as_str()), "{key} is neither an amount nor known as a word");
@@ -382,6 +383,7 @@ fn every_key_has_a_variable() {
         let value = match (&default, key.as_str()) {
             (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers" | "mcp.servers") => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
+            (serde_json::Value::Null, "limits.max_session_age") => "30m".to_owned(),
             (serde_json::Value::Null, "store.url") => "postgres://db/salon".to_owned(),
             (serde_json::Value::Null, "bus.url") => "redis://cache:1".to_owned(),
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use clap::CommandFactory as _;
+
 use salon::{
     domain::{
         permissions::{self, Action},
@@ -15,12 +17,13 @@ use salon::{
 use crate::process::Place;
 
 /// Documents whose paths and keys are checked.
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "CHANGELOG.md",
+    "docs/operations.md",
     "docs/protocol.md",
     "docs/adr/README.md",
 ];
@@ -88,8 +91,10 @@ fn the_table_of_endings_is_that_of_the_code() {
         ClosingReason::SlowConsumer,
         ClosingReason::ProtocolError,
         ClosingReason::Internal,
+        ClosingReason::SessionAge,
     ];
-    let wire = (1..).map_while(|number| pb::ClosingReason::try_from(number).ok());
+    // Those that were added later begin at 20.
+    let wire = (1..100).filter_map(|number| pb::ClosingReason::try_from(number).ok());
     let expected: Vec<Vec<String>> = wire
         .zip(reasons)
         .map(|(wire, reason)| {
@@ -160,6 +165,46 @@ fn every_key_that_a_document_names_is_in_the_configuration() {
         }
     }
     assert!(named > 20, "only {named} keys were found");
+}
+
+#[test]
+fn every_command_that_a_document_names_is_one() {
+    let args = salon::cli::args::Args::command();
+    let commands: Vec<&str> = args.get_subcommands().map(clap::Command::get_name).collect();
+    let mut named = 0;
+    for document in DOCUMENTS {
+        let text = read(document);
+        let in_blocks = text.lines().filter(|line| line.starts_with("salon "));
+        for shown in quoted(&text).filter(|shown| shown.starts_with("salon ")).chain(in_blocks) {
+            let Some(word) = shown.split_whitespace().skip(1).find(|word| !word.starts_with('-')) else {
+                continue;
+            };
+            named += 1;
+            assert!(commands.contains(&word), "{document} names `{shown}`, and there is no command {word}");
+        }
+    }
+    assert!(named > 20, "only {named} commands were found");
+}
+
+#[test]
+fn every_message_that_operations_explain_is_one() {
+    let mut sources = String::new();
+    let mut places = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(place) = places.pop() {
+        for entry in fs::read_dir(place).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                places.push(path);
+            } else {
+                sources.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let explained = table(&read("docs/operations.md"), "messages");
+    assert!(explained.len() > 10);
+    for row in explained {
+        assert!(sources.contains(&row[0]), "no message has {:?}", row[0]);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod appends;
 mod cancel;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+mod inventory;
 mod ledger;
 mod listing;
 mod nodes;
@@ -129,6 +130,12 @@ every_backend! {
         many_accounts_are_forgotten_at_once
         a_reservation_without_sense_is_refused
         a_dropped_reservation_is_whole_or_absent
+    }
+    inventory {
+        rooms_are_listed_in_the_order_of_their_creation
+        keys_and_cursors_are_listed_for_their_room
+        members_are_listed_with_their_rooms
+        accounts_are_listed_with_what_they_hold
     }
     nodes {
         a_lease_begins_with_the_first_beat_and_is_renewed_by_the_next

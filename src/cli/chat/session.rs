@@ -260,7 +260,12 @@ impl Session {
             let outcome = Err(Error { code: "unavailable".to_owned(), message, ..Default::default() });
             self.tell(Update::Answered { request_id, outcome }).await?;
         }
-        self.tell(Update::Down(format!("{why}; coming back behind #{}", self.last_seq))).await?;
+        let down = format!("{why}; coming back behind #{}", self.last_seq);
+        // Who is only moved has lost nothing, and is told only if that does not work at once.
+        let mut is_moved = hint == Some(Duration::ZERO);
+        if !is_moved {
+            self.tell(Update::Down(down.clone())).await?;
+        }
         self.join.after_seq = Some(self.last_seq);
         for attempt in 0.. {
             let (random, _) = Uuid::new_v4().as_u64_pair();
@@ -270,7 +275,9 @@ impl Session {
             }
             match dial(&mut self.client, &self.join).await {
                 Ok(joined) => {
-                    self.tell(Update::Up).await?;
+                    if !is_moved {
+                        self.tell(Update::Up).await?;
+                    }
                     return Ok(joined);
                 }
                 Err(DialError::Refused(error)) if !error.retryable => return Err(refused(&error)),
@@ -282,6 +289,9 @@ impl Session {
                     Stop::Lost { hint: wait, .. } => hint = wait,
                 },
                 Err(DialError::Lost(_)) => {}
+            }
+            if std::mem::take(&mut is_moved) {
+                self.tell(Update::Down(down.clone())).await?;
             }
         }
         Err(End::Lost(why))
@@ -328,6 +338,7 @@ fn closing_words(reason: ClosingReason, message: &str) -> String {
         ClosingReason::SlowConsumer => "this client read too slowly",
         ClosingReason::ProtocolError => "it did not understand this client",
         ClosingReason::Internal => "it has a problem of its own",
+        ClosingReason::SessionAge => "it moves long streams",
         ClosingReason::Unspecified => "it does not say why",
     };
     match text::line(message).as_str() {

@@ -5,7 +5,10 @@ use std::collections::{HashMap, hash_map::Entry};
 use crate::{
     clock::Timestamp,
     ids::ReservationId,
-    store::ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
+    store::{
+        inventory::KeptAccount,
+        ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
+    },
 };
 
 /// Accounts, and the reservations that are open in them.
@@ -72,6 +75,15 @@ impl Accounts {
     pub(super) fn balances(&self, accounts: &[Account]) -> Vec<Balance> {
         let balance = |account| self.kept.get(account).map(|kept| kept.balance).unwrap_or_default();
         accounts.iter().map(balance).collect()
+    }
+
+    /// All of them.
+    pub(super) fn all(&self) -> impl Iterator<Item = KeptAccount> {
+        self.kept.iter().map(|(account, kept)| KeptAccount {
+            account: account.clone(),
+            balance: kept.balance,
+            keep_until: kept.until,
+        })
     }
 
     /// [`crate::store::Store::forget_accounts`].

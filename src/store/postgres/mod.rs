@@ -30,6 +30,7 @@ use crate::{
         Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
         RoomFilter, Snapshot, Store,
         config::StoreConfig,
+        inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         pending::Pending,
         postgres::{
@@ -45,6 +46,7 @@ mod accounts;
 mod append;
 mod connections;
 mod failure;
+mod inventory;
 mod leases;
 mod queries;
 mod rows;
@@ -96,6 +98,15 @@ impl PostgresStore {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Connects to a schema that is in this build's version already. Nothing is changed or waited for.
+    ///
+    /// The store writes if it is told to: who opens it like this does not.
+    pub async fn open_to_read(config: &StoreConfig) -> Result<Self, Error> {
+        let connections = Connections::new(config)?;
+        schema::is_newest(&connections.take().await?, &config.schema).await?;
+        Ok(Self { connections: Arc::new(connections), pending: Pending::default() })
     }
 
     async fn forget(&self, question: Question, before: Timestamp) -> Result<u64, Error> {
@@ -285,6 +296,15 @@ impl Store for PostgresStore {
 
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
         self.forget(accounts::FORGET, before).await
+    }
+
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        inventory::list(&self.connections, of, after, limit).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -47,6 +47,22 @@ pub(super) async fn prepare(client: &mut Object, schema: &str) -> Result<(), Err
     find_tables(client, schema).await
 }
 
+/// Refuses a schema that was not brought to this build's version yet. Nothing is written.
+pub(super) async fn is_newest(client: &Object, schema: &str) -> Result<(), Error> {
+    inspect_server(client).await?;
+    let had = version(client, schema).await?;
+    let what = match (had, next_step(had, schema)?) {
+        (Some(_), None) => return find_tables(client, schema).await,
+        (Some(version), Some(_)) => format!(
+            "found the schema {schema} in version {version}, and this build writes version {}: use the build that \
+             wrote it, or start this build's server once, which brings the schema to its version",
+            STEPS.len()
+        ),
+        (None, _) => format!("finds no schema {schema}: correct store.schema or store.url"),
+    };
+    Err(error(ErrorKind::Unusable, what))
+}
+
 async fn inspect_server(client: &Object) -> Result<(), Error> {
     let sql = "SELECT current_setting('server_version_num')::integer, current_setting('server_encoding')";
     let read = |source| failed("look at its server", source);

@@ -102,7 +102,8 @@ pub(super) fn forget(transaction: &Transaction<'_>, before: Timestamp, limit: u3
 
 /// [`crate::store::Store::balances`], from one state of the file.
 pub(super) fn balances(connection: &mut Connection, accounts: &[Account]) -> rusqlite::Result<Vec<Balance>> {
-    let transaction = connection.transaction()?;
+    // A savepoint: the connection may be in a transaction of its own already.
+    let transaction = connection.savepoint()?;
     let found = accounts.iter().map(|account| Ok(balance(&transaction, account)?.unwrap_or_default()));
     let balances = found.collect::<rusqlite::Result<_>>()?;
     transaction.commit()?;

@@ -66,6 +66,28 @@ pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A connection that sees the file as it is now, as long as it lives.
+pub(super) fn open_snapshot(config: &StoreConfig) -> Result<Connection, Error> {
+    let path = &config.path;
+    if !path.is_file() {
+        let what = format!("finds no file at {}: correct store.path", path.display());
+        return Err(error(ErrorKind::Unusable, what));
+    }
+    let about_file = |mut error: Error| {
+        error.what = format!("{} ({})", error.what, path.display());
+        error
+    };
+    let connection =
+        open_reader(path).map_err(|source| about_file(failed("open its file to read", source)))?;
+    connection
+        .execute_batch("BEGIN")
+        .map_err(|source| about_file(failed("begin to read its file", source)))?;
+    // The first look at the file fixes the moment.
+    schema::inspect(&connection).map_err(about_file)?;
+    schema::is_newest(&connection).map_err(about_file)?;
+    Ok(connection)
+}
+
 /// Creates the directory and follows links, so that one file has one lock.
 fn resolve(path: &Path) -> Result<PathBuf, Error> {
     let unusable = |source: io::Error| {

@@ -25,6 +25,7 @@ use crate::{
         Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
         RoomFilter, Snapshot, Store,
         config::StoreConfig,
+        inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         rules,
         sqlite::{
@@ -39,6 +40,7 @@ mod accounts;
 mod failure;
 mod file;
 mod group;
+mod inventory;
 mod job;
 mod known;
 mod leases;
@@ -74,6 +76,16 @@ impl SqliteStore {
         Ok(Self { jobs, readers, closed: AtomicBool::new(false), writer: Mutex::new(Some(thread)) })
     }
 
+    /// Opens the file of `config` to be read, beside a server that writes to it or without one. Blocks. Every answer is
+    /// from the moment of the opening; the write-ahead log cannot be folded into the file meanwhile, and grows.
+    pub fn open_to_read(config: &StoreConfig) -> Result<Self, Error> {
+        let connection = file::open_snapshot(config)?;
+        // Nobody takes jobs, so whatever writes fails.
+        let (jobs, _) = mpsc::channel(1);
+        let readers = Readers::of_one(config.path.clone(), connection);
+        Ok(Self { jobs, readers, closed: AtomicBool::new(false), writer: Mutex::new(None) })
+    }
+
     /// Hands a job to the writer and waits until it is committed. Waits to be let in while the queue is full: the
     /// caller is a room, and its members are the ones to slow down.
     async fn write<T>(&self, job: impl FnOnce(Waiting<T>) -> Job) -> Result<T, Error> {
@@ -94,7 +106,10 @@ impl SqliteStore {
         if self.closed.load(Ordering::SeqCst) {
             closed()
         } else {
-            error(ErrorKind::Unavailable, "has lost its writer: restart the server")
+            error(
+                ErrorKind::Unavailable,
+                "has no writer: it was lost, or the store was opened to be read only",
+            )
         }
     }
 }
@@ -235,6 +250,16 @@ impl Store for SqliteStore {
                 return Ok(forgotten);
             }
         }
+    }
+
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        let (of, after) = (of.clone(), after.cloned());
+        self.readers.ask(move |connection| inventory::list(connection, &of, after.as_ref(), limit)).await
     }
 
     async fn check(&self) -> Result<(), Error> {

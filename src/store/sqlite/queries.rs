@@ -118,7 +118,8 @@ pub(super) fn about(
     room: &RoomId,
     subjects: Vec<Uuid>,
 ) -> rusqlite::Result<Vec<Record>> {
-    let transaction = connection.transaction()?;
+    // A savepoint: the connection may be in a transaction of its own already.
+    let transaction = connection.savepoint()?;
     let mut records = Vec::new();
     {
         let mut select = transaction.prepare_cached(ABOUT)?;

@@ -28,6 +28,10 @@ const READERS: u32 = 4;
 pub(super) struct Readers {
     path: PathBuf,
     permits: Arc<Semaphore>,
+    /// How many there are.
+    most: u32,
+    /// Whether others may be opened: not where the one there is holds a moment of the file.
+    may_open: bool,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
@@ -38,8 +42,21 @@ impl Readers {
         Ok(Self {
             path,
             permits: Arc::new(Semaphore::new(READERS as usize)),
+            most: READERS,
+            may_open: true,
             idle: Arc::new(Mutex::new(vec![first])),
         })
+    }
+
+    /// This connection alone: when it fails, everything does.
+    pub(super) fn of_one(path: PathBuf, only: Connection) -> Self {
+        Self {
+            path,
+            permits: Arc::new(Semaphore::new(1)),
+            most: 1,
+            may_open: false,
+            idle: Arc::new(Mutex::new(vec![only])),
+        }
     }
 
     /// Asks `question` on a blocking task. If the caller stops waiting the task finishes by itself.
@@ -49,14 +66,15 @@ impl Readers {
     ) -> Result<T, Error> {
         let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| closed())?;
         let idle = Arc::clone(&self.idle);
-        let path = self.path.clone();
+        let (path, may_open) = (self.path.clone(), self.may_open);
         let asked = task::spawn_blocking(move || {
             // Given back last, when the connection is free again.
             let _permit = permit;
             let pooled = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut connection = match pooled {
                 Some(connection) => connection,
-                None => file::open_reader(&path)?,
+                None if may_open => file::open_reader(&path)?,
+                None => return Err(rusqlite::Error::InvalidQuery),
             };
             let answer = question(&mut connection)?;
             idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
@@ -72,7 +90,7 @@ impl Readers {
 
     /// Waits for those who read, lets nobody else in, and closes the connections.
     pub(super) async fn close(&self) {
-        if let Ok(all) = self.permits.acquire_many(READERS).await {
+        if let Ok(all) = self.permits.acquire_many(self.most).await {
             self.permits.close();
             drop(all);
         }

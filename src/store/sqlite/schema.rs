@@ -161,6 +161,22 @@ pub(super) fn inspect(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses a file that was not brought to this build's version yet.
+pub(super) fn is_newest(connection: &Connection) -> Result<(), Error> {
+    let version: i64 = connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(|source| failed("read its file", source))?;
+    if version == newest() {
+        return Ok(());
+    }
+    let what = format!(
+        "found a file of schema version {version}, and this build writes version {}: use the build that wrote the \
+         file, or start this build's server once, which brings the file to its version",
+        newest()
+    );
+    Err(error(ErrorKind::Unusable, what))
+}
+
 /// Brings the file to this build's version, one step and one transaction after the other.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Error> {
     let apply = |connection: &mut Connection| -> rusqlite::Result<()> {

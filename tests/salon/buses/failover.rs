@@ -55,7 +55,9 @@ async fn recovered(nodes: &[&Node], name: &str) -> Duration {
 fn holds(node: &Node, name: &str, text: &str) -> bool {
     node.arrived().iter().any(|(at, message)| match message {
         BusMessage::Transient(transient) => at.as_str() == name && transient.frame.ends_with(text.as_bytes()),
-        BusMessage::Log(_) | BusMessage::Reaches(_) => false,
+        BusMessage::Log(_) | BusMessage::Reaches(_) | BusMessage::Interrupt(_) | BusMessage::Presence(_) => {
+            false
+        }
     })
 }
 

@@ -4,7 +4,8 @@ mod fake;
 
 use std::{io::Cursor, net::SocketAddr, time::Duration};
 
-use fake::{Fake, LONG, Written, message};
+pub use fake::Written;
+use fake::{Fake, LONG, message};
 use salon::{
     cli::{
         chat::{self, ChatOptions, style::ColorChoice},

@@ -13,6 +13,7 @@ use salon::{
     store::{
         Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
         RoomFilter, Snapshot, Store,
+        inventory::{Inventory, Item},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
     },
@@ -225,6 +226,15 @@ impl Store for GatedStore {
         request_id: &RequestId,
     ) -> Result<Option<(Receipt, u64)>, Error> {
         self.inner.request(room, sender, request_id).await
+    }
+
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        self.inner.inventory(of, after, limit).await
     }
 
     async fn forget_requests(&self, before: Timestamp) -> Result<u64, Error> {

@@ -120,14 +120,14 @@ impl Setup {
     /// Starts on a free port.
     pub async fn start(self) -> TestServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let server = Server::start(&self.config, self.parts(), listener).await.unwrap();
+        let server = Box::pin(Server::start(&self.config, self.parts(), listener)).await.unwrap();
         let url = format!("http://{}", server.address().unwrap());
         TestServer { server, url, config: self.config }
     }
 
     /// Starts without a port: for paused time, which lies over real sockets. See [`TestServer::duplex`].
     pub async fn start_without_port(self) -> TestServer {
-        let server = Server::start(&self.config, self.parts(), None).await.unwrap();
+        let server = Box::pin(Server::start(&self.config, self.parts(), None)).await.unwrap();
         TestServer { server, url: String::new(), config: self.config }
     }
 }

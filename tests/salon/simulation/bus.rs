@@ -10,8 +10,8 @@ use std::{
 use bytes::Bytes;
 use salon::{
     bus::{Bus, BusMessage, LogBatch, Subscriber},
-    ids::RoomId,
-    wire::hint::codec::{self, NodeId},
+    ids::{NodeId, RoomId},
+    wire::hint::codec,
 };
 use tokio::{
     sync::Notify,

@@ -1,0 +1,201 @@
+//! A store as a file, also while servers use it.
+//!
+//! What is promised: of every room that existed when the backup began, its log from the first event to one that had been
+//! acknowledged, without a hole, with the keys and cursors that belong to it. With `sqlite` all of it is of one moment;
+//! with a store that many servers share each room is of a moment of its own, and what is written to it later is not
+//! there. Snapshots are left out: they are made of the log. The file has its name only when it is whole and on the disk;
+//! a failure leaves nothing.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    clock::Timestamp,
+    ids::{RoomId, Seq},
+    ops::{Error, LIST, PAGE, file::PartWriter},
+    store::{
+        Store,
+        inventory::{Inventory, Item},
+    },
+    wire::backup::{Account, End, Event, Header, Part, Request, RoomEnd, RoomHead, VERSION},
+};
+
+/// Writes all that `store` keeps to `file`, which must not be there yet; says how much it was.
+pub async fn run(store: &dyn Store, file: &Path, now: Timestamp) -> Result<End, Error> {
+    if file.exists() {
+        return Err(Error::Exists { file: file.to_owned() });
+    }
+    let mut name = file.as_os_str().to_owned();
+    name.push(".part");
+    let unfinished = Unfinished(PathBuf::from(name));
+    let place = unfinished.0.as_path();
+    let failed = |source| Error::File { doing: "write", file: place.to_owned(), source };
+    let opened = File::options().write(true).create_new(true).open(place).map_err(failed)?;
+    let parts = PartWriter::new(BufWriter::new(opened)).map_err(failed)?;
+    let mut backup = Backup { store, parts, place, done: End::default() };
+    backup.write_all(now).await?;
+    let Backup { parts, done, .. } = backup;
+    let written = parts.into_inner().into_inner().map_err(|error| failed(error.into_error()))?;
+    written.sync_all().map_err(failed)?;
+    fs::rename(place, file).and_then(|()| sync_directory(file)).map_err(failed)?;
+    Ok(done)
+}
+
+/// The new name is on the disk as well.
+fn sync_directory(file: &Path) -> io::Result<()> {
+    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+/// A file that has no end yet; it goes when this does, unless it got its name.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It is not there any more when all went well.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+struct Backup<'a, W> {
+    store: &'a dyn Store,
+    parts: PartWriter<W>,
+    place: &'a Path,
+    done: End,
+}
+
+impl<W: Write> Backup<'_, W> {
+    fn put(&mut self, part: Part) -> Result<(), Error> {
+        let failed = |source| Error::File { doing: "write", file: self.place.to_owned(), source };
+        self.parts.write(part).map_err(failed)
+    }
+
+    async fn write_all(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.put(Part::Header(Header {
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            created_at: now,
+            store: self.store.name().to_owned(),
+        }))?;
+        let mut last: Option<Item> = None;
+        loop {
+            let page = self.store.inventory(&Inventory::Rooms, last.as_ref(), LIST).await?;
+            for item in &page {
+                if let Item::Room(listed) = item {
+                    self.room(&listed.room).await?;
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(item) => last = Some(item),
+                None => break,
+            }
+        }
+        self.accounts().await?;
+        self.put(Part::End(self.done))
+    }
+
+    async fn room(&mut self, room: &RoomId) -> Result<(), Error> {
+        // First: what is listed or read later may be of events behind it, which are left out.
+        let Some(head) = self.store.head(room).await? else { return Ok(()) };
+        self.put(Part::Room(RoomHead { room: room.clone(), head: head.seq, fence: head.fence }))?;
+        let requests = self.requests(room, head.seq).await?;
+        let events = self.events(room, head.seq).await?;
+        let cursors = self.cursors(room, head.seq).await?;
+        self.put(Part::RoomEnd(RoomEnd { requests, events, cursors }))?;
+        self.done.rooms += 1;
+        self.done.events += events;
+        Ok(())
+    }
+
+    async fn requests(&mut self, room: &RoomId, head: Seq) -> Result<u64, Error> {
+        let (of, mut last, mut count) = (Inventory::Requests(room.clone()), None, 0);
+        loop {
+            let page = self.store.inventory(&of, last.as_ref(), LIST).await?;
+            let Some(end) = page.last().cloned() else { return Ok(count) };
+            for item in page {
+                let Item::Request(kept) = item else { continue };
+                let receipt = kept.receipt;
+                if receipt.last > head {
+                    continue;
+                }
+                self.put(Part::Request(Request {
+                    sender: kept.sender,
+                    request_id: kept.request_id,
+                    first: receipt.first,
+                    last: receipt.last,
+                    event_id: receipt.event_id,
+                    body_hash: kept.body_hash,
+                }))?;
+                count += 1;
+            }
+            last = Some(end);
+        }
+    }
+
+    async fn events(&mut self, room: &RoomId, head: Seq) -> Result<u64, Error> {
+        let mut after = Seq::ZERO;
+        while after < head {
+            let page = self.store.read(room, after, PAGE).await?;
+            if page.is_empty() {
+                return Err(missing(room, after.next(), head));
+            }
+            for record in page.into_iter().take_while(|record| record.seq <= head) {
+                if record.seq != after.next() {
+                    return Err(missing(room, after.next(), head));
+                }
+                after = record.seq;
+                self.put(Part::Event(Event {
+                    seq: record.seq,
+                    event_id: record.event_id,
+                    at: record.at,
+                    public: record.public,
+                    private: record.private,
+                }))?;
+            }
+        }
+        Ok(head.0)
+    }
+
+    async fn cursors(&mut self, room: &RoomId, head: Seq) -> Result<u64, Error> {
+        let (of, mut last, mut count) = (Inventory::Cursors(room.clone()), None, 0);
+        loop {
+            let page = self.store.inventory(&of, last.as_ref(), LIST).await?;
+            let Some(end) = page.last().cloned() else { return Ok(count) };
+            for item in page {
+                let Item::Cursor { user, seq } = item else { continue };
+                self.put(Part::Cursor { user, seq: seq.min(head) })?;
+                count += 1;
+            }
+            last = Some(end);
+        }
+    }
+
+    async fn accounts(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let page = self.store.inventory(&Inventory::Accounts, last.as_ref(), LIST).await?;
+            let Some(end) = page.last().cloned() else { return Ok(()) };
+            for item in page {
+                let Item::Account(kept) = item else { continue };
+                self.put(Part::Account(Account {
+                    key: kept.account.key,
+                    begins: kept.account.begins,
+                    spent: kept.balance.spent,
+                    reserved: kept.balance.reserved,
+                    keep_until: kept.keep_until,
+                }))?;
+                self.done.accounts += 1;
+            }
+            last = Some(end);
+        }
+    }
+}
+
+/// A log with a hole is not backed up as if it were whole.
+fn missing(room: &RoomId, seq: Seq, head: Seq) -> Error {
+    let what = format!("it is missing, and the log ends at {head}: `salon verify` lists all that is wrong");
+    Error::Room { room: room.clone(), seq, what }
+}

@@ -1,0 +1,83 @@
+//! What an operator does with a store: back it up, restore it, check it.
+//!
+//! Works through [`Store`](crate::store::Store) alone, so from any backend to any other, and knows nothing of servers or
+//! clients. A backup is a file of its own format (`proto/salon/backup/v1/backup.proto`); what is wrong with a file or a
+//! store is said with its place. Nothing here holds more than one page of a log in memory, the idempotency keys of one
+//! room, and one room's state.
+
+use std::{io, path::PathBuf};
+
+use thiserror::Error;
+
+use crate::{
+    ids::{RoomId, Seq},
+    store::{self, Page},
+};
+
+pub mod backup;
+pub mod file;
+mod order;
+pub mod restore;
+pub mod verify;
+
+/// How much of a log is read at once.
+const PAGE: Page = Page { events: 1000, bytes: 4 * 1024 * 1024 };
+/// How much of everything else is listed at once.
+const LIST: usize = 1000;
+
+/// Why it could not be done.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The store failed.
+    #[error("cannot use the store")]
+    Store(#[source] store::Error),
+    /// A file failed.
+    #[error("cannot {doing} {}", file.display())]
+    File {
+        /// What was tried.
+        doing: &'static str,
+        /// With which file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// What is in the backup is not what was written.
+    #[error("{} is no whole backup, and nothing of it was used: {why}", file.display())]
+    Backup {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong, and where.
+        why: file::Fault,
+    },
+    /// There is something at the place of the backup.
+    #[error("{} is there already: name another file", file.display())]
+    Exists {
+        /// Which file.
+        file: PathBuf,
+    },
+    /// The store is not empty.
+    #[error("a backup is restored into an empty store, and this one holds {holds}: {mend}")]
+    NotEmpty {
+        /// Some of what is there.
+        holds: String,
+        /// What can be done.
+        mend: &'static str,
+    },
+    /// The room's log in the store cannot be saved or gone on with.
+    #[error("room {room}, event {seq}: {what}")]
+    Room {
+        /// Which room.
+        room: RoomId,
+        /// Where in it.
+        seq: Seq,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        Self::Store(error)
+    }
+}

@@ -1,0 +1,158 @@
+//! What is kept beside rooms: who is listed which room, and the ledger.
+//!
+//! Memberships of all rooms are compared as sums first, which needs no memory; only when those differ are rooms looked at
+//! one by one, and named.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+};
+
+use crate::{
+    ids::{RoomId, Seq, UserId},
+    ops::{
+        Error, LIST,
+        verify::{Finding, LOOKS, Verify, room::fold},
+    },
+    store::inventory::{Inventory, Item},
+};
+
+/// Rooms whose wrong memberships are told one by one.
+const ROOMS_TOLD: usize = 100;
+
+/// Of memberships: equal for equal sets, whatever their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Sum {
+    count: u64,
+    hashes: u64,
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, members: &[(RoomId, UserId)]) {
+        for (room, user) in members {
+            self.add_one(room, user);
+        }
+    }
+
+    fn add_one(&mut self, room: &RoomId, user: &UserId) {
+        let mut hasher = DefaultHasher::new();
+        (room, user).hash(&mut hasher);
+        self.count += 1;
+        self.hashes = self.hashes.wrapping_add(hasher.finish());
+    }
+}
+
+/// A room whose memberships differ.
+struct Differing {
+    /// Members by the log, of which those that are listed are taken away.
+    members: BTreeSet<UserId>,
+    /// Where the log ended when it was read.
+    at: Seq,
+}
+
+impl Verify<'_> {
+    /// Who is listed which room.
+    pub(super) async fn members(&mut self) -> Result<(), Error> {
+        let mut listed = Sum::default();
+        self.each_member(|room, user| listed.add_one(room, user)).await?;
+        if listed == self.members {
+            return Ok(());
+        }
+        let mut findings = Vec::new();
+        for _ in 0..LOOKS {
+            let (found, moved) = self.compare_members().await?;
+            findings = found;
+            if !moved {
+                break;
+            }
+        }
+        for finding in findings {
+            self.found(finding);
+        }
+        Ok(())
+    }
+
+    /// What is wrong, and whether any of those rooms was written to meanwhile.
+    async fn compare_members(&self) -> Result<(Vec<Finding>, bool), Error> {
+        let mut sums: HashMap<RoomId, Sum> = HashMap::new();
+        self.each_member(|room, user| sums.entry(room.clone()).or_default().add_one(room, user)).await?;
+        let mut differing: HashMap<RoomId, Differing> = HashMap::new();
+        let mut last: Option<Item> = None;
+        loop {
+            let page = self.store.inventory(&Inventory::Rooms, last.as_ref(), LIST).await?;
+            let Some(end) = page.last().cloned() else { break };
+            for item in page {
+                let Item::Room(listed) = item else { continue };
+                // One that cannot be read has been told already.
+                let Some(room) = fold(self.store, &listed.room).await? else { continue };
+                let mut sum = Sum::default();
+                room.members.keys().for_each(|user| sum.add_one(&listed.room, user));
+                if sum != sums.get(&listed.room).copied().unwrap_or_default() && differing.len() < ROOMS_TOLD
+                {
+                    let members = room.members.into_keys().collect();
+                    differing.insert(listed.room, Differing { members, at: room.seq });
+                }
+            }
+            last = Some(end);
+        }
+        let mut findings = Vec::new();
+        let finding = |room: &RoomId, what| Finding { room: Some(room.clone()), seq: None, what };
+        self.each_member(|room, user| {
+            if let Some(differing) = differing.get_mut(room)
+                && !differing.members.remove(user)
+            {
+                findings.push(finding(room, format!("{user} is listed as a member, and is none")));
+            }
+        })
+        .await?;
+        let mut moved = false;
+        for (room, Differing { members, at }) in differing {
+            moved |= self.store.head(&room).await?.is_none_or(|head| head.seq != at);
+            let missing = members
+                .iter()
+                .map(|user| finding(&room, format!("{user} is a member, and is not listed it")));
+            findings.extend(missing);
+        }
+        Ok((findings, moved))
+    }
+
+    async fn each_member(&self, mut member: impl FnMut(&RoomId, &UserId) + Send) -> Result<(), Error> {
+        let mut last: Option<Item> = None;
+        loop {
+            let page = self.store.inventory(&Inventory::Members, last.as_ref(), LIST).await?;
+            for item in &page {
+                if let Item::Member { user, room } = item {
+                    member(room, user);
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(item) => last = Some(item),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// That nothing is held by nobody.
+    pub(super) async fn ledger(&mut self) -> Result<(), Error> {
+        if !self.store.open_reservations().await?.is_empty() {
+            return Ok(());
+        }
+        let mut last: Option<Item> = None;
+        loop {
+            let page = self.store.inventory(&Inventory::Accounts, last.as_ref(), LIST).await?;
+            let Some(end) = page.last().cloned() else { return Ok(()) };
+            for item in page {
+                let Item::Account(kept) = item else { continue };
+                // Asked again: a reservation may have begun meanwhile.
+                if kept.balance.reserved > 0 && self.store.open_reservations().await?.is_empty() {
+                    let what = format!(
+                        "the account {} holds {} for answers, and none is open",
+                        kept.account.key, kept.balance.reserved
+                    );
+                    self.found(Finding { room: None, seq: None, what });
+                }
+            }
+            last = Some(end);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Whether a store is what it promises to be: everything that it answers is compared with its logs.
+//!
+//! Nothing is changed and nothing is mended: each finding says what is wrong and where. The log is what is true: lists,
+//! indexes, keys, cursors and snapshots are made of it. A room that is written to meanwhile is looked at again, and what
+//! is still wrong then is told; a room that never rests is told as one that could not be judged.
+
+mod indexes;
+mod lists;
+mod room;
+
+use std::{collections::BTreeSet, fmt};
+
+use crate::{
+    ids::{MessageId, RoomId, Seq},
+    ops::{Error, LIST},
+    store::{
+        self, ErrorKind, Store,
+        inventory::{Inventory, Item, ListedRoom},
+    },
+};
+
+/// Findings that are told of one room: a damaged one may have as many as events.
+const FINDINGS_PER_ROOM: usize = 20;
+/// How often a room is looked at that is written to meanwhile.
+const LOOKS: usize = 5;
+
+/// Something that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// In which room; none: in the ledger, or in a list of all rooms.
+    pub room: Option<RoomId>,
+    /// At which of its events, if it is about one.
+    pub seq: Option<Seq>,
+    /// What is wrong.
+    pub what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.room, self.seq) {
+            (Some(room), Some(seq)) => write!(f, "room {room}, event {seq}: {}", self.what),
+            (Some(room), None) => write!(f, "room {room}: {}", self.what),
+            (None, _) => f.write_str(&self.what),
+        }
+    }
+}
+
+/// How much was looked at, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// Rooms.
+    pub rooms: u64,
+    /// Events.
+    pub events: u64,
+    /// What is wrong.
+    pub findings: u64,
+}
+
+/// Looks at everything; `tell` hears of each finding as it is made.
+pub async fn run(store: &dyn Store, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<Report, Error> {
+    let mut verify = Verify { store, tell, report: Report::default(), members: lists::Sum::default() };
+    let runs = Runs::of_store(store).await?;
+    let (mut last, mut known): (Option<Item>, u64) = (None, 0);
+    loop {
+        let page = store.inventory(&Inventory::Rooms, last.as_ref(), LIST).await?;
+        for item in &page {
+            if let Item::Room(listed) = item {
+                verify.room(listed, &runs).await?;
+                known += runs.of(&listed.room).len() as u64;
+            }
+        }
+        match page.into_iter().next_back() {
+            Some(item) => last = Some(item),
+            None => break,
+        }
+    }
+    verify.strays(&runs, known).await?;
+    verify.members().await?;
+    verify.ledger().await?;
+    Ok(verify.report)
+}
+
+/// What the store says is open.
+struct Runs(BTreeSet<(RoomId, MessageId)>);
+
+impl Runs {
+    async fn of_store(store: &dyn Store) -> Result<Self, Error> {
+        let open = store.open_runs().await?;
+        Ok(Self(open.into_iter().map(|open| (open.room, open.run)).collect()))
+    }
+
+    fn of(&self, room: &RoomId) -> BTreeSet<MessageId> {
+        let nil = MessageId(uuid::Uuid::nil());
+        let from = self.0.range((room.clone(), nil)..);
+        from.take_while(|(of, _)| of == room).map(|(_, run)| *run).collect()
+    }
+}
+
+struct Verify<'a> {
+    store: &'a dyn Store,
+    tell: &'a mut (dyn FnMut(Finding) + Send),
+    report: Report,
+    /// Of the memberships that the logs speak of.
+    members: lists::Sum,
+}
+
+impl Verify<'_> {
+    fn found(&mut self, finding: Finding) {
+        self.report.findings += 1;
+        (self.tell)(finding);
+    }
+
+    /// One room, once more as long as it is written to.
+    async fn room(&mut self, listed: &ListedRoom, runs: &Runs) -> Result<(), Error> {
+        let id = &listed.room;
+        let mut known = (listed.clone(), runs.of(id));
+        for look in 1..=LOOKS {
+            let before = self.store.head(id).await?;
+            let mut looked = room::look(self.store, &known.0, &known.1).await?;
+            let after = self.store.head(id).await?;
+            if before == after || looked.findings.is_empty() || look == LOOKS {
+                if before != after && !looked.findings.is_empty() {
+                    let what = "it is written to all the time; what follows may be only that".to_owned();
+                    looked.findings.insert(0, Finding { room: Some(id.clone()), seq: None, what });
+                }
+                self.report.rooms += 1;
+                self.report.events += looked.events;
+                self.members.add(&looked.members);
+                self.tell_of_room(id, looked.findings);
+                return Ok(());
+            }
+            known = self.again(listed).await?;
+        }
+        Ok(())
+    }
+
+    fn tell_of_room(&mut self, room: &RoomId, findings: Vec<Finding>) {
+        let more = findings.len().saturating_sub(FINDINGS_PER_ROOM);
+        for finding in findings.into_iter().take(FINDINGS_PER_ROOM) {
+            self.found(finding);
+        }
+        if more > 0 {
+            let what = format!("and {more} more");
+            self.found(Finding { room: Some(room.clone()), seq: None, what });
+        }
+    }
+
+    /// What lists say of a room now.
+    async fn again(&self, listed: &ListedRoom) -> Result<(ListedRoom, BTreeSet<MessageId>), Error> {
+        let before = Item::Room(ListedRoom { position: listed.position.saturating_sub(1), ..listed.clone() });
+        let page = self.store.inventory(&Inventory::Rooms, Some(&before), 1).await?;
+        let now = match page.into_iter().next() {
+            Some(Item::Room(now)) if now.room == listed.room => now,
+            _ => listed.clone(),
+        };
+        let runs = Runs::of_store(self.store).await?;
+        Ok((now, runs.of(&listed.room)))
+    }
+
+    /// Runs of rooms that no list has.
+    async fn strays(&mut self, runs: &Runs, known: u64) -> Result<(), Error> {
+        if known == runs.0.len() as u64 {
+            return Ok(());
+        }
+        for (room, run) in &runs.0 {
+            if self.store.head(room).await?.is_none() {
+                let what = format!("the answer {run} is open, but there is no such room");
+                self.found(Finding { room: Some(room.clone()), seq: None, what });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A page that cannot be read is a finding; a store that is away is not.
+fn unreadable<T>(result: Result<T, store::Error>) -> Result<Result<T, String>, Error> {
+    match result {
+        Ok(value) => Ok(Ok(value)),
+        Err(error) if error.kind == ErrorKind::Corrupt => Ok(Err(error.to_string())),
+        Err(error) => Err(error.into()),
+    }
+}

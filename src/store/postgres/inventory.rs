@@ -1,0 +1,132 @@
+//! [`crate::store::Store::inventory`] as SQL: each page is a range of an index that is there anyway.
+
+use tokio_postgres::{Row, types::ToSql};
+
+use crate::{
+    clock::Timestamp,
+    domain::room::Visibility,
+    ids::{IdError, RequestId, UserId},
+    store::{
+        Error,
+        inventory::{Inventory, Item, KeptAccount, KeptRequest, ListedRoom},
+        ledger::{Account, Balance},
+        postgres::{
+            connections::{Asking, Connections, Question},
+            rows,
+        },
+    },
+};
+
+const fn read(sql: &'static str) -> Question {
+    Question { sql, doing: "list what it keeps", asking: Asking::ToRead }
+}
+
+const ROOMS: Question =
+    read("SELECT rid, id, listed IS NOT NULL, created_by FROM rooms WHERE rid > $1 ORDER BY rid LIMIT $2");
+const REQUESTS: Question = read(
+    "SELECT first, last, event_id, body_hash, sender, request_id FROM requests
+     WHERE room = (SELECT rid FROM rooms WHERE id = $1) AND (sender, request_id) > ($2, $3)
+     ORDER BY sender, request_id LIMIT $4",
+);
+const CURSORS: Question = read(
+    "SELECT member, seq FROM cursors
+     WHERE room = (SELECT rid FROM rooms WHERE id = $1) AND member > $2 ORDER BY member LIMIT $3",
+);
+const MEMBERS: Question = read(
+    "SELECT member, id FROM members JOIN rooms ON rid = room
+     WHERE (member, room) > ($1, coalesce((SELECT rid FROM rooms WHERE id = $2), 0)) ORDER BY member, room LIMIT $3",
+);
+const ACCOUNTS: Question = read(
+    "SELECT key, begins, spent, reserved, keep_until FROM accounts
+     WHERE (key, begins) > ($1, $2) ORDER BY key, begins LIMIT $3",
+);
+
+/// A row as what it says.
+type ReadItem = fn(&Row) -> Result<Item, Error>;
+
+/// Up to `limit` of what is behind `after`. Nothing that is kept has an empty name, so that one stands for the beginning.
+pub(super) async fn list(
+    connections: &Connections,
+    of: &Inventory,
+    after: Option<&Item>,
+    limit: usize,
+) -> Result<Vec<Item>, Error> {
+    let limit = rows::count(limit);
+    let (question, item): (Question, ReadItem) = match of {
+        Inventory::Rooms => (ROOMS, room),
+        Inventory::Requests(_) => (REQUESTS, request),
+        Inventory::Cursors(_) => (CURSORS, cursor),
+        Inventory::Members => (MEMBERS, member),
+        Inventory::Accounts => (ACCOUNTS, account),
+    };
+    let (mut number, mut names) = (0, ("", ""));
+    match after {
+        Some(Item::Room(room)) => number = rows::integer(room.position),
+        Some(Item::Request(kept)) => names = (kept.sender.as_str(), kept.request_id.as_str()),
+        Some(Item::Cursor { user, .. }) => names = (user.as_str(), ""),
+        Some(Item::Member { user, room }) => names = (user.as_str(), room.as_str()),
+        Some(Item::Account(kept)) => {
+            (number, names) = (kept.account.begins.0, (kept.account.key.as_str(), ""));
+        }
+        None => {}
+    }
+    let begins = if after.is_some() { number } else { i64::MIN };
+    let all: Vec<&(dyn ToSql + Sync)> = match of {
+        Inventory::Rooms => vec![&number, &limit],
+        Inventory::Requests(_) => vec![&names.0, &names.1, &limit],
+        Inventory::Cursors(_) => vec![&names.0, &limit],
+        Inventory::Members => vec![&names.0, &names.1, &limit],
+        Inventory::Accounts => vec![&names.0, &begins, &limit],
+    };
+    let of_room = match of {
+        Inventory::Requests(room) | Inventory::Cursors(room) => room.as_str(),
+        Inventory::Rooms | Inventory::Members | Inventory::Accounts => "",
+    };
+    let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(all.len() + 1);
+    if !of_room.is_empty() {
+        parameters.push(&of_room);
+    }
+    parameters.extend(all);
+    connections.ask(question, &parameters).await?.iter().map(item).collect()
+}
+
+fn room(row: &Row) -> Result<Item, Error> {
+    let visibility = if rows::get(row, 2)? { Visibility::Public } else { Visibility::Private };
+    let created_by =
+        rows::get::<Option<&str>>(row, 3)?.map(|user| parsed(UserId::parse(user))).transpose()?;
+    let (position, room) = (rows::number(row, 0)?, rows::room(row, 1)?);
+    Ok(Item::Room(ListedRoom { room, position, visibility, created_by }))
+}
+
+fn request(row: &Row) -> Result<Item, Error> {
+    Ok(Item::Request(KeptRequest {
+        receipt: rows::receipt(row, 0)?,
+        body_hash: rows::get::<i64>(row, 3)?.cast_unsigned(),
+        sender: user(row, 4)?,
+        request_id: parsed(RequestId::parse(rows::get(row, 5)?))?,
+    }))
+}
+
+fn cursor(row: &Row) -> Result<Item, Error> {
+    Ok(Item::Cursor { user: user(row, 0)?, seq: rows::seq(row, 1)? })
+}
+
+fn member(row: &Row) -> Result<Item, Error> {
+    Ok(Item::Member { user: user(row, 0)?, room: rows::room(row, 1)? })
+}
+
+fn account(row: &Row) -> Result<Item, Error> {
+    Ok(Item::Account(KeptAccount {
+        account: Account { key: rows::get(row, 0)?, begins: Timestamp(rows::get(row, 1)?) },
+        balance: Balance { spent: rows::number(row, 2)?, reserved: rows::number(row, 3)? },
+        keep_until: Timestamp(rows::get(row, 4)?),
+    }))
+}
+
+fn user(row: &Row, column: usize) -> Result<UserId, Error> {
+    parsed(UserId::parse(rows::get(row, column)?))
+}
+
+fn parsed<T>(id: Result<T, IdError>) -> Result<T, Error> {
+    id.map_err(|_| rows::strange("a name that is none"))
+}
