@@ -10,13 +10,32 @@
 mod heart;
 mod watch;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 pub use self::{
     heart::{Beat, Heart, Pulse},
     watch::Watch,
 };
 use crate::ids::NodeId;
+
+/// How leases are kept.
+#[derive(Debug, Clone, Copy)]
+pub struct LeaseSettings {
+    /// How long a server may be silent.
+    pub lease: Duration,
+    /// How often it says that it lives, and looks at the others.
+    pub every: Duration,
+}
+
+impl LeaseSettings {
+    /// How far two looks may be from each other and still be one: a single one may fail.
+    pub fn gap(self) -> Duration {
+        self.every * 5 / 2
+    }
+}
 
 /// Who this server is at the moment. Clones are one.
 #[derive(Debug, Clone)]

@@ -22,7 +22,7 @@ use crate::{
     registry::{
         RegistryLimits,
         answers::Answers,
-        between::Ours,
+        ours::Ours,
         outbound::{Backlog, Expelled, Outbound, count},
         pace::Pace,
         presence::{Change, Present, Session},

@@ -11,6 +11,7 @@ pub mod feed;
 pub mod fill;
 mod heads;
 mod others;
+mod ours;
 pub mod outbound;
 pub mod pace;
 mod presence;

@@ -31,10 +31,10 @@ use crate::{
         Servers,
         config::{Argument, Endpoint, Pace, Policy, Rule, ServerConfig},
     },
-    nodes::Identity,
+    nodes::{Identity, LeaseSettings},
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::{Error, accept::ConnectionLimits, sweep::LeaseSettings},
+    server::{Error, accept::ConnectionLimits},
     session::{
         Services, SessionLimits,
         drain::Drain,

@@ -18,7 +18,7 @@ use crate::{
     budget::Budgets,
     dispatch::LlmDispatcher,
     ids::NodeId,
-    nodes::{Beat, Heart, Identity, Pulse, Watch},
+    nodes::{Beat, Heart, Identity, LeaseSettings, Pulse, Watch},
     rooms::Rooms,
     server::graph::Graph,
     store::{self, Store},
@@ -26,22 +26,6 @@ use crate::{
 
 /// How long giving back the lease may take; without it the others wait until it is over.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How leases are kept.
-#[derive(Debug, Clone, Copy)]
-pub struct LeaseSettings {
-    /// How long a server may be silent.
-    pub lease: Duration,
-    /// How often it says that it lives, and looks at the others.
-    pub every: Duration,
-}
-
-impl LeaseSettings {
-    /// How far two looks may be from each other and still be one: a single one may fail.
-    fn gap(self) -> Duration {
-        self.every * 5 / 2
-    }
-}
 
 /// The lease of this server, kept by a task until it ends.
 #[derive(Debug)]

@@ -103,7 +103,10 @@ impl Look<'_> {
     async fn snapshot(&mut self, head: Head) -> Result<(), Error> {
         match unreadable(self.store.snapshot(self.id).await)? {
             Ok(None) => {}
-            Ok(Some(saved)) if saved.seq > head.seq => {
+            Ok(Some(saved))
+                if saved.seq > head.seq
+                    && self.store.head(self.id).await?.is_none_or(|now| saved.seq > now.seq) =>
+            {
                 self.found(Some(saved.seq), "a snapshot speaks for it, and the log ends before");
             }
             Ok(Some(saved)) if saved.version == snapshot::VERSION => match snapshot::decode(&saved.state) {
@@ -276,7 +279,12 @@ impl Look<'_> {
     async fn key(&mut self, kept: &KeptRequest, head: Head) -> Result<(), Error> {
         let receipt = kept.receipt;
         let name = format!("the key {} of {}", kept.request_id, kept.sender);
-        if receipt.first == Seq::ZERO || receipt.first > receipt.last || receipt.last > head.seq {
+        let mut end = head.seq;
+        if receipt.last > end {
+            // It may have come since.
+            end = self.store.head(self.id).await?.map_or(end, |now| now.seq);
+        }
+        if receipt.first == Seq::ZERO || receipt.first > receipt.last || receipt.last > end {
             let what = format!("{name} points at {} to {}: there are none", receipt.first, receipt.last);
             self.found(Some(receipt.first), what);
             return Ok(());

@@ -6,14 +6,15 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 use prost::Message as _;
-use thiserror::Error;
 use uuid::Uuid;
 
+pub use super::error::HintError;
+use super::error::{HintError::Malformed, id};
 use super::{Audience, BusMessage, Interrupt, LogBatch, Note, Transient, TransientContent, presence};
 use crate::{
     clock::Timestamp,
     domain::llm::{ActiveAnswer, LiveAnswer},
-    ids::{IdError, MessageId, NodeId, RoomId, Seq},
+    ids::{MessageId, NodeId, RoomId, Seq},
     wire::{
         decode::member_change_from_pb,
         encode::member_change,
@@ -32,25 +33,6 @@ const MAGIC: [u8; 2] = [b'S', 1];
 const HEADER: usize = 2 + 16;
 /// The largest message that is read.
 pub const MAX_BYTES: usize = 16 * 1024 * 1024;
-
-/// Why bytes from a bus were not taken.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum HintError {
-    /// They are not of a node of this kind.
-    #[error("it is no message of a Salon")]
-    Foreign,
-    /// They are of a node that speaks another version.
-    #[error("it has the version {0}, and this server speaks version 1")]
-    Version(u8),
-    /// Larger than any node sends.
-    #[error("it has {0} bytes")]
-    TooLarge(usize),
-    /// They are damaged, or somebody else made them.
-    #[error("it cannot be read: {0}")]
-    Malformed(&'static str),
-}
-
-use HintError::Malformed;
 
 /// Who sent these bytes, without reading them.
 pub fn sender(bytes: &[u8]) -> Result<NodeId, HintError> {
@@ -272,10 +254,6 @@ fn message_id_to_pb(id: MessageId) -> Bytes {
 
 fn message_id_from_pb(bytes: &[u8]) -> Result<MessageId, HintError> {
     Uuid::from_slice(bytes).map(MessageId).map_err(|_| Malformed("the id of a message"))
-}
-
-pub(super) fn id<T: std::str::FromStr<Err = IdError>>(text: &str) -> Result<T, HintError> {
-    text.parse().map_err(|_| Malformed("an id"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! reading them.
 
 pub mod codec;
+mod error;
 pub mod presence;
 
 use std::sync::Arc;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::codec::{
+use super::error::{
     HintError::{self, Malformed},
     id,
 };
