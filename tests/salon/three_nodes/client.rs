@@ -11,7 +11,7 @@ use salon::wire::pb::room::v1::{
 };
 use tokio::{
     sync::{mpsc, watch},
-    time::{Instant, timeout},
+    time::{Instant, timeout, timeout_at},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Endpoint};
@@ -50,6 +50,11 @@ pub struct News {
 }
 
 impl News {
+    /// Who was not acknowledged anything that was sent behind this moment, of those who ever were.
+    pub fn silent_since(&self, moment: Instant) -> Vec<&str> {
+        self.acked.iter().filter(|(_, at)| **at <= moment).map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Whether `count` clients were acknowledged something that they sent behind this moment.
     pub fn all_since(&self, moment: Instant, count: usize) -> bool {
         self.acked.values().filter(|at| **at > moment).count() == count
@@ -199,6 +204,7 @@ impl Client {
             }
         }
         let stays = self.sent.len() + STAYS;
+        let mut dead_at = Instant::now() + SILENCE;
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -218,8 +224,9 @@ impl Client {
                         }
                     }
                 }
-                heard = timeout(SILENCE, stream.hear.message()) => match heard {
+                heard = timeout_at(dead_at, stream.hear.message()) => match heard {
                     Ok(Ok(Some(event))) => {
+                        dead_at = Instant::now() + SILENCE;
                         if let Some(why) = self.take(event, stream, news).await {
                             return Some(why);
                         }

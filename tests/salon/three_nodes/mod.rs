@@ -190,7 +190,10 @@ impl Load {
         let begun = Instant::now();
         let mut news = self.news.subscribe();
         let recovered = news.wait_for(|news| news.all_since(begun, ROOMS.len() * WRITERS));
-        timeout(PATIENCE, recovered).await.expect("clients do not recover").unwrap();
+        if timeout(PATIENCE, recovered).await.is_err() {
+            let news = self.news.borrow();
+            panic!("{:?} do not recover; streams that ended: {:?}", news.silent_since(begun), news.ends);
+        }
         begun.elapsed()
     }
 }
