@@ -68,7 +68,7 @@ pub(super) enum Asking {
     /// Nothing: it may have been carried out.
     ToWrite,
     /// As [`Asking::ToWrite`]; it takes room on the disk, so an answer tells that there is some.
-    ToGrow,
+    TakesRoom,
 }
 
 /// The pool, and who uses it.
@@ -156,9 +156,9 @@ impl Connections {
         loop {
             let answer = self.ask_once(question, parameters).await;
             match (question.asking, &answer) {
-                (Asking::ToWrite | Asking::ToGrow, Err(_)) => self.failing.store(true, Ordering::SeqCst),
+                (Asking::ToWrite | Asking::TakesRoom, Err(_)) => self.failing.store(true, Ordering::SeqCst),
                 // A row that is changed in its place says nothing of a disk that is full.
-                (Asking::ToGrow, Ok(_)) => self.failing.store(false, Ordering::SeqCst),
+                (Asking::TakesRoom, Ok(_)) => self.failing.store(false, Ordering::SeqCst),
                 (Asking::ToRead, _) | (Asking::ToWrite, Ok(_)) => {}
             }
             match answer {

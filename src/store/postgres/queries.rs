@@ -108,5 +108,5 @@ pub(super) const FORGET_REQUESTS: Question = write(
 pub(super) const IS_WRITABLE: Question = read("SELECT NOT current_setting('transaction_read_only')::boolean");
 /// Takes room on the server's disk, and gives it back.
 pub(super) const PROBE: Question =
-    Question { asking: Asking::ToGrow, ..write("INSERT INTO probe (filler) SELECT $1::bytea") };
+    Question { asking: Asking::TakesRoom, ..write("INSERT INTO probe (filler) SELECT $1::bytea") };
 pub(super) const UNPROBE: Question = write("DELETE FROM probe");
