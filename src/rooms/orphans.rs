@@ -104,18 +104,30 @@ impl Rooms {
             return Ok(None);
         };
         let step = Command::StepAutopilot(AutopilotId(orphan.run.0), Step::Restarted);
-        // It would be told again by everybody who finds it: once for each node that it has outlived is enough.
-        let request = format!("{} outlives {}", orphan.run, orphan.node);
-        match self.submit_once(room, step, &request).await {
-            Ok(done) => {
-                if !done.duplicate {
-                    closed.rooms.insert(room.clone());
+        // It would be told again by everybody who finds it: once for each time that a node is outlived is enough.
+        let mut request = format!("{} outlives {}", orphan.run, orphan.node);
+        loop {
+            match self.submit_once(room, step.clone(), &request).await {
+                Ok(Done { duplicate: true, events: Some((_, at, _)) }) if self.is_still(orphan).await? => {
+                    // A node that did not know yet that it had lost its lease has steered it behind that restart.
+                    request = format!("{} outlives {} after {at}", orphan.run, orphan.node);
                 }
-                Ok(Some(orphan.run))
+                Ok(done) => {
+                    if !done.duplicate {
+                        closed.rooms.insert(room.clone());
+                    }
+                    return Ok(Some(orphan.run));
+                }
+                Err(rejection) if is_over(&rejection) => return Ok(Some(orphan.run)),
+                Err(rejection) => return Err(rejection),
             }
-            Err(rejection) if is_over(&rejection) => Ok(Some(orphan.run)),
-            Err(rejection) => Err(rejection),
         }
+    }
+
+    /// Whether it is open and belongs to the same node by now.
+    async fn is_still(&self, orphan: &OpenRun) -> Result<bool, Rejection> {
+        let open = self.store().open_runs().await.map_err(|_| reply::unavailable())?;
+        Ok(open.contains(orphan))
     }
 
     /// Carries out what the server asks of a room, once however many servers ask it.

@@ -5,6 +5,7 @@
 //! reading cannot hold it up beyond the deadline.
 
 pub mod accept;
+mod closing;
 pub mod graph;
 pub mod sweep;
 

@@ -3,7 +3,8 @@
 //! Two tasks. `Life` says that this server lives, and nothing else, so that no work holds it up. `Sweeper` looks
 //! who is dead, takes their leases away, and closes what belongs to nobody who lives: at the start, before anything is
 //! served, and from then on as long as others may die. What is open is read before the leases are: so a server that
-//! has just come is never taken for a dead one. What cannot be closed, or was begun by a server that did not know yet
+//! has just come is never taken for a dead one. Closing is done beside the looks, many rooms at once: neither a room that
+//! cannot be written to nor a long list keeps anybody from finding the next who is dead. What cannot be closed, or was begun by a server that did not know yet
 //! that it had lost its lease, is found by the next look.
 //!
 //! A store that is not shared has one server: there, everything open at the start is of a process that is gone, and
@@ -15,12 +16,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    budget::Budgets,
     dispatch::LlmDispatcher,
     ids::NodeId,
     nodes::{Beat, Heart, Identity, LeaseSettings, Pulse, Watch},
-    rooms::Rooms,
-    server::graph::Graph,
+    server::{
+        closing::{Closing, Ended},
+        graph::Graph,
+    },
     store::{self, Store},
 };
 
@@ -85,13 +87,11 @@ async fn beat(mut heart: Heart, every: Duration, dispatcher: LlmDispatcher, stop
     }
 }
 
-/// Closes what dead servers have left open.
+/// Finds what dead servers have left open, and has it closed.
 #[derive(Debug)]
 pub(super) struct Sweeper {
     store: Arc<dyn Store>,
-    rooms: Rooms,
-    budgets: Budgets,
-    dispatcher: LlmDispatcher,
+    closing: Closing,
     identity: Identity,
     settings: LeaseSettings,
     /// `None`: the store is this server's alone.
@@ -107,14 +107,6 @@ struct Others {
     living: HashSet<NodeId>,
 }
 
-/// What a look has found.
-#[derive(Debug)]
-struct Found {
-    living: HashSet<NodeId>,
-    /// Somebody who lived at the last look does not any more.
-    fewer: bool,
-}
-
 impl Sweeper {
     /// One that has not looked yet. `pulse`: of this server's own lease, if the store is shared.
     pub(super) fn new(
@@ -128,32 +120,16 @@ impl Sweeper {
             pulse,
             living: HashSet::new(),
         });
-        Self {
-            store,
-            rooms: graph.rooms.clone(),
-            budgets: graph.budgets.clone(),
-            dispatcher: graph.services.dispatcher.clone(),
-            identity: graph.identity.clone(),
-            settings,
-            others,
-        }
+        let closing = Closing::new(graph);
+        Self { store, closing, identity: graph.identity.clone(), settings, others }
     }
 
     /// Looks once, and closes what it can; how much could not be closed.
     pub(super) async fn sweep(&mut self) -> Result<usize, store::Error> {
-        let mut runs = self.store.open_runs().await?;
-        let mut reservations = self.budgets.open().await?;
-        let Found { living, fewer } = self.look().await?;
-        runs.retain(|run| !living.contains(&run.node));
-        reservations.retain(|reservation| !living.contains(&reservation.node));
-        let closed = self.rooms.close_orphans(runs).await;
-        let left = self.budgets.recover(&reservations).await;
-        // Not before what the dead had reserved is counted: from here on there are answers again.
-        self.dispatcher.resume(closed.rooms).await;
-        if fewer {
-            self.dispatcher.ask_votes(self.rooms.in_memory()).await;
-        }
-        Ok(closed.left + left)
+        let open = self.closing.read().await?;
+        let living = self.look().await?;
+        self.closing.begin(open, &living);
+        Ok(self.closing.finish().await)
     }
 
     /// Goes on looking until `stop`; alone, until nothing is left.
@@ -161,10 +137,30 @@ impl Sweeper {
         let mut tick = interval(self.settings.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tick.tick().await;
-        while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            match stop.run_until_cancelled(self.sweep()).await {
-                Some(Ok(0)) if self.others.is_none() => return,
-                Some(Ok(_)) => {}
+        loop {
+            let next = async {
+                tokio::select! {
+                    _ = tick.tick() => None,
+                    ended = self.closing.next() => Some(ended),
+                }
+            };
+            let Some(next) = stop.run_until_cancelled(next).await else { return };
+            let looked = match next {
+                None => {
+                    self.closing.begin_to_read();
+                    stop.run_until_cancelled(self.look()).await.map(|looked| looked.map(drop))
+                }
+                Some(Ended::Read(Ok(open))) => {
+                    // Behind what is open: whoever has come meanwhile lives.
+                    let looked = stop.run_until_cancelled(self.look()).await;
+                    looked.map(|looked| looked.map(|living| self.closing.begin(open, &living)))
+                }
+                Some(Ended::Read(Err(error))) => Some(Err(error)),
+                Some(Ended::Closed) if self.others.is_none() && self.closing.is_done() => return,
+                Some(Ended::Closed) => continue,
+            };
+            match looked {
+                Some(Ok(())) => {}
                 Some(Err(error)) => {
                     tracing::warn!(%error, "cannot look for what dead servers have left open");
                 }
@@ -173,9 +169,10 @@ impl Sweeper {
         }
     }
 
-    async fn look(&mut self) -> Result<Found, store::Error> {
+    /// Who lives.
+    async fn look(&mut self) -> Result<HashSet<NodeId>, store::Error> {
         let Some(others) = &mut self.others else {
-            return Ok(Found { living: HashSet::from([self.identity.now()]), fewer: false });
+            return Ok(HashSet::from([self.identity.now()]));
         };
         let began = Instant::now();
         let leases = self.store.leases().await?;
@@ -192,8 +189,10 @@ impl Sweeper {
                 }
             }
         }
-        let fewer = others.living.iter().any(|node| !living.contains(node));
+        if others.living.iter().any(|node| !living.contains(node)) {
+            self.closing.owe_votes();
+        }
         others.living.clone_from(&living);
-        Ok(Found { living, fewer })
+        Ok(living)
     }
 }

@@ -376,3 +376,71 @@ async fn who_close_the_same_at_once_record_each_end_once() {
     assert_eq!(left.len(), 1);
     assert!(closers.iter().any(|closer| identity(closer) == left[0].node), "it belongs to who recorded it");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_cannot_be_written_to_keeps_nothing_else_from_being_closed() {
+    let store = shared();
+    let ways = [HeldStore::new(Arc::clone(&store)), HeldStore::new(Arc::clone(&store))];
+    let dies = server(Arc::<HeldStore>::clone(&ways[0]), stalls).await;
+    let dies_later = server(Arc::<HeldStore>::clone(&ways[1]), stalls).await;
+    let (first, second) = (identity(&dies), identity(&dies_later));
+    let (mut rooms, mut sessions) = (Vec::new(), Vec::new());
+    for server in [&dies, &dies, &dies_later] {
+        rooms.push(server.room(&["a"]).await);
+        let mut ann = join(server, rooms.last().unwrap(), "ann").await;
+        begins(&mut ann, message("@a what is it?")).await;
+        sessions.push(ann);
+    }
+    let (stuck, other) = (rooms[0].as_str().min(&rooms[1]), rooms[0].as_str().max(&rooms[1]));
+    let locked = HeldStore::of_room(Arc::clone(&store), stuck);
+    let closer = server(Arc::<HeldStore>::clone(&locked), answers).await;
+    locked.hold(true);
+    let is_left =
+        async |room: &str| store.open_runs().await.unwrap().iter().any(|run| run.room.as_str() == room);
+    ways[0].hold(true);
+    until("the other room is closed", async || (!is_left(other).await).then_some(())).await;
+    let left = async || {
+        let reserved = store.open_reservations().await.unwrap();
+        (!reserved.iter().any(|held| held.node == first)).then_some(())
+    };
+    until("what was reserved is settled", left).await;
+    assert!(is_left(stuck).await);
+    // Looking goes on meanwhile: who dies now is found as well.
+    ways[1].hold(true);
+    let (_, took) = until("the next who is dead is found", async || {
+        (!nodes(&store).await.contains(&second) && !is_left(&rooms[2]).await).then_some(())
+    })
+    .await;
+    assert!(took < WITHIN, "{took:?}");
+    assert!(is_left(stuck).await);
+    locked.hold(false);
+    until("the room that was stuck is closed", async || (!is_left(stuck).await).then_some(())).await;
+    drop(closer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_autopilot_is_taken_from_the_same_node_twice() {
+    let store = shared();
+    let was = server(Arc::clone(&store), stalls).await;
+    let closer = server(Arc::clone(&store), stalls).await;
+    let room = was.room(&["a", "b"]).await;
+    let mut ann = join(&was, &room, "ann").await;
+    begins(&mut ann, autopilot(pb::AutopilotOnRestart::Continue)).await;
+    let owners = async || {
+        let open = store.open_runs().await.unwrap();
+        open.into_iter().map(|run| run.node).collect::<BTreeSet<_>>()
+    };
+    let control = |action: pb::AutopilotAction| {
+        Say::ControlAutopilot(pb::ControlAutopilot { action: action.into(), reason: String::new() })
+    };
+    for action in [pb::AutopilotAction::Pause, pb::AutopilotAction::Resume, pb::AutopilotAction::Pause] {
+        // It is steered in the old name once more.
+        ann.command(control(action)).await.unwrap();
+        assert!(owners().await.contains(&identity(&was)));
+        let open = store.open_runs().await.unwrap();
+        let of_old = open.into_iter().filter(|run| run.node == identity(&was)).collect();
+        let closed = closer.server.graph().rooms.close_orphans(of_old).await;
+        assert_eq!(closed.left, 0);
+        assert!(!owners().await.contains(&identity(&was)), "{action:?}");
+    }
+}

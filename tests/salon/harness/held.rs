@@ -23,17 +23,25 @@ pub struct HeldStore {
     held: watch::Sender<bool>,
     /// Nothing but beats is held.
     beats_only: bool,
+    /// Nothing but appends to this room is held.
+    room_only: Option<RoomId>,
 }
 
 impl HeldStore {
     /// A free way.
     pub fn new(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, held: watch::Sender::new(false), beats_only: false })
+        Arc::new(Self { inner, held: watch::Sender::new(false), beats_only: false, room_only: None })
     }
 
     /// A free way, of which only the beats can be held.
     pub fn of_beats(inner: Arc<dyn Store>) -> Arc<Self> {
-        Arc::new(Self { inner, held: watch::Sender::new(false), beats_only: true })
+        Arc::new(Self { inner, held: watch::Sender::new(false), beats_only: true, room_only: None })
+    }
+
+    /// A free way, of which only the appends to one room can be held.
+    pub fn of_room(inner: Arc<dyn Store>, room: &str) -> Arc<Self> {
+        let room_only = Some(RoomId::parse(room).unwrap());
+        Arc::new(Self { inner, held: watch::Sender::new(false), beats_only: false, room_only })
     }
 
     /// From now on calls stand still, or go on again.
@@ -48,7 +56,7 @@ impl HeldStore {
 
     /// A call stands still before it is carried out, or behind that.
     async fn through<T>(&self, call: impl Future<Output = T>) -> T {
-        if self.beats_only {
+        if self.beats_only || self.room_only.is_some() {
             return call.await;
         }
         self.pass().await;
@@ -69,6 +77,9 @@ impl Store for HeldStore {
     }
 
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
+        if self.room_only.as_ref() == Some(room) {
+            self.pass().await;
+        }
         self.through(self.inner.append(room, appends)).await
     }
 
