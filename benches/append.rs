@@ -6,6 +6,7 @@
 //! by a stand-in that says little of the service.
 #![allow(
     missing_debug_implementations,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a bench ends when something is wrong"
