@@ -2,7 +2,7 @@
 //!
 //! A run belongs to the room, not to the stream of whoever asked. The dispatcher is told what this node has
 //! committed; it starts runs, keeps them apart by room, and can stop them. What other nodes have committed ends runs,
-//! and starts none ([`elsewhere`]). When a provider fails the run says so; when the process dies, what was open is closed
+//! and starts none (`elsewhere`). When a provider fails the run says so; when the process dies, what was open is closed
 //! by another server of the store, or by the next start.
 
 mod answer;

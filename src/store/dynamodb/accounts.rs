@@ -242,7 +242,8 @@ pub(super) async fn balances(table: &Table, accounts: &[Account]) -> Result<Vec<
     Ok(accounts.iter().map(of).collect())
 }
 
-fn balance(found: &Item) -> Result<Balance, Error> {
+/// What the item of an account says that it holds.
+pub(super) fn balance(found: &Item) -> Result<Balance, Error> {
     let amount = |name| {
         let amount: i128 = get_number(found, name)?;
         Ok(u64::try_from(amount.clamp(0, i128::from(AMOUNT_MAX))).unwrap_or(AMOUNT_MAX))
