@@ -88,8 +88,8 @@ async fn set_up_dynamodb(_: &StoreConfig) -> Result<Vec<String>, Error> {
     std::future::ready(Err(not_built("dynamodb"))).await
 }
 
-/// Opens a store that is there, to be read only: what writes fails. Nothing is created or brought to another version, and
-/// a server that uses it is not disturbed.
+/// Opens a store that is there, to be read only: what writes fails. Nothing is brought to another version or
+/// created, besides the `-shm` and `-wal` that SQLite keeps beside its file, and a server that uses it is not disturbed.
 ///
 /// With `sqlite` every answer is from the moment of the opening; with `postgres` and `dynamodb` each is from the moment it is
 /// given.

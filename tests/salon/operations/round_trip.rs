@@ -143,7 +143,8 @@ async fn a_restore_wants_an_empty_store_and_can_be_gone_on_with() {
         let stopped = GatedStore::new();
         stopped.lose_nth(calls);
         let error = ops::restore::run(&stopped, &file, false).await.unwrap_err();
-        assert!(matches!(error, ops::Error::Store(_)), "{error}");
+        let ops::Error::Partly { why } = error else { panic!("{error}") };
+        assert!(matches!(*why, ops::Error::Store(_)), "{why}");
         let refused = ops::restore::run(&stopped, &file, false).await.unwrap_err().to_string();
         assert!(refused.contains("the room room-0") && refused.contains("--resume"), "{refused}");
         ops::restore::run(&stopped, &file, true).await.unwrap();
@@ -172,7 +173,8 @@ async fn a_restore_wants_an_empty_store_and_can_be_gone_on_with() {
     let same =
         pb::CreateRoomRequest { room_id: Some("room-0".into()), name: "x".into(), ..Default::default() };
     another.create(same).await;
-    let refused = ops::restore::run(other.as_ref(), &file, true).await.unwrap_err().to_string();
+    let refused = ops::restore::run(other.as_ref(), &file, true).await.unwrap_err();
+    let refused = std::error::Error::source(&refused).unwrap().to_string();
     assert!(refused.contains("room room-0, event 1: the store holds another event there"), "{refused}");
     another.shutdown().await;
     server.shutdown().await;
