@@ -19,7 +19,7 @@ use crate::harness::{Session, Setup, TestServer, session::join};
 
 const HEALING_MAX: Duration = Duration::from_secs(15);
 /// How long a server that has taken up a room waits for what others know of it.
-const SETTLING: Duration = Duration::from_secs(4);
+const SETTLING: Duration = Duration::from_secs(8);
 
 /// Servers over these buses, in time that the test moves or, over real ones, in real time.
 async fn servers(buses: &[Arc<dyn Bus>], in_virtual_time: bool) -> Vec<TestServer> {
