@@ -21,7 +21,7 @@ pub(super) const APPEND: Question = Question {
     sql: "SELECT outcome, first_seq, last_seq, first_id, fence_seq
           FROM append($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
     doing: "append",
-    asking: Asking::ToWrite,
+    asking: Asking::TakesRoom,
 };
 
 /// The columns of one call: what the function says about them is in the schema.

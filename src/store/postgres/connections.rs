@@ -5,6 +5,9 @@
 //! connection is not used again. A lost connection fails the calls that wait for it, and the next call opens another:
 //! the server may be restarted under a running store. A question that only reads is asked once more then; whether a
 //! write was carried out is not known, and nobody guesses.
+//!
+//! Leases have a pool of their own, with little patience: a node that cannot say in time that it lives is dead to the
+//! others, so what it says must not wait behind requests, nor long for a connection that is lost in silence.
 
 use std::{
     fmt,
@@ -36,6 +39,11 @@ use crate::store::{
 const CONNECT: Duration = Duration::from_secs(5);
 /// How much longer than the server we wait: for its answer that it took too long.
 const SILENCE: Duration = Duration::from_secs(1);
+/// What one beat, or one look at the leases, may take on the server; with what connecting and its silence may take,
+/// a lost connection costs one beat, and a lease is over after five.
+const LEASE_PATIENCE: Duration = Duration::from_secs(1);
+/// One for who says that this node lives, one for who looks at the others: neither waits for the other.
+const LEASE_CONNECTIONS: usize = 2;
 /// A connection of which nobody has heard for so long is asked whether it is alive: a firewall may have dropped it.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How often a statement is sent that was undone, or a question whose connection was lost.
@@ -59,6 +67,8 @@ pub(super) enum Asking {
     ToRead,
     /// Nothing: it may have been carried out.
     ToWrite,
+    /// As [`Asking::ToWrite`]; it takes room on the disk, so an answer tells that there is some.
+    TakesRoom,
 }
 
 /// The pool, and who uses it.
@@ -67,7 +77,7 @@ pub(super) struct Connections {
     patience: Duration,
     /// The calls that have begun.
     calls: TaskTracker,
-    /// Whether the last write failed, so that a check must try for itself.
+    /// Whether a write failed and none that takes room has worked since, so that a check must try for itself.
     failing: AtomicBool,
 }
 
@@ -78,9 +88,26 @@ impl fmt::Debug for Connections {
 }
 
 impl Connections {
-    /// A pool without a connection.
+    /// A pool without a connection, for requests.
     pub(super) fn new(config: &StoreConfig) -> Result<Self, Error> {
-        let server = server(config)?;
+        let connecting = config.timeout.max(CONNECT);
+        Self::pool(config, server(config)?, connecting)
+    }
+
+    /// A pool without a connection, for leases alone: nothing is long in vain.
+    pub(super) fn for_leases(config: &StoreConfig) -> Result<Self, Error> {
+        let timeout = config.timeout.min(LEASE_PATIENCE);
+        let config = StoreConfig { pool_size: LEASE_CONNECTIONS, timeout, ..config.clone() };
+        let mut server = server(&config)?;
+        let each = server.get_connect_timeout().map_or(LEASE_PATIENCE, |set| LEASE_PATIENCE.min(*set));
+        server.connect_timeout(each);
+        // Of several addresses all but the last may be silent.
+        let addresses = server.get_hosts().len().max(server.get_hostaddrs().len());
+        let connecting = each.saturating_mul(u32::try_from(addresses).unwrap_or(u32::MAX));
+        Self::pool(&config, server, connecting.saturating_add(SILENCE))
+    }
+
+    fn pool(config: &StoreConfig, server: Config, connecting: Duration) -> Result<Self, Error> {
         let tls = MakeRustlsConnect::new(tls(server.get_ssl_mode())?);
         let how = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let session = session(config);
@@ -91,7 +118,7 @@ impl Connections {
         let pool = Pool::builder(Manager::from_config(server, tls, how))
             .max_size(config.pool_size)
             .wait_timeout(Some(config.timeout))
-            .create_timeout(Some(config.timeout.max(CONNECT)))
+            .create_timeout(Some(connecting))
             .recycle_timeout(Some(config.timeout))
             .runtime(Runtime::Tokio1)
             .post_create(prepare)
@@ -128,8 +155,11 @@ impl Connections {
         let mut tries = 1;
         loop {
             let answer = self.ask_once(question, parameters).await;
-            if question.asking == Asking::ToWrite {
-                self.failing.store(answer.is_err(), Ordering::SeqCst);
+            match (question.asking, &answer) {
+                (Asking::ToWrite | Asking::TakesRoom, Err(_)) => self.failing.store(true, Ordering::SeqCst),
+                // A row that is changed in its place says nothing of a disk that is full.
+                (Asking::TakesRoom, Ok(_)) => self.failing.store(false, Ordering::SeqCst),
+                (Asking::ToRead, _) | (Asking::ToWrite, Ok(_)) => {}
             }
             match answer {
                 Err(Failed { again: true, .. }) if tries < TRIES => tries += 1,
@@ -139,7 +169,7 @@ impl Connections {
         }
     }
 
-    /// Whether the last write failed.
+    /// Whether a write failed, and none that takes room on the disk has worked since.
     pub(super) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::SeqCst)
     }

@@ -83,6 +83,7 @@ fn meaning_of(code: &str) -> (ErrorKind, &'static str) {
     match code {
         "57014" => (Unavailable, "it took longer than store.timeout"),
         "25006" => (Unavailable, "the server takes no writes: it is a standby, or was set to read-only"),
+        "55P03" => (Unavailable, "somebody else has held what it needs for too long"),
         "53100" => (Unavailable, "the server's disk is full"),
         "53300" => (
             Unavailable,
@@ -148,6 +149,7 @@ mod tests {
             ("57P03", ErrorKind::Unavailable),
             ("53100", ErrorKind::Unavailable),
             ("40P01", ErrorKind::Unavailable),
+            ("55P03", ErrorKind::Unavailable),
             ("25006", ErrorKind::Unavailable),
             ("28P01", ErrorKind::Unusable),
             ("3D000", ErrorKind::Unusable),

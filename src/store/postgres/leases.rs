@@ -1,4 +1,6 @@
 //! Leases in the schema: a row for each node that lives, changed by itself and taken away by others.
+//!
+//! What is asked here has connections of its own: see [`Connections::for_leases`].
 
 use tokio_postgres::Row;
 

@@ -67,6 +67,8 @@ const PROBE_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct PostgresStore {
     connections: Arc<Connections>,
+    /// What says that this node lives waits behind no request.
+    leases: Connections,
     pending: Pending,
 }
 
@@ -78,14 +80,15 @@ impl PostgresStore {
     /// a password that is refused, no such database, a lack of rights, another program's schema, one of a newer build
     /// or one of which a part is missing.
     pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
-        let connections = Connections::new(config)?;
+        let (connections, leases) = (Connections::new(config)?, Connections::for_leases(config)?);
         let begun = Instant::now();
         let mut tells = begun;
         loop {
             let opened = async { schema::prepare(&mut connections.take().await?, &config.schema).await };
             match opened.await {
                 Ok(()) => {
-                    return Ok(Self { connections: Arc::new(connections), pending: Pending::default() });
+                    let connections = Arc::new(connections);
+                    return Ok(Self { connections, leases, pending: Pending::default() });
                 }
                 Err(error) if error.retryable() && begun.elapsed() + RETRY < PATIENCE => {
                     if tells <= Instant::now() {
@@ -104,9 +107,9 @@ impl PostgresStore {
     ///
     /// The store writes if it is told to: who opens it like this does not.
     pub async fn open_to_read(config: &StoreConfig) -> Result<Self, Error> {
-        let connections = Connections::new(config)?;
+        let (connections, leases) = (Connections::new(config)?, Connections::for_leases(config)?);
         schema::is_newest(&connections.take().await?, &config.schema).await?;
-        Ok(Self { connections: Arc::new(connections), pending: Pending::default() })
+        Ok(Self { connections: Arc::new(connections), leases, pending: Pending::default() })
     }
 
     async fn forget(&self, question: Question, before: Timestamp) -> Result<u64, Error> {
@@ -262,15 +265,15 @@ impl Store for PostgresStore {
     }
 
     async fn beat(&self, lease: Lease) -> Result<bool, Error> {
-        leases::beat(&self.connections, lease).await
+        leases::beat(&self.leases, lease).await
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, Error> {
-        leases::all(&self.connections).await
+        leases::all(&self.leases).await
     }
 
     async fn retire(&self, lease: Lease) -> Result<bool, Error> {
-        leases::retire(&self.connections, lease).await
+        leases::retire(&self.leases, lease).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
@@ -323,6 +326,7 @@ impl Store for PostgresStore {
     async fn close(&self) -> Result<(), Error> {
         self.pending.close().await;
         self.connections.close().await;
+        self.leases.close().await;
         Ok(())
     }
 }

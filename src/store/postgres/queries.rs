@@ -107,5 +107,6 @@ pub(super) const FORGET_REQUESTS: Question = write(
 /// That the server can be asked and takes writes.
 pub(super) const IS_WRITABLE: Question = read("SELECT NOT current_setting('transaction_read_only')::boolean");
 /// Takes room on the server's disk, and gives it back.
-pub(super) const PROBE: Question = write("INSERT INTO probe (filler) SELECT $1::bytea");
+pub(super) const PROBE: Question =
+    Question { asking: Asking::TakesRoom, ..write("INSERT INTO probe (filler) SELECT $1::bytea") };
 pub(super) const UNPROBE: Question = write("DELETE FROM probe");

@@ -2,7 +2,8 @@
 //!
 //! `salon_versions` has a row for each step that was taken, each in a transaction of its own and under a lock of the
 //! server, so that any number of processes may start at once. A step is never changed once it was released: a new one
-//! is added. A function that a running server of an earlier version may call is never replaced by one of another
+//! is added. A step that does not get a table within two seconds is given up and taken again by the caller, so that
+//! nobody queues behind it for long. A function that a running server of an earlier version may call is never replaced by one of another
 //! meaning; it gets another name. A schema with more steps than this build knows is refused and left as it is.
 
 use deadpool_postgres::{Object, Transaction};
@@ -109,6 +110,8 @@ async fn take_step(client: &mut Object, schema: &str) -> Result<bool, Error> {
         );
         create_schema(&transaction, &create, schema).await?;
     }
+    // Whoever waits for a table is waited for by all who come behind: servers of the earlier version, at work.
+    transaction.batch_execute("SET LOCAL lock_timeout = '2s'").await.map_err(doing)?;
     transaction.batch_execute(step).await.map_err(doing)?;
     let note = "INSERT INTO salon_versions (version) VALUES ($1)";
     transaction.execute(note, &[&version]).await.map_err(doing)?;

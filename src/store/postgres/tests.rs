@@ -174,21 +174,25 @@ async fn no_write_reads_a_whole_table() {
     beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
 }
 
-/// As a schema that a build of the first version has left.
-#[tokio::test]
-async fn a_schema_of_the_first_version_keeps_what_is_open_for_nobody() {
-    let Some((config, beside)) = schema("first").await else { return };
+/// A schema that a build of the first version has left, with something open.
+async fn first_version(config: &StoreConfig, client: &tokio_postgres::Client) {
     let first = format!(
         "CREATE SCHEMA {0}; SET search_path = {0};
          CREATE TABLE salon_versions (version integer PRIMARY KEY, taken_at timestamptz NOT NULL DEFAULT now());
          INSERT INTO salon_versions (version) VALUES (1);",
         config.schema
     );
-    beside.batch_execute(&(first + include_str!("steps/1.sql"))).await.unwrap();
+    client.batch_execute(&(first + include_str!("steps/1.sql"))).await.unwrap();
     let open = "
         INSERT INTO rooms (id, head, fence) VALUES ('r', 1, 1);
         INSERT INTO runs (room, message) SELECT rid, gen_random_uuid() FROM rooms;";
-    beside.batch_execute(open).await.unwrap();
+    client.batch_execute(open).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_schema_of_the_first_version_keeps_what_is_open_for_nobody() {
+    let Some((config, beside)) = schema("first").await else { return };
+    first_version(&config, &beside).await;
     let reserve =
         "SELECT * FROM reserve(gen_random_uuid(), gen_random_uuid(), 0, '{a}', '{0}', '{1}', '{9}', '{0}')";
     beside.batch_execute(reserve).await.unwrap();
@@ -199,6 +203,90 @@ async fn a_schema_of_the_first_version_keeps_what_is_open_for_nobody() {
     beside.batch_execute(reserve).await.unwrap();
     let open = store.open_reservations().await.unwrap();
     assert!(open.len() == 2 && open.iter().all(|open| open.node == NodeId::NOBODY), "{open:?}");
+    store.close().await.unwrap();
+    beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
+}
+
+/// Somebody reads the table that the step changes, for as long as they like: servers of the version before go on.
+#[tokio::test]
+async fn a_step_that_waits_for_a_table_stops_nobody_else() {
+    let (Some((config, beside)), Some((_, reader))) = (schema("queue").await, schema("queue").await) else {
+        return;
+    };
+    first_version(&config, &beside).await;
+    let hold = format!("BEGIN; LOCK TABLE {}.runs IN ACCESS SHARE MODE", config.schema);
+    reader.batch_execute(&hold).await.unwrap();
+    let opening = TaskTracker::new().spawn({
+        let config = config.clone();
+        async move { PostgresStore::open(&config).await }
+    });
+    let waiting = "
+        SELECT 1 FROM pg_locks WHERE relation = 'runs'::regclass AND NOT granted AND mode = 'AccessExclusiveLock'";
+    while beside.query(waiting, &[]).await.unwrap().is_empty() {
+        assert!(!opening.is_finished());
+        sleep(Duration::from_millis(10)).await;
+    }
+    beside.batch_execute("SET lock_timeout = '20s'; DELETE FROM runs").await.unwrap();
+    assert!(!opening.is_finished(), "it tries again");
+    reader.batch_execute("COMMIT").await.unwrap();
+    let store = opening.await.unwrap().unwrap();
+    assert_eq!(store.open_runs().await.unwrap(), []);
+    store.close().await.unwrap();
+    beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_waits_behind_no_request() {
+    let Some((config, beside)) = schema("beats").await else { return };
+    let store = PostgresStore::open(&StoreConfig { pool_size: 1, ..config.clone() }).await.unwrap();
+    let all = store.connections.take().await.unwrap();
+    let node = NodeId::random();
+    let lease = |beat| Lease { node, beat };
+    let beats = async {
+        assert!(store.beat(lease(1)).await.unwrap());
+        assert!(store.beat(lease(2)).await.unwrap());
+        assert_eq!(store.leases().await.unwrap(), [lease(2)]);
+        // Somebody holds the row: it costs a beat, and not as much as a request may take.
+        let hold = format!("BEGIN; SELECT FROM {}.leases FOR UPDATE", config.schema);
+        beside.batch_execute(&hold).await.unwrap();
+        assert_eq!(store.beat(lease(3)).await.unwrap_err().kind, ErrorKind::Unavailable);
+        beside.batch_execute("COMMIT").await.unwrap();
+        assert!(store.beat(lease(3)).await.unwrap());
+        assert!(store.retire(lease(3)).await.unwrap());
+    };
+    // No connection for a request comes free meanwhile, however long it would be waited for.
+    let request = async { store.head(&RoomId::parse("r").unwrap()).await.unwrap_err() };
+    tokio::select! {
+        biased;
+        () = beats => {}
+        error = request => panic!("a request has failed before: {error}"),
+    }
+    drop(all);
+    store.close().await.unwrap();
+    beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
+}
+
+/// What is changed in its place works on a full disk, and must not hide that nothing can be added.
+#[tokio::test]
+async fn only_what_takes_room_tells_that_there_is_some() {
+    let Some((config, beside)) = schema("full").await else { return };
+    let store = PostgresStore::open(&config).await.unwrap();
+    let (room, user) = (RoomId::parse("r").unwrap(), UserId::parse("ann").unwrap());
+    store.append(&room, vec![append(1)]).await.unwrap();
+    let full = |full: &str| format!("ALTER TABLE {}.{full}", config.schema);
+    for table in ["events", "probe"] {
+        beside
+            .batch_execute(&full(&format!("{table} ADD CONSTRAINT full_disk CHECK (false) NOT VALID")))
+            .await
+            .unwrap();
+    }
+    store.append(&room, vec![append(2)]).await.unwrap_err();
+    store.advance_cursor(&room, &user, Seq(1)).await.unwrap();
+    assert!(store.connections.is_failing());
+    store.check().await.unwrap_err();
+    beside.batch_execute(&full("probe DROP CONSTRAINT full_disk")).await.unwrap();
+    store.check().await.unwrap();
+    assert!(!store.connections.is_failing(), "the probe has found room");
     store.close().await.unwrap();
     beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
 }
