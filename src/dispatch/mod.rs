@@ -10,6 +10,7 @@ mod asks;
 mod autopilot;
 mod context;
 mod converse;
+mod doubts;
 mod elsewhere;
 mod ended;
 pub mod generate;
@@ -49,7 +50,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     budget::Budgets,
-    dispatch::{inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots},
+    dispatch::{
+        doubts::Doubts, inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots,
+    },
     domain::{
         event::{Event, Recorded},
         message::Message,
@@ -106,6 +109,7 @@ impl LlmDispatcher {
             autopilots: Autopilots::default(),
             summaries: Summaries::default(),
             schedule,
+            doubts: Doubts::default(),
             draining,
             leaving,
             tasks,
@@ -335,6 +339,7 @@ impl AfterCommit for LlmDispatcher {
         if events.iter().any(|recorded| matches!(recorded.event, Event::AutopilotChanged(_))) {
             self.0.autopilots.set_here(&room.id);
         }
+        self.end_late(room, events);
         self.drive(room);
     }
 
