@@ -17,9 +17,8 @@ use crate::{
     store::{
         Error, ErrorKind,
         dynamodb::{
-            append::incomplete,
             client::{Failure, Table},
-            failure::{error, strange},
+            failure::{error, incomplete, strange},
             items::{self, Item, get_number, get_text, get_uuid, item, number, text},
             lookups::{get, get_all, of_all_shards},
             plan::due,

@@ -35,6 +35,9 @@ use crate::{
     store::{Error, dynamodb::failure::strange, ledger::Account},
 };
 
+/// The index of what is forgotten one day.
+pub(super) const DUE: &str = "due";
+
 /// An item, or the values of an expression.
 pub(super) type Item = HashMap<String, AttributeValue>;
 

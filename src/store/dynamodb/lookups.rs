@@ -15,9 +15,8 @@ use crate::{
         Error, ErrorKind, Listed, OpenRun, Receipt, RoomFilter,
         dynamodb::{
             DynamoStore,
-            append::incomplete,
             client::{Failure, Pauses, Table},
-            failure::{error, strange},
+            failure::{error, incomplete, strange},
             items::{self, Item, Key, get_number, get_seq, get_text, get_uuid, number, padded, text},
             plan::Facts,
             query::{Query, query, query_all},
