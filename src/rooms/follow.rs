@@ -130,7 +130,8 @@ impl Worker {
                 Some(observer) => observer.followed(room, stretch),
                 None => {}
             }
-            if !is_own {
+            if let Some(last) = stretch.last().filter(|_| !is_own) {
+                self.rooms.0.clocks.compare(last.at, self.rooms.clock().now());
                 others += u64::try_from(stretch.len()).unwrap_or(u64::MAX);
             }
         }
