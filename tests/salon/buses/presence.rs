@@ -129,6 +129,8 @@ async fn two_devices_on_two_servers_are_one_user(servers: Vec<TestServer>) {
     }
     let on_b = enter(b, &room, "ann").await;
     assert_eq!(on_b.state.online_count, 3);
+    // The other server has heard of the second device: until then it would have to take the first for the only one.
+    hands_on(&mut watch_b, &mut watch_a, "there are two").await;
     leave(on_a).await;
     hears_nothing(&mut watch_a, "ann", &mut watch_b).await;
     hears_nothing(&mut watch_b, "ann", &mut watch_a).await;
