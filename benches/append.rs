@@ -1,9 +1,12 @@
-//! What an append costs, by how many callers wait at once, beside what SQLite can do at best: the same rows in the
-//! same tables, written by one thread that has all of them at hand and commits so many at a time.
+//! What an append costs, by how many callers wait at once, beside what the engine can do at best: the same rows in the
+//! same tables, written by one who has all of them at hand and commits so many at a time.
 //!
-//! `cargo bench --bench append`; the figures are appends, each of one event of 200 bytes to one of 1000 rooms.
+//! `cargo bench --bench append`; the figures are appends, each of one event of 200 bytes to one of 1000 rooms. Stores that
+//! need a server are measured where their URL is set: `.ci/stores -- cargo bench --bench append` measures all, DynamoDB
+//! by a stand-in that says little of the service.
 #![allow(
     missing_debug_implementations,
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a bench ends when something is wrong"
@@ -29,7 +32,7 @@ use salon::{
     ids::{EventId, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
         self, Append, Idempotency, NewRecord, Outcome, Store,
-        config::{Durability, StoreConfig, StoreKind},
+        config::{Durability, StoreConfig, StoreKind, StoreUrl},
     },
 };
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -126,6 +129,31 @@ fn config(directory: &Path, kind: StoreKind, durability: Durability) -> StoreCon
     StoreConfig { kind, path: directory.join("salon.db"), durability, ..StoreConfig::default() }
 }
 
+/// The server of a store; `None`: there is none, and it is left out.
+fn server(kind: StoreKind) -> Option<StoreUrl> {
+    let variable = match kind {
+        StoreKind::Memory | StoreKind::Sqlite => return None,
+        StoreKind::Postgres => "SALON_TEST_POSTGRES_URL",
+        StoreKind::Dynamodb => "SALON_TEST_DYNAMODB_URL",
+    };
+    std::env::var(variable).ok().filter(|url| !url.is_empty()).map(StoreUrl::new)
+}
+
+/// A place in a server that nobody else uses.
+fn remote(kind: StoreKind, url: StoreUrl) -> StoreConfig {
+    static PLACES: AtomicU64 = AtomicU64::new(0);
+    let name = format!("bench_{}_{}", std::process::id(), PLACES.fetch_add(1, Ordering::Relaxed));
+    StoreConfig {
+        kind,
+        url: Some(url),
+        schema: name.clone(),
+        table: name,
+        region: Some("us-east-1".to_owned()),
+        pool_size: 16,
+        ..StoreConfig::default()
+    }
+}
+
 fn stores(criterion: &mut Criterion) {
     let runtime = Runtime::new().unwrap();
     let mut group = criterion.benchmark_group("append");
@@ -135,10 +163,22 @@ fn stores(criterion: &mut Criterion) {
         ("sqlite_os", StoreKind::Sqlite, Durability::Os, false),
         ("sqlite_fsync", StoreKind::Sqlite, Durability::Fsync, false),
         ("sqlite_fsync_with_request_id", StoreKind::Sqlite, Durability::Fsync, true),
+        ("postgres", StoreKind::Postgres, Durability::Fsync, false),
+        ("postgres_with_request_id", StoreKind::Postgres, Durability::Fsync, true),
+        ("dynamodb", StoreKind::Dynamodb, Durability::Fsync, false),
     ] {
+        let server = server(kind);
+        if server.is_none() && !matches!(kind, StoreKind::Memory | StoreKind::Sqlite) {
+            continue;
+        }
         for callers in CALLERS {
             let directory = tempfile::tempdir().unwrap();
-            let store = runtime.block_on(with_rooms(&config(directory.path(), kind, durability)));
+            let config = match &server {
+                Some(url) => remote(kind, url.clone()),
+                None => config(directory.path(), kind, durability),
+            };
+            runtime.block_on(store::set_up(&config)).unwrap();
+            let store = runtime.block_on(with_rooms(&config));
             let next = Arc::new(AtomicU64::new(0));
             group.bench_function(BenchmarkId::new(name, callers), |bencher| {
                 bencher.iter_custom(|appends| runtime.block_on(call(&store, &next, callers, appends, keyed)));
@@ -204,5 +244,52 @@ fn raw(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, stores, raw);
+/// Writes `rows` rows in statements of `batch`, and the ends of the logs as the store does, each by itself committed.
+async fn insert_remote(client: &tokio_postgres::Client, next: &mut i64, batch: u64, rows: u64) -> Duration {
+    let (batch, rows) = (batch.cast_signed(), rows.cast_signed());
+    let statement = client
+        .prepare(
+            "WITH ids AS (SELECT n, (n % 1000 + 1)::bigint AS rid, n / 1000 + 2 AS at FROM generate_series($1::bigint, $2) n),
+                  ends AS (UPDATE rooms SET head = at FROM
+                      (SELECT rid, max(at) AS at FROM ids GROUP BY rid ORDER BY rid) last WHERE rooms.rid = last.rid)
+             INSERT INTO events (room, seq, message_seq, at, event_id, subject, kind, sender, public, private)
+             SELECT rid, at, at, 1700000000000, id, id, 1, 'somebody', convert_to(repeat('x', 200), 'UTF8'), ''
+               FROM (SELECT rid, at, (lpad(to_hex(n), 16, '0') || left(md5(n::text), 16))::uuid AS id FROM ids) all_of_them",
+        )
+        .await
+        .unwrap();
+    let begin = Instant::now();
+    let last = *next + rows;
+    while *next < last {
+        let end = last.min(*next + batch);
+        client.execute(&statement, &[&*next, &(end - 1)]).await.unwrap();
+        *next = end;
+    }
+    begin.elapsed()
+}
+
+fn raw_remote(criterion: &mut Criterion) {
+    let Some(url) = server(StoreKind::Postgres) else { return };
+    let runtime = Runtime::new().unwrap();
+    let mut group = criterion.benchmark_group("raw_insert");
+    group.throughput(Throughput::Elements(1));
+    for batch in CALLERS {
+        let config = remote(StoreKind::Postgres, url.clone());
+        runtime.block_on(async { with_rooms(&config).await.close().await }).unwrap();
+        let plain = std::env::var("SALON_TEST_POSTGRES_URL").unwrap();
+        let client = runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&plain, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.batch_execute(&format!("SET search_path = {}", config.schema)).await.unwrap();
+            client
+        });
+        let mut next = 0;
+        group.bench_function(BenchmarkId::new("postgres", batch), |bencher| {
+            bencher.iter_custom(|rows| runtime.block_on(insert_remote(&client, &mut next, batch, rows)));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, stores, raw, raw_remote);
 criterion_main!(benches);

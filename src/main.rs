@@ -122,8 +122,9 @@ fn setup_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
 async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-    // The port is taken before any work is done, so that a second server fails at once.
-    let listener = server::bind(&config).await?;
+    // The port is taken before any work is done, so that a second server fails at once; connections are refused until
+    // they are served.
+    let bound = server::bind(&config).await?;
     let parts = tokio::select! {
         parts = Parts::open(&config) => parts?,
         // A store or a bus whose server is away is waited for.
@@ -131,7 +132,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     let provider = parts.router.default_provider().to_owned();
-    let server = Server::start(&config, parts, listener).await?;
+    let mut server = Server::start(&config, parts, None).await?;
+    if let Err(error) = server.listen_on(bound) {
+        server.shutdown(Duration::ZERO).await;
+        return Err(error.into());
+    }
     greet(&config, &server, &provider);
     tokio::select! {
         _ = terminate.recv() => {}
@@ -203,22 +208,36 @@ fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<E
 }
 
 async fn back_up(config: &StoreConfig, to: &Path) -> anyhow::Result<ExitCode> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let store = store::open_to_read(config).await?;
-    let done = ops::backup::run(store.as_ref(), to, SystemClock.now()).await;
+    // Who stops waiting for it takes the unfinished file away.
+    let done = tokio::select! {
+        done = ops::backup::run(store.as_ref(), to, SystemClock.now()) => Some(done),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
+    };
     store.close().await?;
-    let End { rooms, events, accounts } = done?;
-    let to = to.display();
-    writeln!(io::stdout(), "{rooms} rooms, {events} events and {accounts} accounts are in {to}")?;
+    let done = done.context("ended by a signal: there is no backup")??;
+    writeln!(io::stdout(), "{}: {}", to.display(), amount(done))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// How much there is of what.
+fn amount(End { rooms, events, accounts }: End) -> String {
+    format!("{}, {}, {}", counted(rooms, "room"), counted(events, "event"), counted(accounts, "account"))
+}
+
+/// So many of what is called this.
+fn counted(count: u64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::Result<ExitCode> {
     let args::Restore { file, resume, check } = restore;
     let found = ops::restore::check(file)?;
-    let End { rooms, events, accounts } = found;
     if *check {
-        let file = file.display();
-        writeln!(io::stdout(), "{file} is whole: {rooms} rooms, {events} events, {accounts} accounts")?;
+        writeln!(io::stdout(), "{} is whole: {}", file.display(), amount(found))?;
         return Ok(ExitCode::SUCCESS);
     }
     if config.kind == StoreKind::Memory {
@@ -227,8 +246,8 @@ async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::
     let store = store::open(config).await?;
     let done = ops::restore::run(store.as_ref(), file, *resume).await;
     store.close().await?;
-    done.context("the store may hold a part of the backup now: no server should be started on it")?;
-    writeln!(io::stdout(), "{rooms} rooms, {events} events and {accounts} accounts were restored")?;
+    done?;
+    writeln!(io::stdout(), "restored: {}", amount(found))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -242,13 +261,15 @@ async fn verify(config: &StoreConfig) -> anyhow::Result<ExitCode> {
     };
     let done = ops::verify::run(store.as_ref(), &mut tell).await;
     store.close().await?;
-    let Report { rooms, events, findings } = done?;
-    let seen = format!("{rooms} rooms and {events} events were looked at");
+    let Report { rooms, events, findings, is_ledger_busy } = done?;
+    let but = if is_ledger_busy { ", the ledger not to its end, because answers are open" } else { "" };
+    let seen = format!("looked at {} and {}{but}", counted(rooms, "room"), counted(events, "event"));
     if findings == 0 {
         writeln!(io::stdout(), "{seen}: nothing is wrong")?;
         return Ok(ExitCode::SUCCESS);
     }
-    writeln!(io::stdout(), "{seen}: {findings} things are wrong")?;
+    let are = if findings == 1 { "is" } else { "are" };
+    writeln!(io::stdout(), "{seen}: {} {are} wrong", counted(findings, "thing"))?;
     Ok(ExitCode::from(UNSOUND))
 }
 

@@ -54,7 +54,7 @@ impl LlmDispatcher {
                     self.stop(&room.id, &why, |job| job.message_id == run);
                     self.has_ended(&room.id, run);
                 }
-                Wish::Redo(question) => self.leave_to_others(&room.id, question),
+                Wish::Redo(question) => self.leave_to_others(room, question),
                 Wish::Newer(question) => self.newer(&room.id, question),
                 other => self.grant(room, other),
             }
@@ -65,11 +65,22 @@ impl LlmDispatcher {
         }
     }
 
-    /// Whoever has edited a question asks for all the answers to it.
-    fn leave_to_others(&self, room: &RoomId, question: MessageId) {
+    /// Whoever has edited a question asks for all the answers to it that are known there: if the question is not in the
+    /// room's memory any more, for those that have begun. What has not is asked here, and of the text as it is now.
+    fn leave_to_others(&self, room: &Room, question: MessageId) {
         let edited = unasked::unwanted("the question was edited");
-        // Nobody is told: they are answered, by another node.
-        drop(self.schedule().stop(room, &edited, |job| job.is_question() && job.reply_to == question));
+        let is_known = room.recent_message(question).is_some();
+        {
+            let mut schedule = self.schedule();
+            // Nobody is told: they are answered, by another node.
+            for run in room.runs.values().filter(|run| run.reply_to == question) {
+                drop(schedule.take_behind(&room.id, run.message_id));
+            }
+            drop(schedule.stop(&room.id, &edited, |job| {
+                let is_asked = is_known || room.runs.contains_key(&job.message_id);
+                is_asked && job.is_question() && job.reply_to == question
+            }));
+        }
         self.begin();
     }
 
@@ -120,13 +131,24 @@ impl LlmDispatcher {
         }
         let (dispatcher, room) = (self.clone(), room.clone());
         self.0.tasks.spawn(async move {
+            let Some((sent, open)) = dispatcher.interrupt_others(&room, interrupt, stopped > 0, reply).await
+            else {
+                return;
+            };
+            // Whoever goes away answers, and has sent it once: only the repeats hold nobody up.
             let leaving = dispatcher.0.leaving.clone();
-            let reaching = dispatcher.interrupt_others(&room, interrupt, stopped > 0, reply);
-            leaving.run_until_cancelled(reaching).await;
+            leaving.run_until_cancelled(dispatcher.repeat(&room, &sent, open)).await;
         });
     }
 
-    async fn interrupt_others(&self, room: &RoomId, interrupt: Interrupt, stopped: bool, reply: Reply) {
+    /// Sends an interrupt to other nodes, and tells whoever asked; returns what was sent, and the answers that it is for.
+    async fn interrupt_others(
+        &self,
+        room: &RoomId,
+        interrupt: Interrupt,
+        stopped: bool,
+        reply: Reply,
+    ) -> Option<(Interrupt, Vec<MessageId>)> {
         let meant = interrupt.clone();
         let look = move |room: &Room, _: &_| {
             let meant = room.runs.values().filter(|run| meant.names(&run.llm_id, run.message_id));
@@ -134,12 +156,19 @@ impl LlmDispatcher {
         };
         let (seq, open) = match self.0.rooms.read_latest(room, look).await {
             Ok(seen) => seen,
-            Err(rejection) => return reply.send(if stopped { found(true) } else { Err(rejection) }),
+            Err(rejection) => {
+                reply.send(if stopped { found(true) } else { Err(rejection) });
+                return None;
+            }
         };
         let interrupt = Interrupt { up_to: seq, ..interrupt };
         self.publish(room, &interrupt);
         reply.send(found(stopped || !open.is_empty()));
-        let mut open = self.of_others(room, open);
+        Some((interrupt, self.of_others(room, open)))
+    }
+
+    /// Sends an interrupt again until the answers have ended.
+    async fn repeat(&self, room: &RoomId, interrupt: &Interrupt, mut open: Vec<MessageId>) {
         for _ in 1..REPEATS {
             if open.is_empty() {
                 return;
@@ -154,7 +183,7 @@ impl LlmDispatcher {
                 Err(_) => return,
             }
             if !open.is_empty() {
-                self.publish(room, &interrupt);
+                self.publish(room, interrupt);
             }
         }
         if !open.is_empty() {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    limits::DispatchLimits, schedule::Schedule, summaries::Summaries, toolbox::Toolbox, turns::Autopilots,
+    doubts::Doubts, limits::DispatchLimits, schedule::Schedule, summaries::Summaries, toolbox::Toolbox,
+    turns::Autopilots,
 };
 use crate::{budget::Budgets, llm::route::Router, rooms::Rooms};
 
@@ -26,6 +27,7 @@ pub(super) struct Inner {
     pub(super) toolbox: Toolbox,
     pub(super) autopilots: Autopilots,
     pub(super) schedule: Mutex<Schedule>,
+    pub(super) doubts: Doubts,
     pub(super) draining: AtomicBool,
     /// Ends with the drain: what only helps other nodes holds nobody up.
     pub(super) leaving: CancellationToken,

@@ -2,7 +2,7 @@
 //!
 //! A run belongs to the room, not to the stream of whoever asked. The dispatcher is told what this node has
 //! committed; it starts runs, keeps them apart by room, and can stop them. What other nodes have committed ends runs,
-//! and starts none ([`elsewhere`]). When a provider fails the run says so; when the process dies, what was open is closed
+//! and starts none (`elsewhere`). When a provider fails the run says so; when the process dies, what was open is closed
 //! by another server of the store, or by the next start.
 
 mod answer;
@@ -10,6 +10,7 @@ mod asks;
 mod autopilot;
 mod context;
 mod converse;
+mod doubts;
 mod elsewhere;
 mod ended;
 pub mod generate;
@@ -49,7 +50,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     budget::Budgets,
-    dispatch::{inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots},
+    dispatch::{
+        doubts::Doubts, inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots,
+    },
     domain::{
         event::{Event, Recorded},
         message::Message,
@@ -106,6 +109,7 @@ impl LlmDispatcher {
             autopilots: Autopilots::default(),
             summaries: Summaries::default(),
             schedule,
+            doubts: Doubts::default(),
             draining,
             leaving,
             tasks,
@@ -335,6 +339,7 @@ impl AfterCommit for LlmDispatcher {
         if events.iter().any(|recorded| matches!(recorded.event, Event::AutopilotChanged(_))) {
             self.0.autopilots.set_here(&room.id);
         }
+        self.end_late(room, events);
         self.drive(room);
     }
 

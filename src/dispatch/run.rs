@@ -11,7 +11,7 @@ use crate::{
         autopilot,
         context::Scene,
         ended::{Ended, crash},
-        inner::Inner,
+        inner::{Inner, LlmDispatcher},
         job::{Job, Stop},
         listen::{Progress, millis, publish_chunk, settle},
         look::look,
@@ -21,12 +21,14 @@ use crate::{
     },
     domain::{
         command::{Actor, Command, RunOutcome},
+        event::{Event, Recorded},
         limits::REASON_CHARS,
         llm::{LiveAnswer, RunEnd, RunReport},
         rejection::{Code, Rejection},
+        room::Room,
         summary::add_outside,
     },
-    ids::PollId,
+    ids::{MessageId, PollId, RoomId},
     wire::reply,
 };
 
@@ -42,8 +44,11 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) -> Result<(), 
     if let Err(rejection) = inner.rooms.submit(&job.room, Actor::Server, job.start()).await {
         if rejection.code == Code::Unavailable {
             // A store that fails may have written the beginning: then there must be an end. If not, there is no such
-            // answer, and nothing is written.
-            finish(inner, &job, unstarted(&job)).await;
+            // answer, and nothing is written, unless the beginning comes into the log behind that.
+            inner.doubts.add(job.message_id);
+            if finish(inner, &job.room, unstarted(job.message_id)).await {
+                inner.doubts.take(job.message_id);
+            }
         }
         return Err(rejection);
     }
@@ -51,24 +56,24 @@ pub(super) async fn run(inner: &Arc<Inner>, job: Job, stop: Stop) -> Result<(), 
     let (task_inner, task_job, task_stop) = (Arc::clone(inner), job.clone(), stop);
     let answering = inner.tasks.spawn(async move { answer(&task_inner, &task_job, &task_stop).await });
     let outcome = answering.await.unwrap_or_else(|_| crashed(&job));
-    finish(inner, &job, outcome).await;
+    finish(inner, &job.room, outcome).await;
     Ok(())
 }
 
 fn crashed(job: &Job) -> RunOutcome {
-    failed(job, crash())
+    failed(job.message_id, crash())
 }
 
 /// An answer of which nobody knows whether it has begun, and which will not go on.
-fn unstarted(job: &Job) -> RunOutcome {
+pub(super) fn unstarted(answer: MessageId) -> RunOutcome {
     let rejection = reply::unavailable();
-    failed(job, (rejection.code.as_str().to_owned(), "the answer could not begin".to_owned()))
+    failed(answer, (rejection.code.as_str().to_owned(), "the answer could not begin".to_owned()))
 }
 
-fn failed(job: &Job, (error_code, error_message): (String, String)) -> RunOutcome {
+fn failed(message_id: MessageId, (error_code, error_message): (String, String)) -> RunOutcome {
     let report = RunReport { error_code, error_message, ..RunReport::default() };
     RunOutcome {
-        message_id: job.message_id,
+        message_id,
         end: RunEnd::Failed,
         text: String::new(),
         mentions: Vec::new(),
@@ -77,17 +82,33 @@ fn failed(job: &Job, (error_code, error_message): (String, String)) -> RunOutcom
     }
 }
 
-/// Records the end, however long the store takes: an answer must not stay open.
-async fn finish(inner: &Inner, job: &Job, outcome: RunOutcome) {
+/// Records the end, however long the store takes: an answer must not stay open. Whether there was one to be ended.
+pub(super) async fn finish(inner: &Inner, room: &RoomId, outcome: RunOutcome) -> bool {
     loop {
         let command = Command::FinishRun(outcome.clone());
-        match inner.rooms.submit(&job.room, Actor::Server, command).await {
-            Ok(_) => return,
+        match inner.rooms.submit(room, Actor::Server, command).await {
+            Ok(_) => return true,
             Err(Rejection { code: Code::Unavailable, .. }) => tokio::time::sleep(FINISH_RETRY).await,
             // The room has ended, and has ended the answer with itself.
             Err(rejection) => {
-                tracing::debug!(room = %job.room, %rejection, "the end of an answer was not recorded");
-                return;
+                tracing::debug!(%room, %rejection, "the end of an answer was not recorded");
+                return false;
+            }
+        }
+    }
+}
+
+impl LlmDispatcher {
+    /// Ends answers that have begun behind all hope.
+    pub(super) fn end_late(&self, room: &Room, events: &[Recorded]) {
+        for recorded in events {
+            let Event::RunStarted(begun) = &recorded.event else {
+                continue;
+            };
+            let answer = begun.message_id;
+            if self.0.doubts.take(answer) && room.runs.contains_key(&answer) {
+                let (inner, room) = (Arc::clone(&self.0), room.id.clone());
+                self.0.tasks.spawn(async move { finish(&inner, &room, unstarted(answer)).await });
             }
         }
     }

@@ -215,9 +215,11 @@ impl Schedule {
         jobs.filter(|job| about(job)).map(|job| job.llm_id.clone()).collect()
     }
 
-    /// Keeps what is asked when an answer of another node has ended.
+    /// Keeps what is asked when an answer of another node has ended, in the place of what was to be asked before.
     pub(super) fn ask_behind(&mut self, run: MessageId, job: Job) {
-        self.rooms.entry(job.room.clone()).or_default().behind.push((run, job));
+        let behind = &mut self.rooms.entry(job.room.clone()).or_default().behind;
+        behind.retain(|(other, _)| *other != run);
+        behind.push((run, job));
     }
 
     /// What is to be asked behind an answer of another node, which has ended.

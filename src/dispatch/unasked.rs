@@ -42,8 +42,6 @@ impl LlmDispatcher {
     /// The room did not let an answer begin.
     pub(super) fn not_begun(&self, job: &Job, why: &Rejection) {
         match why.code {
-            // Somebody else has asked for this vote.
-            Code::AlreadyExists if job.poll_id.is_some() => {}
             // For a turn of an autopilot that is no failure: what is next follows from the room. Nor is it for a vote
             // that the end of its poll has overtaken.
             Code::NotFound | Code::RoomNotFound | Code::RoomEnded | Code::PollClosed => {

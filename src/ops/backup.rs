@@ -3,14 +3,18 @@
 //! What is promised: of every room that existed when the backup began, its log from the first event to one that had been
 //! acknowledged, without a hole, with the keys and cursors that belong to it. With `sqlite` all of it is of one moment;
 //! with a store that many servers share each room is of a moment of its own, and what is written to it later is not
-//! there. Snapshots are left out: they are made of the log. The file has its name only when it is whole and on the disk;
-//! a failure leaves nothing.
+//! there. Snapshots are left out: they are made of the log. The file has its name only when it is whole and on the disk,
+//! it never takes the place of another, and only its owner may read it; a failure leaves nothing, and neither does a
+//! caller that stops waiting.
 
 use std::{
     fs::{self, File},
-    io::{self, BufWriter, Write},
+    io::{self, BufWriter, ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
+
+use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
@@ -28,20 +32,37 @@ pub async fn run(store: &dyn Store, file: &Path, now: Timestamp) -> Result<End, 
     if file.exists() {
         return Err(Error::Exists { file: file.to_owned() });
     }
-    let mut name = file.as_os_str().to_owned();
-    name.push(".part");
-    let unfinished = Unfinished(PathBuf::from(name));
+    let (unfinished, opened) = Unfinished::create(file)?;
     let place = unfinished.0.as_path();
     let failed = |source| Error::File { doing: "write", file: place.to_owned(), source };
-    let opened = File::options().write(true).create_new(true).open(place).map_err(failed)?;
     let parts = PartWriter::new(BufWriter::new(opened)).map_err(failed)?;
     let mut backup = Backup { store, parts, place, done: End::default() };
     backup.write_all(now).await?;
     let Backup { parts, done, .. } = backup;
     let written = parts.into_inner().into_inner().map_err(|error| failed(error.into_error()))?;
     written.sync_all().map_err(failed)?;
-    fs::rename(place, file).and_then(|()| sync_directory(file)).map_err(failed)?;
+    publish(place, file)?;
+    drop(unfinished);
+    let failed = |source| Error::File { doing: "write", file: file.to_owned(), source };
+    sync_directory(file).map_err(failed)?;
     Ok(done)
+}
+
+/// Gives what is at `place` its name, unless something has it already.
+fn publish(place: &Path, file: &Path) -> Result<(), Error> {
+    match fs::hard_link(place, file) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            Err(Error::Exists { file: file.to_owned() })
+        }
+        // Not every file system has second names.
+        Err(_) if !file.exists() => fs::rename(place, file).map_err(|source| Error::File {
+            doing: "write",
+            file: file.to_owned(),
+            source,
+        }),
+        Err(source) => Err(Error::File { doing: "write", file: file.to_owned(), source }),
+    }
 }
 
 /// The new name is on the disk as well.
@@ -50,12 +71,26 @@ fn sync_directory(file: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-/// A file that has no end yet; it goes when this does, unless it got its name.
+/// A file of ours that has no end yet; this name of it goes when this does.
 struct Unfinished(PathBuf);
+
+impl Unfinished {
+    /// One beside `file`, under a name that nobody else has, for the eyes of its owner: it holds what only servers know.
+    fn create(file: &Path) -> Result<(Self, File), Error> {
+        let mut name = file.as_os_str().to_owned();
+        name.push(format!(".{}.part", Uuid::new_v4().simple()));
+        let place = PathBuf::from(name);
+        let opened = File::options().write(true).create_new(true).mode(0o600).open(&place);
+        match opened {
+            Ok(opened) => Ok((Self(place), opened)),
+            Err(source) => Err(Error::File { doing: "write", file: place, source }),
+        }
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // It is not there any more when all went well.
+        // It may have become the other name already.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -80,6 +115,11 @@ impl<W: Write> Backup<'_, W> {
             created_at: now,
             store: self.store.name().to_owned(),
         }))?;
+        if let Some(Item::Stray { number }) =
+            self.store.inventory(&Inventory::Strays, None, 1).await?.into_iter().next()
+        {
+            return Err(Error::Stray { number });
+        }
         let mut last: Option<Item> = None;
         loop {
             let page = self.store.inventory(&Inventory::Rooms, last.as_ref(), LIST).await?;

@@ -64,6 +64,22 @@ pub enum Error {
         /// What can be done.
         mend: &'static str,
     },
+    /// A restore has ended in the middle.
+    #[error("the store may hold a part of the backup now: no server should be started on it")]
+    Partly {
+        /// Why.
+        #[source]
+        why: Box<Error>,
+    },
+    /// Something is left of a room that is listed no more.
+    #[error(
+        "the store keeps what belongs to a room that it does not list (number {number}), and a backup would lose it: \
+         `salon verify` lists all that is wrong"
+    )]
+    Stray {
+        /// What the store calls it.
+        number: u64,
+    },
     /// The room's log in the store cannot be saved or gone on with.
     #[error("room {room}, event {seq}: {what}")]
     Room {

@@ -44,11 +44,17 @@ pub fn check(file: &Path) -> Result<End, Error> {
     Ok(survey(file)?.0)
 }
 
-/// Puts the backup into `store`; says how much it was.
+/// Puts the backup into `store`; says how much it was. Nothing is written before all of the file was found whole, and the
+/// store free for it.
 pub async fn run(store: &dyn Store, file: &Path, resume: bool) -> Result<End, Error> {
     let (done, rooms) = survey(file)?;
     refuse_others(store, &rooms, resume).await?;
     drop(rooms);
+    write(store, file).await.map_err(|why| Error::Partly { why: Box::new(why) })?;
+    Ok(done)
+}
+
+async fn write(store: &dyn Store, file: &Path) -> Result<(), Error> {
     let mut parts = Parts::open(file)?;
     while let Some(part) = parts.next()? {
         match part {
@@ -62,7 +68,7 @@ pub async fn run(store: &dyn Store, file: &Path, resume: bool) -> Result<End, Er
             | Part::End(_) => {}
         }
     }
-    Ok(done)
+    Ok(())
 }
 
 /// The parts of a file that is named in errors.

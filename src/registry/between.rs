@@ -7,7 +7,7 @@
 //!
 //! It is published when no lock is held: a bus may deliver what another node answers on the same stack.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -74,6 +74,10 @@ impl State {
             return;
         }
         ours.answered = Some(now);
+        // Answers that show members and answers that do not are cut into other pages: they are told apart.
+        if ours.answered_one_by_one.replace(one_by_one).is_some_and(|before| before != one_by_one) {
+            ours.version += 1;
+        }
         let pages = pages(self.present.here().map(|user| self.present.said_of(user, one_by_one)));
         let count = u32::try_from(pages.len()).map_or(PAGES, |count| count.min(PAGES));
         for (page, users) in (0..count).zip(pages) {
@@ -95,11 +99,14 @@ impl State {
         match &hint.said {
             Said::Ask(Some(node)) if *node == ours.node => self.answer(now, limits),
             Said::Ask(None) if self.present.here().next().is_some() => self.answer(now, limits),
-            Said::Changed(PresentUser { member: Some(member), .. }) => self.present.learn(member),
             Said::Ask(_) | Said::Changed(_) | Said::All(_) | Said::Same | Said::Closed => {}
         }
         let was_known = self.present.knows(hint.node);
         let heard = self.present.hear(hint, now)?;
+        if let Said::Changed(_) = hint.said {
+            // Not from the hint: one that is late says what was true before.
+            heard.iter().filter_map(|heard| heard.member.as_ref()).for_each(|member| self.learn(member));
+        }
         if is_settling && !was_known && matches!(hint.said, Said::All(_)) && self.present.knows(hint.node) {
             self.meet_another(limits);
         }
@@ -107,6 +114,18 @@ impl State {
             self.end_oldest(user, limits);
         }
         Ok(self.news_of(heard, limits))
+    }
+
+    /// A member has come back changed on another node.
+    fn learn(&mut self, member: &Arc<Member>) {
+        if self.present.learn(member)
+            && let Some(ours) = &mut self.ours
+        {
+            // What everybody here is told as has changed, and pages of before and after must not be mixed. Without
+            // what is shown: two nodes that have heard different things would go on telling one another.
+            ours.version += 1;
+            ours.say(Said::Changed(self.present.said_of(&member.id, false)));
+        }
     }
 
     /// A node has said for the first time who is there, and whoever is here came before that was known.

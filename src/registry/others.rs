@@ -25,6 +25,12 @@ pub(super) const USERS: usize = 100_000;
 /// A node that has said nothing for so long is not believed any more: two of its renewals may be lost or late, and
 /// with what it takes to notice this is less than 15 s.
 pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(12);
+/// Between two looks there is a second. If there was more than this, this node stood still, and what others said
+/// meanwhile may not have been read yet.
+const STOOD_STILL: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_secs(1);
+/// So many renewals in a row of fewer changes than are known of: what is known was never said.
+const CONTRADICTIONS: u32 = 3;
 /// Changes remembered that came before others; beyond it everybody is asked for anyway.
 const EARLY: usize = 256;
 
@@ -34,6 +40,8 @@ pub(super) struct Others {
     nodes: BTreeMap<NodeId, Node>,
     /// The last arrival of a connection that was heard of.
     last_arrival: u64,
+    /// When it was last looked whether one of them is silent.
+    looked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -51,6 +59,8 @@ struct Node {
     gone: BTreeMap<UserId, u64>,
     /// Everybody, as long as pages are missing.
     pages: Pages,
+    /// Renewals in a row of fewer changes than are known of.
+    contradicted: u32,
 }
 
 /// A user on another node.
@@ -139,6 +149,9 @@ impl Others {
             *node = Node::new(hint.opening, now);
         }
         node.heard = now;
+        if hint.said == Said::Same {
+            node.compare(hint.version);
+        }
         node.highest = node.highest.max(hint.version);
         let arrivals = match &hint.said {
             Said::Changed(user) => user.arrivals.last().copied(),
@@ -163,6 +176,13 @@ impl Others {
 
     /// Forgets one node that has said nothing for too long; returns what that changes.
     pub(super) fn forget_one(&mut self, now: Instant) -> Option<(NodeId, Vec<Shift>)> {
+        let since = self.looked.replace(now).map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        if since > STOOD_STILL {
+            // The time in which nothing could be heard counts as one look: on a node where every look is late, who is
+            // silent is forgotten all the same.
+            let stood = since.saturating_sub(LOOK);
+            self.nodes.values_mut().for_each(|node| node.heard = now.min(node.heard + stood));
+        }
         let silent = |node: &Node| now.saturating_duration_since(node.heard) >= FORGOTTEN_AFTER;
         let id = self.nodes.iter().find(|(_, node)| silent(node)).map(|(id, _)| *id)?;
         let mut shifts = Vec::new();
@@ -187,7 +207,21 @@ impl Node {
             users: BTreeMap::new(),
             gone: BTreeMap::new(),
             pages: Pages::default(),
+            contradicted: 0,
         }
+    }
+
+    /// The node says that there are changes up to `version`. One renewal may be late, but not one after the other: then
+    /// something was said in the node's name, and everything is to be told again. Until it is, users stay as they are.
+    fn compare(&mut self, version: u64) {
+        let is_less = version < self.highest.max(self.upto);
+        self.contradicted = if is_less { self.contradicted + 1 } else { 0 };
+        if self.contradicted < CONTRADICTIONS {
+            return;
+        }
+        let mut users = std::mem::take(&mut self.users);
+        users.values_mut().for_each(|known| known.version = 0);
+        *self = Self { users, ..Self::new(self.opening, self.heard) };
     }
 
     fn clear(&mut self, id: NodeId, shifts: &mut Vec<Shift>) {

@@ -9,8 +9,9 @@ use crate::{
     wire::hint::presence::{PresenceHint, Said},
 };
 
-/// How long a node that has taken up a room waits for what others say before it judges who came last.
-pub(super) const SETTLING: Duration = Duration::from_secs(3);
+/// How long a node that has taken up a room waits for what others say before it judges who came last. Longer than a
+/// renewal and two looks: when its question is lost, it asks those again whose renewals it hears.
+pub(super) const SETTLING: Duration = Duration::from_secs(7);
 /// How long a call that shows who is here waits, on a node that has just taken up the room, for others to answer: a
 /// round trip over a bus takes a few milliseconds, and a subscription as long.
 const ANSWERS_WAIT: Duration = Duration::from_millis(250);
@@ -30,6 +31,8 @@ pub(super) struct Ours {
     pub(super) renew_at: Instant,
     /// When everybody was told the last time.
     pub(super) answered: Option<Instant>,
+    /// Whether members were shown then.
+    pub(super) answered_one_by_one: Option<bool>,
     /// Somebody waits for an answer.
     pub(super) asked: bool,
     /// `Some`: others may be here of whom nothing is known yet, until then.
@@ -52,6 +55,7 @@ impl Ours {
             // Rooms that are opened together are not renewed together.
             renew_at: now + Duration::from_secs(1 + opening % 4),
             answered: None,
+            answered_one_by_one: None,
             asked: false,
             settled_at: Some(now + SETTLING),
             is_subscribed: false,

@@ -167,11 +167,10 @@ impl Present {
         }
     }
 
-    /// A member has come back changed on another node.
-    pub(super) fn learn(&mut self, member: &Arc<Member>) {
-        if let Some(known) = self.users.get_mut(&member.id).and_then(|here| here.member.as_mut()) {
-            *known = Arc::clone(member);
-        }
+    /// A member has come back changed on another node; whether that changes what is told of one who is here.
+    pub(super) fn learn(&mut self, member: &Arc<Member>) -> bool {
+        let known = self.users.get_mut(&member.id).and_then(|here| here.member.as_mut());
+        known.is_some_and(|known| std::mem::replace(known, Arc::clone(member)) != *member)
     }
 
     /// Sets what a user may do.
@@ -315,7 +314,7 @@ impl Present {
         assert_eq!(by_session, by_user);
         assert!(self.users.keys().all(|user| self.shown(user, None).is_some()));
         assert!(self.others.users().all(|user| self.users.contains_key(user)));
-        let in_order = |here: &Here| here.connections.is_sorted_by(|a, b| a.arrival < b.arrival);
+        let in_order = |here: &Here| here.connections.is_sorted_by_key(|connection| connection.arrival);
         assert!(self.users.values().all(in_order));
     }
 }

@@ -19,6 +19,9 @@ use crate::{
 
 /// Ids of events that were decided here and are not found: those of a few of the largest groups.
 const OWN: usize = 4096;
+/// Groups that come out as expected before a room is taken for one that nobody else writes to: a copy of it for each
+/// costs a large room more than to be loaded anew once in so many.
+const KEEPS_BEFORE: u32 = 64;
 
 impl Worker {
     /// Whether another process is known to have appended to the log: what was delivered here is not in the state.
@@ -29,14 +32,20 @@ impl Worker {
 
     /// Asks the store how far the log reaches, and moves the state on to there. Whether that changed it.
     pub(super) async fn catch_up(&mut self) -> Result<bool, Rejection> {
-        let Some(at) = self.state.as_ref().map(|room| room.seq) else {
-            return self.load().await.map(|()| true);
+        let moved = match self.state.as_ref().map(|room| room.seq) {
+            None => self.load().await.map(|()| true)?,
+            Some(at) => {
+                let head = self.rooms.store().head(&self.id).await;
+                let head = head.map_err(|error| refused(&self.id, &error))?;
+                let moved = head.is_some_and(|head| head.seq > at);
+                if moved {
+                    self.follow().await?;
+                }
+                moved
+            }
         };
-        let head = self.rooms.store().head(&self.id).await.map_err(|error| refused(&self.id, &error))?;
-        if head.is_none_or(|head| head.seq <= at) {
-            return Ok(false);
-        }
-        self.follow().await.map(|()| true)
+        self.looked = true;
+        Ok(moved)
     }
 
     /// Moves the state on to the end of the log.
@@ -121,7 +130,8 @@ impl Worker {
                 Some(observer) => observer.followed(room, stretch),
                 None => {}
             }
-            if !is_own {
+            if let Some(last) = stretch.last().filter(|_| !is_own) {
+                self.rooms.0.clocks.compare(last.at, self.rooms.clock().now());
                 others += u64::try_from(stretch.len()).unwrap_or(u64::MAX);
             }
         }
@@ -129,7 +139,9 @@ impl Worker {
             self.own.remove(&recorded.event_id);
         }
         self.heard = events.last().map_or(self.heard, |last| last.seq);
-        self.others_write |= others > 0;
+        if others > 0 {
+            self.keeps_before = KEEPS_BEFORE;
+        }
         others
     }
 

@@ -3,6 +3,7 @@
 //! Each loaded room has one task that decides its commands one after the other; [`Rooms`] finds or starts it. Never
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
+mod clocks;
 mod commit;
 mod follow;
 mod group;
@@ -103,6 +104,7 @@ struct Inner {
     registry: Arc<HandlerRegistry>,
     clock: Arc<dyn Clock>,
     identity: Identity,
+    clocks: clocks::Clocks,
     limits: RoomsLimits,
     loaded: DashMap<RoomId, mpsc::Sender<Task>>,
     after_commit: OnceLock<Arc<dyn AfterCommit>>,
@@ -138,7 +140,19 @@ impl Rooms {
         stop: CancellationToken,
     ) -> Self {
         let (loaded, after_commit) = (DashMap::new(), OnceLock::new());
-        Self(Arc::new(Inner { store, registry, clock, identity, limits, loaded, after_commit, tasks, stop }))
+        let clocks = clocks::Clocks::default();
+        Self(Arc::new(Inner {
+            store,
+            registry,
+            clock,
+            identity,
+            clocks,
+            limits,
+            loaded,
+            after_commit,
+            tasks,
+            stop,
+        }))
     }
 
     /// Sets who is told of commits; once, before the first.

@@ -58,8 +58,10 @@ pub(super) struct Worker {
     pub(super) group: Vec<Entry>,
     /// The state before the group, where others write as well: it goes on from there when they were quicker.
     pub(super) before: Option<Room>,
-    /// Other processes were seen to append to this room.
-    pub(super) others_write: bool,
+    /// For so many groups more it is kept: other processes were seen to append to this room.
+    pub(super) keeps_before: u32,
+    /// The store was asked how far the log reaches since the tasks came that are done now.
+    pub(super) looked: bool,
     /// Whoever follows commits was told of everything up to here.
     pub(super) heard: Seq,
     /// Decided here and not told yet: perhaps appended, or appended beside what others have.
@@ -89,7 +91,8 @@ impl Worker {
             saved: Seq::ZERO,
             group: Vec::new(),
             before: None,
-            others_write: false,
+            keeps_before: 0,
+            looked: false,
             heard: Seq::ZERO,
             own: HashSet::new(),
         }
@@ -138,8 +141,8 @@ impl Worker {
                     idle_since = Instant::now();
                 }
             }
-            let latest = self.want_latest(&tasks);
-            if let Err(rejection) = self.prepare(latest).await {
+            self.looked = false;
+            if let Err(rejection) = self.prepare(&mut tasks).await {
                 for task in tasks.drain(..) {
                     task.refuse(rejection.clone());
                 }
@@ -158,18 +161,20 @@ impl Worker {
         }
     }
 
-    /// Makes the state what is needed: `latest` if it must have what was acknowledged on other nodes.
-    async fn prepare(&mut self, latest: bool) -> Result<(), Rejection> {
-        if latest && self.state.is_some() {
-            return self.catch_up().await.map(drop);
+    /// Makes the state what these tasks need. If it cannot be found out what was acknowledged on other nodes, those that
+    /// must have it are refused, and the others are left.
+    async fn prepare(&mut self, tasks: &mut Vec<Task>) -> Result<(), Rejection> {
+        let known = self.state.as_ref().map(|room| room.seq).filter(|_| self.rooms.store().is_shared());
+        let Some(known) = known.filter(|known| tasks.iter().any(|task| task.wants_latest(*known))) else {
+            return self.ensure_loaded().await;
+        };
+        let Err(rejection) = self.catch_up().await else {
+            return Ok(());
+        };
+        for task in tasks.extract_if(.., |task| task.wants_latest(known)) {
+            task.refuse(rejection.clone());
         }
         self.ensure_loaded().await
-    }
-
-    /// Whether one of these tasks needs a state that is asked for at the store.
-    fn want_latest(&self, tasks: &[Task]) -> bool {
-        let known = self.state.as_ref().map_or(Seq::ZERO, |room| room.seq);
-        self.rooms.store().is_shared() && tasks.iter().any(|task| task.wants_latest(known))
     }
 
     /// What to listen to, and how far it is known, if something of this node runs or waits here.

@@ -14,7 +14,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use thiserror::Error;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
+    net::{TcpListener, TcpSocket, lookup_host},
     time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -111,13 +111,50 @@ impl Parts {
     }
 }
 
-/// Binds the configured address.
-pub async fn bind(config: &Config) -> Result<TcpListener, Error> {
-    let address = (config.grpc.host.as_str(), config.grpc.port);
-    TcpListener::bind(address).await.map_err(|source| Error::Listen {
-        address: format!("{}:{}", config.grpc.host, config.grpc.port),
-        source,
-    })
+/// Connections that wait to be accepted; the kernel may allow fewer.
+const BACKLOG: u32 = 1024;
+
+/// An address that is taken, and where connections are refused: a balancer sends nothing to a server that is starting.
+#[derive(Debug)]
+pub struct Bound {
+    socket: TcpSocket,
+    /// As it was asked for.
+    address: String,
+}
+
+impl Bound {
+    /// From now on the kernel takes connections.
+    fn listen(self) -> Result<TcpListener, Error> {
+        let Self { socket, address } = self;
+        socket.listen(BACKLOG).map_err(|source| Error::Listen { address, source })
+    }
+}
+
+/// Binds the configured address: the first of those that it stands for which can be bound.
+pub async fn bind(config: &Config) -> Result<Bound, Error> {
+    let address = format!("{}:{}", config.grpc.host, config.grpc.port);
+    let found = lookup_host((config.grpc.host.as_str(), config.grpc.port)).await;
+    let bound = found.and_then(|mut found| {
+        let mut bound = Err(std::io::ErrorKind::AddrNotAvailable.into());
+        while bound.is_err()
+            && let Some(address) = found.next()
+        {
+            bound = bind_to(address);
+        }
+        bound
+    });
+    match bound {
+        Ok(socket) => Ok(Bound { socket, address }),
+        Err(source) => Err(Error::Listen { address, source }),
+    }
+}
+
+fn bind_to(address: SocketAddr) -> std::io::Result<TcpSocket> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // Connections of a server that has just ended must not hold up the next one.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok(socket)
 }
 
 /// A running server.
@@ -192,7 +229,7 @@ impl Server {
             life,
         };
         if let Some(listener) = listener {
-            server.listen(listener);
+            server.serve(listener);
         }
         if let Some(sweeper) = sweeper {
             server.tasks.spawn(sweeper.run(server.stop_accepting.clone()));
@@ -201,7 +238,16 @@ impl Server {
         Ok(server)
     }
 
-    fn listen(&self, listener: TcpListener) {
+    /// Serves at an address that was taken before the start. It may still be another's: of two that start at the same
+    /// time, the second one hears of it here.
+    pub fn listen_on(&mut self, bound: Bound) -> Result<(), Error> {
+        let listener = bound.listen()?;
+        self.address = listener.local_addr().ok();
+        self.serve(listener);
+        Ok(())
+    }
+
+    fn serve(&self, listener: TcpListener) {
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         let serving =
             serve(listener, self.routes.clone(), self.limits, self.connections.clone(), stop, abort);
@@ -380,5 +426,32 @@ async fn forget_requests(store: &dyn Store, clock: &dyn Clock, kept: Duration) {
         Ok(0) => {}
         Ok(forgotten) => tracing::debug!(forgotten, "old request ids forgotten"),
         Err(error) => tracing::warn!(%error, "cannot forget old request ids"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_is_taken_refuses_until_it_is_served() {
+        let mut config = Config::default();
+        (config.grpc.host, config.grpc.port) = ("127.0.0.1".to_owned(), 0);
+        let bound = bind(&config).await.unwrap();
+        let address = bound.socket.local_addr().unwrap();
+        let refused = TcpStream::connect(address).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        // Nobody listens yet, so that another one may think that it has the port.
+        config.grpc.port = address.port();
+        let second = bind(&config).await.unwrap();
+        let listener = bound.listen().unwrap();
+        TcpStream::connect(address).await.unwrap();
+        for late in [second.listen().unwrap_err(), bind(&config).await.unwrap_err()] {
+            let said = late.to_string();
+            assert!(said.contains(&address.to_string()) && said.contains("another server"), "{said}");
+        }
+        drop(listener);
     }
 }

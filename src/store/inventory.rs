@@ -25,6 +25,9 @@ pub enum Inventory {
     Members,
     /// The accounts of the ledger.
     Accounts,
+    /// What is left of rooms that [`Inventory::Rooms`] does not have: none in a sound store. A backend that keeps a room
+    /// under its name alone cannot have any.
+    Strays,
 }
 
 /// One thing that a store keeps.
@@ -50,6 +53,11 @@ pub enum Item {
     },
     /// An account of the ledger.
     Account(KeptAccount),
+    /// A room that has events, members or anything else, and is not listed.
+    Stray {
+        /// What the store calls it: its name went with its entry.
+        number: u64,
+    },
 }
 
 /// A room as lists know it.

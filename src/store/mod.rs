@@ -88,10 +88,11 @@ async fn set_up_dynamodb(_: &StoreConfig) -> Result<Vec<String>, Error> {
     std::future::ready(Err(not_built("dynamodb"))).await
 }
 
-/// Opens a store that is there, to be read only: what writes fails. Nothing is created or brought to another version, and
-/// a server that uses it is not disturbed.
+/// Opens a store that is there, to be read only: what writes fails. Nothing is brought to another version or
+/// created, besides the `-shm` and `-wal` that SQLite keeps beside its file, and a server that uses it is not disturbed.
 ///
-/// With `sqlite` every answer is from the moment of the opening; with `postgres` each is from the moment it is given.
+/// With `sqlite` every answer is from the moment of the opening; with `postgres` and `dynamodb` each is from the moment it is
+/// given.
 pub async fn open_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
     Ok(match config.kind {
         StoreKind::Memory => {
@@ -106,9 +107,18 @@ pub async fn open_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error>
         }
         StoreKind::Sqlite => Arc::new(SqliteStore::open_to_read(config)?),
         StoreKind::Postgres => open_postgres_to_read(config).await?,
-        // Nothing is created by opening it.
-        StoreKind::Dynamodb => open_dynamodb(config).await?,
+        StoreKind::Dynamodb => open_dynamodb_to_read(config).await?,
     })
+}
+
+#[cfg(feature = "dynamodb")]
+async fn open_dynamodb_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    Ok(Arc::new(dynamodb::DynamoStore::open_to_read(config).await?))
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn open_dynamodb_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
+    open_dynamodb(config).await
 }
 
 #[cfg(feature = "postgres")]
@@ -375,7 +385,11 @@ impl Error {
 ///   carried out one after the other, and what one returned is seen by every later call through any handle: of a beat
 ///   and a retirement that know the same beat, one succeeds. A lease that was taken away is not given back: a beat
 ///   behind the first finds nothing to renew. The store knows no time and ends no lease by itself.
-/// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it.
+/// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it. It may be
+///   carried out a little later than it was dropped, with one exception: a settlement never overtakes the reservation
+///   that it ends. [`Store::settle`] waits for a call of [`Store::reserve`] that was begun before through the same
+///   handle, whether or not anybody still waits for its answer; so that what was given up and then settled does not
+///   become open behind it. (A reservation that failed because nobody answered may still be carried out, as any call.)
 /// * **Clone.** Backends are shared by `Arc`; no call needs `&mut`.
 #[async_trait]
 pub trait Store: Send + Sync + fmt::Debug + 'static {

@@ -1,5 +1,6 @@
-//! Reservations on their way to a server, so that whoever settles one waits until it is known there. For every backend
-//! that has a server.
+//! Reservations on their way to a server, so that whoever settles one waits until it is known there, as the contract of
+//! [`crate::store::Store`] has it (*Cancel safety*). For every backend that has a server: where there is none, calls are
+//! carried out in the order in which they are handed over.
 //!
 //! Calls go over several connections and may overtake one another. A reservation that its caller has given up is
 //! still carried out, by a task of its own; settled before it is there it would stay open for ever.

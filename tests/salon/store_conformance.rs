@@ -4,7 +4,7 @@
 mod appends;
 mod cancel;
 #[cfg(feature = "dynamodb")]
-mod dynamodb;
+pub mod dynamodb;
 mod inventory;
 mod ledger;
 mod listing;
@@ -130,10 +130,12 @@ every_backend! {
         many_accounts_are_forgotten_at_once
         a_reservation_without_sense_is_refused
         a_dropped_reservation_is_whole_or_absent
+        a_settlement_waits_for_a_reservation_that_was_given_up
     }
     inventory {
         rooms_are_listed_in_the_order_of_their_creation
         keys_and_cursors_are_listed_for_their_room
+        the_longest_names_are_listed_as_they_are
         members_are_listed_with_their_rooms
         accounts_are_listed_with_what_they_hold
     }

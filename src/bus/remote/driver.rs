@@ -28,7 +28,7 @@ const ROOMS_TOGETHER: usize = 512;
 const CHECK: Duration = Duration::from_secs(5);
 /// How long one call of it may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long what still waits may take at the end.
+/// How long whatever is under way, and behind it what still waits, may take at the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The first pause between two connections.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -40,6 +40,8 @@ const STABLE: Duration = Duration::from_secs(10);
 /// A connection is not replaced sooner, however often that is asked for: while slots move from server to server, it is
 /// asked for all the time.
 const REPLACED_AFTER: Duration = Duration::from_secs(2);
+/// Why something was not sent.
+const LOST: &str = "the connection to the bus is lost";
 
 /// Everything the task has.
 pub(super) struct Driver {
@@ -64,7 +66,11 @@ impl Driver {
             let began = Instant::now();
             match connected {
                 Ok((link, inbox)) => {
-                    let Err(error) = self.serve(link, inbox, &closing).await else {
+                    let ended = tokio::select! {
+                        ended = self.serve(link, inbox, &closing) => ended,
+                        () = too_late(&closing) => return,
+                    };
+                    let Err(error) = ended else {
                         return;
                     };
                     if let Some(count) = self.inner.lost.add() {
@@ -123,13 +129,9 @@ impl Driver {
             }
         }
         // The queue stays open: what is published after the end is as lost as by a crash.
-        let last = async {
-            while let Ok(one) = self.queue.try_recv() {
-                self.send(link.as_mut(), &inbox, vec![one]).await?;
-            }
-            Ok::<(), LinkError>(())
-        };
-        let _ = tokio::time::timeout(LAST_WORDS, last).await;
+        while let Ok(one) = self.queue.try_recv() {
+            self.send(link.as_mut(), &inbox, vec![one]).await?;
+        }
         Ok(())
     }
 
@@ -137,6 +139,8 @@ impl Driver {
     async fn begin(&self, link: &mut dyn Link, inbox: &Inbox) -> Result<(), LinkError> {
         for rooms in self.inner.wanted.all().chunks(ROOMS_TOGETHER) {
             within(inbox, link.subscribe(rooms)).await?;
+            // Those that were opened while the bus was away.
+            self.told(rooms);
         }
         if let Some(subscriber) = self.inner.subscriber.get() {
             subscriber.interrupted();
@@ -176,7 +180,7 @@ impl Driver {
 
     fn told(&self, rooms: &[RoomId]) {
         if let Some(subscriber) = self.inner.subscriber.get() {
-            rooms.iter().for_each(|room| subscriber.subscribed(room));
+            self.inner.wanted.in_force(rooms).iter().for_each(|room| subscriber.subscribed(room));
         }
     }
 
@@ -193,8 +197,13 @@ impl Driver {
     /// Says how far logs reach of which events were lost.
     async fn send_behind(&mut self, link: &mut dyn Link, inbox: &Inbox) -> Result<(), LinkError> {
         let behind = self.inner.outbox.take_behind();
-        for messages in behind.chunks(TOGETHER) {
-            self.publish(link, inbox, messages).await?;
+        let mut chunks = behind.chunks(TOGETHER);
+        while let Some(messages) = chunks.next() {
+            if let Err(error) = self.publish(link, inbox, messages).await {
+                // What has not had its turn is still behind.
+                chunks.flatten().for_each(|(room, message)| self.inner.outbox.lost(room, message, LOST));
+                return Err(error);
+            }
         }
         Ok(())
     }
@@ -218,11 +227,17 @@ impl Driver {
         let sent = within(inbox, link.publish(encoded)).await;
         if sent.is_err() {
             for (room, message) in messages {
-                outbox.lost(room, message, "the connection to the bus is lost");
+                outbox.lost(room, message, LOST);
             }
         }
         sent
     }
+}
+
+/// Waits until the end, and as long as last words may take.
+async fn too_late(closing: &CancellationToken) {
+    closing.cancelled().await;
+    tokio::time::sleep(LAST_WORDS).await;
 }
 
 /// Waits until a connection should be replaced, and may be.

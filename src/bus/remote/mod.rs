@@ -193,3 +193,6 @@ impl Bus for RemoteBus {
         self.tasks.wait().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,7 +19,10 @@ use super::tally::Tally;
 use crate::{
     bus::{BusMessage, TransientContent},
     ids::{NodeId, RoomId, Seq},
-    wire::hint::codec,
+    wire::hint::{
+        codec,
+        presence::{PresenceHint, Said},
+    },
 };
 
 /// Messages that wait.
@@ -69,14 +72,17 @@ impl Outbox {
     /// Lets a message wait for its turn.
     pub(super) fn push(&self, room: &RoomId, message: &BusMessage) {
         let bytes = size(message);
-        if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES {
-            let waiting = Waiting { room: room.clone(), message: message.clone(), since: Instant::now() };
-            match self.sender.try_send(waiting) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(_) | mpsc::error::TrySendError::Closed(_)) => {}
+        // While the server is away, what every room says again and again must not take the place of events.
+        if !is_said_again(message) || self.sender.capacity() > QUEUE / 2 {
+            if self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes <= QUEUE_BYTES {
+                let waiting = Waiting { room: room.clone(), message: message.clone(), since: Instant::now() };
+                match self.sender.try_send(waiting) {
+                    Ok(()) => return,
+                    Err(mpsc::error::TrySendError::Full(_) | mpsc::error::TrySendError::Closed(_)) => {}
+                }
             }
+            self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.lost(room, message, "the bus is slower than this node");
     }
 
@@ -104,9 +110,7 @@ impl Outbox {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         waiting
             .into_iter()
-            .filter(|waiting| {
-                !matches!(waiting.message, BusMessage::Transient(_)) || waiting.since.elapsed() < FRESH
-            })
+            .filter(|waiting| !grows_old(&waiting.message) || waiting.since.elapsed() < FRESH)
             .map(|waiting| (waiting.room, waiting.message))
             .collect()
     }
@@ -142,6 +146,16 @@ impl Outbox {
             | BusMessage::Presence(_) => None,
         }
     }
+}
+
+/// Renewals and questions: the next one says as much.
+fn is_said_again(message: &BusMessage) -> bool {
+    matches!(message, BusMessage::Presence(PresenceHint { said: Said::Same | Said::Ask(_), .. }))
+}
+
+/// Whether it is of no use after [`FRESH`].
+fn grows_old(message: &BusMessage) -> bool {
+    matches!(message, BusMessage::Transient(_)) || is_said_again(message)
 }
 
 fn size(message: &BusMessage) -> usize {
@@ -181,6 +195,10 @@ mod tests {
         BusMessage::Transient(Transient { frame, audience: Audience::Room, content: TransientContent::Other })
     }
 
+    fn presence(said: Said) -> BusMessage {
+        BusMessage::Presence(PresenceHint { node: NodeId::NOBODY, opening: 1, version: 1, said })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_does_not_fit_is_counted_and_told_of_later() {
         let (outbox, mut queue) = Outbox::new();
@@ -214,12 +232,25 @@ mod tests {
         let (outbox, mut queue) = Outbox::new();
         outbox.push(&room(0), &transient());
         outbox.push(&room(0), &batch(1, 1));
+        [Said::Same, Said::Ask(None), Said::Closed]
+            .into_iter()
+            .for_each(|s| outbox.push(&room(0), &presence(s)));
         tokio::time::advance(FRESH).await;
         outbox.push(&room(0), &transient());
+        outbox.push(&room(0), &presence(Said::Same));
         let mut waiting = Vec::new();
         queue.recv_many(&mut waiting, QUEUE).await;
         let sent: Vec<BusMessage> = outbox.taken(waiting).into_iter().map(|(_, message)| message).collect();
-        assert_eq!(sent, [batch(1, 1), transient()]);
+        assert_eq!(sent, [batch(1, 1), presence(Said::Closed), transient(), presence(Said::Same)]);
+    }
+
+    #[test]
+    fn what_is_said_again_and_again_leaves_room_for_events() {
+        let (outbox, _queue) = Outbox::new();
+        (0..QUEUE).for_each(|_| outbox.push(&room(0), &presence(Said::Same)));
+        assert_eq!(outbox.unsent.total(), QUEUE as u64 / 2);
+        (0..QUEUE / 2).for_each(|n| outbox.push(&room(1), &batch(1 + n as u64, 1)));
+        assert_eq!((outbox.unsent.total(), outbox.take_behind()), (QUEUE as u64 / 2, vec![]));
     }
 
     #[test]

@@ -21,6 +21,8 @@ struct State {
     rooms: HashSet<RoomId>,
     /// The server must be told whether these are wanted.
     changed: HashSet<RoomId>,
+    /// Wanted, and nobody was told yet that this has come into force.
+    untold: HashSet<RoomId>,
 }
 
 /// What the server must be told.
@@ -41,6 +43,7 @@ impl Wanted {
         let mut state = self.lock();
         if state.rooms.insert(room.clone()) {
             state.changed.insert(room.clone());
+            state.untold.insert(room.clone());
             self.changed.notify_one();
         }
     }
@@ -49,6 +52,7 @@ impl Wanted {
         let mut state = self.lock();
         if state.rooms.remove(room) {
             state.changed.insert(room.clone());
+            state.untold.remove(room);
             self.changed.notify_one();
         }
     }
@@ -59,6 +63,7 @@ impl Wanted {
         let is_wanted = state.rooms.contains(room);
         if is_wanted {
             state.changed.insert(room.clone());
+            state.untold.insert(room.clone());
             self.changed.notify_one();
         }
         is_wanted
@@ -73,6 +78,12 @@ impl Wanted {
         let mut state = self.lock();
         state.changed.clear();
         state.rooms.iter().cloned().collect()
+    }
+
+    /// The server knows that these are wanted: those of them of which this must be told, once.
+    pub(super) fn in_force(&self, rooms: &[RoomId]) -> Vec<RoomId> {
+        let mut state = self.lock();
+        rooms.iter().filter_map(|room| state.untold.take(room)).collect()
     }
 
     /// What has changed since the last time; waits until something has.
@@ -119,5 +130,20 @@ mod tests {
         assert!(wanted.ended(&room("a")));
         assert_eq!(wanted.all(), [room("a")]);
         assert_eq!(wanted.take(), Changes::default());
+    }
+
+    #[test]
+    fn what_has_come_into_force_is_told_once_however_often_the_server_is_told() {
+        let wanted = Wanted::default();
+        let all = [room("a"), room("b"), room("c")];
+        all[..2].iter().for_each(|room| wanted.add(room));
+        wanted.remove(&room("b"));
+        // The connection is lost before the server has answered.
+        wanted.take();
+        wanted.all();
+        assert_eq!(wanted.in_force(&all), [room("a")]);
+        assert_eq!(wanted.in_force(&all), []);
+        wanted.ended(&room("a"));
+        assert_eq!(wanted.in_force(&all), [room("a")]);
     }
 }

@@ -33,6 +33,9 @@ const HEARTBEAT_DEFAULT: Duration = Duration::from_secs(30);
 /// From this wait on, a person is told why nothing happens.
 const TELLING_WAIT: Duration = Duration::from_secs(1);
 
+/// A stream that has lived for so long was worth coming back for: the next loss begins with short waits again.
+const LIVED: Duration = Duration::from_secs(30);
+
 /// What a session tells.
 #[derive(Debug)]
 pub enum Update {
@@ -83,6 +86,10 @@ pub struct Session {
     heartbeat: Duration,
     /// The leave has been sent: whatever ends the stream now is what was asked for.
     leaving: bool,
+    /// How often it has tried to come back, since a stream has lived.
+    attempts: u32,
+    /// Since when the stream lives.
+    joined: Instant,
 }
 
 /// Why the stream is not read any more.
@@ -110,6 +117,8 @@ impl Session {
             outbox: Outbox::default(),
             heartbeat: HEARTBEAT_DEFAULT,
             leaving: false,
+            attempts: 0,
+            joined: Instant::now(),
         }
     }
 
@@ -263,18 +272,24 @@ impl Session {
         let down = format!("{why}; coming back behind #{}", self.last_seq);
         // Who is only moved has lost nothing, and is told only if that does not work at once.
         let mut is_moved = hint == Some(Duration::ZERO);
+        // A stream that is moved was well; one that ends again and again is come back to ever more slowly.
+        if is_moved || self.joined.elapsed() >= LIVED {
+            self.attempts = 0;
+        }
         if !is_moved {
             self.tell(Update::Down(down.clone())).await?;
         }
         self.join.after_seq = Some(self.last_seq);
-        for attempt in 0.. {
+        loop {
             let (random, _) = Uuid::new_v4().as_u64_pair();
-            sleep(hint.take().unwrap_or_else(|| backoff(attempt, random))).await;
+            sleep(wait(hint.take(), self.attempts, random)).await;
+            self.attempts = self.attempts.saturating_add(1);
             if self.give_up_after.is_some_and(|limit| since.elapsed() >= limit) {
                 break;
             }
             match dial(&mut self.client, &self.join).await {
                 Ok(joined) => {
+                    self.joined = Instant::now();
                     if !is_moved {
                         self.tell(Update::Up).await?;
                     }
@@ -299,6 +314,14 @@ impl Session {
 
     async fn tell(&self, update: Update) -> Result<(), End> {
         self.updates.send(update).await.map_err(|_| End::Left)
+    }
+}
+
+/// How long to wait before the next attempt: as long as the server asks, and more after attempts that were in vain.
+fn wait(hint: Option<Duration>, attempts: u32, random: u64) -> Duration {
+    match hint {
+        Some(hint) if attempts == 0 => hint,
+        hint => backoff(attempts, random).max(hint.unwrap_or_default()),
     }
 }
 
@@ -350,6 +373,16 @@ fn closing_words(reason: ClosingReason, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_is_sent_away_again_and_again_comes_back_ever_later() {
+        let hint = Some(Duration::from_secs(2));
+        assert_eq!(wait(hint, 0, 0), Duration::from_secs(2));
+        assert_eq!(wait(Some(Duration::ZERO), 0, 7), Duration::ZERO, "a stream that is moved comes at once");
+        assert_eq!(wait(hint, 1, 0), Duration::from_secs(2));
+        assert!(wait(hint, 10, 0) > Duration::from_secs(7));
+        assert_eq!(wait(None, 3, 5), backoff(3, 5));
+    }
 
     #[test]
     fn a_closing_is_obeyed() {

@@ -341,6 +341,8 @@ fn what_waits_for_an_answer_of_another_node_waits_beside_the_queue() {
     let mut schedule = Schedule::new(SLOTS);
     let elsewhere = |n: u128| MessageId(Uuid::from_u128(n));
     for n in 1..=3 {
+        // Asked for twice, it is asked once.
+        schedule.ask_behind(elsewhere(90 + n), job("r", 10 + n, TurnPolicy::Parallel));
         schedule.ask_behind(elsewhere(90 + n), job("r", n, TurnPolicy::Parallel));
     }
     assert!(schedule.knows(&room) && !schedule.has(&room, elsewhere(91)));

@@ -12,9 +12,12 @@ use crate::{
     ids::{RoomId, Seq, UserId},
     ops::{
         Error, LIST,
-        verify::{Finding, LOOKS, Verify, room::fold},
+        verify::{Finding, LOOKS, Verify, room::fold, unreadable},
     },
-    store::inventory::{Inventory, Item},
+    store::{
+        self,
+        inventory::{Inventory, Item},
+    },
 };
 
 /// Rooms whose wrong memberships are told one by one.
@@ -54,7 +57,11 @@ impl Verify<'_> {
     /// Who is listed which room.
     pub(super) async fn members(&mut self) -> Result<(), Error> {
         let mut listed = Sum::default();
-        self.each_member(|room, user| listed.add_one(room, user)).await?;
+        if let Err(problem) = unreadable(self.each_member(|room, user| listed.add_one(room, user)).await)? {
+            let what = format!("the list of all Members cannot be read to its end: {problem}");
+            self.found(Finding { room: None, seq: None, what });
+            return Ok(());
+        }
         if listed == self.members {
             return Ok(());
         }
@@ -79,7 +86,9 @@ impl Verify<'_> {
         let mut differing: HashMap<RoomId, Differing> = HashMap::new();
         let mut last: Option<Item> = None;
         loop {
-            let page = self.store.inventory(&Inventory::Rooms, last.as_ref(), LIST).await?;
+            let page = unreadable(self.store.inventory(&Inventory::Rooms, last.as_ref(), LIST).await)?;
+            // What cannot be read has been told already.
+            let page = page.unwrap_or_default();
             let Some(end) = page.last().cloned() else { break };
             for item in page {
                 let Item::Room(listed) = item else { continue };
@@ -107,7 +116,8 @@ impl Verify<'_> {
         .await?;
         let mut moved = false;
         for (room, Differing { members, at }) in differing {
-            moved |= self.store.head(&room).await?.is_none_or(|head| head.seq != at);
+            let head = unreadable(self.store.head(&room).await)?;
+            moved |= head.is_ok_and(|head| head.is_none_or(|head| head.seq != at));
             let missing = members
                 .iter()
                 .map(|user| finding(&room, format!("{user} is a member, and is not listed it")));
@@ -116,7 +126,7 @@ impl Verify<'_> {
         Ok((findings, moved))
     }
 
-    async fn each_member(&self, mut member: impl FnMut(&RoomId, &UserId) + Send) -> Result<(), Error> {
+    async fn each_member(&self, mut member: impl FnMut(&RoomId, &UserId) + Send) -> Result<(), store::Error> {
         let mut last: Option<Item> = None;
         loop {
             let page = self.store.inventory(&Inventory::Members, last.as_ref(), LIST).await?;
@@ -132,22 +142,52 @@ impl Verify<'_> {
         }
     }
 
+    /// What is left of rooms that no list has.
+    pub(super) async fn strays(&mut self) -> Result<(), Error> {
+        let mut last: Option<Item> = None;
+        loop {
+            let page = self.page(&Inventory::Strays, last.as_ref()).await?;
+            for item in &page {
+                if let Item::Stray { number } = item {
+                    let what = format!(
+                        "the store keeps what belongs to a room that it does not list, and cannot name (number {number})"
+                    );
+                    self.found(Finding { room: None, seq: None, what });
+                }
+            }
+            match page.into_iter().next_back() {
+                Some(item) => last = Some(item),
+                None => return Ok(()),
+            }
+        }
+    }
+
     /// That nothing is held by nobody.
     pub(super) async fn ledger(&mut self) -> Result<(), Error> {
         if !self.store.open_reservations().await?.is_empty() {
+            self.report.is_ledger_busy = true;
             return Ok(());
         }
         let mut last: Option<Item> = None;
         loop {
-            let page = self.store.inventory(&Inventory::Accounts, last.as_ref(), LIST).await?;
+            let page = self.page(&Inventory::Accounts, last.as_ref()).await?;
             let Some(end) = page.last().cloned() else { return Ok(()) };
             for item in page {
                 let Item::Account(kept) = item else { continue };
-                // Asked again: a reservation may have begun meanwhile.
-                if kept.balance.reserved > 0 && self.store.open_reservations().await?.is_empty() {
+                if kept.balance.reserved == 0 {
+                    continue;
+                }
+                // Asked again, in this order: an answer may have begun when the page was read, and may have ended since.
+                if !self.store.open_reservations().await?.is_empty() {
+                    self.report.is_ledger_busy = true;
+                    return Ok(());
+                }
+                let now = self.store.balances(std::slice::from_ref(&kept.account)).await?;
+                let held = now.first().map_or(0, |balance| balance.reserved).min(kept.balance.reserved);
+                if held > 0 && self.store.open_reservations().await?.is_empty() {
                     let what = format!(
-                        "the account {} holds {} for answers, and none is open",
-                        kept.account.key, kept.balance.reserved
+                        "the account {} holds {held} for answers, and none is open",
+                        kept.account.key
                     );
                     self.found(Finding { room: None, seq: None, what });
                 }

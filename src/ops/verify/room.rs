@@ -51,9 +51,16 @@ pub(super) async fn look(
         senders: BTreeMap::new(),
         saved: None,
     };
-    let Some(head) = store.head(&listed.room).await? else {
-        look.found(None, "it is listed, and has no log");
-        return Ok(look.looked);
+    let head = match unreadable(store.head(&listed.room).await)? {
+        Ok(Some(head)) => head,
+        Ok(None) => {
+            look.found(None, "it is listed, and has no log");
+            return Ok(look.looked);
+        }
+        Err(problem) => {
+            look.found(None, problem);
+            return Ok(look.looked);
+        }
     };
     look.snapshot(head).await?;
     if look.log(head).await? {
@@ -99,14 +106,17 @@ impl Look<'_> {
         self.looked.findings.push(Finding { room: Some(self.id.clone()), seq, what: what.into() });
     }
 
+    /// Where the log ends now; `head`, where that cannot be read any more.
+    async fn now(&self, head: Head) -> Result<Seq, Error> {
+        let now = unreadable(self.store.head(self.id).await)?.ok().flatten();
+        Ok(now.unwrap_or(head).seq)
+    }
+
     /// A snapshot of another version is of no use to this build, and no harm.
     async fn snapshot(&mut self, head: Head) -> Result<(), Error> {
         match unreadable(self.store.snapshot(self.id).await)? {
             Ok(None) => {}
-            Ok(Some(saved))
-                if saved.seq > head.seq
-                    && self.store.head(self.id).await?.is_none_or(|now| saved.seq > now.seq) =>
-            {
+            Ok(Some(saved)) if saved.seq > head.seq && self.now(head).await? < saved.seq => {
                 self.found(Some(saved.seq), "a snapshot speaks for it, and the log ends before");
             }
             Ok(Some(saved)) if saved.version == snapshot::VERSION => match snapshot::decode(&saved.state) {
@@ -199,7 +209,7 @@ impl Look<'_> {
         let one = Page { events: 1, bytes: usize::MAX };
         let goes_on =
             unreadable(self.store.read(self.id, head.seq, one).await)?.is_ok_and(|page| !page.is_empty());
-        if goes_on && self.store.head(self.id).await? == Some(head) {
+        if goes_on && matches!(unreadable(self.store.head(self.id).await)?, Ok(Some(now)) if now == head) {
             self.found(Some(head.seq), "the log goes on behind it, and its head says that it ends here");
         }
         if self.seq != head.seq {
@@ -248,9 +258,15 @@ impl Look<'_> {
         readers.extend(strangers.filter(|s| !self.senders.contains_key(s)).take(1).map(|s| (s, 0)));
         for (reader, wrote) in readers {
             let expected = u32::try_from(self.messages - wrote).unwrap_or(u32::MAX);
-            let counted = self.store.unread(self.id, &reader, Seq::ZERO, u32::MAX).await?;
+            let counted = match unreadable(self.store.unread(self.id, &reader, Seq::ZERO, u32::MAX).await)? {
+                Ok(counted) => counted,
+                Err(problem) => {
+                    self.found(None, format!("what {reader} has not read cannot be counted: {problem}"));
+                    return Ok(());
+                }
+            };
             // What was written since may be counted as well.
-            let now = self.store.head(self.id).await?.map_or(head.seq, |now| now.seq);
+            let now = self.now(head).await?;
             let since = u32::try_from(now.0.saturating_sub(head.seq.0)).unwrap_or(u32::MAX);
             if counted < expected || counted > expected.saturating_add(since) {
                 let what = format!(
@@ -265,7 +281,13 @@ impl Look<'_> {
     async fn keys(&mut self, head: Head) -> Result<(), Error> {
         let (of, mut last) = (Inventory::Requests(self.id.clone()), None);
         loop {
-            let page = self.store.inventory(&of, last.as_ref(), LIST).await?;
+            let page = match unreadable(self.store.inventory(&of, last.as_ref(), LIST).await)? {
+                Ok(page) => page,
+                Err(problem) => {
+                    self.found(None, format!("its keys cannot be read: {problem}"));
+                    return Ok(());
+                }
+            };
             let Some(end) = page.last().cloned() else { return Ok(()) };
             for item in &page {
                 if let Item::Request(kept) = item {
@@ -282,7 +304,7 @@ impl Look<'_> {
         let mut end = head.seq;
         if receipt.last > end {
             // It may have come since.
-            end = self.store.head(self.id).await?.map_or(end, |now| now.seq);
+            end = self.now(head).await?;
         }
         if receipt.first == Seq::ZERO || receipt.first > receipt.last || receipt.last > end {
             let what = format!("{name} points at {} to {}: there are none", receipt.first, receipt.last);
@@ -301,7 +323,13 @@ impl Look<'_> {
     async fn cursors(&mut self, head: Head) -> Result<(), Error> {
         let (of, mut last) = (Inventory::Cursors(self.id.clone()), None);
         loop {
-            let page = self.store.inventory(&of, last.as_ref(), LIST).await?;
+            let page = match unreadable(self.store.inventory(&of, last.as_ref(), LIST).await)? {
+                Ok(page) => page,
+                Err(problem) => {
+                    self.found(None, format!("its cursors cannot be read: {problem}"));
+                    return Ok(());
+                }
+            };
             let Some(end) = page.last().cloned() else { return Ok(()) };
             for item in page {
                 if let Item::Cursor { user, seq } = item

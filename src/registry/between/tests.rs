@@ -216,6 +216,50 @@ async fn a_node_that_is_silent_is_forgotten_in_time_and_comes_back_whole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_stood_still_tells_nobody_that_others_have_gone() {
+    let hub = Hub::default();
+    let (a, b) = (node(&hub).await, node(&hub).await);
+    let (watcher, _bob) = (a.join("watcher"), b.join("bob"));
+    pass(Duration::from_secs(10)).await;
+    assert_eq!(watcher.told(), ["bob's name is here"]);
+    for _ in 0..10 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        pass(Duration::from_secs(7)).await;
+        assert_eq!(watcher.told(), [""; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_change_does_not_bring_back_how_somebody_was_called() {
+    let hub = Hub::default();
+    let a = node(&hub).await;
+    let _ann = a.join("ann");
+    let elsewhere = NodeId::random();
+    let hears = |version, name: &str| {
+        let member = {
+            let state = a.feed.lock();
+            Member {
+                name: name.to_owned(),
+                ..(*state.present.said_of(&user("ann"), true).member.unwrap()).clone()
+            }
+        };
+        let (presence, arrivals) = (Presence::Online, [version].into());
+        let ann = PresentUser { user: user("ann"), presence, arrivals, member: Some(Arc::new(member)) };
+        let hint = PresenceHint { node: elsewhere, opening: 1, version, said: Said::Changed(ann) };
+        a.feed.hear(&hint, &SystemClock).unwrap();
+        let state = a.feed.lock();
+        let said = state.present.said_of(&user("ann"), true);
+        (said.member.unwrap().name.clone(), state.ours.as_ref().unwrap().version)
+    };
+    let (name, version) = hears(2, "Ann B.");
+    assert_eq!(name, "Ann B.");
+    assert_eq!(hears(1, "Ann A."), (name.clone(), version));
+    // What is told has changed once more only if it has.
+    assert_eq!(hears(3, "Ann B."), (name, version));
+    assert_eq!(hears(4, "Ann C."), ("Ann C.".to_owned(), version + 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_comes_late_is_told_of_everybody_and_who_goes_in_order_at_once() {
     let hub = Hub::default();
     let (a, b) = (node(&hub).await, node(&hub).await);

@@ -164,6 +164,64 @@ async fn whoever_is_silent_is_forgotten_and_whoever_says_anything_is_not() {
     assert_eq!(others.presence(&user("bob"), None), None);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_stands_still_does_not_take_others_for_silent() {
+    let mut others = Others::default();
+    told(&mut others, &changed(1, 1, "ann", &[1]));
+    assert!(others.forget_one(Instant::now()).is_none());
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    told(&mut others, &changed(2, 1, "bob", &[2]));
+    assert!(others.forget_one(Instant::now()).is_none());
+    // What comes is the time in which the renewals are read; whoever is silent then is forgotten.
+    let mut seconds = 0;
+    while view(&others).0.len() == 2 {
+        tokio::time::advance(LOOK).await;
+        others.forget_one(Instant::now());
+        seconds += 1;
+    }
+    assert_eq!((seconds, view(&others).0), (FORGOTTEN_AFTER.as_secs() - 1, vec!["bob".to_owned()]));
+    tokio::time::advance(LOOK).await;
+    assert!(others.forget_one(Instant::now()).is_some(), "not an hour later");
+    // Every look is late: who is silent is forgotten in the end.
+    told(&mut others, &changed(3, 1, "cid", &[3]));
+    let mut looks = 0;
+    while others.forget_one(Instant::now()).is_none() {
+        tokio::time::advance(2 * STOOD_STILL).await;
+        looks += 1;
+        assert!(looks < 20);
+    }
+}
+
+#[test]
+fn what_was_said_in_the_name_of_a_node_is_made_good() {
+    let huge = (1 << 53) - 1;
+    let forged = [
+        says(1, huge, Said::Same),
+        says(1, huge, Said::Closed),
+        changed(1, huge, "ghost", &[9]),
+        changed(1, huge, "ann", &[]),
+        page(1, huge, (0, 1), &[("ghost", 9)]),
+        page(1, huge, (0, 2), &[("ghost", 9)]),
+    ];
+    for lie in forged {
+        let mut others = Others::default();
+        told(&mut others, &changed(1, 1, "ann", &[1]));
+        told(&mut others, &changed(1, 2, "bob", &[2]));
+        told(&mut others, &lie);
+        // Late ones are no proof.
+        for version in [1, 1, huge, 2, 2] {
+            told(&mut others, &says(1, version, Said::Same));
+        }
+        let before = view(&others).0;
+        assert_eq!(told(&mut others, &says(1, 2, Said::Same)), [], "{lie:?}");
+        assert_eq!(view(&others), (before, true), "nobody goes or comes before it is known: {lie:?}");
+        told(&mut others, &page(1, 2, (0, 1), &[("ann", 1), ("bob", 2)]));
+        assert_eq!(view(&others), (vec!["ann".into(), "bob".into()], false), "{lie:?}");
+        told(&mut others, &changed(1, 3, "bob", &[]));
+        assert_eq!(view(&others), (vec!["ann".into()], false), "{lie:?}");
+    }
+}
+
 #[test]
 fn nodes_and_users_are_bounded() {
     let mut others = Others::default();

@@ -17,9 +17,8 @@ use crate::{
     store::{
         Error, ErrorKind,
         dynamodb::{
-            append::incomplete,
             client::{Failure, Table},
-            failure::{error, strange},
+            failure::{error, incomplete, strange},
             items::{self, Item, get_number, get_text, get_uuid, item, number, text},
             lookups::{get, get_all, of_all_shards},
             plan::due,
@@ -242,7 +241,8 @@ pub(super) async fn balances(table: &Table, accounts: &[Account]) -> Result<Vec<
     Ok(accounts.iter().map(of).collect())
 }
 
-fn balance(found: &Item) -> Result<Balance, Error> {
+/// What the item of an account says that it holds.
+pub(super) fn balance(found: &Item) -> Result<Balance, Error> {
     let amount = |name| {
         let amount: i128 = get_number(found, name)?;
         Ok(u64::try_from(amount.clamp(0, i128::from(AMOUNT_MAX))).unwrap_or(AMOUNT_MAX))

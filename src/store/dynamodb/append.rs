@@ -16,7 +16,7 @@ use crate::{
         dynamodb::{
             DynamoStore,
             client::Failure,
-            failure::{caused, error},
+            failure::{error, incomplete},
             hints::Belief,
             items::{self, Item, Key, get_bytes, item, text},
             log, lookups,
@@ -271,9 +271,4 @@ impl<'a> Call<'a> {
         }
         Ok(TransactWriteItem::builder().put(put.build().map_err(incomplete)?).build())
     }
-}
-
-/// A request of which a part is missing is a defect of this module.
-pub(super) fn incomplete(source: aws_sdk_dynamodb::error::BuildError) -> Error {
-    caused(ErrorKind::Unusable, "could not make a request", source)
 }

@@ -3,7 +3,7 @@
 
 use std::{error::Error as StdError, sync::Arc};
 
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::error::{BuildError, ProvideErrorMetadata, SdkError};
 
 use crate::store::{Error, ErrorKind};
 
@@ -22,6 +22,11 @@ pub(super) fn caused(
     source: impl StdError + Send + Sync + 'static,
 ) -> Error {
     Error { kind, store: NAME, what: what.into(), source: Some(Arc::new(source)) }
+}
+
+/// A request of which a part is missing is a defect of this module.
+pub(super) fn incomplete(source: BuildError) -> Error {
+    caused(ErrorKind::Unusable, "could not make a request", source)
 }
 
 /// The answer to every call after the store was closed.

@@ -13,7 +13,8 @@
 //! | `R#room` | `W#first#part` | the same, for a batch with more subjects than a transaction has room for |
 //! | `R#room` | `C#user` | a read cursor |
 //! | `R#room` | `N`, `O#seq#part` | the newest snapshot, and its bytes |
-//! | `K#room⏎sender` | request id | an idempotency key |
+//! | `K#room` | `sender⏎request id` | an idempotency key |
+//! | `L#every` | number of the room | a room, for who lists them all |
 //! | `L#public`, `L#user⏎name` | number of the room, `c` or `m` | a room in a list: as its creator's, as a member's |
 //! | `U#shard` | `room⏎run` | an open run, and whose it is |
 //! | `A#key` | when its window begins | an account |
@@ -33,6 +34,9 @@ use crate::{
     ids::{RequestId, ReservationId, RoomId, Seq, UserId},
     store::{Error, dynamodb::failure::strange, ledger::Account},
 };
+
+/// The index of what is forgotten one day.
+pub(super) const DUE: &str = "due";
 
 /// An item, or the values of an expression.
 pub(super) type Item = HashMap<String, AttributeValue>;
@@ -118,10 +122,37 @@ pub(super) fn wide_entries(of: &RoomId, first: Seq, part: usize) -> Key {
     Key::new(room(of), format!("W#{}#{part:04}", padded(first.0)))
 }
 
-/// An idempotency key.
-pub(super) fn request(of: &RoomId, sender: &UserId, request_id: &RequestId) -> Key {
-    Key::new(format!("K#{of}\n{sender}"), request_id.as_str())
+/// The partition of a room's idempotency keys.
+pub(super) fn requests(of: &RoomId) -> String {
+    format!("K#{of}")
 }
+
+/// The longest place that the service takes, in bytes.
+const PLACE_MAX: usize = 1024;
+
+/// An idempotency key. The longest id of all behind the longest name of all leaves no room for what separates them, and
+/// needs none: no others are as long.
+pub(super) fn request(of: &RoomId, sender: &UserId, request_id: &RequestId) -> Key {
+    let (sender, request_id) = (sender.as_str(), request_id.as_str());
+    let separator = if sender.len() + request_id.len() < PLACE_MAX { "\n" } else { "" };
+    Key::new(requests(of), format!("{sender}{separator}{request_id}"))
+}
+
+/// Whose the idempotency key at this place is, and what it is called.
+pub(super) fn of_request(place: &str) -> Option<(&str, &str)> {
+    place.split_once('\n').or_else(|| place.split_at_checked(PLACE_MAX / 2))
+}
+
+/// What the places of read cursors begin with.
+pub(super) const CURSORS: &str = "C#";
+
+/// A read cursor.
+pub(super) fn cursor(of: &RoomId, user: &UserId) -> Key {
+    Key::new(room(of), format!("{CURSORS}{user}"))
+}
+
+/// The list of every room, in which they stay for ever.
+pub(super) const EVERY: &str = "L#every";
 
 /// The list of public rooms.
 pub(super) const PUBLIC: &str = "L#public";
@@ -205,4 +236,22 @@ pub(super) fn get_bytes(item: &Item, name: &str) -> Result<Bytes, Error> {
 /// The id of this name.
 pub(super) fn get_uuid(item: &Item, name: &str) -> Result<Uuid, Error> {
     Uuid::from_slice(&get_bytes(item, name)?).map_err(|_| strange(&format!("no id as `{name}`")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idempotency_key_is_told_from_its_place_whatever_its_length() {
+        let room = RoomId::parse("r").unwrap();
+        for (sender, id) in [(1, 1), (127, 128), (128, 127), (128, 128)] {
+            let (sender, id) = ("🦊".repeat(sender), "🐻".repeat(id));
+            let names = (UserId::parse(&sender).unwrap(), RequestId::parse(&id).unwrap());
+            let place = request(&room, &names.0, &names.1).sk;
+            assert!(place.len() <= PLACE_MAX, "{}", place.len());
+            assert_eq!(of_request(&place), Some((&*sender, &*id)));
+        }
+        assert_eq!(of_request("short"), None);
+    }
 }

@@ -15,9 +15,8 @@ use crate::{
         Error, ErrorKind, Listed, OpenRun, Receipt, RoomFilter,
         dynamodb::{
             DynamoStore,
-            append::incomplete,
             client::{Failure, Pauses, Table},
-            failure::{error, strange},
+            failure::{error, incomplete, strange},
             items::{self, Item, Key, get_number, get_seq, get_text, get_uuid, number, padded, text},
             plan::Facts,
             query::{Query, query, query_all},
@@ -106,11 +105,15 @@ pub(super) fn request_of(item: &Item) -> Result<(Receipt, u64), Error> {
 pub(super) async fn facts(table: &Table, room: &RoomId) -> Result<Facts, Error> {
     let found = get(table, "read a room", &items::meta(room)).await?;
     let found = found.ok_or_else(|| strange("events of a room that was never begun"))?;
-    let created_by = match found.contains_key("c") {
-        true => Some(UserId::parse(get_text(&found, "c")?).map_err(|_| strange("a user without a name"))?),
-        false => None,
-    };
-    Ok(Facts { number: get_number(&found, "n")?, created_by })
+    Ok(Facts { number: get_number(&found, "n")?, created_by: creator(&found)? })
+}
+
+/// Who created the room of which this is the beginning.
+pub(super) fn creator(meta: &Item) -> Result<Option<UserId>, Error> {
+    if !meta.contains_key("c") {
+        return Ok(None);
+    }
+    UserId::parse(get_text(meta, "c")?).map(Some).map_err(|_| strange("a user without a name"))
 }
 
 /// A number that no room has, larger than all that were given out before.
@@ -190,7 +193,7 @@ pub(super) async fn open_runs(table: &Table) -> Result<Vec<OpenRun>, Error> {
 
 /// [`crate::store::Store::cursor`].
 pub(super) async fn cursor(table: &Table, room: &RoomId, user: &UserId) -> Result<Seq, Error> {
-    let key = Key::new(items::room(room), format!("C#{user}"));
+    let key = items::cursor(room, user);
     get(table, "read a cursor", &key).await?.map_or(Ok(Seq::ZERO), |found| get_seq(&found, "s"))
 }
 
@@ -204,7 +207,7 @@ pub(super) async fn advance_cursor(
     if to == Seq::ZERO || !exists(store, room).await? {
         return cursor(&store.table, room, user).await;
     }
-    let key = Key::new(items::room(room), format!("C#{user}"));
+    let key = items::cursor(room, user);
     let table = &store.table;
     let sent = table.send("move a cursor", || {
         table

@@ -29,18 +29,20 @@ use crate::{
     clock::Timestamp,
     ids::{RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
+        RoomFilter, Snapshot, Store,
         config::StoreConfig,
-        dynamodb::{client::Table, failure::NAME, hints::Hints},
+        dynamodb::{
+            client::Table,
+            failure::{NAME, error},
+            hints::Hints,
+        },
+        inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         pending::Pending,
         rules,
     },
 };
-
-#[cfg(doc)]
-use crate::store::ErrorKind;
 
 mod accounts;
 mod append;
@@ -49,6 +51,7 @@ mod codec;
 mod failure;
 mod forget;
 mod hints;
+mod inventory;
 mod items;
 mod leases;
 mod log;
@@ -69,6 +72,8 @@ pub struct DynamoStore {
     table: Arc<Table>,
     hints: Hints,
     pending: Pending,
+    /// Whoever opened it may not write.
+    is_to_read: bool,
 }
 
 impl DynamoStore {
@@ -77,8 +82,27 @@ impl DynamoStore {
     /// Every other refusal is [`ErrorKind::Unusable`] and says what an operator can do: no region, no credentials or
     /// wrong ones, a lack of rights, no such table, another program's table, one of a newer build.
     pub async fn open(config: &StoreConfig) -> Result<Self, Error> {
-        let table = reach(config, async |table| table::check(table).await).await?.0;
-        Ok(Self { table: Arc::new(table), hints: Hints::default(), pending: Pending::default() })
+        Ok(Self::on(reach(config, async |table| table::check(table).await).await?.0, false))
+    }
+
+    /// Finds the table as [`DynamoStore::open`] does, without waiting. Nothing is made, and whatever would write fails.
+    pub async fn open_to_read(config: &StoreConfig) -> Result<Self, Error> {
+        let table = Table::new(config).await?;
+        table::check(&table).await?;
+        Ok(Self::on(table, true))
+    }
+
+    fn on(table: Table, is_to_read: bool) -> Self {
+        let table = Arc::new(table);
+        Self { table, hints: Hints::default(), pending: Pending::default(), is_to_read }
+    }
+
+    /// Refuses what would write to a table that was opened to be read only.
+    fn check_writable(&self) -> Result<(), Error> {
+        if self.is_to_read {
+            return Err(error(ErrorKind::Unusable, "was opened to be read only"));
+        }
+        Ok(())
     }
 
     /// Makes the table, or what is missing of it; returns what was done, for people.
@@ -118,6 +142,7 @@ impl Store for DynamoStore {
 
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
         rules::check(NAME, &appends)?;
+        self.check_writable()?;
         append::append(self, room, &appends).await
     }
 
@@ -156,6 +181,7 @@ impl Store for DynamoStore {
     }
 
     async fn forget_requests(&self, before: Timestamp) -> Result<u64, Error> {
+        self.check_writable()?;
         forget::forget(&self.table, plan::REQUESTS, before).await
     }
 
@@ -164,10 +190,12 @@ impl Store for DynamoStore {
     }
 
     async fn save_snapshot(&self, room: &RoomId, snapshot: Snapshot) -> Result<(), Error> {
+        self.check_writable()?;
         snapshots::save(self, room, &snapshot).await
     }
 
     async fn advance_cursor(&self, room: &RoomId, user: &UserId, to: Seq) -> Result<Seq, Error> {
+        self.check_writable()?;
         lookups::advance_cursor(self, room, user, to).await
     }
 
@@ -185,6 +213,7 @@ impl Store for DynamoStore {
     }
 
     async fn beat(&self, lease: Lease) -> Result<bool, Error> {
+        self.check_writable()?;
         leases::beat(&self.table, lease).await
     }
 
@@ -193,17 +222,20 @@ impl Store for DynamoStore {
     }
 
     async fn retire(&self, lease: Lease) -> Result<bool, Error> {
+        self.check_writable()?;
         leases::retire(&self.table, lease).await
     }
 
     async fn reserve(&self, reservation: Reservation) -> Result<Reserve, Error> {
         ledger::check(NAME, &reservation)?;
+        self.check_writable()?;
         let table = Arc::clone(&self.table);
         let id = reservation.id;
         self.pending.carry_out(NAME, id, async move { accounts::reserve(&table, &reservation).await }).await
     }
 
     async fn settle(&self, id: ReservationId, actual: Vec<u64>) -> Result<bool, Error> {
+        self.check_writable()?;
         self.pending.arrived(id).await;
         accounts::settle(&self.table, id, &actual).await
     }
@@ -217,11 +249,21 @@ impl Store for DynamoStore {
     }
 
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
+        self.check_writable()?;
         forget::forget(&self.table, accounts::ACCOUNTS, before).await
     }
 
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        inventory::list(&self.table, of, after, limit).await
+    }
+
     async fn check(&self) -> Result<(), Error> {
-        if self.table.is_failing() {
+        if self.table.is_failing() && !self.is_to_read {
             lookups::probe(&self.table).await
         } else {
             table::check(&self.table).await

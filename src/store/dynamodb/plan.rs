@@ -224,8 +224,9 @@ impl<'a> Draft<'a> {
             append.records.iter().filter_map(|record| record.subject.as_ref()).collect();
         subjects.sort_unstable();
         subjects.dedup();
-        // The batch and its parts, the room, a key, and two for each change: a room that changes its creator.
-        let own = 2 * append.directory.len() + 2 + size / PART_BYTES + 1;
+        // The batch and its parts, the room and its place among all, a key, and two for each change: a room that
+        // changes its creator.
+        let own = 2 * append.directory.len() + 3 + size / PART_BYTES + 1;
         if self.records > 0 {
             let so_far = self.requests.len() + self.subjects.len() + self.others.len();
             return Ok(self.bytes.len() + size <= PACK_BYTES && so_far + own + subjects.len() <= ACTIONS);
@@ -282,6 +283,9 @@ impl<'a> Draft<'a> {
                 let public = listed(items::PUBLIC.to_owned(), "");
                 let is_public = *visibility == Visibility::Public;
                 let action = if is_public { here() } else { Action::Delete };
+                if self.is_new {
+                    self.others.insert(listed(items::EVERY.to_owned(), ""), here());
+                }
                 // A new room is in no list yet.
                 if is_public || !self.is_new {
                     self.others.insert(public, action);

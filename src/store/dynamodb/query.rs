@@ -133,7 +133,7 @@ pub(super) async fn due(
             .client()
             .query()
             .table_name(table.name())
-            .index_name(super::table::DUE)
+            .index_name(super::items::DUE)
             .key_condition_expression("d = :d AND t < :t")
             .set_expression_attribute_values(Some(values.clone()))
             .set_exclusive_start_key(behind.clone())

@@ -15,16 +15,13 @@ use tokio::time::{Instant, sleep};
 use crate::store::{
     Error, ErrorKind,
     dynamodb::{
-        append::incomplete,
         client::{Failure, Table},
-        failure::{error, strange},
-        items::{Key, get_number, number, text},
+        failure::{error, incomplete, strange},
+        items::{DUE, Key, get_number, number, text},
         lookups::get,
     },
 };
 
-/// The index of what is forgotten one day.
-pub(super) const DUE: &str = "due";
 /// The attribute by which the service takes away what nobody has forgotten.
 const EXPIRES: &str = "x";
 /// What this build reads and writes; kept in the table.

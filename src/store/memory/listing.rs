@@ -31,6 +31,8 @@ fn all(state: &State, of: &Inventory) -> Vec<Item> {
         Inventory::Cursors(room) => state.rooms.get(room).map(cursors).unwrap_or_default(),
         Inventory::Members => state.rooms.iter().flat_map(|(id, room)| members(id, room)).collect(),
         Inventory::Accounts => state.accounts.all().map(Item::Account).collect(),
+        // All of a room is in its entry.
+        Inventory::Strays => Vec::new(),
     }
 }
 
@@ -41,6 +43,7 @@ fn place(item: &Item) -> (u64, i64, String, String) {
         Item::Request(request) => (0, 0, request.sender.to_string(), request.request_id.to_string()),
         Item::Cursor { user, .. } => (0, 0, user.to_string(), String::new()),
         Item::Member { user, room } => (0, 0, user.to_string(), room.to_string()),
+        Item::Stray { number } => (*number, 0, String::new(), String::new()),
         Item::Account(kept) => (0, kept.account.begins.0, kept.account.key.clone(), String::new()),
     }
 }

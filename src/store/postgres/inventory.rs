@@ -40,6 +40,19 @@ const ACCOUNTS: Question = read(
     "SELECT key, begins, spent, reserved, keep_until FROM accounts
      WHERE (key, begins) > ($1, $2) ORDER BY key, begins LIMIT $3",
 );
+/// The log is walked from room to room, not event by event: there are many of those.
+const STRAYS: Question = read(
+    "WITH RECURSIVE logs (room) AS (
+         SELECT min(room) FROM events WHERE room > $1
+         UNION ALL SELECT (SELECT min(room) FROM events WHERE events.room > logs.room) FROM logs WHERE logs.room IS NOT NULL
+     ), kept (room) AS (
+         SELECT room FROM logs WHERE room IS NOT NULL
+         UNION SELECT room FROM requests WHERE room > $1 UNION SELECT room FROM members WHERE room > $1
+         UNION SELECT room FROM cursors WHERE room > $1 UNION SELECT room FROM snapshots WHERE room > $1
+         UNION SELECT room FROM runs WHERE room > $1
+     )
+     SELECT room FROM kept WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE rid = room) ORDER BY room LIMIT $2",
+);
 
 /// A row as what it says.
 type ReadItem = fn(&Row) -> Result<Item, Error>;
@@ -58,6 +71,7 @@ pub(super) async fn list(
         Inventory::Cursors(_) => (CURSORS, cursor),
         Inventory::Members => (MEMBERS, member),
         Inventory::Accounts => (ACCOUNTS, account),
+        Inventory::Strays => (STRAYS, stray),
     };
     let (mut number, mut names) = (0, ("", ""));
     match after {
@@ -68,11 +82,12 @@ pub(super) async fn list(
         Some(Item::Account(kept)) => {
             (number, names) = (kept.account.begins.0, (kept.account.key.as_str(), ""));
         }
+        Some(Item::Stray { number: of }) => number = rows::integer(*of),
         None => {}
     }
     let begins = if after.is_some() { number } else { i64::MIN };
     let all: Vec<&(dyn ToSql + Sync)> = match of {
-        Inventory::Rooms => vec![&number, &limit],
+        Inventory::Rooms | Inventory::Strays => vec![&number, &limit],
         Inventory::Requests(_) => vec![&names.0, &names.1, &limit],
         Inventory::Cursors(_) => vec![&names.0, &limit],
         Inventory::Members => vec![&names.0, &names.1, &limit],
@@ -80,7 +95,7 @@ pub(super) async fn list(
     };
     let of_room = match of {
         Inventory::Requests(room) | Inventory::Cursors(room) => room.as_str(),
-        Inventory::Rooms | Inventory::Members | Inventory::Accounts => "",
+        Inventory::Rooms | Inventory::Members | Inventory::Accounts | Inventory::Strays => "",
     };
     let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(all.len() + 1);
     if !of_room.is_empty() {
@@ -121,6 +136,10 @@ fn account(row: &Row) -> Result<Item, Error> {
         balance: Balance { spent: rows::number(row, 2)?, reserved: rows::number(row, 3)? },
         keep_until: Timestamp(rows::get(row, 4)?),
     }))
+}
+
+fn stray(row: &Row) -> Result<Item, Error> {
+    Ok(Item::Stray { number: rows::number(row, 0)? })
 }
 
 fn user(row: &Row, column: usize) -> Result<UserId, Error> {

@@ -27,6 +27,18 @@ const MEMBERS: &str = "
 const ACCOUNTS: &str = "
     SELECT key, begins, spent, reserved, keep_until FROM accounts
     WHERE (key, begins) > (?1, ?2) ORDER BY key, begins LIMIT ?3";
+/// The log is walked from room to room, not event by event: there are many of those.
+const STRAYS: &str = "
+    WITH RECURSIVE logs (room) AS (
+        SELECT min(room) FROM events WHERE room > ?1
+        UNION ALL SELECT (SELECT min(room) FROM events WHERE events.room > logs.room) FROM logs WHERE logs.room IS NOT NULL
+    ), kept (room) AS (
+        SELECT room FROM logs WHERE room IS NOT NULL
+        UNION SELECT room FROM requests WHERE room > ?1 UNION SELECT room FROM members WHERE room > ?1
+        UNION SELECT room FROM cursors WHERE room > ?1 UNION SELECT room FROM snapshots WHERE room > ?1
+        UNION SELECT room FROM runs WHERE room > ?1
+    )
+    SELECT room FROM kept WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE rid = room) ORDER BY room LIMIT ?2";
 
 /// Up to `limit` of what is behind `after`. Nothing that is kept has an empty name, so that one stands for the beginning.
 pub(super) fn list(
@@ -76,6 +88,13 @@ pub(super) fn list(
             };
             connection.prepare_cached(ACCOUNTS)?.query_map(params![key, begins, limit], account)?.collect()
         }
+        Inventory::Strays => {
+            let behind = match after {
+                Some(Item::Stray { number }) => rows::integer(*number),
+                _ => 0,
+            };
+            connection.prepare_cached(STRAYS)?.query_map(params![behind, limit], stray)?.collect()
+        }
     }
 }
 
@@ -114,6 +133,10 @@ fn account(row: &Row<'_>) -> rusqlite::Result<Item> {
         balance: Balance { spent: rows::number(row, 2)?, reserved: rows::number(row, 3)? },
         keep_until: Timestamp(row.get(4)?),
     }))
+}
+
+fn stray(row: &Row<'_>) -> rusqlite::Result<Item> {
+    Ok(Item::Stray { number: rows::number(row, 0)? })
 }
 
 fn user(row: &Row<'_>, column: usize) -> rusqlite::Result<UserId> {

@@ -1,7 +1,7 @@
 //! Questions: a few connections that can only read, each used by one blocking task at a time.
 //!
 //! A reader sees everything committed before it began and never holds up the writer. A connection that has failed is
-//! not used again; the next question opens another.
+//! not used again; the next question opens another, unless there may be but one.
 
 use std::{
     path::PathBuf,
@@ -48,7 +48,7 @@ impl Readers {
         })
     }
 
-    /// This connection alone: when it fails, everything does.
+    /// This connection alone, also when a question has failed: another one would see another moment.
     pub(super) fn of_one(path: PathBuf, only: Connection) -> Self {
         Self {
             path,
@@ -76,9 +76,12 @@ impl Readers {
                 None if may_open => file::open_reader(&path)?,
                 None => return Err(rusqlite::Error::InvalidQuery),
             };
-            let answer = question(&mut connection)?;
-            idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            Ok(answer)
+            let answer = question(&mut connection);
+            // The only one stays in use: a page that is damaged says nothing of the others.
+            if answer.is_ok() || !may_open {
+                idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            }
+            answer
         });
         match asked.await {
             Ok(answer) => answer.map_err(|source| failed("read", source)),

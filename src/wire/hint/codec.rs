@@ -120,7 +120,7 @@ fn check_frames(frames: &[u8], first: u64, last: u64) -> Result<(), HintError> {
         }
         (at, seq) = (at + len, seq.checked_add(1).ok_or(Malformed("its positions"))?);
     }
-    if seq == last + 1 { Ok(()) } else { Err(Malformed("frames are missing")) }
+    if seq.checked_sub(1) == Some(last) { Ok(()) } else { Err(Malformed("frames are missing")) }
 }
 
 fn note_to_pb(note: &Note) -> pb::Note {

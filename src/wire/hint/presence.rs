@@ -176,9 +176,10 @@ fn user_to_pb(user: &PresentUser) -> pb::PresentUser {
 
 fn user_from_pb(user: pb::PresentUser) -> Result<PresentUser, HintError> {
     let pb::PresentUser { user_id, presence, connections, member } = user;
+    // Two may be equal when the numbers have come to their end; then the node and the connection decide.
     let in_order = connections.first().is_none_or(|first| *first > 0)
         && connections.last().is_none_or(|last| *last < LAST_ARRIVAL)
-        && connections.is_sorted_by(|earlier, later| earlier < later);
+        && connections.is_sorted();
     if !in_order || connections.len() > CONNECTIONS {
         return Err(Malformed("the connections of a user"));
     }

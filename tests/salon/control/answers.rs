@@ -194,3 +194,23 @@ async fn a_vote_that_both_servers_find_owed_is_asked_for_once() {
     assert_eq!(there.load(Ordering::SeqCst), 1);
     pair.end().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_begins_behind_its_failure_is_ended() {
+    let pair = Pair::start(nobody(), nobody()).await;
+    let room = pair.room(&["ada"]).await;
+    let mut ann = pair.a.join(&room, "ann").await;
+    ann.settle().await;
+    // The question is stored; its answer cannot begin.
+    pair.store.delay_nth(2);
+    ann.talk("@ada hello").await;
+    ann.pick(|p| if let Payload::Error(error) = p { Some(error.clone()) } else { None }).await;
+    until("the answer is not given up", || pair.a.run_count() == 0).await;
+    assert!(pair.store.arrive().await);
+    let request = pb::GetRoomRequest { room_id: room.clone() };
+    pair.a.client().await.get_room(request).await.unwrap();
+    let end = done(&mut ann).await;
+    assert_eq!((end.llm_id.as_str(), end.reason()), ("ada", pb::LlmDoneReason::Failed));
+    assert!(pair.store.open_runs().await.unwrap().is_empty());
+    pair.end().await;
+}

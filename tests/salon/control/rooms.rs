@@ -10,7 +10,7 @@ use salon::{
 };
 
 use super::*;
-use crate::harness::until;
+use crate::harness::{session::message, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_others_commit_is_followed_and_not_loaded() {
@@ -111,5 +111,68 @@ async fn what_the_bus_tells_and_the_store_does_not_show_is_asked_for_with_pauses
     // Nothing has come of it.
     assert!(call.text(", still").await && call.done(Finish::Stop).await);
     until("the answer does not end", || pair.a.run_count() == 0).await;
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_together_is_looked_at_once_for_all_that_is_refused() {
+    const MANY: usize = 16;
+    let pair = Pair::start(nobody(), nobody()).await;
+    let room = pair.room(&[]).await;
+    let (mut ann, mut bob) = (pair.a.join(&room, "ann").await, pair.a.join(&room, "bob").await);
+    let gate = pair.store.shut().await;
+    ann.say(message("this one waits at the gate")).await;
+    pair.store.somebody_waits().await;
+    // All wait in the room's queue behind it.
+    for n in 0..MANY {
+        let delete = pb::DeleteMessage { message_id: uuid::Uuid::now_v7().to_string() };
+        let request_id = format!("delete {n}");
+        bob.send(pb::ClientMessage { payload: Some(Say::DeleteMessage(delete)), request_id }).await;
+    }
+    bob.settle().await;
+    let before = pair.store.heads();
+    drop(gate);
+    for n in 0..MANY {
+        let answer = bob.find(|event| event.request_id == format!("delete {n}")).await;
+        assert!(
+            matches!(&answer.payload, Some(Payload::Error(error)) if error.code == "not_found"),
+            "{answer:?}"
+        );
+    }
+    let looks = pair.store.heads() - before;
+    assert!(looks < MANY / 2, "{looks} looks for {MANY} commands");
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_who_must_know_the_latest_is_refused_where_it_cannot_be_known() {
+    let pair = Pair::start(nobody(), nobody()).await;
+    let room = pair.room(&[]).await;
+    let (mut ann, mut bob) = (pair.a.join(&room, "ann").await, pair.a.join(&room, "bob").await);
+    let gate = pair.store.shut().await;
+    ann.say(message("this one waits at the gate")).await;
+    pair.store.somebody_waits().await;
+    let send = |payload, request_id: &str| pb::ClientMessage {
+        payload: Some(payload),
+        request_id: request_id.into(),
+    };
+    ann.send(send(message("@anybody here?"), "calls")).await;
+    ann.settle().await;
+    bob.send(send(message("hello"), "says")).await;
+    bob.settle().await;
+    pair.store.heads_fail(true);
+    drop(gate);
+    let said = bob.find(|event| event.request_id == "says").await;
+    assert!(matches!(said.payload, Some(Payload::Ack(_))), "{said:?}");
+    let refused = ann.find(|event| event.request_id == "calls").await;
+    assert!(
+        matches!(&refused.payload, Some(Payload::Error(error)) if error.code == "unavailable"),
+        "{refused:?}"
+    );
+    // What would change nothing may change something of what others have done.
+    let same = Say::UpdateRoomDescription(pb::UpdateRoomDescription::default());
+    assert_eq!(bob.command(same.clone()).await.unwrap_err().code, "unavailable");
+    pair.store.heads_fail(false);
+    bob.command(same).await.unwrap();
     pair.end().await;
 }

@@ -32,6 +32,14 @@ pub struct GatedStore {
     unreadable: AtomicBool,
     /// How many appends are stored until one is lost; 0: none is.
     lose: AtomicUsize,
+    /// Whether the end of no log can be found out.
+    headless: AtomicBool,
+    /// How often it was asked for.
+    heads: AtomicUsize,
+    /// How many appends are stored until one is late; 0: none is.
+    late: AtomicUsize,
+    /// What is on its way although it has failed.
+    on_its_way: Mutex<Option<(RoomId, Vec<Append>)>>,
     /// How the next calls to change the ledger fail, and how many of them.
     ledger: Mutex<(Option<Fault>, u32)>,
     pauses: AtomicBool,
@@ -64,6 +72,10 @@ impl GatedStore {
             waiting: Notify::new(),
             fail: AtomicBool::new(false),
             unreadable: AtomicBool::new(false),
+            headless: AtomicBool::new(false),
+            heads: AtomicUsize::new(0),
+            late: AtomicUsize::new(0),
+            on_its_way: Mutex::new(None),
             ledger: Mutex::new((None, 0)),
             lose: AtomicUsize::new(0),
             pauses: AtomicBool::new(false),
@@ -119,6 +131,28 @@ impl GatedStore {
     /// Whether reading a log fails from now on.
     pub fn reads_fail(&self, fail: bool) {
         self.unreadable.store(fail, Ordering::SeqCst);
+    }
+
+    /// Whether asking how far a log reaches fails from now on.
+    pub fn heads_fail(&self, fail: bool) {
+        self.headless.store(fail, Ordering::SeqCst);
+    }
+
+    /// How often it was asked how far a log reaches.
+    pub fn heads(&self) -> usize {
+        self.heads.load(Ordering::SeqCst)
+    }
+
+    /// The `n`th of the next appends, from 1, fails, and is stored when it arrives.
+    pub fn delay_nth(&self, n: usize) {
+        self.late.store(n, Ordering::SeqCst);
+    }
+
+    /// The append that failed is stored now; false: there was none.
+    pub async fn arrive(&self) -> bool {
+        let Some((room, appends)) = self.on_its_way.lock().unwrap().take() else { return false };
+        self.inner.append(&room, appends).await.unwrap();
+        true
     }
 
     /// So many of the next calls to change the ledger fail.
@@ -185,12 +219,21 @@ impl Store for GatedStore {
             self.waiting.notify_one();
         }
         drop(self.open.acquire().await);
+        let late = self.late.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        if late == Ok(1) {
+            *self.on_its_way.lock().unwrap() = Some((room.clone(), appends));
+            return Err(unavailable());
+        }
         let outcomes = self.inner.append(room, appends).await?;
         let left = self.lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         if left == Ok(1) { Err(unavailable()) } else { Ok(outcomes) }
     }
 
     async fn head(&self, room: &RoomId) -> Result<Option<Head>, Error> {
+        self.heads.fetch_add(1, Ordering::SeqCst);
+        if self.headless.load(Ordering::SeqCst) {
+            return Err(unavailable());
+        }
         self.inner.head(room).await
     }
 

@@ -185,6 +185,75 @@ async fn a_log_with_a_hole_is_not_backed_up_as_if_it_were_whole() {
 }
 
 #[tokio::test]
+async fn what_is_left_of_a_room_that_is_listed_no_more_is_found() {
+    let place = tempfile::tempdir().unwrap();
+    let config = sound(place.path()).await;
+    for (left, sql) in [
+        ("all of it", ""),
+        ("its log", "DELETE FROM members; DELETE FROM requests; DELETE FROM cursors; DELETE FROM snapshots"),
+        (
+            "its cursors",
+            "DELETE FROM events; DELETE FROM members; DELETE FROM requests; DELETE FROM snapshots",
+        ),
+    ] {
+        let copy = place.path().join(format!("{left}.db"));
+        std::fs::copy(&config.path, &copy).unwrap();
+        let file = Connection::open(&copy).unwrap();
+        file.execute_batch(&format!("{sql}; DELETE FROM rooms WHERE id = 'room-1'")).unwrap();
+        drop(file);
+        let store = store::open_to_read(&sqlite(&copy)).await.unwrap();
+        let (report, findings) = verify(store.as_ref()).await;
+        assert_eq!(report.rooms, 2);
+        assert!(
+            findings.iter().any(|one| one.contains("a room that it does not list")),
+            "{left}: {findings:?}"
+        );
+        let to = place.path().join("b");
+        let refused = ops::backup::run(store.as_ref(), &to, Timestamp(1)).await.unwrap_err();
+        assert!(matches!(refused, ops::Error::Stray { .. }), "{refused}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_damaged_page_is_found_and_the_rest_is_looked_at() {
+    let place = tempfile::tempdir().unwrap();
+    let config = sound(place.path()).await;
+    let file = Connection::open(&config.path).unwrap();
+    let page: i64 = file.query_row("PRAGMA page_size", [], |row| row.get(0)).unwrap();
+    let page = usize::try_from(page).unwrap();
+    drop(file);
+    let mut bytes = std::fs::read(&config.path).unwrap();
+    let said = b"line 300 x";
+    let at = bytes.windows(said.len()).position(|window| window == said).unwrap();
+    bytes[at / page * page..][..page].fill(0xA5);
+    std::fs::write(&config.path, bytes).unwrap();
+    let store = store::open_to_read(&config).await.unwrap();
+    let (report, findings) = verify(store.as_ref()).await;
+    assert!(findings.iter().any(|one| one.starts_with("room room-0, event ")), "{findings:?}");
+    assert!(findings.iter().all(|one| !one.starts_with("room room-2")), "{findings:?}");
+    assert_eq!(report.rooms, 3);
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_backup_takes_the_place_of_nothing_and_is_its_owners() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = tempfile::tempdir().unwrap();
+    let store = MemoryStore::new();
+    let (file, part) = (place.path().join("b"), place.path().join("b.part"));
+    std::fs::write(&part, "somebody else's").unwrap();
+    ops::backup::run(&store, &file, Timestamp(1)).await.unwrap();
+    ops::restore::check(&file).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    std::fs::write(&file, "another").unwrap();
+    ops::backup::run(&store, &file, Timestamp(1)).await.unwrap_err();
+    assert_eq!(std::fs::read(&file).unwrap(), b"another");
+    assert_eq!(std::fs::read(&part).unwrap(), b"somebody else's");
+    assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 2);
+}
+
+#[tokio::test]
 async fn the_commands_say_how_they_ended() {
     let place = crate::process::Place::new();
     let server = place.start().await;
@@ -200,24 +269,25 @@ async fn the_commands_say_how_they_ended() {
         }
     };
     let (code, said) = ran(&["backup", "b"]).await;
-    assert!(code == Some(0) && said.contains("1 rooms"), "{said}");
+    assert!(code == Some(0) && said.contains("b: 1 room, "), "{said}");
     let (code, said) = ran(&["backup", "b"]).await;
     assert!(code == Some(1) && said.contains("b is there already"), "{said}");
     let (code, said) = ran(&["verify"]).await;
     assert!(code == Some(0) && said.contains("nothing is wrong"), "{said}");
     let (code, said) = ran(&["restore", "b", "--check"]).await;
-    assert!(code == Some(0) && said.contains("b is whole: 1 rooms"), "{said}");
+    assert!(code == Some(0) && said.contains("b is whole: 1 room,"), "{said}");
     let (code, said) = ran(&["restore", "b"]).await;
     assert!(code == Some(1) && said.contains("in use by another server"), "{said}");
     server.stop().await;
     let (code, said) = ran(&["restore", "b"]).await;
     assert!(code == Some(1) && said.contains("holds the room r"), "{said}");
+    assert!(!said.contains("a part of the backup"), "nothing was written: {said}");
     let file = Connection::open(place.database()).unwrap();
     file.execute("DELETE FROM members", []).unwrap();
     drop(file);
     let (code, said) = ran(&["verify"]).await;
     assert!(
-        code == Some(3) && said.contains("room r: ann is a member") && said.contains("1 things"),
+        code == Some(3) && said.contains("room r: ann is a member") && said.contains("1 thing is wrong"),
         "{said}"
     );
     let place = place.env("SALON__STORE__PATH", "nowhere/salon.db");

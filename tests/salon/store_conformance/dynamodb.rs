@@ -15,6 +15,7 @@
 mod cuts;
 mod front;
 mod refusals;
+mod requests;
 mod setup;
 mod shared;
 

@@ -13,7 +13,7 @@ use salon::{
     },
 };
 
-use super::support::{appended, creation, fact, message, next_id, plain, room, user};
+use super::support::{appended, creation, fact, keyed, message, next_id, plain, room, user};
 
 /// All of it, by pages of two.
 async fn listed(store: &Arc<dyn Store>, of: Inventory) -> Vec<Item> {
@@ -99,6 +99,35 @@ pub async fn keys_and_cursors_are_listed_for_their_room(store: Arc<dyn Store>) {
         assert!(listed(&store, Inventory::Requests(room(name))).await.is_empty());
         assert!(listed(&store, Inventory::Cursors(room(name))).await.is_empty());
     }
+}
+
+pub async fn the_longest_names_are_listed_as_they_are(store: Arc<dyn Store>) {
+    let longest = "🦊".repeat(128);
+    let here = room(&"r".repeat(64));
+    appended(&store, &here, creation(Visibility::Private, Some(&longest))).await;
+    // What is as long together, and another pair of names.
+    let mut names = vec![(longest.clone(), longest.clone())];
+    names.push((longest.clone(), "🦊".repeat(127)));
+    names.push(("🦊".repeat(127), longest.clone()));
+    for (sender, id) in &names {
+        let joined = DirectoryChange::Joined(user(sender));
+        let append = keyed(plain(vec![message(sender, "x")]), sender, id, 7);
+        appended(&store, &here, Append { directory: vec![joined], ..append }).await;
+        store.advance_cursor(&here, &user(sender), Seq(1)).await.unwrap();
+    }
+    names.sort();
+    let mut requests = Vec::new();
+    for item in listed(&store, Inventory::Requests(here.clone())).await {
+        let Item::Request(kept) = item else { panic!("{item:?}") };
+        let found = store.request(&here, &kept.sender, &kept.request_id).await.unwrap();
+        assert_eq!(found, Some((kept.receipt, kept.body_hash)));
+        requests.push((kept.sender.to_string(), kept.request_id.to_string()));
+    }
+    requests.sort();
+    assert_eq!(requests, names);
+    assert_eq!(listed(&store, Inventory::Cursors(here)).await.len(), 2);
+    assert_eq!(listed(&store, Inventory::Members).await.len(), 2);
+    assert_eq!(listed(&store, Inventory::Rooms).await.len(), 1);
 }
 
 pub async fn members_are_listed_with_their_rooms(store: Arc<dyn Store>) {

@@ -206,6 +206,29 @@ pub async fn a_reservation_without_sense_is_refused(store: Arc<dyn Store>) {
     assert_eq!(held(&store, ["a", "b"]).await, [(0, 0), (0, 0)]);
 }
 
+pub async fn a_settlement_waits_for_a_reservation_that_was_given_up(store: Arc<dyn Store>) {
+    let mut spent = 0;
+    // Given up behind any number of steps: before it is on its way, on it, and when it has been answered.
+    for steps in 0..48 {
+        let reservation = reservation(vec![line("a", 5, 1_000_000)]);
+        let id = reservation.id;
+        let mut reserving = store.reserve(reservation);
+        for _ in 0..steps {
+            if reserving.as_mut().now_or_never().is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(reserving);
+        spent += u64::from(store.settle(id, vec![2]).await.unwrap()) * 2;
+    }
+    // One that would still come is behind this one.
+    let last = reserved(&store, vec![line("a", 5, 1_000_000)]).await;
+    assert!(store.settle(last, vec![2]).await.unwrap());
+    assert_eq!(store.open_reservations().await.unwrap(), []);
+    assert_eq!(held(&store, ["a"]).await, [(spent + 2, 0)]);
+}
+
 pub async fn a_dropped_reservation_is_whole_or_absent(store: Arc<dyn Store>) {
     let mut ids = Vec::new();
     for _ in 0..100 {

@@ -198,10 +198,10 @@ impl Client {
         end: &mut watch::Receiver<bool>,
         news: &watch::Sender<News>,
     ) -> Option<String> {
+        // A stream that takes nothing more has ended, and what it was told last is still to be read.
+        let mut can_say = true;
         for n in self.open.clone() {
-            if stream.say.send(self.command(n)).await.is_err() {
-                return Some("broken".to_owned());
-            }
+            can_say &= stream.say.send(self.command(n)).await.is_ok();
         }
         let stays = self.sent.len() + STAYS;
         let mut dead_at = Instant::now() + SILENCE;
@@ -212,16 +212,14 @@ impl Client {
             if ending && self.is_done() {
                 return None;
             }
-            if !ending && self.sent.len() >= stays {
+            if !ending && can_say && self.sent.len() >= stays {
                 return Some(MOVED.to_owned());
             }
             tokio::select! {
-                _ = pace.tick(), if !ending => {
+                _ = pace.tick(), if !ending && can_say => {
                     if self.open.len() < OPEN {
                         let n = self.compose();
-                        if stream.say.send(self.command(n)).await.is_err() {
-                            return Some("broken".to_owned());
-                        }
+                        can_say = stream.say.send(self.command(n)).await.is_ok();
                     }
                 }
                 heard = timeout_at(dead_at, stream.hear.message()) => match heard {
@@ -299,8 +297,9 @@ impl Client {
             // The store is away: what was not acknowledged is said again, as a client does.
             (Some(Payload::Error(error)), Some(n)) if error.code == "unavailable" => {
                 tokio::time::sleep(PACE).await;
-                let again = stream.say.send(self.command(n)).await;
-                again.is_err().then(|| "broken".to_owned())
+                // If the stream has ended, its end is read next.
+                let _ = stream.say.send(self.command(n)).await;
+                None
             }
             (Some(Payload::Closing(closing)), _) => {
                 assert!(closing.reconnect, "{}: {closing:?}", self.name);

@@ -12,7 +12,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use tokio::{net::TcpListener, task::AbortHandle};
+use tokio::{net::TcpListener, sync::Notify, task::AbortHandle};
 
 /// What is to be done with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub enum Deed {
     Nothing,
     /// Never answered, and not passed on.
     Hold,
+    /// Passed on when it is told to, also if nobody waits for the answer any more.
+    Late,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,7 @@ struct Orders {
 pub struct Front {
     pub url: String,
     orders: Arc<Mutex<Orders>>,
+    late: Arc<Notify>,
     serving: AbortHandle,
 }
 
@@ -60,10 +63,11 @@ impl Front {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let orders = Arc::<Mutex<Orders>>::default();
-        let state = (Arc::clone(&orders), reqwest::Client::new(), server.to_owned());
+        let late = Arc::<Notify>::default();
+        let state = (Arc::clone(&orders), Arc::clone(&late), reqwest::Client::new(), server.to_owned());
         let app = Router::new().fallback(answer).with_state(state);
         let serving = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, orders, serving: serving.abort_handle() }
+        Self { url, orders, late, serving: serving.abort_handle() }
     }
 
     /// What happens to the requests that come next; those behind them are passed on.
@@ -85,14 +89,22 @@ impl Front {
         self.orders.lock().unwrap().next.is_empty()
     }
 
+    /// Lets the one that is late go on.
+    pub fn go_on(&self) {
+        self.late.notify_one();
+    }
+
     /// What was asked for since the last time.
     pub fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.orders.lock().unwrap().seen)
     }
 }
 
+/// What answering needs.
+type Served = (Arc<Mutex<Orders>>, Arc<Notify>, reqwest::Client, String);
+
 async fn answer(
-    State((orders, client, server)): State<(Arc<Mutex<Orders>>, reqwest::Client, String)>,
+    State((orders, late, client, server)): State<Served>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
@@ -110,13 +122,23 @@ async fn answer(
             return ([("content-type", "application/x-amz-json-1.0")], nothing.to_string()).into_response();
         }
         Deed::Hold => return std::future::pending().await,
+        // The server ends this when its client hangs up; the request is on its way nevertheless.
+        Deed::Late => {
+            let passing = tokio::spawn(async move {
+                late.notified().await;
+                pass(&client, server, headers, body).await
+            });
+            return passing.await.unwrap();
+        }
         Deed::Pass | Deed::Lose => {}
     }
+    let answered = pass(&client, server, headers, body).await;
+    if deed == Deed::Lose { refusal("InternalServerError") } else { answered }
+}
+
+async fn pass(client: &reqwest::Client, server: String, headers: HeaderMap, body: Bytes) -> Response {
     let answer = client.post(server).headers(headers).body(body).send().await.unwrap();
     let (status, content) = (answer.status(), answer.bytes().await.unwrap());
-    if deed == Deed::Lose {
-        return refusal("InternalServerError");
-    }
     (
         StatusCode::from_u16(status.as_u16()).unwrap(),
         [("content-type", "application/x-amz-json-1.0")],
