@@ -4,8 +4,8 @@
 //! who is dead, takes their leases away, and closes what belongs to nobody who lives: at the start, before anything is
 //! served, and from then on as long as others may die. What is open is read before the leases are: so a server that
 //! has just come is never taken for a dead one. Closing is done beside the looks, many rooms at once: neither a room that
-//! cannot be written to nor a long list keeps anybody from finding the next who is dead. What cannot be closed, or was begun by a server that did not know yet
-//! that it had lost its lease, is found by the next look.
+//! cannot be written to nor a long list keeps anybody from finding the next who is dead. What cannot be closed, or was
+//! begun by a server that did not know yet that it had lost its lease, is found by the next look.
 //!
 //! A store that is not shared has one server: there, everything open at the start is of a process that is gone, and
 //! when it is closed there is nothing more to look for.
@@ -140,6 +140,8 @@ impl Sweeper {
         loop {
             let next = async {
                 tokio::select! {
+                    // Looks come first, and several nodes in a simulation do the same each time.
+                    biased;
                     _ = tick.tick() => None,
                     ended = self.closing.next() => Some(ended),
                 }
