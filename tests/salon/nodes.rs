@@ -377,27 +377,37 @@ async fn who_close_the_same_at_once_record_each_end_once() {
     assert!(closers.iter().any(|closer| identity(closer) == left[0].node), "it belongs to who recorded it");
 }
 
+/// Ann, who waits for an answer.
+async fn asks(server: &TestServer, room: &str) -> Session {
+    let mut ann = join(server, room, "ann").await;
+    begins(&mut ann, message("@a what is it?")).await;
+    ann
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_room_that_cannot_be_written_to_keeps_nothing_else_from_being_closed() {
     let store = shared();
-    let ways = [HeldStore::new(Arc::clone(&store)), HeldStore::new(Arc::clone(&store))];
-    let dies = server(Arc::<HeldStore>::clone(&ways[0]), stalls).await;
-    let dies_later = server(Arc::<HeldStore>::clone(&ways[1]), stalls).await;
-    let (first, second) = (identity(&dies), identity(&dies_later));
+    let way = HeldStore::new(Arc::clone(&store));
+    let dies = server(Arc::<HeldStore>::clone(&way), stalls).await;
     let (mut rooms, mut sessions) = (Vec::new(), Vec::new());
-    for server in [&dies, &dies, &dies_later] {
-        rooms.push(server.room(&["a"]).await);
-        let mut ann = join(server, rooms.last().unwrap(), "ann").await;
-        begins(&mut ann, message("@a what is it?")).await;
-        sessions.push(ann);
+    for _ in 0..2 {
+        rooms.push(dies.room(&["a"]).await);
+        sessions.push(asks(&dies, rooms.last().unwrap()).await);
     }
-    let (stuck, other) = (rooms[0].as_str().min(&rooms[1]), rooms[0].as_str().max(&rooms[1]));
+    rooms.sort_unstable();
+    let (stuck, other) = (rooms[0].as_str(), rooms[1].as_str());
+    // Nobody who lives can write to it.
     let locked = HeldStore::of_room(Arc::clone(&store), stuck);
+    let way_later = HeldStore::new(Arc::<HeldStore>::clone(&locked));
+    let dies_later = server(Arc::<HeldStore>::clone(&way_later), stalls).await;
+    let last = dies_later.room(&["a"]).await;
+    sessions.push(asks(&dies_later, &last).await);
+    let (first, second) = (identity(&dies), identity(&dies_later));
     let closer = server(Arc::<HeldStore>::clone(&locked), answers).await;
     locked.hold(true);
     let is_left =
         async |room: &str| store.open_runs().await.unwrap().iter().any(|run| run.room.as_str() == room);
-    ways[0].hold(true);
+    way.hold(true);
     until("the other room is closed", async || (!is_left(other).await).then_some(())).await;
     let left = async || {
         let reserved = store.open_reservations().await.unwrap();
@@ -406,9 +416,9 @@ async fn a_room_that_cannot_be_written_to_keeps_nothing_else_from_being_closed()
     until("what was reserved is settled", left).await;
     assert!(is_left(stuck).await);
     // Looking goes on meanwhile: who dies now is found as well.
-    ways[1].hold(true);
+    way_later.hold(true);
     let (_, took) = until("the next who is dead is found", async || {
-        (!nodes(&store).await.contains(&second) && !is_left(&rooms[2]).await).then_some(())
+        (!nodes(&store).await.contains(&second) && !is_left(&last).await).then_some(())
     })
     .await;
     assert!(took < WITHIN, "{took:?}");

@@ -146,7 +146,9 @@ impl Store for HeldStore {
     }
 
     async fn beat(&self, lease: Lease) -> Result<bool, Error> {
-        self.pass().await;
+        if self.room_only.is_none() {
+            self.pass().await;
+        }
         self.inner.beat(lease).await
     }
 
