@@ -244,14 +244,6 @@ impl Checks<'_> {
     }
 
     fn auth(&mut self, config: &Config) {
-        if config.auth.mode == AuthMode::Required {
-            self.refuse(
-                "auth.mode",
-                "required",
-                "is not built yet",
-                "write `open`, and let only trusted clients reach the port",
-            );
-        }
         if config.auth.mode == AuthMode::Open
             && !config.grpc.is_loopback()
             && !config.auth.allow_open_on_network

@@ -218,7 +218,7 @@ words! {
     AuthMode:
     /// Everybody who reaches the port, under the name they give.
     Open = "open",
-    /// Only who proves an identity; not built yet.
+    /// Only who shows a credential.
     Required = "required",
 }
 

@@ -34,7 +34,7 @@ use crate::{
     nodes::{Identity, LeaseSettings},
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::{Error, accept::ConnectionLimits},
+    server::{Error, accept::ConnectionLimits, gates},
     session::{
         Services, SessionLimits,
         drain::Drain,
@@ -83,6 +83,7 @@ pub fn build(
     drain: Drain,
 ) -> Graph {
     let tasks = TaskTracker::new();
+    let gate = gates::gate(config, &clock);
     let registry = HandlerRegistry::start(
         Arc::clone(&store),
         bus,
@@ -125,7 +126,7 @@ pub fn build(
         rate(config.limits.transients_per_second, config.limits.transients_burst),
     );
     let services =
-        Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), drain };
+        Services { rooms: rooms.clone(), dispatcher, gate, rates, limits: session_limits(config), drain };
     Graph { identity, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 

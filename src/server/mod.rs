@@ -6,6 +6,7 @@
 
 pub mod accept;
 mod closing;
+mod gates;
 pub mod graph;
 pub mod sweep;
 
@@ -22,11 +23,13 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    auth::gate::Gate,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
     config::Config,
     grpc::{
         door::{Door, OriginalDoor},
+        guard::Guard,
         peer::Peer,
         service::RoomApi,
     },
@@ -211,7 +214,7 @@ impl Server {
             api_limits(config),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
-        let (health, routes) = routes(door)?;
+        let (health, routes) = routes(graph.services.gate.clone(), door)?;
         let server = Self {
             address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
@@ -367,7 +370,7 @@ async fn tidy_up(
     Ok((life, (store.is_shared() || left > 0).then_some(sweeper)))
 }
 
-fn routes(door: Door) -> Result<(HealthReporter, Routes), Error> {
+fn routes(gate: Gate, door: Door) -> Result<(HealthReporter, Routes), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -379,8 +382,8 @@ fn routes(door: Door) -> Result<(HealthReporter, Routes), Error> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(Error::Reflection)?;
-    let routes = Routes::new(door.clone())
-        .add_service(OriginalDoor(door))
+    let routes = Routes::new(Guard::new(gate.clone(), door.clone()))
+        .add_service(Guard::new(gate, OriginalDoor(door)))
         .add_service(health_service)
         .add_service(v1)
         .add_service(v1alpha);
