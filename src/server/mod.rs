@@ -103,7 +103,7 @@ impl Parts {
     /// The parts that the configuration asks for.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            store: store::open(&store_config(config)).await.map_err(Error::Store)?,
+            store: store::open::open(&store_config(config)).await.map_err(Error::Store)?,
             bus: bus::open(&bus_config(config)).await.map_err(Error::Bus)?,
             router: Arc::new(router(config)?),
             clock: Arc::new(SystemClock),
