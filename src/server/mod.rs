@@ -8,6 +8,7 @@ pub mod accept;
 mod closing;
 pub mod graph;
 pub mod sweep;
+pub mod tokens;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
