@@ -5,3 +5,4 @@
 
 pub mod grants;
 pub mod jwt;
+pub mod principal;

@@ -95,7 +95,11 @@ impl Principal {
     }
 
     /// The user the caller speaks for; `named` is whom the call names, in a field of this path.
-    pub fn speaks_for(&self, field: &'static str, named: Option<UserId>) -> Result<Option<UserId>, Rejection> {
+    pub fn speaks_for(
+        &self,
+        field: &'static str,
+        named: Option<UserId>,
+    ) -> Result<Option<UserId>, Rejection> {
         match (&self.user, named) {
             (None, named) => Ok(named),
             (Some(own), None) => Ok(Some(own.clone())),
