@@ -228,3 +228,6 @@ fn read(source: KeySource) -> Result<Vec<Key>, KeyError> {
         KeySource::File(_) | KeySource::Url(_) => Ok(Vec::new()),
     }
 }
+
+#[cfg(test)]
+mod tests;

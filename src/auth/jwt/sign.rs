@@ -255,7 +255,7 @@ impl Signer {
         algorithms.sort();
         algorithms.dedup();
         Issuer {
-            name: "own".into(),
+            name: "this server".into(),
             iss: Some(self.settings.issuer.clone()),
             audiences: vec![self.settings.audience.clone()],
             algorithms,
