@@ -12,7 +12,7 @@ use crate::config::{
     error::{Problem, Sources},
     extras, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
-    store,
+    store, tokens,
 };
 
 /// More than any budget needs, and far from what the ledger can count.
@@ -32,6 +32,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.providers(config);
     mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
+    tokens::check(&mut checks, &config.auth.tokens);
     checks.limits(&config.limits);
     checks.rooms(&config.rooms);
     checks.log(&config.log.level);

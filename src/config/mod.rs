@@ -21,6 +21,7 @@ mod providers;
 mod show;
 mod store;
 mod summary;
+mod tokens;
 mod units;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
@@ -39,6 +40,7 @@ pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use store::StoreUrl;
 pub use summary::Summary;
+pub use tokens::{TokenClaims, TokenIssuer, Tokens};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 /// Everything an operator can change. Built by [`load()`]; the default is what the shipped `config.yaml` says.
@@ -409,11 +411,13 @@ pub struct Auth {
     /// Whether the mode `open` may listen on more than this machine.
     #[serde(deserialize_with = "units::flag")]
     pub allow_open_on_network: bool,
+    /// Whose tokens are believed.
+    pub tokens: Tokens,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { mode: AuthMode::Open, allow_open_on_network: false }
+        Self { mode: AuthMode::Open, allow_open_on_network: false, tokens: Tokens::default() }
     }
 }
 

@@ -9,6 +9,7 @@ mod closing;
 mod gates;
 pub mod graph;
 pub mod sweep;
+pub mod tokens;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
