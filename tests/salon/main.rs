@@ -42,5 +42,6 @@ mod store_conformance;
 #[cfg(all(feature = "postgres", feature = "redis", feature = "nats"))]
 mod three_nodes;
 mod timing;
+mod tls;
 mod wire_commands;
 mod wire_properties;
