@@ -88,13 +88,14 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
 
 /// A value as an error may show it.
 pub(super) fn shown(key: &str, value: &str) -> String {
-    // Somebody may write the key itself where its variable is asked for, or a password into a URL.
+    // Somebody may write the key itself where its variable or its file is asked for, or a password into a URL.
     let in_mcp = |of: &str| key.starts_with("mcp.servers.") && key.contains(of);
     let secret = key.ends_with(".api_key_env")
         || ["store.url", "store.url_file"].contains(&key)
         || key == "bus.url"
         || key.ends_with(".api_key_file")
         || (key.starts_with("auth.tokens.") && (key.ends_with("key_env") || key.ends_with("key_file")))
+        || (key == "tls.key" && value.contains("BEGIN"))
         || in_mcp(".env.")
         || in_mcp(".headers.")
         || in_mcp(".url_env")
@@ -278,6 +279,7 @@ mod tests {
     fn what_could_be_a_secret_is_hidden() {
         assert_eq!(shown("llm.providers.x.api_key_env", "sk-123"), HIDDEN);
         assert_eq!(shown("llm.providers.x.base_url", "https://me:pw@host"), HIDDEN);
+        assert_eq!(shown("tls.key", "-----BEGIN PRIVATE KEY-----\nabc"), HIDDEN);
         assert_eq!(shown("llm.providers.x.base_url", "https://host"), "\"https://host\"");
         assert_eq!(shown("log.level", "a\n\u{1b}[1m"), r#""a\n\u{1b}[1m""#);
         assert_eq!(shown("log.level", &"x".repeat(500)).chars().count(), SHOWN_CHARS + 3);

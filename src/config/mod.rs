@@ -21,6 +21,7 @@ mod providers;
 mod show;
 mod store;
 mod summary;
+mod tls;
 mod tokens;
 mod units;
 
@@ -40,6 +41,7 @@ pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use store::StoreUrl;
 pub use summary::Summary;
+pub use tls::Tls;
 pub use tokens::{TokenClaims, TokenIssuer, Tokens};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
@@ -49,6 +51,8 @@ pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub struct Config {
     /// The gRPC door.
     pub grpc: Grpc,
+    /// Its encryption.
+    pub tls: Tls,
     /// Where the rooms' logs are kept.
     pub store: Store,
     /// How nodes tell one another of new events.
@@ -87,15 +91,21 @@ pub struct Grpc {
     /// Connections open at the same time; more wait in the system's backlog.
     #[serde(deserialize_with = "units::whole")]
     pub max_connections: usize,
+    /// Connections of one address open at the same time; 0: as many as it likes.
+    #[serde(deserialize_with = "units::whole")]
+    pub max_connections_per_peer: usize,
     /// Streams and calls open at the same time on one connection.
     #[serde(deserialize_with = "units::whole")]
     pub max_streams_per_connection: u32,
     /// Bytes that wait in one stream for the network before the session is held back.
     #[serde(with = "units::size")]
     pub send_buffer: usize,
-    /// How long a new connection may take to say that it speaks HTTP/2.
+    /// How long a new connection may take to agree on TLS and to say that it speaks HTTP/2.
     #[serde(with = "units::duration")]
     pub handshake_timeout: Duration,
+    /// How long a connection may be open without a stream or a call.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
     /// How often a connection is asked whether it is alive.
     #[serde(with = "units::duration")]
     pub keepalive_interval: Duration,
@@ -110,9 +120,11 @@ impl Default for Grpc {
             host: "127.0.0.1".into(),
             port: 50052,
             max_connections: 65_536,
+            max_connections_per_peer: 1024,
             max_streams_per_connection: 200,
             send_buffer: 64 << 10,
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }
@@ -221,6 +233,17 @@ words! {
     /// Everybody who reaches the port, under the name they give.
     Open = "open",
     /// Only who shows a credential.
+    Required = "required",
+}
+
+words! {
+    /// Whether clients are asked for a certificate.
+    ClientAuth:
+    /// No.
+    None = "none",
+    /// Yes; one that is shown must be good, and none need be.
+    Optional = "optional",
+    /// Yes, and who shows none is refused.
     Required = "required",
 }
 
