@@ -7,6 +7,7 @@ pub mod bus;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod digest;
 pub mod dispatch;
 pub mod domain;
 pub mod grpc;

@@ -33,7 +33,7 @@ const FLOORS: &[&[&str]] = &[
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],
-    &["clock", "config", "ids", "json_schema", "telemetry"],
+    &["clock", "config", "digest", "ids", "json_schema", "telemetry"],
 ];
 
 /// A client of the contract that happens to live in the same program: it may use no more than another client could.
@@ -48,7 +48,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("rusqlite", &["store/sqlite"], "each backend is behind its trait"),
     ("tokio_postgres", &["store/postgres"], "each backend is behind its trait"),
     ("deadpool_postgres", &["store/postgres"], "each backend is behind its trait"),
-    ("aws_", &["store/dynamodb"], "each backend is behind its trait"),
+    ("aws_config", &["store/dynamodb"], "each backend is behind its trait"),
+    ("aws_sdk", &["store/dynamodb"], "each backend is behind its trait"),
     ("async_nats", &["bus/nats"], "each backend is behind its trait"),
     ("redis", &["bus/redis"], "each backend is behind its trait"),
     ("tiktoken_rs", &["llm/tokens"], "one place counts tokens"),
@@ -246,6 +247,10 @@ fn a_crate_on_the_wrong_floor_is_found() {
     assert_eq!(problems_of("src/store/sqlite/append.rs", "//! Doc.\nuse rusqlite::Row;\n").len(), 0);
     assert_eq!(problems_of("src/rooms/mod.rs", "//! Doc.\nuse prost::Message;\n").len(), 1);
     assert_eq!(problems_of("src/cli/log.rs", "//! Doc.\nuse crate::rooms::Rooms;\n").len(), 1);
+    for aws in ["aws_config::X", "aws_sdk_dynamodb::X"] {
+        assert_eq!(problems_of("src/rooms/mod.rs", &format!("//! Doc.\nuse {aws};\n")).len(), 1, "{aws}");
+        assert_eq!(problems_of("src/store/dynamodb/log.rs", &format!("//! Doc.\nuse {aws};\n")).len(), 0);
+    }
 }
 
 #[test]
