@@ -223,6 +223,15 @@ words! {
 }
 
 words! {
+    /// Whether a room's log can be told from one that was changed.
+    Integrity:
+    /// Not by the server.
+    Off = "off",
+    /// By the link of its last event.
+    Chained = "chained",
+}
+
+words! {
     /// How a log line is written.
     LogFormat:
     /// For people.

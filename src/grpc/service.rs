@@ -20,7 +20,7 @@ use crate::{
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
-        model::{draft_to_pb, member_to_pb, message_to_pb, room_info, room_size},
+        model::{draft_to_pb, integrity_to_pb, member_to_pb, message_to_pb, room_info, room_size},
         pb::room::v1::{self as pb, room_service_server::RoomService},
         polls::poll_to_pb,
     },
@@ -92,6 +92,7 @@ impl RoomService for RoomApi {
                 .filter_map(|(user, presence)| Some(member_to_pb(room.members.get(user)?, *presence)))
                 .collect(),
             seq: room.seq.0,
+            integrity: room.chain.as_ref().map(integrity_to_pb),
         };
         self.rooms.wait_for_others(&id).await.map_err(refuse)?;
         self.rooms.read_latest(&id, look).await.map(Response::new).map_err(refuse)

@@ -13,7 +13,7 @@
 use crate::{
     domain::{apply, event::Recorded, rejection::Rejection, room::Room},
     ids::Seq,
-    rooms::{load, refused, worker::Worker},
+    rooms::{chain, load, refused, worker::Worker},
     store::Error,
 };
 
@@ -96,6 +96,7 @@ impl Worker {
             }
             let recorded = load::recorded(store, record)?;
             apply::apply(room, &recorded);
+            chain::read(room, record);
             events.push(recorded);
         }
         Ok(Page::More { events, is_last })

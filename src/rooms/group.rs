@@ -13,7 +13,7 @@ use crate::{
     },
     ids::Seq,
     rooms::{
-        Used,
+        Used, chain,
         commit::{self, Entry, Then},
         history, refused,
         task::{Done, Reply},
@@ -245,6 +245,7 @@ impl Worker {
         let mut finished = Vec::new();
         let mut again = Vec::new();
         let mut as_expected = true;
+        let mut link = self.state.as_ref().and_then(|room| room.chain);
         for (entry, outcome) in group.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::Appended(receipt) => {
@@ -254,6 +255,7 @@ impl Worker {
                     {
                         let recorded = Recorded { seq, ..recorded };
                         batches.push(seq, record, &recorded);
+                        link = link.map(|link| chain::appended(&link, record));
                         committed.push(recorded);
                     }
                     finished.push((entry.then, Ok(done(receipt, false))));
@@ -284,6 +286,9 @@ impl Worker {
         let before = self.before.take();
         if as_expected {
             self.keeps_before = self.keeps_before.saturating_sub(1);
+            if let Some(room) = &mut self.state {
+                room.chain = link;
+            }
             self.told(&committed);
         } else {
             self.expect_own(&committed);

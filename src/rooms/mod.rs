@@ -3,6 +3,7 @@
 //! Each loaded room has one task that decides its commands one after the other; [`Rooms`] finds or starts it. Never
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
+pub mod chain;
 mod clocks;
 mod commit;
 mod follow;
@@ -60,6 +61,8 @@ pub struct RoomsLimits {
     pub participants_shown: usize,
     /// How often a session gets a heartbeat; it is told in `room_state`.
     pub heartbeat: Duration,
+    /// Whether the chains of logs are kept.
+    pub chained: bool,
 }
 
 /// What an answer has used before its end.

@@ -209,7 +209,8 @@ impl Worker {
     /// Reads the room from its newest snapshot on.
     pub(super) async fn load(&mut self) -> Result<(), Rejection> {
         let store = self.rooms.store().as_ref();
-        let loaded = load::load(store, &self.id).await.map_err(|error| refused(&self.id, &error))?;
+        let chained = self.rooms.limits().chained;
+        let loaded = load::load(store, &self.id, chained).await.map_err(|error| refused(&self.id, &error))?;
         let Some(loaded) = loaded else {
             return Err(Rejection::new(Code::RoomNotFound, format!("there is no room {}", self.id)));
         };

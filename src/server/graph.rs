@@ -11,7 +11,7 @@ use crate::{
         config::{BusConfig, BusKind, BusUrl},
     },
     clock::Clock,
-    config::{Config, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
+    config::{Config, Integrity, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
@@ -167,6 +167,7 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
         idle_unload: config.rooms.idle_unload,
         participants_shown: config.limits.participants_shown,
         heartbeat: config.limits.heartbeat_interval,
+        chained: config.rooms.integrity == Integrity::Chained,
     }
 }
 
