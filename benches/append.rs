@@ -85,7 +85,7 @@ fn append(n: u64, with_request_id: bool) -> Append {
 
 /// A store with its rooms.
 async fn with_rooms(config: &StoreConfig) -> Arc<dyn Store> {
-    let store = store::open(config).await.unwrap();
+    let store = store::open::open(config).await.unwrap();
     let mut creating = JoinSet::new();
     for n in 0..ROOMS {
         let store = Arc::clone(&store);
@@ -177,7 +177,7 @@ fn stores(criterion: &mut Criterion) {
                 Some(url) => remote(kind, url.clone()),
                 None => config(directory.path(), kind, durability),
             };
-            runtime.block_on(store::set_up(&config)).unwrap();
+            runtime.block_on(store::open::set_up(&config)).unwrap();
             let store = runtime.block_on(with_rooms(&config));
             let next = Arc::new(AtomicU64::new(0));
             group.bench_function(BenchmarkId::new(name, callers), |bencher| {

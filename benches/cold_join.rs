@@ -68,7 +68,7 @@ impl Process {
         };
         // A file is opened without waiting for anything.
         let (store, bus) =
-            (store::open(&config).now_or_never().unwrap().unwrap(), Arc::new(LocalBus::default()));
+            (store::open::open(&config).now_or_never().unwrap().unwrap(), Arc::new(LocalBus::default()));
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let limits = RegistryLimits {
             participants_shown: 200,

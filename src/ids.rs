@@ -90,15 +90,109 @@ pub fn is_disturbing(c: char) -> bool {
 }
 
 text_id! {
-    /// A room. Chosen by the server (12 hexadecimal digits) or by whoever creates it.
-    RoomId, max 64, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-'
+    /// A namespace (tenant): its rooms, users and keys are its own, and nobody else's calls reach them.
+    Namespace, max 32, |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
 }
 
+impl Namespace {
+    /// The name of the one that is there without being created.
+    const DEFAULT: &str = "default";
+
+    /// Whether it is the one that is there without being created.
+    pub fn is_default(&self) -> bool {
+        self.as_str() == Self::DEFAULT
+    }
+}
+
+impl Default for Namespace {
+    fn default() -> Self {
+        Self(Self::DEFAULT.into())
+    }
+}
+
+/// A room: its name, chosen by the server (12 hexadecimal digits) or by whoever creates it, and its namespace. The same
+/// name in another namespace is another room, so whatever is keyed by rooms keeps namespaces apart.
+///
+/// Stores, buses and logs have its key: the name, behind `namespace/` unless that is the default one. Clients see and
+/// send the name alone ([`RoomId::name`], [`RoomId::parse`]).
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RoomId(Arc<str>);
+
 impl RoomId {
-    /// A new id: 48 random bits. The store refuses the rare one that is taken.
+    /// The longest name, in characters.
+    pub const MAX_CHARS: usize = 64;
+
+    /// A name as a client sends it: of a room in the default namespace, until it is put [`RoomId::within`] another.
+    pub fn parse(name: &str) -> Result<Self, IdError> {
+        let len = name.chars().count();
+        if len == 0 {
+            return Err(IdError::Empty);
+        }
+        if len > Self::MAX_CHARS {
+            return Err(IdError::TooLong { max: Self::MAX_CHARS, len });
+        }
+        match name.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '-'))) {
+            Some(c) => Err(IdError::Character(c)),
+            None => Ok(Self(name.into())),
+        }
+    }
+
+    /// A key as stores and buses keep it.
+    pub fn parse_key(key: &str) -> Result<Self, IdError> {
+        match key.split_once('/') {
+            None => Self::parse(key),
+            Some((namespace, name)) => Ok(Self::parse(name)?.within(&Namespace::parse(namespace)?)),
+        }
+    }
+
+    /// A new name: 48 random bits. The store refuses the rare one that is taken.
     pub fn random() -> Self {
         let (high, _) = Uuid::new_v4().as_u64_pair();
         Self(format!("{:012x}", high >> 16).into())
+    }
+
+    /// The room of this name in `namespace`.
+    #[must_use]
+    pub fn within(&self, namespace: &Namespace) -> Self {
+        match namespace.is_default() {
+            true => Self(self.name().into()),
+            false => Self(format!("{namespace}/{}", self.name()).into()),
+        }
+    }
+
+    /// Its key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Its name, as clients know it.
+    pub fn name(&self) -> &str {
+        self.0.split_once('/').map_or(&*self.0, |(_, name)| name)
+    }
+
+    /// Whose it is.
+    pub fn namespace(&self) -> Namespace {
+        self.0.split_once('/').map_or_else(Namespace::default, |(namespace, _)| Namespace(namespace.into()))
+    }
+}
+
+impl fmt::Display for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for RoomId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RoomId({})", &self.0)
+    }
+}
+
+/// Reads a key: what comes from a client is read by [`RoomId::parse`].
+impl FromStr for RoomId {
+    type Err = IdError;
+    fn from_str(key: &str) -> Result<Self, IdError> {
+        Self::parse_key(key)
     }
 }
 
@@ -276,6 +370,23 @@ mod tests {
         assert_eq!(UserId::parse("a\u{202E}b"), Err(IdError::Character('\u{202E}')));
         assert_eq!(UserId::parse("a\nb"), Err(IdError::Character('\n')));
         assert_eq!(LlmId::parse("a b"), Err(IdError::Character(' ')));
+    }
+
+    #[test]
+    fn a_room_is_its_name_in_its_namespace() {
+        let (here, acme) = (RoomId::parse("tea").unwrap(), Namespace::parse("acme").unwrap());
+        let there = here.within(&acme);
+        assert_ne!(here, there);
+        assert_eq!((there.as_str(), there.name(), there.namespace()), ("acme/tea", "tea", acme.clone()));
+        assert_eq!((here.as_str(), here.namespace().is_default()), ("tea", true));
+        assert_eq!(there.within(&Namespace::default()), here);
+        assert_eq!(there.within(&acme), there);
+        assert_eq!(RoomId::parse_key("acme/tea"), Ok(there));
+        assert_eq!(RoomId::parse_key("tea"), Ok(here));
+        for bad in ["acme/tea/x", "/tea", "acme/", "ACME/tea", "a.b/tea"] {
+            assert!(RoomId::parse_key(bad).is_err(), "{bad}");
+        }
+        assert!(RoomId::parse("acme/tea").is_err(), "a client names rooms of its own namespace only");
     }
 
     #[test]

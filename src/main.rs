@@ -112,7 +112,7 @@ fn setup_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
     };
     telemetry::init(&config.log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let done = runtime.block_on(store::set_up(&server::graph::store_config(&config)));
+    let done = runtime.block_on(store::open::set_up(&server::graph::store_config(&config)));
     for line in done.context("cannot set up the store")? {
         writeln!(io::stdout(), "{line}")?;
     }
@@ -210,7 +210,7 @@ fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<E
 async fn back_up(config: &StoreConfig, to: &Path) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
-    let store = store::open_to_read(config).await?;
+    let store = store::open::open_to_read(config).await?;
     // Who stops waiting for it takes the unfinished file away.
     let done = tokio::select! {
         done = ops::backup::run(store.as_ref(), to, SystemClock.now()) => Some(done),
@@ -243,7 +243,7 @@ async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::
     if config.kind == StoreKind::Memory {
         anyhow::bail!("the memory store would be gone at once: set store.kind to one that stays");
     }
-    let store = store::open(config).await?;
+    let store = store::open::open(config).await?;
     let done = ops::restore::run(store.as_ref(), file, *resume).await;
     store.close().await?;
     done?;
@@ -261,7 +261,7 @@ async fn verify(config: &StoreConfig, asked: &args::Verify) -> anyhow::Result<Ex
     }
     let kept = asked.heads.as_deref().map(Heads::read).transpose()?.unwrap_or_default();
     let mut now = Heads::default();
-    let store = store::open_to_read(config).await?;
+    let store = store::open::open_to_read(config).await?;
     let mut tell = |finding: Finding| {
         let _ = writeln!(io::stdout(), "{finding}");
     };

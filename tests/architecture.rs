@@ -29,7 +29,8 @@ const FLOORS: &[&[&str]] = &[
     &["rooms"],
     &["registry"],
     &["budget"],
-    &["nodes"],
+    // Neighbours in the picture: neither knows of the other.
+    &["auth", "nodes"],
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],

@@ -61,7 +61,7 @@ impl Channels {
     fn room(&self, channel: &[u8]) -> Option<RoomId> {
         let channel = std::str::from_utf8(channel).ok()?;
         let room = channel.strip_prefix(&*self.0)?.strip_prefix(".room.")?;
-        RoomId::parse(room).ok()
+        RoomId::parse_key(room).ok()
     }
 }
 

@@ -13,7 +13,7 @@ use crate::{
         room::{Member, Presence, Room},
     },
     grpc::{cursor, status, usage::budget_to_pb},
-    ids::{RoomId, Seq, UserId},
+    ids::{Namespace, RoomId, Seq, UserId},
     registry::feed::Feed,
     rooms::Rooms,
     session::rates::PerMinute,
@@ -104,8 +104,11 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
         let request = request.into_inner();
         let (filter, list) = match request.user_id.as_deref() {
-            None | Some("") => (RoomFilter::Public, "rooms".to_owned()),
-            Some(text) => (RoomFilter::Of(user_id("user_id", text)?), format!("rooms of {text}")),
+            None | Some("") => (RoomFilter::Public(Namespace::default()), "rooms".to_owned()),
+            Some(text) => {
+                let user = user_id("user_id", text)?;
+                (RoomFilter::Of(Namespace::default(), user), format!("rooms of {text}"))
+            }
         };
         let before = match request.cursor.as_deref() {
             None | Some("") => u64::MAX,
@@ -150,7 +153,7 @@ impl RoomService for RoomApi {
         Ok(Response::new(pb::LoadHistoryResponse {
             messages: page.messages.iter().map(message_to_pb).collect(),
             next_cursor: next.filter(|_| page.more),
-            polls: page.polls.iter().map(|poll| poll_to_pb(poll, id.as_str())).collect(),
+            polls: page.polls.iter().map(|poll| poll_to_pb(poll, id.name())).collect(),
         }))
     }
 

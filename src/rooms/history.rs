@@ -173,7 +173,7 @@ impl Rooms {
         let cut = fit(&mut messages, direction, model::message_size);
         let mut polls = self.polls_for(room, &messages).await?;
         let sizes: HashMap<PollId, usize> =
-            polls.iter().map(|poll| (poll.id, polls::poll_size(poll, room.as_str()))).collect();
+            polls.iter().map(|poll| (poll.id, polls::poll_size(poll, room.name()))).collect();
         let size = |message: &Message| {
             let poll = message.poll_id.and_then(|id| sizes.get(&id)).copied();
             model::message_size(message) + poll.unwrap_or_default()

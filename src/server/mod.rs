@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     grpc::{
         door::{Door, OriginalDoor},
+        peer::Peer,
         service::RoomApi,
     },
     llm::{
@@ -103,7 +104,7 @@ impl Parts {
     /// The parts that the configuration asks for.
     pub async fn open(config: &Config) -> Result<Self, Error> {
         Ok(Self {
-            store: store::open(&store_config(config)).await.map_err(Error::Store)?,
+            store: store::open::open(&store_config(config)).await.map_err(Error::Store)?,
             bus: bus::open(&bus_config(config)).await.map_err(Error::Bus)?,
             router: Arc::new(router(config)?),
             clock: Arc::new(SystemClock),
@@ -259,7 +260,7 @@ impl Server {
         let (routes, limits) = (self.routes.clone().prepare(), self.limits);
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         self.connections.spawn(async move {
-            abort.run_until_cancelled(serve_io(io, routes, limits, stop)).await;
+            abort.run_until_cancelled(serve_io(io, Peer::default(), routes, limits, stop)).await;
         });
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
@@ -22,15 +23,17 @@ use crate::{
     store::{
         Append, Direction, Error, ErrorKind, Head, Idempotency, Lease, Listed, NewRecord, OpenRun, Outcome,
         Page, Receipt, Record, RoomFilter, Snapshot, Store,
+        documents::{Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
-        memory::accounts::Accounts,
+        memory::{accounts::Accounts, shelf::Shelf},
         rules::{self, PageFill, Placement},
     },
 };
 
 mod accounts;
 mod listing;
+mod shelf;
 
 const NAME: &str = "memory";
 
@@ -50,6 +53,7 @@ struct State {
     order: BTreeMap<u64, RoomId>,
     accounts: Accounts,
     leases: BTreeMap<NodeId, u64>,
+    documents: Shelf,
 }
 
 /// A record with what only the store's own questions need.
@@ -227,10 +231,15 @@ impl Room {
         seqs.filter_map(|seq| self.log.get(seq)).map(|entry| entry.record.clone()).collect()
     }
 
-    fn is_listed(&self, filter: &RoomFilter) -> bool {
+    fn is_listed(&self, id: &RoomId, filter: &RoomFilter) -> bool {
         match filter {
-            RoomFilter::Public => self.visibility == Visibility::Public,
-            RoomFilter::Of(user) => self.members.contains(user) || self.created_by.as_ref() == Some(user),
+            RoomFilter::Public(namespace) => {
+                self.visibility == Visibility::Public && id.namespace() == *namespace
+            }
+            RoomFilter::Of(namespace, user) => {
+                let is_theirs = self.members.contains(user) || self.created_by.as_ref() == Some(user);
+                is_theirs && id.namespace() == *namespace
+            }
         }
     }
 }
@@ -358,7 +367,7 @@ impl Store for MemoryStore {
         self.with(|state| {
             let older = state.order.range(..before).rev();
             let listed =
-                older.filter(|(_, id)| state.rooms.get(id).is_some_and(|room| room.is_listed(&filter)));
+                older.filter(|(_, id)| state.rooms.get(id).is_some_and(|room| room.is_listed(id, &filter)));
             listed.take(limit).map(|(&position, room)| Listed { room: room.clone(), position }).collect()
         })
     }
@@ -424,6 +433,29 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Vec<Item>, Error> {
         self.with(|state| listing::list(state, of, after, limit))
+    }
+
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        self.with(|state| state.documents.one(folder, name))
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        self.with(|state| state.documents.page(folder, after, limit))
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        self.with(|state| state.documents.put(folder, name, expect, body))
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -13,140 +13,28 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     domain::event::{DirectoryChange, Kind},
-    ids::{EventId, MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{EventId, MessageId, Namespace, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        config::{StoreConfig, StoreKind},
+        documents::{Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
-        memory::MemoryStore,
-        sqlite::SqliteStore,
     },
 };
 
 pub mod config;
+pub mod documents;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 pub mod inventory;
 pub mod ledger;
 pub mod memory;
+pub mod open;
 #[cfg(any(feature = "dynamodb", feature = "postgres"))]
 mod pending;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod rules;
 pub mod sqlite;
-
-/// Opens the store that the configuration asks for: the only place that names the backends.
-///
-/// It may block on files, so it is for the start of a process and not for a task.
-pub async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    Ok(match config.kind {
-        StoreKind::Memory => Arc::new(MemoryStore::new()),
-        StoreKind::Sqlite => Arc::new(SqliteStore::open(config)?),
-        StoreKind::Postgres => open_postgres(config).await?,
-        StoreKind::Dynamodb => open_dynamodb(config).await?,
-    })
-}
-
-/// Makes what the store needs before a server can use it; returns what was done, for people. What is there already is
-/// left as it is.
-pub async fn set_up(config: &StoreConfig) -> Result<Vec<String>, Error> {
-    match config.kind {
-        StoreKind::Memory => {
-            Ok(vec!["the store `memory` needs nothing: it is gone when the server ends".to_owned()])
-        }
-        StoreKind::Sqlite => {
-            let what = "the store `sqlite` needs nothing: its file is created at the first start";
-            Ok(vec![what.to_owned()])
-        }
-        StoreKind::Postgres => {
-            // A start does as much: it takes the steps that are missing.
-            open_postgres(config).await?.close().await?;
-            Ok(vec![format!("the schema {} is at this build's version", config.schema)])
-        }
-        StoreKind::Dynamodb => set_up_dynamodb(config).await,
-    }
-}
-
-#[cfg(feature = "dynamodb")]
-async fn open_dynamodb(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    Ok(Arc::new(dynamodb::DynamoStore::open(config).await?))
-}
-
-#[cfg(feature = "dynamodb")]
-async fn set_up_dynamodb(config: &StoreConfig) -> Result<Vec<String>, Error> {
-    dynamodb::DynamoStore::set_up(config).await
-}
-
-#[cfg(not(feature = "dynamodb"))]
-async fn open_dynamodb(_: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    std::future::ready(Err(not_built("dynamodb"))).await
-}
-
-#[cfg(not(feature = "dynamodb"))]
-async fn set_up_dynamodb(_: &StoreConfig) -> Result<Vec<String>, Error> {
-    std::future::ready(Err(not_built("dynamodb"))).await
-}
-
-/// Opens a store that is there, to be read only: what writes fails. Nothing is brought to another version or
-/// created, besides the `-shm` and `-wal` that SQLite keeps beside its file, and a server that uses it is not disturbed.
-///
-/// With `sqlite` every answer is from the moment of the opening; with `postgres` and `dynamodb` each is from the moment it is
-/// given.
-pub async fn open_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    Ok(match config.kind {
-        StoreKind::Memory => {
-            return Err(Error {
-                kind: ErrorKind::Unusable,
-                store: "memory",
-                what: "is inside of its server and cannot be read from elsewhere: set store.kind to the kind that \
-                       the server uses"
-                    .to_owned(),
-                source: None,
-            });
-        }
-        StoreKind::Sqlite => Arc::new(SqliteStore::open_to_read(config)?),
-        StoreKind::Postgres => open_postgres_to_read(config).await?,
-        StoreKind::Dynamodb => open_dynamodb_to_read(config).await?,
-    })
-}
-
-#[cfg(feature = "dynamodb")]
-async fn open_dynamodb_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    Ok(Arc::new(dynamodb::DynamoStore::open_to_read(config).await?))
-}
-
-#[cfg(not(feature = "dynamodb"))]
-async fn open_dynamodb_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    open_dynamodb(config).await
-}
-
-#[cfg(feature = "postgres")]
-async fn open_postgres_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    Ok(Arc::new(postgres::PostgresStore::open_to_read(config).await?))
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn open_postgres_to_read(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    open_postgres(config).await
-}
-
-#[cfg(feature = "postgres")]
-async fn open_postgres(config: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    Ok(Arc::new(postgres::PostgresStore::open(config).await?))
-}
-
-#[cfg(not(feature = "postgres"))]
-async fn open_postgres(_: &StoreConfig) -> Result<Arc<dyn Store>, Error> {
-    std::future::ready(Err(not_built("postgres"))).await
-}
-
-#[cfg(not(all(feature = "dynamodb", feature = "postgres")))]
-fn not_built(store: &'static str) -> Error {
-    let what =
-        format!("is not in this build: build it with the feature `{store}`, or set store.kind to another");
-    Error { kind: ErrorKind::Unusable, store, what, source: None }
-}
 
 /// An event that is to be appended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -277,10 +165,10 @@ pub enum Direction {
 /// Which rooms to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoomFilter {
-    /// Every public room.
-    Public,
-    /// Rooms that this user is a member of or has created.
-    Of(UserId),
+    /// Every public room of a namespace.
+    Public(Namespace),
+    /// Rooms of a namespace that this user is a member of or has created.
+    Of(Namespace, UserId),
 }
 
 /// A room in a list, with what continues the list behind it.
@@ -385,6 +273,9 @@ impl Error {
 ///   carried out one after the other, and what one returned is seen by every later call through any handle: of a beat
 ///   and a retirement that know the same beat, one succeeds. A lease that was taken away is not given back: a beat
 ///   behind the first finds nothing to renew. The store knows no time and ends no lease by itself.
+/// * **Documents.** Each is read and written whole. Its revision is 1 when it is written first and one more with every
+///   write; writes of one document are carried out one after the other, and of many that expect the same revision one
+///   succeeds. What was removed begins at 1 again. Documents have nothing to do with rooms, and are as durable as logs.
 /// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it. It may be
 ///   carried out a little later than it was dropped, with one exception: a settlement never overtakes the reservation
 ///   that it ends. [`Store::settle`] waits for a call of [`Store::reserve`] that was begun before through the same
@@ -487,6 +378,36 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     ) -> Result<Vec<Item>, Error> {
         let _ = (of, after, limit);
         Err(inventory::unsupported(self.name()))
+    }
+
+    /// The document of this name, if there is one.
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        let _ = (folder, name);
+        Err(documents::unsupported(self.name()))
+    }
+
+    /// Up to `limit` documents of a folder behind the name `after`, in the order of their names as bytes. An empty page:
+    /// there is no more.
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        let _ = (folder, after, limit);
+        Err(documents::unsupported(self.name()))
+    }
+
+    /// Writes a document as a whole, or with an empty `body` removes it, if it still is as `expect` says; whether it was.
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        let _ = (folder, name, expect, body);
+        Err(documents::unsupported(self.name()))
     }
 
     /// Answers quickly when the store can be written to.

@@ -4,7 +4,10 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::{clock::Timestamp, ids::IdError};
+use crate::{
+    clock::Timestamp,
+    ids::{IdError, Namespace, RoomId},
+};
 
 /// Stored bytes are not what this server writes.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -37,6 +40,21 @@ pub(super) fn timestamp(time: Option<&prost_types::Timestamp>) -> Timestamp {
 /// Parses an id out of stored bytes.
 pub(super) fn id<T: std::str::FromStr<Err = IdError>>(what: &'static str, text: &str) -> Result<T, Corrupt> {
     text.parse().map_err(|error| Corrupt::new(what, error))
+}
+
+/// A room as stored bytes have it: its name as clients see it, and beside it the namespace.
+pub(super) fn room_id(name: &str, namespace: &str) -> Result<RoomId, Corrupt> {
+    let room = RoomId::parse(name).map_err(|error| Corrupt::new("room id", error))?;
+    Ok(match optional_id::<Namespace>("namespace", namespace)? {
+        Some(namespace) => room.within(&namespace),
+        None => room,
+    })
+}
+
+/// The namespace beside a name; empty for the default one.
+pub(super) fn namespace_of(room: &RoomId) -> String {
+    let namespace = room.namespace();
+    if namespace.is_default() { String::new() } else { namespace.to_string() }
 }
 
 pub(super) fn optional_id<T: std::str::FromStr<Err = IdError>>(

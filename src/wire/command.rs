@@ -426,7 +426,7 @@ fn read_poll(poll: pb::CreatePoll) -> PollInput {
 pub fn new_room(request: pb::CreateRoomRequest) -> Result<NewRoom, Rejection> {
     let id = match request.room_id.as_deref() {
         None | Some("") => RoomId::random(),
-        Some(text) => parse("room_id", text)?,
+        Some(text) => RoomId::parse(text).map_err(|error| Rejection::id("room_id", &error))?,
     };
     let created_by = match request.created_by.as_str() {
         "" => None,

@@ -12,7 +12,7 @@ use crate::{
     },
     ids::{EventId, OptionId, Seq},
     wire::{
-        basic::{Corrupt, id, optional_id, timestamp},
+        basic::{Corrupt, id, optional_id, room_id, timestamp},
         conduct,
         model::{
             author_from_pb, llm_from_pb, llms_from_pb, member_from_pb, message_from_pb, visibility_from_pb,
@@ -118,7 +118,7 @@ fn room_updated(updated: pb::RoomUpdated, private: &log::EventPrivate) -> Result
         log::RoomChange::Unspecified => Event::RoomUpdated(profile),
         log::RoomChange::Activated => Event::RoomActivated,
         log::RoomChange::Created => Event::RoomCreated(NewRoom {
-            id: id("room id", &room.room_id)?,
+            id: room_id(&room.room_id, &private.namespace)?,
             profile,
             created_by: optional_id("user id", &room.created_by)?,
             llms: llms_from_pb(room.llms)?,

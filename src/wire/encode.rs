@@ -14,7 +14,7 @@ use crate::{
     },
     ids::{OptionId, PollId, UserId},
     wire::{
-        basic::time,
+        basic::{namespace_of, time},
         conduct, frame,
         model::{author_type, llm_to_pb, member_to_pb, message_to_pb, room_info},
         pb::{
@@ -63,7 +63,7 @@ fn changed_message(event: &Event) -> u64 {
 }
 
 fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payload {
-    let room_id = after.id.as_str();
+    let room_id = after.id.name();
     match event {
         Event::RoomCreated(_) => room_updated(after, private, log::RoomChange::Created),
         Event::RoomActivated => room_updated(after, private, log::RoomChange::Activated),
@@ -159,6 +159,9 @@ fn run_started(run: &Run, private: &mut log::EventPrivate) -> Payload {
 
 fn room_updated(after: &Room, private: &mut log::EventPrivate, change: log::RoomChange) -> Payload {
     private.room_change = change.into();
+    if change == log::RoomChange::Created {
+        private.namespace = namespace_of(&after.id);
+    }
     Payload::RoomUpdated(pb::RoomUpdated { room: Some(room_info(after)) })
 }
 

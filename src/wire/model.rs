@@ -95,7 +95,7 @@ pub fn room_info(room: &Room) -> pb::RoomInfo {
         Status::Ended(at) => (pb::RoomStatus::Ended, time(at)),
     };
     pb::RoomInfo {
-        room_id: room.id.to_string(),
+        room_id: room.id.name().to_owned(),
         name: room.profile.name.clone(),
         created_at: time(room.created_at),
         created_by: room.created_by.as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -143,7 +143,7 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
         room: Some(room_info(room)),
         participants: participants(room, view),
         messages: room.recent.iter().map(message_to_pb).collect(),
-        polls: room.polls.values().map(|p| poll_to_pb(p, room.id.as_str())).collect(),
+        polls: room.polls.values().map(|p| poll_to_pb(p, room.id.name())).collect(),
         active_answers: answers(view),
         you: room.members.get(view.you).map(|m| member_to_pb(m, you_presence)),
         read_seq: view.read.0,

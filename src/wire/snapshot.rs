@@ -17,7 +17,7 @@ use crate::{
     },
     ids::Seq,
     wire::{
-        basic::{Corrupt, id, optional_id, timestamp},
+        basic::{Corrupt, id, namespace_of, optional_id, room_id, timestamp},
         conduct,
         model::{
             llms_from_pb, member_from_pb, member_to_pb, message_from_pb, message_to_pb, role_from_pb,
@@ -44,11 +44,12 @@ pub fn encode(room: &Room) -> Bytes {
         members: room.members.values().map(|m| member_to_pb(m, Presence::Offline)).collect(),
         banned: room.banned.iter().map(ToString::to_string).collect(),
         former_roles: room.former_roles.iter().map(|(u, role)| (u.to_string(), role_to_pb(*role))).collect(),
-        polls: room.polls.values().map(|p| poll_with(p, room.id.as_str(), Ballots::All)).collect(),
+        polls: room.polls.values().map(|p| poll_with(p, room.id.name(), Ballots::All)).collect(),
         recent: room.recent.iter().map(recent).collect(),
         runs: room.runs.values().map(run_to_pb).collect(),
         seq: room.seq.0,
         fence: room.fence.0,
+        namespace: namespace_of(&room.id),
         approvals: room.approvals.values().map(conduct::approval_to_pb).collect(),
         autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
         summary: room.summary.as_ref().map(conduct::summary_to_pb),
@@ -114,7 +115,7 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
     }
     let created_at = timestamp(info.created_at.as_ref());
     Ok(Room {
-        id: id("room id", &info.room_id)?,
+        id: room_id(&info.room_id, &snapshot.namespace)?,
         profile: Profile {
             name: info.name,
             description: info.description,

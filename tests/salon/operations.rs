@@ -29,7 +29,7 @@ pub fn sqlite(file: &Path) -> StoreConfig {
 
 /// A server that keeps its logs here.
 pub async fn serving(config: &StoreConfig) -> (TestServer, Arc<dyn Store>) {
-    let store = store::open(config).await.unwrap();
+    let store = store::open::open(config).await.unwrap();
     (Setup::default().store(Arc::clone(&store)).start().await, store)
 }
 

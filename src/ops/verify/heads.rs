@@ -87,7 +87,7 @@ impl Heads {
             let hash = digest::from_hex(next()).ok_or((number, "it begins with no digest"))?;
             let seq = next().parse().map(Seq).ok().filter(|seq| *seq > Seq::ZERO);
             let seq = seq.ok_or((number, "its second word is no position"))?;
-            let room = RoomId::parse(next()).map_err(|_| (number, "its third word is no room"))?;
+            let room = RoomId::parse_key(next()).map_err(|_| (number, "its third word is no room"))?;
             let link = Link { seq, hash };
             if heads.0.get(&room).and_then(|links| links.get(&seq)).is_some_and(|known| *known != link) {
                 return Err((number, "a line before it says something else of the same event"));

@@ -98,7 +98,7 @@ async fn rooms(table: &Table, after: Option<&Item>, limit: usize) -> Result<Vec<
 /// Which room a list names, and its number.
 fn place(stored: &Stored) -> Result<(u64, RoomId), Error> {
     let position = get_text(stored, "sk")?.parse().map_err(|_| strange("a room without a number"))?;
-    Ok((position, parsed(RoomId::parse(get_text(stored, "room")?))?))
+    Ok((position, parsed(RoomId::parse_key(get_text(stored, "room")?))?))
 }
 
 async fn requests(
@@ -153,7 +153,7 @@ async fn members(table: &Table, after: Option<&Item>, limit: usize) -> Result<Ve
             return Ok(None);
         }
         let user = get_text(stored, "pk")?.strip_prefix(LISTS).unwrap_or_default();
-        let room = parsed(RoomId::parse(get_text(stored, "room")?))?;
+        let room = parsed(RoomId::parse_key(get_text(stored, "room")?))?;
         Ok(Some(Item::Member { user: parsed(UserId::parse(user))?, room }))
     };
     read_through(table, LISTS, after, limit, member).await

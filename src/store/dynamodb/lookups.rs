@@ -141,8 +141,8 @@ pub(super) async fn list_rooms(
     limit: usize,
 ) -> Result<Vec<Listed>, Error> {
     let pk = match filter {
-        RoomFilter::Public => items::PUBLIC.to_owned(),
-        RoomFilter::Of(user) => items::list_of(user),
+        RoomFilter::Public(_) => items::PUBLIC.to_owned(),
+        RoomFilter::Of(_, user) => items::list_of(user),
     };
     let Some(newest) = before.checked_sub(1) else { return Ok(Vec::new()) };
     let mut listed: Vec<Listed> = Vec::new();
@@ -161,7 +161,7 @@ pub(super) async fn list_rooms(
                 continue;
             }
             let room =
-                RoomId::parse(get_text(found, "room")?).map_err(|_| strange("a room without a name"))?;
+                RoomId::parse_key(get_text(found, "room")?).map_err(|_| strange("a room without a name"))?;
             listed.push(Listed { room, position });
         }
         behind = page.last;
@@ -185,7 +185,11 @@ pub(super) async fn open_runs(table: &Table) -> Result<Vec<OpenRun>, Error> {
     let run = |found: &Item| {
         let (room, run) = get_text(found, "sk").ok()?.rsplit_once('\n')?;
         let node = NodeId(get_uuid(found, "o").ok()?);
-        Some(OpenRun { room: RoomId::parse(room).ok()?, run: MessageId(Uuid::try_parse(run).ok()?), node })
+        Some(OpenRun {
+            room: RoomId::parse_key(room).ok()?,
+            run: MessageId(Uuid::try_parse(run).ok()?),
+            node,
+        })
     };
     let found = of_all_shards(table, "list open runs", "U").await?;
     found.iter().map(|found| run(found).ok_or_else(|| strange("a run without a room"))).collect()

@@ -246,8 +246,8 @@ impl Store for PostgresStore {
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
         let (before, limit) = (rows::integer(before), rows::count(limit));
         let answer = match &filter {
-            RoomFilter::Public => self.connections.ask(queries::PUBLIC_ROOMS, &[&before, &limit]).await?,
-            RoomFilter::Of(user) => {
+            RoomFilter::Public(_) => self.connections.ask(queries::PUBLIC_ROOMS, &[&before, &limit]).await?,
+            RoomFilter::Of(_, user) => {
                 self.connections.ask(queries::ROOMS_OF, &[&before, &limit, &user.as_str()]).await?
             }
         };

@@ -54,7 +54,7 @@ pub(super) fn seq(row: &Row, column: usize) -> Result<Seq, Error> {
 
 /// The name of a room in this column.
 pub(super) fn room(row: &Row, column: usize) -> Result<RoomId, Error> {
-    RoomId::parse(get(row, column)?).map_err(|_| strange("a room without a name"))
+    RoomId::parse_key(get(row, column)?).map_err(|_| strange("a room without a name"))
 }
 
 /// A row of `seq, event_id, at, kind, public, private`.

@@ -188,11 +188,11 @@ pub(super) fn list_rooms(
     let (before, limit) = (rows::integer(before), rows::count(limit));
     let listed = |row: &Row<'_>| Ok(Listed { position: rows::number(row, 0)?, room: rows::room(row, 1)? });
     match filter {
-        RoomFilter::Public => {
+        RoomFilter::Public(_) => {
             let mut select = connection.prepare_cached(PUBLIC_ROOMS)?;
             select.query_map(params![before, limit], listed)?.collect()
         }
-        RoomFilter::Of(user) => {
+        RoomFilter::Of(_, user) => {
             let mut select = connection.prepare_cached(ROOMS_OF)?;
             select.query_map(params![before, limit, user.as_str()], listed)?.collect()
         }

@@ -69,7 +69,7 @@ pub(super) fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
 
 /// The name of a room in this column.
 pub(super) fn room(row: &Row<'_>, column: usize) -> rusqlite::Result<RoomId> {
-    RoomId::parse(row.get_ref(column)?.as_str()?)
+    RoomId::parse_key(row.get_ref(column)?.as_str()?)
         .map_err(|source| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(source)))
 }
 

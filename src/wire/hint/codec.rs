@@ -73,7 +73,7 @@ pub fn decode(bytes: &Bytes) -> Result<(RoomId, BusMessage), HintError> {
     }
     sender(bytes)?;
     let envelope = pb::Envelope::decode(bytes.slice(HEADER..)).map_err(|_| Malformed("no protobuf"))?;
-    let room = RoomId::parse(&envelope.room_id).map_err(|_| Malformed("its room"))?;
+    let room = RoomId::parse_key(&envelope.room_id).map_err(|_| Malformed("its room"))?;
     let message = match envelope.content.ok_or(Malformed("it is empty"))? {
         Content::Log(batch) => BusMessage::Log(batch_from_pb(batch)?),
         Content::Reaches(0) => return Err(Malformed("its position")),

@@ -259,7 +259,7 @@ async fn who_waits_to_vote_when_the_server_goes_away_is_asked_by_the_next() {
     let file = StoreConfig { path, durability: Durability::Os, ..StoreConfig::default() };
     let (provider, mut script) = ScriptedProvider::new("scripted");
     let leaving =
-        Setup::default().provider(provider).store(store::open(&file).await.unwrap()).config(|config| {
+        Setup::default().provider(provider).store(store::open::open(&file).await.unwrap()).config(|config| {
             config.llm.runs_per_room = 1;
             config.limits.drain = Duration::from_millis(200);
         });
@@ -272,7 +272,8 @@ async fn who_waits_to_vote_when_the_server_goes_away_is_asked_by_the_next() {
     assert_eq!(abstention(&mut admin).await, ("ada".into(), "the server is going away".into()));
     drained.await.unwrap();
     let provider = ScriptedProvider::with("scripted", votes_for_the_first);
-    let next = Setup::default().provider(provider).store(store::open(&file).await.unwrap()).start().await;
+    let next =
+        Setup::default().provider(provider).store(store::open::open(&file).await.unwrap()).start().await;
     next.join(&room, "admin").await;
     quiet(&next).await;
     let poll = next.join(&room, "admin").await.state.polls.remove(0);

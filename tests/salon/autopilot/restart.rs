@@ -28,7 +28,7 @@ async fn open(directory: &Path, steps: Vec<Step>) -> TestServer {
     let path = directory.join("salon.db");
     let config =
         StoreConfig { kind: StoreKind::Sqlite, path, durability: Durability::Os, ..StoreConfig::default() };
-    let setup = Setup::default().store(store::open(&config).await.unwrap()).provider(provider);
+    let setup = Setup::default().store(store::open::open(&config).await.unwrap()).provider(provider);
     setup.config(|config| config.limits.drain = std::time::Duration::from_millis(200)).start().await
 }
 

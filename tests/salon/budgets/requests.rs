@@ -53,7 +53,9 @@ async fn of_64_requests_for_one_place_exactly_one_passes() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("salon.db");
     one_of_64_passes(
-        store::open(&StoreConfig { kind: StoreKind::Sqlite, path, ..StoreConfig::default() }).await.unwrap(),
+        store::open::open(&StoreConfig { kind: StoreKind::Sqlite, path, ..StoreConfig::default() })
+            .await
+            .unwrap(),
     )
     .await;
 }

@@ -101,14 +101,14 @@ async fn usage_of_nobody_is_refused_and_a_store_that_fails_says_so() {
 async fn a_shutdown_settles_what_was_given_up_before_it() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { path: directory.path().join("salon.db"), ..StoreConfig::default() };
-    let server = setup().store(store::open(&config).await.unwrap()).start().await;
+    let server = setup().store(store::open::open(&config).await.unwrap()).start().await;
     let budgets = server.server.graph().budgets.clone();
     drop(budgets.reserve(run(), &Scopes::default(), Cost { tokens: 9, micros: Some(9) }).await.unwrap());
     let left = budgets.reserve(run(), &Scopes::default(), Cost { tokens: 1, micros: Some(1) }).await.unwrap();
     server.shutdown().await;
     drop(left);
     let spent = |budgets: &[pb::Budget]| (budgets[0].spent, budgets[0].reserved);
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     assert_eq!(store.open_reservations().await.unwrap().len(), 1, "only the one that was still held");
     let server = setup().store(store).start().await;
     assert_eq!(spent(&usage(&server, None, None).await), (10, 0));
@@ -119,7 +119,7 @@ async fn a_shutdown_settles_what_was_given_up_before_it() {
 async fn a_server_that_was_killed_leaves_its_reservations_as_used_up() {
     let place = Place::new().env("SALON__LLM__BUDGETS__SERVER__TOKENS_PER_DAY", "1000");
     let config = StoreConfig { path: place.database(), ..StoreConfig::default() };
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let now = salon::clock::SystemClock.now();
     let day = Timestamp(now.0 / 86_400_000 * 86_400_000);
     let account = Account { key: "server/day/tokens/".into(), begins: day };

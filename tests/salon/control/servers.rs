@@ -10,7 +10,7 @@ use crate::{
 };
 
 async fn server(schema: &Schema, place: &Place, provider: ScriptedProvider) -> TestServer {
-    let store = store::open(&schema.config()).await.unwrap();
+    let store = store::open::open(&schema.config()).await.unwrap();
     let setup = Setup::default().provider(provider).store(store).shared_bus(place.open().await);
     setup.config(|config| config.bus.head_check = Duration::from_secs(60)).start().await
 }

@@ -152,7 +152,7 @@ async fn what_was_done_to_a_log_is_found_by_heads_that_were_kept_elsewhere() {
     live(&server).await;
     drop(store);
     server.shutdown().await;
-    let store = store::open_to_read(&config).await.unwrap();
+    let store = store::open::open_to_read(&config).await.unwrap();
     let (heads, _) = verify_with(store.as_ref(), &Heads::default()).await;
     assert_eq!(verify_with(store.as_ref(), &heads).await.1, Vec::<String>::new(), "what was not touched");
     assert_eq!(heads.rooms(), 3);
@@ -165,7 +165,7 @@ async fn what_was_done_to_a_log_is_found_by_heads_that_were_kept_elsewhere() {
         // What the server has made of the log before would speak against it.
         file.execute("DELETE FROM snapshots", []).unwrap();
         drop(file);
-        let store = store::open_to_read(&sqlite(&copy)).await.unwrap();
+        let store = store::open::open_to_read(&sqlite(&copy)).await.unwrap();
         if agrees {
             let (_, found) = verify_with(store.as_ref(), &Heads::default()).await;
             assert_eq!(found, Vec::<String>::new(), "{name}: without heads nobody can know");
@@ -214,7 +214,7 @@ async fn heads_of_several_days_say_where_it_was() {
     changing.execute(update, params![positions[1], other]).unwrap();
     changing.execute("DELETE FROM snapshots", []).unwrap();
     drop(changing);
-    let store = store::open_to_read(&config).await.unwrap();
+    let store = store::open::open_to_read(&config).await.unwrap();
     let (_, found) = verify_with(store.as_ref(), &kept).await;
     let said = format!(
         "room {room}, event {}: the log up to here is not what it was when a head was kept of it: of the events {} to {}",
@@ -231,7 +231,7 @@ async fn the_snapshot_of_a_chained_room_finds_what_its_state_does_not_show() {
     for (setup, finds) in [(chained(), true), (Setup::default(), false)] {
         let place = tempfile::tempdir().unwrap();
         let config = sqlite(&place.path().join("salon.db"));
-        let store = store::open(&config).await.unwrap();
+        let store = store::open::open(&config).await.unwrap();
         let setup = setup.config(|config| config.rooms.snapshot_every = 100);
         let server = setup.store(Arc::clone(&store)).start().await;
         let room = server.room(&[]).await;
@@ -249,7 +249,7 @@ async fn the_snapshot_of_a_chained_room_finds_what_its_state_does_not_show() {
         let owes = text.windows(8).position(|part| part == b"5 pounds").unwrap();
         file.execute(change, params![first, [&text[..owes], b"9", &text[owes + 1..]].concat()]).unwrap();
         drop(file);
-        let store = store::open_to_read(&config).await.unwrap();
+        let store = store::open::open_to_read(&config).await.unwrap();
         let (_, found) = verify_with(store.as_ref(), &Heads::default()).await;
         if finds {
             let said = "the log up to here is not what it was when its snapshot was saved";
@@ -301,28 +301,37 @@ async fn two_servers_come_to_the_same_digest_whoever_writes() {
 
 #[tokio::test]
 async fn a_room_that_was_there_before_is_chained_from_its_first_event() {
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-    let setup = || Setup::default().store(Arc::clone(&store)).config(|c| c.rooms.snapshot_every = 10);
-    let off = setup().start().await;
+    let place = tempfile::tempdir().unwrap();
+    let config = sqlite(&place.path().join("salon.db"));
+    let store = store::open::open(&config).await.unwrap();
+    let setup = |store| Setup::default().store(store).config(|c| c.rooms.snapshot_every = 10);
+    let off = setup(Arc::clone(&store)).start().await;
     let room = off.room(&[]).await;
     let mut ann = off.join(&room, "ann").await;
     for n in 0..40 {
         ann.talk(&format!("line {n}")).await;
     }
+    let id = RoomId::parse(&room).unwrap();
+    assert!(store.snapshot(&id).await.unwrap().is_some());
+    drop(store);
     off.shutdown().await;
-    assert!(store.snapshot(&RoomId::parse(&room).unwrap()).await.unwrap().is_some());
-    let on = || setup().config(|config| config.rooms.integrity = salon::config::Integrity::Chained).start();
-    for _ in 0..2 {
-        let server = on().await;
+    // The second one finds it in the snapshot.
+    for is_saved in [false, true] {
+        let store = store::open::open(&config).await.unwrap();
+        let saved = store.snapshot(&id).await.unwrap().unwrap();
+        let saved = salon::wire::snapshot::decode(&saved.state).unwrap();
+        assert_eq!(saved.chain.is_some(), is_saved);
+        let chained = |config: &mut salon::config::Config| {
+            config.rooms.integrity = salon::config::Integrity::Chained;
+        };
+        let server = setup(Arc::clone(&store)).config(chained).start().await;
         let mut ann = server.join(&room, "ann").await;
         assert_eq!(told(&server, &room).await, shown(link(store.as_ref(), &room).await));
         ann.talk("and one more").await;
         assert_eq!(told(&server, &room).await, shown(link(store.as_ref(), &room).await));
+        drop(store);
         server.shutdown().await;
     }
-    // The second server found it in the snapshot.
-    let saved = store.snapshot(&RoomId::parse(&room).unwrap()).await.unwrap().unwrap();
-    assert!(salon::wire::snapshot::decode(&saved.state).unwrap().chain.is_some());
 }
 
 /// Who knows the digests before and behind a vote could try all voters and choices, if nothing else went into them.

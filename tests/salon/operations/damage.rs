@@ -32,7 +32,7 @@ async fn found(config: &StoreConfig, sql: &str) -> Vec<String> {
         .sum();
     assert!(changed > 0, "nothing was damaged: {sql}");
     drop(file);
-    let store = store::open_to_read(config).await.unwrap();
+    let store = store::open::open_to_read(config).await.unwrap();
     let (report, findings) = verify(store.as_ref()).await;
     assert_eq!(report.rooms, 3);
     store.close().await.unwrap();
@@ -109,7 +109,7 @@ async fn each_damage_is_found_where_it_is() {
             let _ = std::fs::remove_file(place.path().join(leftover));
         }
     }
-    let store = store::open_to_read(&config).await.unwrap();
+    let store = store::open::open_to_read(&config).await.unwrap();
     assert_eq!(verify(store.as_ref()).await.1, Vec::<String>::new(), "what was not damaged is sound");
     store.close().await.unwrap();
 }
@@ -118,7 +118,7 @@ async fn each_damage_is_found_where_it_is() {
 async fn a_snapshot_that_is_not_what_the_log_comes_to_is_found() {
     let place = tempfile::tempdir().unwrap();
     let config = sound(place.path()).await;
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let (room, mut replay) = (salon::ids::RoomId::parse("room-1").unwrap(), Replay::default());
     for record in store.read(&room, Seq::ZERO, Page { events: 9, bytes: usize::MAX }).await.unwrap() {
         replay.next(record.seq, &record.public, &record.private).unwrap();
@@ -176,7 +176,7 @@ async fn a_log_with_a_hole_is_not_backed_up_as_if_it_were_whole() {
     let file = Connection::open(&config.path).unwrap();
     file.execute("DELETE FROM events WHERE seq = 7", []).unwrap();
     drop(file);
-    let store = store::open_to_read(&config).await.unwrap();
+    let store = store::open::open_to_read(&config).await.unwrap();
     let to = place.path().join("b");
     let refused = ops::backup::run(store.as_ref(), &to, Timestamp(1)).await.unwrap_err().to_string();
     assert!(refused.contains("event 7: it is missing") && refused.contains("salon verify"), "{refused}");
@@ -201,7 +201,7 @@ async fn what_is_left_of_a_room_that_is_listed_no_more_is_found() {
         let file = Connection::open(&copy).unwrap();
         file.execute_batch(&format!("{sql}; DELETE FROM rooms WHERE id = 'room-1'")).unwrap();
         drop(file);
-        let store = store::open_to_read(&sqlite(&copy)).await.unwrap();
+        let store = store::open::open_to_read(&sqlite(&copy)).await.unwrap();
         let (report, findings) = verify(store.as_ref()).await;
         assert_eq!(report.rooms, 2);
         assert!(
@@ -228,7 +228,7 @@ async fn a_damaged_page_is_found_and_the_rest_is_looked_at() {
     let at = bytes.windows(said.len()).position(|window| window == said).unwrap();
     bytes[at / page * page..][..page].fill(0xA5);
     std::fs::write(&config.path, bytes).unwrap();
-    let store = store::open_to_read(&config).await.unwrap();
+    let store = store::open::open_to_read(&config).await.unwrap();
     let (report, findings) = verify(store.as_ref()).await;
     assert!(findings.iter().any(|one| one.starts_with("room room-0, event ")), "{findings:?}");
     assert!(findings.iter().all(|one| !one.starts_with("room room-2")), "{findings:?}");

@@ -21,7 +21,7 @@ async fn a_backup_of_a_serving_store_is_restored_as_it_was() {
     let (server, writing) = serving(&config).await;
     live(&server).await;
     // As another process does it: beside the server that holds the file.
-    let reading = store::open_to_read(&config).await.unwrap();
+    let reading = store::open::open_to_read(&config).await.unwrap();
     let expected = contents(reading.as_ref()).await;
     let mut late = server.join("room-0", "late").await;
     late.talk("behind the moment of the backup").await;
@@ -33,7 +33,7 @@ async fn a_backup_of_a_serving_store_is_restored_as_it_was() {
     assert_eq!(ops::restore::check(&file).unwrap(), done);
 
     let restored = sqlite(&place.path().join("other/salon.db"));
-    let store = store::open(&restored).await.unwrap();
+    let store = store::open::open(&restored).await.unwrap();
     assert_eq!(ops::restore::run(store.as_ref(), &file, false).await.unwrap(), done);
     assert_eq!(contents(store.as_ref()).await, expected);
     assert_eq!(verify(store.as_ref()).await.1, Vec::<String>::new());
@@ -88,16 +88,16 @@ async fn there_and_back(config: &store::config::StoreConfig) {
     let (expected, back) = (contents(source.as_ref()).await, place.path().join("back"));
     server.shutdown().await;
 
-    let target = store::open(config).await.unwrap();
+    let target = store::open::open(config).await.unwrap();
     ops::restore::run(target.as_ref(), &file, false).await.unwrap();
     assert_eq!(sorted(contents(target.as_ref()).await), sorted(expected.clone()));
-    let reading = store::open_to_read(config).await.unwrap();
+    let reading = store::open::open_to_read(config).await.unwrap();
     assert_eq!(verify(reading.as_ref()).await.1, Vec::<String>::new());
     back_up(reading.as_ref(), &back).await;
     reading.close().await.unwrap();
     target.close().await.unwrap();
 
-    let again = store::open(&sqlite(&place.path().join("again.db"))).await.unwrap();
+    let again = store::open::open(&sqlite(&place.path().join("again.db"))).await.unwrap();
     ops::restore::run(again.as_ref(), &back, false).await.unwrap();
     assert_eq!(contents(again.as_ref()).await, expected);
     again.close().await.unwrap();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use salon::{
     domain::{event::DirectoryChange, room::Visibility},
-    ids::{MessageId, RequestId, RoomId, Seq},
+    ids::{MessageId, Namespace, RequestId, RoomId, Seq},
     store::{Append, Direction, ErrorKind, Head, Outcome, Page, RoomFilter, Store},
 };
 use tokio::task::JoinSet;
@@ -35,8 +35,14 @@ pub async fn a_refused_append_leaves_nothing(store: Arc<dyn Store>) {
     assert_eq!(store.head(&room).await.unwrap(), Some(Head { seq: Seq(1), fence: Seq(1) }));
     let request = RequestId::parse("r1").unwrap();
     assert_eq!(store.request(&room, &user("ann"), &request).await.unwrap(), None);
-    assert_eq!(store.list_rooms(RoomFilter::Of(user("ann")), u64::MAX, 9).await.unwrap(), []);
-    assert_eq!(store.list_rooms(RoomFilter::Public, u64::MAX, 9).await.unwrap().len(), 1);
+    assert_eq!(
+        store.list_rooms(RoomFilter::Of(Namespace::default(), user("ann")), u64::MAX, 9).await.unwrap(),
+        []
+    );
+    assert_eq!(
+        store.list_rooms(RoomFilter::Public(Namespace::default()), u64::MAX, 9).await.unwrap().len(),
+        1
+    );
     assert_eq!(store.open_runs().await.unwrap(), []);
     assert_eq!(store.unread(&room, &user("zoe"), Seq::ZERO, 9).await.unwrap(), 0);
 }
@@ -53,10 +59,11 @@ pub async fn an_append_brings_all_of_its_parts(store: Arc<dyn Store>) {
     let request = RequestId::parse("r1").unwrap();
     assert_eq!(store.request(&room, &user("ann"), &request).await.unwrap(), Some((receipt, 7)));
     for member in ["ann", "bob"] {
-        let listed = store.list_rooms(RoomFilter::Of(user(member)), u64::MAX, 9).await.unwrap();
+        let listed =
+            store.list_rooms(RoomFilter::Of(Namespace::default(), user(member)), u64::MAX, 9).await.unwrap();
         assert_eq!(listed.len(), 1, "{member}");
     }
-    assert_eq!(store.list_rooms(RoomFilter::Public, u64::MAX, 9).await.unwrap(), []);
+    assert_eq!(store.list_rooms(RoomFilter::Public(Namespace::default()), u64::MAX, 9).await.unwrap(), []);
     assert_eq!(store.open_runs().await.unwrap().len(), 1);
 }
 
@@ -134,7 +141,10 @@ pub async fn positions_have_no_holes_over_many_rooms(store: Arc<dyn Store>) {
         assert_no_holes(&records, 1 + 4 * 8);
         assert!(records[1..].iter().all(|record| record.public == room.as_str()), "nothing strayed");
     }
-    assert_eq!(store.list_rooms(RoomFilter::Public, u64::MAX, 99).await.unwrap().len(), 16);
+    assert_eq!(
+        store.list_rooms(RoomFilter::Public(Namespace::default()), u64::MAX, 99).await.unwrap().len(),
+        16
+    );
 }
 
 pub async fn the_fence_moves_with_the_records_that_move_it(store: Arc<dyn Store>) {
@@ -184,7 +194,10 @@ pub async fn a_room_is_created_once(store: Arc<dyn Store>) {
     let lost = outcomes.iter().filter(|outcome| **outcome == Outcome::FenceMoved(Seq(1))).count();
     assert_eq!(lost, 31);
     assert_eq!(log(&store, &room).await.len(), 1);
-    assert_eq!(store.list_rooms(RoomFilter::Public, u64::MAX, 9).await.unwrap().len(), 1);
+    assert_eq!(
+        store.list_rooms(RoomFilter::Public(Namespace::default()), u64::MAX, 9).await.unwrap().len(),
+        1
+    );
 }
 
 pub async fn a_creation_moves_the_fence_whatever_it_says(store: Arc<dyn Store>) {
@@ -203,7 +216,10 @@ pub async fn an_unknown_room_takes_no_append(store: Arc<dyn Store>) {
     }
     assert_eq!(store.head(&room).await.unwrap(), None);
     assert_eq!(store.open_runs().await.unwrap(), []);
-    assert_eq!(store.list_rooms(RoomFilter::Of(user("ann")), u64::MAX, 9).await.unwrap(), []);
+    assert_eq!(
+        store.list_rooms(RoomFilter::Of(Namespace::default(), user("ann")), u64::MAX, 9).await.unwrap(),
+        []
+    );
 }
 
 pub async fn an_append_of_many_records_and_bytes_is_whole(store: Arc<dyn Store>) {
@@ -252,7 +268,14 @@ pub async fn a_call_of_many_appends_is_in_their_order(store: Arc<dyn Store>) {
     assert_no_holes(&records, 1001);
     let said: Vec<_> = (0..500).map(|n| n.to_string()).collect();
     assert!(texts(&records)[1..].iter().step_by(2).eq(&said));
-    assert_eq!(store.list_rooms(RoomFilter::Of(user("user 6")), u64::MAX, 9).await.unwrap().len(), 1);
+    assert_eq!(
+        store
+            .list_rooms(RoomFilter::Of(Namespace::default(), user("user 6")), u64::MAX, 9)
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 pub async fn an_append_of_nothing_is_refused(store: Arc<dyn Store>) {

@@ -60,7 +60,7 @@ impl Table {
     /// One that is set up.
     pub async fn new() -> Option<Self> {
         let table = Self::absent()?;
-        store::set_up(&table.config()).await.unwrap();
+        store::open::set_up(&table.config()).await.unwrap();
         Some(table)
     }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use salon::{
     domain::{event::DirectoryChange, room::Visibility},
-    ids::{MessageId, NodeId, RoomId},
+    ids::{MessageId, Namespace, NodeId, RoomId},
     store::{Append, OpenRun, RoomFilter, Store},
 };
 
@@ -29,18 +29,18 @@ async fn listed(store: &Arc<dyn Store>, filter: RoomFilter) -> Vec<String> {
 }
 
 fn of(name: &str) -> RoomFilter {
-    RoomFilter::Of(user(name))
+    RoomFilter::Of(Namespace::default(), user(name))
 }
 
 pub async fn public_rooms_are_listed_newest_first(store: Arc<dyn Store>) {
-    assert!(listed(&store, RoomFilter::Public).await.is_empty());
+    assert!(listed(&store, RoomFilter::Public(Namespace::default())).await.is_empty());
     for name in ["c", "a", "b"] {
         begin(&store, name, Visibility::Public, Some("ann")).await;
     }
     begin(&store, "hidden", Visibility::Private, Some("ann")).await;
     // Its own log going on does not make a room newer.
     appended(&store, &room("c"), plain(vec![fact("x")])).await;
-    assert_eq!(listed(&store, RoomFilter::Public).await, ["b", "a", "c"]);
+    assert_eq!(listed(&store, RoomFilter::Public(Namespace::default())).await, ["b", "a", "c"]);
 }
 
 pub async fn private_rooms_are_listed_to_members_and_creators(store: Arc<dyn Store>) {
@@ -56,7 +56,7 @@ pub async fn private_rooms_are_listed_to_members_and_creators(store: Arc<dyn Sto
     assert_eq!(listed(&store, of("ann")).await, ["both", "created", "joined"]);
     assert_eq!(listed(&store, of("bob")).await, ["joined"]);
     assert!(listed(&store, of("zoe")).await.is_empty());
-    assert_eq!(listed(&store, RoomFilter::Public).await, ["public"]);
+    assert_eq!(listed(&store, RoomFilter::Public(Namespace::default())).await, ["public"]);
 }
 
 pub async fn a_member_who_left_is_not_listed_the_room(store: Arc<dyn Store>) {
@@ -76,10 +76,10 @@ pub async fn a_room_changes_its_list_with_its_visibility(store: Arc<dyn Store>) 
     let room = begin(&store, "r", Visibility::Public, Some("ann")).await;
     let visible = |visibility| DirectoryChange::Room { visibility, created_by: None };
     change(&store, &room, visible(Visibility::Private)).await;
-    assert!(listed(&store, RoomFilter::Public).await.is_empty());
+    assert!(listed(&store, RoomFilter::Public(Namespace::default())).await.is_empty());
     assert_eq!(listed(&store, of("ann")).await, ["r"], "who created it is not forgotten");
     change(&store, &room, visible(Visibility::Public)).await;
-    assert_eq!(listed(&store, RoomFilter::Public).await, ["r"]);
+    assert_eq!(listed(&store, RoomFilter::Public(Namespace::default())).await, ["r"]);
 }
 
 pub async fn lists_are_paged_without_a_page_too_many(store: Arc<dyn Store>) {
@@ -88,7 +88,7 @@ pub async fn lists_are_paged_without_a_page_too_many(store: Arc<dyn Store>) {
         change(&store, &room, DirectoryChange::Joined(user("ann"))).await;
         begin(&store, &format!("hidden{n}"), Visibility::Private, None).await;
     }
-    for filter in [RoomFilter::Public, of("ann")] {
+    for filter in [RoomFilter::Public(Namespace::default()), of("ann")] {
         let mut names = Vec::new();
         let mut before = u64::MAX;
         // One more than a page holds is asked for: that is how a caller knows whether there is a next page.

@@ -12,7 +12,7 @@ use futures_util::FutureExt as _;
 use salon::{
     clock::Timestamp,
     domain::{event::DirectoryChange, room::Visibility},
-    ids::{MessageId, NodeId, RequestId, Seq},
+    ids::{MessageId, Namespace, NodeId, RequestId, Seq},
     store::{
         self, Append, Direction, Error, ErrorKind, OpenRun, Outcome, RoomFilter, Snapshot, Store,
         config::StoreConfig,
@@ -27,7 +27,7 @@ use super::support::{
 
 fn refusal(config: &StoreConfig) -> Error {
     // A file is opened without waiting for anything.
-    let opened = store::open(config).now_or_never().unwrap();
+    let opened = store::open::open(config).now_or_never().unwrap();
     let refused = opened.map(|_| ()).unwrap_err();
     assert!(!refused.retryable(), "{refused}");
     refused
@@ -40,7 +40,7 @@ async fn everything_is_there_after_opening_again() {
     let run = MessageId(next_id());
     let (here, ann) = (room("r"), user("ann"));
 
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     appended(&store, &here, creation(Visibility::Private, Some("bob"))).await;
     let said = message("ann", "a");
     let subject = said.subject.unwrap();
@@ -55,7 +55,7 @@ async fn everything_is_there_after_opening_again() {
     let before = (log(&store, &here).await, store.head(&here).await.unwrap());
     store.close().await.unwrap();
 
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     assert_eq!((log(&store, &here).await, store.head(&here).await.unwrap()), before);
     assert_eq!(outcome(&store, &here, append).await, Outcome::Duplicate(receipt));
     assert_eq!(store.snapshot(&here).await.unwrap(), Some(snapshot));
@@ -64,7 +64,8 @@ async fn everything_is_there_after_opening_again() {
     assert_eq!(store.about(&here, &[subject]).await.unwrap().len(), 1);
     assert_eq!(store.messages(&here, Direction::After(Seq::ZERO), 9).await.unwrap().len(), 2);
     for name in ["ann", "bob"] {
-        let listed = store.list_rooms(RoomFilter::Of(user(name)), u64::MAX, 9).await.unwrap();
+        let listed =
+            store.list_rooms(RoomFilter::Of(Namespace::default(), user(name)), u64::MAX, 9).await.unwrap();
         assert_eq!(listed.len(), 1, "{name}");
     }
     let next = appended(&store, &here, plain(vec![fact("d")])).await;
@@ -76,7 +77,7 @@ async fn everything_is_there_after_opening_again() {
 async fn closing_leaves_one_file_and_finishes_what_was_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { path: directory.path().join("new/deep/salon.db"), ..StoreConfig::default() };
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let room = created(&store, "r").await;
     let mut appends = tokio::task::JoinSet::new();
     for _ in 0..500 {
@@ -91,7 +92,7 @@ async fn closing_leaves_one_file_and_finishes_what_was_accepted() {
 
     assert!(acknowledged > 0);
     assert!(!config.path.with_extension("db-wal").exists(), "the log was folded into the file");
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let records = log(&store, &room).await;
     assert_no_holes(&records, 1 + u64::try_from(acknowledged).unwrap());
     store.close().await.unwrap();
@@ -101,7 +102,7 @@ async fn closing_leaves_one_file_and_finishes_what_was_accepted() {
 async fn a_second_server_is_refused_until_the_first_has_closed() {
     let directory = tempfile::tempdir().unwrap();
     let config = sqlite_config(directory.path());
-    let first = store::open(&config).await.unwrap();
+    let first = store::open::open(&config).await.unwrap();
     let refused = refusal(&config);
     assert_eq!(refused.kind, ErrorKind::Unusable);
     assert!(refused.what.contains("in use by another server"), "{refused}");
@@ -114,7 +115,7 @@ async fn a_second_server_is_refused_until_the_first_has_closed() {
     }
     created(&first, "r").await;
     first.close().await.unwrap();
-    store::open(&config).await.unwrap().close().await.unwrap();
+    store::open::open(&config).await.unwrap().close().await.unwrap();
 }
 
 #[test]
@@ -203,7 +204,7 @@ fn a_damaged_file_is_refused() {
 /// A file that a store has made.
 #[tokio::main(flavor = "current_thread")]
 async fn closed_store(config: &StoreConfig) {
-    let store = store::open(config).await.unwrap();
+    let store = store::open::open(config).await.unwrap();
     created(&store, "r").await;
     store.close().await.unwrap();
 }
@@ -230,7 +231,7 @@ async fn fill(store: &Arc<dyn Store>, room: &salon::ids::RoomId) -> u64 {
 async fn a_full_file_acknowledges_nothing_and_works_again_when_there_is_room() {
     let directory = tempfile::tempdir().unwrap();
     let config = StoreConfig { max_bytes: Some(512 * 1024), ..sqlite_config(directory.path()) };
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let room = created(&store, "r").await;
     let acknowledged = fill(&store, &room).await;
     assert!(acknowledged > 100, "{acknowledged}");
@@ -253,7 +254,7 @@ async fn a_full_file_acknowledges_nothing_and_works_again_when_there_is_room() {
     // Room beside the file: an operator raises the limit.
     let acknowledged = fill(&store, &room).await;
     store.close().await.unwrap();
-    let store = store::open(&StoreConfig { max_bytes: None, ..config.clone() }).await.unwrap();
+    let store = store::open::open(&StoreConfig { max_bytes: None, ..config.clone() }).await.unwrap();
     assert_no_holes(&log(&store, &room).await, acknowledged);
     let receipt = appended(&store, &room, plain(vec![message("ann", &"x".repeat(1_000_000))])).await;
     assert_eq!(receipt.last, Seq(acknowledged + 1));
@@ -269,12 +270,12 @@ async fn reservations_outlive_the_store_and_can_be_settled_behind_a_full_disk() 
     let config = sqlite_config(directory.path());
     let account = |n: usize| Account { key: format!("{n} {}", "k".repeat(200)), begins: Timestamp(0) };
     let line = |n| Line { account: account(n), amount: 6, limit: Some(10), keep_until: Timestamp(0) };
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let first = super::ledger::reservation(vec![line(0)]);
     assert_eq!(store.reserve(first.clone()).await.unwrap(), Reserve::Reserved);
     store.close().await.unwrap();
 
-    let store = store::open(&StoreConfig { max_bytes: Some(512 * 1024), ..config }).await.unwrap();
+    let store = store::open::open(&StoreConfig { max_bytes: Some(512 * 1024), ..config }).await.unwrap();
     let held = store.balances(&[account(0)]).await.unwrap();
     assert_eq!(held, [Balance { spent: 0, reserved: 6 }]);
     assert_eq!(store.open_reservations().await.unwrap()[0].id, first.id);
@@ -306,7 +307,7 @@ async fn reservations_outlive_the_store_and_can_be_settled_behind_a_full_disk() 
 async fn others_may_look_into_the_file_while_it_is_in_use() {
     let directory = tempfile::tempdir().unwrap();
     let config = sqlite_config(directory.path());
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let room = created(&store, "r").await;
     let shell = rusqlite::Connection::open(&config.path).unwrap();
     let looking = shell.unchecked_transaction().unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use salon::{
     clock::Timestamp,
-    ids::{NodeId, RequestId, ReservationId, Seq},
+    ids::{Namespace, NodeId, RequestId, ReservationId, Seq},
     store::{
         Direction, Error, ErrorKind, Lease, RoomFilter, Snapshot, Store,
         ledger::{Account, Line},
@@ -119,7 +119,7 @@ pub async fn a_closed_store_answers_nothing(store: Arc<dyn Store>) {
     assert_closed(store.save_snapshot(&room, snapshot(1, 1)).await);
     assert_closed(store.advance_cursor(&room, &ann, Seq(1)).await);
     assert_closed(store.cursor(&room, &ann).await);
-    assert_closed(store.list_rooms(RoomFilter::Public, u64::MAX, 9).await);
+    assert_closed(store.list_rooms(RoomFilter::Public(Namespace::default()), u64::MAX, 9).await);
     assert_closed(store.open_runs().await);
     let lease = Lease { node: NodeId(next_id()), beat: 1 };
     assert_closed(store.beat(lease).await);

@@ -47,27 +47,27 @@ enum Place {
 impl Fresh {
     pub async fn memory() -> Option<Self> {
         let config = StoreConfig { kind: StoreKind::Memory, ..StoreConfig::default() };
-        Some(Self { store: store::open(&config).await.unwrap(), place: Place::Nowhere })
+        Some(Self { store: store::open::open(&config).await.unwrap(), place: Place::Nowhere })
     }
 
     pub async fn sqlite(durability: Durability) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let config = StoreConfig { durability, ..sqlite_config(directory.path()) };
-        let store = store::open(&config).await.unwrap();
+        let store = store::open::open(&config).await.unwrap();
         Some(Self { store, place: Place::File { _directory: directory } })
     }
 
     #[cfg(feature = "postgres")]
     pub async fn postgres() -> Option<Self> {
         let schema = super::postgres::Schema::new().await?;
-        let store = store::open(&schema.config()).await.unwrap();
+        let store = store::open::open(&schema.config()).await.unwrap();
         Some(Self { store, place: Place::Schema(schema) })
     }
 
     #[cfg(feature = "dynamodb")]
     pub async fn dynamodb() -> Option<Self> {
         let table = super::dynamodb::Table::new().await?;
-        let store = store::open(&table.config()).await.unwrap();
+        let store = store::open::open(&table.config()).await.unwrap();
         Some(Self { store, place: Place::Table(table) })
     }
 

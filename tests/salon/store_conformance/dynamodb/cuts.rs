@@ -35,8 +35,8 @@ async fn an_append_whose_connection_is_cut_at_any_byte_is_carried_out_once() {
     let Some(table) = Table::new().await else { return };
     let proxy = Proxy::start(table.url.strip_prefix("http://").unwrap().parse().unwrap()).await;
     let url = Some(StoreUrl::new(format!("http://{}", proxy.address)));
-    let through = store::open(&StoreConfig { url, ..table.config() }).await.unwrap();
-    let beside = store::open(&table.config()).await.unwrap();
+    let through = store::open::open(&StoreConfig { url, ..table.config() }).await.unwrap();
+    let beside = store::open::open(&table.config()).await.unwrap();
     let room = created(&through, "r").await;
     let (mut n, mut last) = (0, 1);
     for kind in [0, 1] {
@@ -73,7 +73,7 @@ async fn an_append_whose_connection_is_cut_at_any_byte_is_carried_out_once() {
 async fn an_append_whose_answers_are_lost_again_and_again_is_carried_out_once() {
     let Some(world) = World::new(Duration::from_secs(10)).await else { return };
     let World { front, store, table } = &world;
-    let other = store::open(&table.config()).await.unwrap();
+    let other = store::open::open(&table.config()).await.unwrap();
     let room = created(store, "r").await;
     let error = Deed::Refuse("InternalServerError");
     let mut last = 1;
@@ -118,7 +118,11 @@ async fn a_room_whose_creation_was_not_answered_is_created_once() {
         assert_eq!(log(&world.store, &room).await.len(), 1);
         assert!(world.front.is_done());
     }
-    let listed = world.store.list_rooms(store::RoomFilter::Public, u64::MAX, 9).await.unwrap();
+    let listed = world
+        .store
+        .list_rooms(store::RoomFilter::Public(salon::ids::Namespace::default()), u64::MAX, 9)
+        .await
+        .unwrap();
     let names: Vec<String> = listed.into_iter().map(|listed| listed.room.to_string()).collect();
     assert_eq!(names, ["2", "1", "0"]);
     world.end().await;

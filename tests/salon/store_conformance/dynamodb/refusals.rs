@@ -34,7 +34,7 @@ impl World {
         let table = Table::new().await?;
         let front = Front::start(&table.url).await;
         let url = Some(StoreUrl::new(&front.url));
-        let store = store::open(&StoreConfig { url, timeout, ..table.config() }).await.unwrap();
+        let store = store::open::open(&StoreConfig { url, timeout, ..table.config() }).await.unwrap();
         Some(Self { table, front, store })
     }
 
@@ -145,7 +145,7 @@ async fn each_refusal_says_what_to_do() {
         assert_eq!(error.kind, kind, "{code}: {error}");
         assert!(error.what.contains(word), "{code}: {error}");
         if kind == ErrorKind::Unusable {
-            let error = store::open(&config).await.unwrap_err();
+            let error = store::open::open(&config).await.unwrap_err();
             assert!(error.what.contains(word), "{code}: {error}");
         }
     }
@@ -181,7 +181,7 @@ async fn a_service_that_is_not_there_is_waited_for_and_then_named() {
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let table = Table { url: format!("http://127.0.0.1:{port}"), name: "salon".into() };
     let began = Instant::now();
-    let error = store::open(&table.config()).await.unwrap_err();
+    let error = store::open::open(&table.config()).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     assert!(error.what.contains("store.url") && error.what.contains("store.region"), "{error}");
     assert!((45..75).contains(&began.elapsed().as_secs()), "{:?}", began.elapsed());

@@ -92,7 +92,7 @@ async fn a_look_at_what_is_open_asks_for_as_little_with_a_thousand_runs_as_with_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_table_that_is_opened_to_be_read_takes_no_write_and_is_not_made() {
     let Some(absent) = Table::absent() else { return };
-    let refused = store::open_to_read(&absent.config()).await.unwrap_err();
+    let refused = store::open::open_to_read(&absent.config()).await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Unusable, "{refused}");
     let described = absent.client().describe_table().table_name(&absent.name).send().await;
     assert!(described.is_err(), "nothing was made");
@@ -105,7 +105,7 @@ async fn a_table_that_is_opened_to_be_read_takes_no_write_and_is_not_made() {
         url: Some(store::config::StoreUrl::new(&world.front.url)),
         ..world.table.config()
     };
-    let reading = store::open_to_read(&config).await.unwrap();
+    let reading = store::open::open_to_read(&config).await.unwrap();
     world.front.seen();
     let lease = Lease { node: NodeId(next_id()), beat: 1 };
     let snapshot = Snapshot { seq: Seq(1), version: 1, state: "s".into() };

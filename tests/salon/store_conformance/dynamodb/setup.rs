@@ -88,7 +88,7 @@ async fn a_start_without_credentials_says_how_to_give_some() {
 
 /// Why it is not opened, and not set up either.
 async fn refusals(config: &StoreConfig) -> [store::Error; 2] {
-    [store::open(config).await.unwrap_err(), store::set_up(config).await.unwrap_err()]
+    [store::open::open(config).await.unwrap_err(), store::open::set_up(config).await.unwrap_err()]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,16 +141,16 @@ async fn many_that_set_up_at_once_make_one_table_and_touch_nothing_in_it() {
     let mut all = JoinSet::new();
     for _ in 0..8 {
         let config = table.config();
-        all.spawn(async move { store::set_up(&config).await.unwrap() });
+        all.spawn(async move { store::open::set_up(&config).await.unwrap() });
     }
     let done = all.join_all().await;
     let created_by = done.iter().flatten().filter(|line| line.contains("created")).count();
     assert_eq!(created_by, 1, "{done:?}");
 
-    let store = store::open(&table.config()).await.unwrap();
+    let store = store::open::open(&table.config()).await.unwrap();
     let here = created(&store, "r").await;
     appended(&store, &here, plain(vec![fact("kept")])).await;
-    store::set_up(&table.config()).await.unwrap();
+    store::open::set_up(&table.config()).await.unwrap();
     assert_eq!(log(&store, &here).await.len(), 2);
     store.close().await.unwrap();
     assert!(server().is_some());

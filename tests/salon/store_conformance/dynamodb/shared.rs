@@ -32,7 +32,7 @@ impl Pair {
     async fn new() -> Option<Self> {
         let table = Table::new().await?;
         let config = table.config();
-        let (one, other) = tokio::join!(store::open(&config), store::open(&config));
+        let (one, other) = tokio::join!(store::open::open(&config), store::open::open(&config));
         Some(Self { table, stores: [one.unwrap(), other.unwrap()] })
     }
 
@@ -140,7 +140,10 @@ async fn a_room_that_both_create_at_once_is_created_once() {
         assert!(later.clone().all(|o| matches!(o, Outcome::Appended(_))), "{one:?} {other:?}");
         assert_no_holes(&log(&pair.stores[0], &here).await, 5);
     }
-    let listed = pair.stores[1].list_rooms(RoomFilter::Public, u64::MAX, 99).await.unwrap();
+    let listed = pair.stores[1]
+        .list_rooms(RoomFilter::Public(salon::ids::Namespace::default()), u64::MAX, 99)
+        .await
+        .unwrap();
     assert_eq!(listed.len(), 16);
     pair.end().await;
 }
@@ -169,7 +172,11 @@ async fn who_created_a_room_is_changed_by_either_and_listed_to_the_last() {
     let Some(pair) = Pair::new().await else { return };
     let here = created(&pair.stores[0], "r").await;
     let lists = async |name: &str| {
-        pair.stores[0].list_rooms(RoomFilter::Of(user(name)), u64::MAX, 9).await.unwrap().len()
+        pair.stores[0]
+            .list_rooms(RoomFilter::Of(salon::ids::Namespace::default(), user(name)), u64::MAX, 9)
+            .await
+            .unwrap()
+            .len()
     };
     let names = ["ann", "bob", "eve", "ann"];
     for (n, name) in names.iter().enumerate() {

@@ -80,7 +80,7 @@ fn saying(text: &str) -> Append {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_restarted_and_crashes_under_load_loses_nothing_acknowledged() {
     let Some(cluster) = Cluster::start().await else { return };
-    let store = store::open(&cluster.config()).await.unwrap();
+    let store = store::open::open(&cluster.config()).await.unwrap();
     let here = created(&store, "r").await;
     let (acknowledged, end) = (Arc::<Acknowledged>::default(), Arc::<AtomicUsize>::default());
     let mut speakers = JoinSet::new();

@@ -41,14 +41,14 @@ impl World {
         let address =
             tokio::net::lookup_host((parts.host.as_str(), parts.port)).await.unwrap().next().unwrap();
         let proxy = Proxy::start(address).await;
-        let beside = store::open(&schema.config()).await.unwrap();
+        let beside = store::open::open(&schema.config()).await.unwrap();
         let config = StoreConfig {
             url: Some(StoreUrl::new(parts.at(proxy.address).url())),
             pool_size: 1,
             timeout,
             ..schema.config()
         };
-        let through = store::open(&config).await.unwrap();
+        let through = store::open::open(&config).await.unwrap();
         let room = created(&through, "r").await;
         Some(Self { schema, proxy, through, beside, room })
     }

@@ -10,7 +10,7 @@ use super::{Parts, Schema, sql, value};
 use crate::store_conformance::support::created;
 
 async fn refusal(config: &StoreConfig) -> Error {
-    store::open(config).await.map(|_| ()).unwrap_err()
+    store::open::open(config).await.map(|_| ()).unwrap_err()
 }
 
 /// Opens with another URL, which must be refused with all of `words`.
@@ -50,7 +50,7 @@ async fn a_user_without_rights_is_told_what_is_missing() {
     let parts = Parts { user: role.clone(), password: "s3cret".into(), ..Parts::of(&schema.url) };
     refused(&schema, &parts.url(), &["could not create its schema", "lacks a right"]).await;
 
-    let owner = store::open(&schema.config()).await.unwrap();
+    let owner = store::open::open(&schema.config()).await.unwrap();
     created(&owner, "r").await;
     owner.close().await.unwrap();
     refused(&schema, &parts.url(), &["lacks a right", "store.schema"]).await;
@@ -60,7 +60,7 @@ async fn a_user_without_rights_is_told_what_is_missing() {
     refused(&schema, &parts.url(), &["cursors", "grant"]).await;
     sql(&schema.url, &format!("GRANT {all} {name} TO {role}")).await;
     let granted = StoreConfig { url: Some(StoreUrl::new(parts.url())), ..schema.config() };
-    let store = store::open(&granted).await.unwrap();
+    let store = store::open::open(&granted).await.unwrap();
     created(&store, "theirs").await;
     store.close().await.unwrap();
     sql(&schema.url, &format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
@@ -82,7 +82,7 @@ async fn another_programs_schema_is_refused_and_left_alone() {
 async fn a_newer_schema_and_one_with_a_table_missing_are_refused() {
     let Some(schema) = Schema::new().await else { return };
     let name = &schema.name;
-    store::open(&schema.config()).await.unwrap().close().await.unwrap();
+    store::open::open(&schema.config()).await.unwrap().close().await.unwrap();
     sql(&schema.url, &format!("DROP TABLE {name}.snapshots")).await;
     refused(&schema, &schema.url, &["misses the table snapshots", "backup"]).await;
     sql(&schema.url, &format!("INSERT INTO {name}.salon_versions (version) VALUES (4321)")).await;
@@ -110,12 +110,19 @@ async fn many_processes_that_start_at_once_make_one_schema() {
     let mut starts = JoinSet::new();
     for _ in 0..8 {
         let config = schema.config();
-        starts.spawn(async move { store::open(&config).await.unwrap() });
+        starts.spawn(async move { store::open::open(&config).await.unwrap() });
     }
     let stores = starts.join_all().await;
     created(&stores[0], "r").await;
     for store in stores {
-        assert_eq!(store.list_rooms(store::RoomFilter::Public, u64::MAX, 9).await.unwrap().len(), 1);
+        assert_eq!(
+            store
+                .list_rooms(store::RoomFilter::Public(salon::ids::Namespace::default()), u64::MAX, 9)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
         store.close().await.unwrap();
     }
     let count = format!("SELECT count(*) FROM {}.salon_versions", schema.name);

@@ -12,7 +12,7 @@ use super::Schema;
 use crate::harness::{Session, Setup, TestServer};
 
 async fn server(schema: &Schema) -> TestServer {
-    let store = store::open(&schema.config()).await.unwrap();
+    let store = store::open::open(&schema.config()).await.unwrap();
     let setup = Setup::default().store(store);
     setup.config(|config| config.bus.head_check = Duration::from_millis(100)).start().await
 }
@@ -91,7 +91,7 @@ async fn what_a_server_that_is_gone_has_left_is_closed_by_the_other() {
     let Some(schema) = Schema::new().await else { return };
     let start = async |config| {
         let provider = ScriptedProvider::with("scripted", |_| vec![Step::text("Once"), Step::Stall]);
-        let setup = Setup::default().store(store::open(&config).await.unwrap()).provider(provider);
+        let setup = Setup::default().store(store::open::open(&config).await.unwrap()).provider(provider);
         let setup = setup.config(|config| {
             config.store.lease = Duration::from_secs(1);
             config.llm.budgets.server.tokens_per_day = Some(1_000_000);

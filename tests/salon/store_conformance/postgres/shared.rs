@@ -33,7 +33,7 @@ impl Pair {
     async fn new() -> Option<Self> {
         let schema = Schema::new().await?;
         let config = schema.config();
-        let (one, other) = tokio::join!(store::open(&config), store::open(&config));
+        let (one, other) = tokio::join!(store::open::open(&config), store::open::open(&config));
         Some(Self { schema, stores: [one.unwrap(), other.unwrap()] })
     }
 
@@ -199,7 +199,7 @@ async fn reservations_through_both_in_any_order_of_accounts_stay_within_the_limi
 async fn a_room_that_is_locked_holds_up_itself_alone_and_not_for_ever() {
     let Some(schema) = Schema::new().await else { return };
     let config = StoreConfig { timeout: Duration::from_millis(500), ..schema.config() };
-    let store = store::open(&config).await.unwrap();
+    let store = store::open::open(&config).await.unwrap();
     let (held, free) = (created(&store, "held").await, created(&store, "free").await);
     let say = |room: &RoomId| {
         let (store, room) = (Arc::clone(&store), room.clone());
