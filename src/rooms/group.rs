@@ -13,7 +13,7 @@ use crate::{
     },
     ids::Seq,
     rooms::{
-        Used, chain,
+        AfterCommit as _, Used, chain,
         commit::{self, Entry, Then},
         history, refused,
         task::{Done, Reply},
@@ -97,8 +97,7 @@ impl Worker {
     async fn keep_answers(&mut self, actor: &Actor, end: &Command, decided: Decision) -> Decision {
         let answers = self.feed.as_ref().map(|feed| feed.answers()).unwrap_or_default();
         for answer in answers {
-            let observer = self.rooms.0.after_commit.get();
-            let used = observer.and_then(|observer| observer.used(&self.id, answer.message_id));
+            let used = self.rooms.0.after_commit.used(&self.id, answer.message_id);
             let Used { report, outside } = used.unwrap_or_default();
             let duration = self.rooms.clock().now().since(answer.started_at).as_millis();
             let report = RunReport {

@@ -10,17 +10,14 @@ mod follow;
 mod group;
 pub mod history;
 mod load;
+mod observers;
 mod orphans;
 pub mod replay;
 mod seats;
 pub mod task;
 mod worker;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, Entry};
 use tokio::sync::{mpsc, oneshot};
@@ -110,7 +107,7 @@ struct Inner {
     clocks: clocks::Clocks,
     limits: RoomsLimits,
     loaded: DashMap<RoomId, mpsc::Sender<Task>>,
-    after_commit: OnceLock<Arc<dyn AfterCommit>>,
+    after_commit: observers::Observers,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -142,7 +139,7 @@ impl Rooms {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let (loaded, after_commit) = (DashMap::new(), OnceLock::new());
+        let (loaded, after_commit) = (DashMap::new(), observers::Observers::default());
         let clocks = clocks::Clocks::default();
         Self(Arc::new(Inner {
             store,
@@ -158,9 +155,9 @@ impl Rooms {
         }))
     }
 
-    /// Sets who is told of commits; once, before the first.
+    /// Adds somebody who is told of commits; before the first.
     pub fn observe(&self, after_commit: Arc<dyn AfterCommit>) {
-        let _ = self.0.after_commit.set(after_commit);
+        self.0.after_commit.add(after_commit);
     }
 
     /// The store of the logs, for readers.

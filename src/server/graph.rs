@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    audit::{Audit, AuditSettings},
     budget::{self, Budgets},
     bus::{
         Bus,
@@ -58,6 +59,8 @@ const SPARE_REPLIES: usize = 960;
 pub struct Graph {
     /// Who this server is among those that share the store.
     pub identity: Identity,
+    /// Who did what to whom.
+    pub audit: Audit,
     /// Rooms.
     pub rooms: Rooms,
     /// What answers may take.
@@ -101,6 +104,14 @@ pub fn build(
         &tasks,
         stop.clone(),
     );
+    let audit = Audit::start(
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        identity.now(),
+        AuditSettings { enabled: config.audit.enabled, retention: config.audit.retention },
+        &tasks,
+        stop.clone(),
+    );
     let rooms = Rooms::new(
         store,
         registry,
@@ -126,7 +137,8 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), drain };
-    Graph { identity, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
+    rooms.observe(Arc::new(audit.clone()));
+    Graph { identity, audit, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
