@@ -30,7 +30,7 @@ use salon::{
     config::{self, AuthMode, ClientAuth, Config, Loaded},
     ops::{
         self,
-        verify::{Finding, Report},
+        verify::{Finding, Report, heads::Heads},
     },
     server::{self, Parts, Server, graph::store_config},
     store::{
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
         }
         Command::Backup { file: to } => store_command(file.as_deref(), StoreCommand::Backup(to)),
         Command::Restore(restore) => store_command(file.as_deref(), StoreCommand::Restore(restore)),
-        Command::Verify => store_command(file.as_deref(), StoreCommand::Verify),
+        Command::Verify(verify) => store_command(file.as_deref(), StoreCommand::Verify(verify)),
         command => client_command(file.as_deref(), command),
     };
     result.unwrap_or_else(|error| {
@@ -194,7 +194,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 enum StoreCommand {
     Backup(PathBuf),
     Restore(args::Restore),
-    Verify,
+    Verify(args::Verify),
 }
 
 fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<ExitCode> {
@@ -209,7 +209,7 @@ fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<E
         match command {
             StoreCommand::Backup(to) => back_up(&store, &to).await,
             StoreCommand::Restore(restore) => restore_into(&store, &restore).await,
-            StoreCommand::Verify => verify(&store).await,
+            StoreCommand::Verify(asked) => verify(&store, &asked).await,
         }
     })
 }
@@ -261,22 +261,35 @@ async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::
 /// The exit status of `salon verify` when something is wrong: not to be taken for a store that cannot be reached.
 const UNSOUND: u8 = 3;
 
-async fn verify(config: &StoreConfig) -> anyhow::Result<ExitCode> {
+async fn verify(config: &StoreConfig, asked: &args::Verify) -> anyhow::Result<ExitCode> {
+    // Before the work, not behind it.
+    if let Some(file) = asked.write_heads.as_ref().filter(|file| file.exists()) {
+        return Err(ops::Error::Exists { file: file.clone() }.into());
+    }
+    let kept = asked.heads.as_deref().map(Heads::read).transpose()?.unwrap_or_default();
+    let mut now = Heads::default();
     let store = store::open::open_to_read(config).await?;
     let mut tell = |finding: Finding| {
         let _ = writeln!(io::stdout(), "{finding}");
     };
-    let done = ops::verify::run(store.as_ref(), &mut tell).await;
+    let done = ops::verify::run_with(store.as_ref(), &kept, &mut now, &mut tell).await;
     store.close().await?;
     let Report { rooms, events, findings, is_ledger_busy } = done?;
     let but = if is_ledger_busy { ", the ledger not to its end, because answers are open" } else { "" };
     let seen = format!("looked at {} and {}{but}", counted(rooms, "room"), counted(events, "event"));
     if findings == 0 {
+        if let Some(file) = &asked.write_heads {
+            now.write(file)?;
+            writeln!(io::stdout(), "{}: {}", file.display(), counted(now.rooms(), "head"))?;
+        }
         writeln!(io::stdout(), "{seen}: nothing is wrong")?;
         return Ok(ExitCode::SUCCESS);
     }
     let are = if findings == 1 { "is" } else { "are" };
     writeln!(io::stdout(), "{seen}: {} {are} wrong", counted(findings, "thing"))?;
+    if let Some(file) = &asked.write_heads {
+        writeln!(io::stdout(), "{} was not written", file.display())?;
+    }
     Ok(ExitCode::from(UNSOUND))
 }
 
@@ -322,7 +335,7 @@ fn client_command(file: Option<&Path>, command: Command) -> anyhow::Result<ExitC
             | Command::Completions { .. }
             | Command::Backup { .. }
             | Command::Restore(_)
-            | Command::Verify => {
+            | Command::Verify(_) => {
                 Args::command().print_help()?;
                 Exit::Failure
             }

@@ -31,6 +31,8 @@ const FLOORS: &[&[&str]] = &[
     &["budget"],
     // Neighbours in the picture: neither knows of the other.
     &["auth", "nodes"],
+    // Whoever judges credentials records it.
+    &["audit"],
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],

@@ -101,6 +101,12 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   salon verify
   salon --config /etc/salon.yaml verify
+  salon verify --write-heads heads-2026-09-01   Also write down what each room's log comes to
+  salon verify --heads heads-2026-09-01         Also compare the logs with what was written down
+
+A file of heads finds what somebody has done who could write to the store: events that were changed, removed, put in
+another order or cut off. So keep it where they cannot reach it; sign it, if others should believe it. Several files may
+be put into one.
 
 Prints each thing that is wrong on a line of its own, and changes nothing.
 The exit status is 0 if nothing is wrong, 3 if something is, and 1 if the store could not be looked at.";
@@ -162,7 +168,7 @@ pub enum Command {
     Restore(Restore),
     /// Look for what is wrong with the store
     #[command(after_help = VERIFY_EXAMPLES)]
-    Verify,
+    Verify(Verify),
     /// Print the script that completes these commands in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -184,6 +190,17 @@ pub struct Restore {
     /// Only read the file to its end
     #[arg(long, conflicts_with = "resume")]
     pub check: bool,
+}
+
+/// `salon verify`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Verify {
+    /// Compare each room's log with what it came to when this file was written
+    #[arg(long, value_name = "FILE")]
+    pub heads: Option<PathBuf>,
+    /// If nothing is wrong, write what each room's log comes to to this file, which must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub write_heads: Option<PathBuf>,
 }
 
 /// Which server.

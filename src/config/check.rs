@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use crate::config::{
     AuthMode, Budgets, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
-    Rooms, StoreKind, bus,
+    Rooms, StoreKind, audit, bus,
     checks::{Checks, HOUR, KIB, MIB, MINUTE, MS, SECOND, is_base_url, is_variable_name},
     error::{Problem, Sources},
     extras, keys, mcp, models,
@@ -36,6 +36,7 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     tokens::check(&mut checks, &config.auth.tokens);
     checks.limits(&config.limits);
     checks.rooms(&config.rooms);
+    audit::check(&mut checks, &config.audit);
     checks.log(&config.log.level);
     checks.problems
 }

@@ -4,6 +4,7 @@
 //! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
+mod audit;
 mod budgets;
 mod bus;
 mod check;
@@ -29,6 +30,7 @@ use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::Audit;
 pub use budgets::{Budget, Budgets, Money};
 pub use bus::{Bus, BusUrl};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
@@ -65,6 +67,8 @@ pub struct Config {
     pub chat_service: ChatService,
     /// Who may connect.
     pub auth: Auth,
+    /// What is kept of who did what.
+    pub audit: Audit,
     /// How much a client may ask for.
     pub limits: Limits,
     /// The life of a room in memory.
@@ -245,6 +249,15 @@ words! {
     Optional = "optional",
     /// Yes, and who shows none is refused.
     Required = "required",
+}
+
+words! {
+    /// Whether a room's log can be told from one that was changed.
+    Integrity:
+    /// Not by the server.
+    Off = "off",
+    /// By the link of its last event.
+    Chained = "chained",
 }
 
 words! {

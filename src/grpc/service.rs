@@ -21,7 +21,7 @@ use crate::{
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
-        model::{draft_to_pb, member_to_pb, message_to_pb, room_info, room_size},
+        model::{draft_to_pb, integrity_to_pb, member_to_pb, message_to_pb, room_info, room_size},
         pb::room::v1::{self as pb, room_service_server::RoomService},
         polls::poll_to_pb,
     },
@@ -103,6 +103,7 @@ impl RoomService for RoomApi {
                 room: Some(room_info(room)),
                 participants: online.iter().filter_map(participant).collect(),
                 seq: room.seq.0,
+                integrity: room.chain.as_ref().map(integrity_to_pb),
             })
         };
         self.rooms.wait_for_others(&id).await.map_err(refuse)?;

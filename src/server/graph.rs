@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    audit::{Audit, AuditSettings},
     budget::{self, Budgets},
     bus::{
         Bus,
         config::{BusConfig, BusKind, BusUrl},
     },
     clock::Clock,
-    config::{Config, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
+    config::{Config, Integrity, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
@@ -63,6 +64,8 @@ const SPARE_REPLIES: usize = 960;
 pub struct Graph {
     /// Who this server is among those that share the store.
     pub identity: Identity,
+    /// Who did what to whom.
+    pub audit: Audit,
     /// Rooms.
     pub rooms: Rooms,
     /// What answers may take.
@@ -107,6 +110,14 @@ pub fn build(
         &tasks,
         stop.clone(),
     );
+    let audit = Audit::start(
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        identity.now(),
+        AuditSettings { enabled: config.audit.enabled, retention: config.audit.retention },
+        &tasks,
+        stop.clone(),
+    );
     let rooms = Rooms::new(
         store,
         registry,
@@ -132,7 +143,8 @@ pub fn build(
     );
     let services =
         Services { rooms: rooms.clone(), dispatcher, gate, rates, limits: session_limits(config), drain };
-    Graph { identity, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
+    rooms.observe(Arc::new(audit.clone()));
+    Graph { identity, audit, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -173,6 +185,7 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
         idle_unload: config.rooms.idle_unload,
         participants_shown: config.limits.participants_shown,
         heartbeat: config.limits.heartbeat_interval,
+        chained: config.rooms.integrity == Integrity::Chained,
     }
 }
 
