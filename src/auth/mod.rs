@@ -6,3 +6,4 @@
 pub mod grants;
 pub mod jwt;
 pub mod principal;
+pub mod quotas;
