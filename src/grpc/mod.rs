@@ -7,6 +7,7 @@ pub mod body;
 pub mod codec;
 mod cursor;
 pub mod door;
+pub mod peer;
 pub mod service;
 pub mod status;
 mod usage;

@@ -4,7 +4,7 @@
 //! buffer per stream (a stalled reader must not hold 400 KiB here besides its queue), a deadline for the first bytes,
 //! and an end of connections that does not wait for silent clients.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use http::Request;
 use hyper::body::Incoming;
@@ -20,6 +20,8 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{body::Body, service::Routes};
 use tower::ServiceExt as _;
+
+use crate::grpc::peer::Peer;
 
 /// How connections behave.
 #[derive(Debug, Clone, Copy)]
@@ -64,25 +66,28 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(limits.connections));
     loop {
         let accepted = stop.run_until_cancelled(accept(&listener, &slots)).await;
-        let Some((stream, permit)) = accepted else {
+        let Some((stream, address, permit)) = accepted else {
             return;
         };
         let (routes, stop, abort) = (routes.clone(), stop.clone(), abort.clone());
         connections.spawn(async move {
-            abort.run_until_cancelled(connection(stream, routes, limits, stop)).await;
+            abort.run_until_cancelled(connection(stream, address, routes, limits, stop)).await;
             drop(permit);
         });
     }
 }
 
-async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    slots: &Arc<Semaphore>,
+) -> (TcpStream, SocketAddr, OwnedSemaphorePermit) {
     loop {
         // The semaphore is never closed.
         let Ok(permit) = Arc::clone(slots).acquire_owned().await else {
             return std::future::pending().await;
         };
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, address)) => return (stream, address, permit),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -91,7 +96,13 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> (TcpStream, O
     }
 }
 
-async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    address: SocketAddr,
+    routes: Routes,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
@@ -104,7 +115,8 @@ async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits,
             return;
         }
     }
-    serve_io(stream, routes, limits, stop).await;
+    let peer = Peer { address: Some(address.ip().to_canonical()), certificate: None };
+    serve_io(stream, peer, routes, limits, stop).await;
 }
 
 /// Serves one connection until it ends; with `stop` it is asked to. From some age on it takes no new streams (GOAWAY),
@@ -112,11 +124,15 @@ async fn connection(stream: TcpStream, routes: Routes, limits: ConnectionLimits,
 /// are not touched: HTTP/2 has no way to say where to resume.
 pub async fn serve_io(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
     routes: Routes,
     limits: ConnectionLimits,
     stop: CancellationToken,
 ) {
-    let service = routes.map_request(|request: Request<Incoming>| request.map(Body::new));
+    let service = routes.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        request.map(Body::new)
+    });
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)

@@ -27,6 +27,7 @@ use crate::{
     config::Config,
     grpc::{
         door::{Door, OriginalDoor},
+        peer::Peer,
         service::RoomApi,
     },
     llm::{
@@ -259,7 +260,7 @@ impl Server {
         let (routes, limits) = (self.routes.clone().prepare(), self.limits);
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         self.connections.spawn(async move {
-            abort.run_until_cancelled(serve_io(io, routes, limits, stop)).await;
+            abort.run_until_cancelled(serve_io(io, Peer::default(), routes, limits, stop)).await;
         });
     }
 
