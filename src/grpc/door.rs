@@ -17,6 +17,7 @@ use tracing::Instrument as _;
 use crate::{
     grpc::{
         body::SessionBody,
+        caller::caller,
         codec::{self, Messages},
         service::RoomApi,
         status,
@@ -71,8 +72,14 @@ impl Door {
             return Status::unimplemented(format!("messages compressed with {shown:?} are not read"))
                 .into_http();
         }
+        let caller = caller(request.extensions().get(), request.extensions().get());
+        let waiting = match self.services.allowances.wait_to_join(&caller) {
+            Ok(waiting) => waiting,
+            Err(rejection) => return status::of(&rejection).into_http(),
+        };
         let outbound = Arc::new(Outbound::speaking(self.services.limits.queue, dialect));
-        let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect);
+        let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect)
+            .called_by(caller, waiting);
         let stream = Streaming::new_request(Messages, request.into_body(), None, Some(self.max_message));
         let inbound = codec::inbound(stream, self.max_message);
         let span = tracing::info_span!("session", connection = %handler.connection());

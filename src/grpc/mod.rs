@@ -4,6 +4,7 @@
 //! to be sent, so it has a body of its own.
 
 pub mod body;
+mod caller;
 pub mod codec;
 mod cursor;
 pub mod door;

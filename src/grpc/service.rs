@@ -1,22 +1,22 @@
 //! The unary calls and the log's stream.
 
-use std::{collections::VecDeque, num::NonZeroU32, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    allowance::{Allowances, rate::What},
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
     domain::{
         rejection::{Code, Rejection},
         room::{Member, Presence, Room},
     },
-    grpc::{cursor, status, usage::budget_to_pb},
+    grpc::{caller::charge, cursor, status, usage::budget_to_pb},
     ids::{Namespace, RoomId, Seq, UserId},
     registry::feed::Feed,
     rooms::Rooms,
-    session::rates::PerMinute,
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
@@ -42,8 +42,6 @@ pub struct ApiLimits {
     pub history_page: usize,
     /// Participants in an answer to `GetRoom`.
     pub participants_shown: usize,
-    /// Rooms that are proposed to one user in a minute.
-    pub generations_per_minute: NonZeroU32,
 }
 
 /// The calls of the contract but for the session.
@@ -52,15 +50,20 @@ pub struct RoomApi {
     rooms: Rooms,
     budgets: Budgets,
     generator: Generator,
-    generations: PerMinute,
     limits: ApiLimits,
+    allowances: Allowances,
 }
 
 impl RoomApi {
     /// Calls on these rooms and budgets; rooms are proposed by `generator`.
-    pub fn new(rooms: Rooms, budgets: Budgets, generator: Generator, limits: ApiLimits) -> Self {
-        let generations = PerMinute::new(limits.generations_per_minute);
-        Self { rooms, budgets, generator, generations, limits }
+    pub fn new(
+        rooms: Rooms,
+        budgets: Budgets,
+        generator: Generator,
+        limits: ApiLimits,
+        allowances: Allowances,
+    ) -> Self {
+        Self { rooms, budgets, generator, limits, allowances }
     }
 }
 
@@ -73,6 +76,8 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::CreateRoomRequest>,
     ) -> Result<Response<pb::CreateRoomResponse>, Status> {
+        let creator = UserId::parse(&request.get_ref().created_by).ok();
+        charge(&self.allowances, &request, creator, What::Rooms)?;
         let new = command::new_room(request.into_inner()).map_err(refuse)?;
         let room_id = self.rooms.create(new).await.map_err(refuse)?.to_string();
         Ok(Response::new(pb::CreateRoomResponse { room_id }))
@@ -82,6 +87,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetRoomRequest>,
     ) -> Result<Response<pb::GetRoomResponse>, Status> {
+        charge(&self.allowances, &request, None, What::History)?;
         let id = room_id(&request.get_ref().room_id)?;
         let shown = self.limits.participants_shown;
         let look = move |room: &Room, feed: &Arc<Feed>| pb::GetRoomResponse {
@@ -101,6 +107,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
+        charge(&self.allowances, &request, named(request.get_ref().user_id.as_deref()), What::History)?;
         let request = request.into_inner();
         let (filter, list) = match request.user_id.as_deref() {
             None | Some("") => (RoomFilter::Public(Namespace::default()), "rooms".to_owned()),
@@ -123,6 +130,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::LoadHistoryRequest>,
     ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
+        charge(&self.allowances, &request, named(request.get_ref().user_id.as_deref()), What::History)?;
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         self.check_reader(&id, request.user_id.as_deref()).await?;
@@ -160,6 +168,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        charge(&self.allowances, &request, None, What::History)?;
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         let list = format!("members {id}");
@@ -183,6 +192,7 @@ impl RoomService for RoomApi {
     type ReadLogStream = LogStream;
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
+        charge(&self.allowances, &request, named(request.get_ref().user_id.as_deref()), What::History)?;
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         self.check_reader(&id, request.user_id.as_deref()).await?;
@@ -226,10 +236,10 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GenerateRoomRequest>,
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
-        let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
-        let user = user.filter(|text| !text.is_empty());
-        let user = user.map(|text| user_id("user_id", &text)).transpose()?;
-        self.generations.take("proposed rooms", user.as_ref()).map_err(refuse)?;
+        let user = request.get_ref().user_id.as_deref().filter(|text| !text.is_empty());
+        let user = user.map(|text| user_id("user_id", text)).transpose()?;
+        charge(&self.allowances, &request, user.clone(), What::Generations)?;
+        let prompt = request.into_inner().prompt;
         let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
             draft: Some(draft_to_pb(&generated.room)),
@@ -299,6 +309,11 @@ fn room_id(text: &str) -> Result<RoomId, Status> {
         let shown: String = text.chars().take(64).collect();
         Status::not_found(format!("there is no room {shown:?}: room_id {error}"))
     })
+}
+
+/// Whom a call names; what cannot be a user's id is refused where it is read.
+fn named(user: Option<&str>) -> Option<UserId> {
+    UserId::parse(user?).ok()
 }
 
 fn user_id(field: &'static str, text: &str) -> Result<UserId, Status> {

@@ -5,6 +5,7 @@
 //! reading cannot hold it up beyond the deadline.
 
 pub mod accept;
+mod allowances;
 mod closing;
 pub mod graph;
 pub mod sweep;
@@ -22,6 +23,7 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    allowance::FORGET_INTERVAL,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
     config::Config,
@@ -39,7 +41,7 @@ use crate::{
         graph::{Graph, api_limits, bus_config, connection_limits, lease_settings, router, store_config},
         sweep::{Life, Sweeper},
     },
-    session::{drain::Drain, rates::FORGET_INTERVAL},
+    session::drain::Drain,
     store::{self, Store},
     wire::pb,
 };
@@ -209,6 +211,7 @@ impl Server {
             graph.budgets.clone(),
             graph.generator.clone(),
             api_limits(config),
+            graph.services.allowances.clone(),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(door)?;
@@ -275,7 +278,7 @@ impl Server {
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(FORGET_INTERVAL);
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
-                services.rates.forget_quiet();
+                services.allowances.forget_quiet();
             }
         });
         let kept = config.rooms.request_ids_kept;

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    allowance::{Allowance, rate::What},
     domain::{
         command::{Actor, Command},
         permissions::Action,
@@ -49,6 +50,7 @@ pub(super) struct Active<'a> {
     handler: &'a StreamHandler,
     seat: Arc<Seat>,
     room: RoomHandle,
+    allowance: Arc<Allowance>,
     in_flight: Arc<Semaphore>,
     /// When typing ends by itself.
     typing_until: Option<Instant>,
@@ -66,11 +68,12 @@ pub(super) struct Active<'a> {
 }
 
 impl<'a> Active<'a> {
-    pub(super) fn new(handler: &'a StreamHandler, joined: Joined) -> Self {
+    pub(super) fn new(handler: &'a StreamHandler, joined: Joined, allowance: Arc<Allowance>) -> Self {
         Self {
             handler,
             seat: Arc::new(joined.seat),
             room: joined.room,
+            allowance,
             in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
             typing_until: None,
             missed: None,
@@ -308,7 +311,7 @@ impl<'a> Active<'a> {
 
     /// Hands a lasting command to the room, which answers.
     fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
-        if let Err(rejection) = self.handler.services.rates.lasting(self.seat.user()) {
+        if let Err(rejection) = self.allowance.take(What::Messages) {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;
         }
@@ -384,7 +387,7 @@ impl<'a> Active<'a> {
         message_id: Option<crate::ids::MessageId>,
         request_id: Option<RequestId>,
     ) -> Step {
-        let rate = self.handler.services.rates.lasting(self.seat.user());
+        let rate = self.allowance.take(What::Messages);
         if let Err(rejection) = rate.and_then(|()| self.seat.require(Action::DirectLlms)) {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;
@@ -408,7 +411,7 @@ impl<'a> Active<'a> {
     }
 
     fn transient_rate(&self) -> Result<(), Rejection> {
-        self.handler.services.rates.transient(self.seat.user())
+        self.allowance.take(What::Transients)
     }
 
     fn acknowledge(&self, request_id: Option<&RequestId>) {

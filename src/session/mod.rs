@@ -7,7 +7,6 @@
 
 mod active;
 pub mod drain;
-pub mod rates;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -16,12 +15,18 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    allowance::{
+        Allowance, Allowances,
+        caller::Caller,
+        rate::What,
+        streams::{Open, Waiting},
+    },
     dispatch::LlmDispatcher,
     domain::rejection::{Code, Rejection},
-    ids::{ConnectionId, RequestId},
+    ids::{ConnectionId, Namespace, RequestId},
     registry::outbound::{Expelled, Outbound, QueueLimits},
     rooms::{Joined, Rooms, task::Charge},
-    session::{active::Active, drain::Drain, rates::Rates},
+    session::{active::Active, drain::Drain},
     wire::{
         command::{self, Inbound, Join, Request},
         reply::{self, Closing, ClosingReason, Dialect},
@@ -52,8 +57,8 @@ pub struct Services {
     pub rooms: Rooms,
     /// The answers of LLMs.
     pub dispatcher: LlmDispatcher,
-    /// How fast users may go.
-    pub rates: Rates,
+    /// How much everybody may take.
+    pub allowances: Allowances,
     /// How sessions behave.
     pub limits: SessionLimits,
     /// The going away of the server: nobody is let in, then every session ends and says so.
@@ -76,6 +81,17 @@ pub struct StreamHandler {
     outbound: Arc<Outbound>,
     connection: ConnectionId,
     dialect: Dialect,
+    caller: Caller,
+    /// Its place among those that have not joined.
+    waiting: Option<Waiting>,
+}
+
+/// What a session holds of the limits from its join to its end.
+#[derive(Debug)]
+struct Held {
+    allowance: Arc<Allowance>,
+    /// Its place among the open streams.
+    _open: Open,
 }
 
 /// The end of a session.
@@ -146,7 +162,14 @@ fn close(outbound: &Outbound, end: End, drain: &Drain) {
 impl StreamHandler {
     /// A session that sends through `outbound`.
     pub fn new(services: Arc<Services>, outbound: Arc<Outbound>, dialect: Dialect) -> Self {
-        Self { services, outbound, connection: ConnectionId::next(), dialect }
+        let caller = Caller::user(Namespace::default(), None);
+        Self { services, outbound, connection: ConnectionId::next(), dialect, caller, waiting: None }
+    }
+
+    /// Whose stream it is, and its place among those that have not joined.
+    #[must_use]
+    pub fn called_by(self, caller: Caller, waiting: Waiting) -> Self {
+        Self { caller, waiting: Some(waiting), ..self }
     }
 
     /// Which connection this is, for logs.
@@ -155,9 +178,10 @@ impl StreamHandler {
     }
 
     /// Serves the stream until it ends.
-    pub async fn run(self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
+    pub async fn run(mut self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
         let guard = EndGuard(Arc::clone(&self.outbound), self.services.drain.clone());
-        let end = self.run_inner(inbound).await;
+        let waiting = self.waiting.take();
+        let end = self.run_inner(inbound, waiting).await;
         if let Some(end) = end {
             tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
             close(&self.outbound, end, &self.services.drain);
@@ -166,27 +190,32 @@ impl StreamHandler {
     }
 
     /// `None`: the connection has gone.
-    async fn run_inner(&self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) -> Option<End> {
+    async fn run_inner(
+        &self,
+        inbound: impl Stream<Item = Result<Bytes, InboundError>>,
+        waiting: Option<Waiting>,
+    ) -> Option<End> {
         let mut inbound = pin!(inbound);
-        let joined = match self.wait_for_join(&mut inbound).await {
+        let (joined, held) = match self.wait_for_join(&mut inbound).await {
             Ok(joined) => joined,
             Err(step) => return end_of(step),
         };
+        drop(waiting);
         let user = joined.seat.user().clone();
         tracing::debug!(room = %joined.room.id(), %user, "joined");
-        let mut active = Active::new(self, joined);
+        let mut active = Active::new(self, joined, Arc::clone(&held.allowance));
         let end = end_of(active.serve(&mut inbound).await);
         active.leave();
         end
     }
 
     /// Before the join: nothing but `join` and `ping` is taken.
-    async fn wait_for_join<S>(&self, inbound: &mut std::pin::Pin<&mut S>) -> Result<Joined, Step>
+    async fn wait_for_join<S>(&self, inbound: &mut std::pin::Pin<&mut S>) -> Result<(Joined, Held), Step>
     where
         S: Stream<Item = Result<Bytes, InboundError>>,
     {
         let deadline = Instant::now() + self.services.limits.join_timeout;
-        let unknown = self.services.rates.unknown();
+        let stranger = self.services.allowances.stranger();
         loop {
             let message = tokio::select! {
                 biased;
@@ -199,7 +228,7 @@ impl StreamHandler {
                 message = inbound.next() => message,
             };
             let bytes = self.received(message)?;
-            if let Err(rejection) = self.services.rates.before_join(&unknown) {
+            if let Err(rejection) = stranger.take() {
                 self.refuse(&rejection, None);
                 continue;
             }
@@ -236,10 +265,16 @@ impl StreamHandler {
         join: Join,
         request_id: Option<RequestId>,
         deadline: Instant,
-    ) -> Result<Result<Joined, Rejection>, Step> {
-        // Coming back costs nothing; coming back as somebody else costs what a command costs.
-        let (services, user) = (Arc::clone(&self.services), join.user_id.clone());
-        let charge = Charge::new(move || services.rates.lasting(&user));
+    ) -> Result<Result<(Joined, Held), Rejection>, Step> {
+        let caller = self.caller.speaking_for(Some(join.user_id.clone()));
+        let allowance = Arc::new(self.services.allowances.of(&caller));
+        let held = allowance.take(What::Joins).and_then(|()| allowance.open_stream());
+        let held = match held {
+            Ok(open) => Held { allowance: Arc::clone(&allowance), _open: open },
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        // Coming back as somebody else costs what a command costs, beside what a join costs.
+        let charge = Charge::new(move || allowance.take(What::Messages));
         let outbound = Arc::clone(&self.outbound);
         let joining = self.services.rooms.join(join, request_id, self.connection, outbound, charge);
         tokio::select! {
@@ -247,7 +282,7 @@ impl StreamHandler {
             () = self.services.drain.closing() => Err(Step::End(draining())),
             // A store that hangs must not hold a stream for ever.
             joined = timeout(deadline.saturating_duration_since(Instant::now()), joining) => {
-                joined.map_err(|_| Step::End(join_timeout(self)))
+                joined.map_err(|_| Step::End(join_timeout(self))).map(|joined| Ok((joined?, held)))
             }
         }
     }
