@@ -28,7 +28,7 @@ const FLOORS: &[&[&str]] = &[
     // A room owns its feed: these two are neighbours in the picture, and in code rooms stands on registry.
     &["rooms"],
     &["registry"],
-    &["budget"],
+    &["allowance", "budget"],
     // Neighbours in the picture: neither knows of the other.
     &["auth", "nodes"],
     // Whoever judges credentials records it.

@@ -12,7 +12,7 @@ use crate::config::{
     error::{Problem, Sources},
     extras, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
-    store, tls, tokens,
+    rates, store, tls, tokens,
 };
 
 /// More than any budget needs, and far from what the ledger can count.
@@ -285,6 +285,16 @@ impl Checks<'_> {
         if let Some(age) = limits.max_session_age {
             self.time("limits.max_session_age", age, MINUTE..=30 * 24 * HOUR);
         }
+        self.count("limits.streams_per_user", limits.streams_per_user, 1..=1_000_000);
+        if let Some(streams) = limits.streams_per_credential {
+            self.count("limits.streams_per_credential", streams, 1..=10_000_000);
+        }
+        if let Some(streams) = limits.streams_per_peer {
+            self.count("limits.streams_per_peer", streams, 1..=10_000_000);
+        }
+        self.count("limits.streams_waiting_to_join", limits.streams_waiting_to_join, 1..=10_000_000);
+        self.count("limits.streams_waiting_per_peer", limits.streams_waiting_per_peer, 1..=10_000_000);
+        rates::check(self, &limits.quotas);
     }
 
     fn rooms(&mut self, rooms: &Rooms) {

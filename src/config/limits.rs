@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Integrity, units};
+use crate::config::{Integrity, Quotas, Rates, units};
 
 /// How much a client may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,6 +69,25 @@ pub struct Limits {
     /// How long a stream may be joined, a tenth more or less, before it is moved.
     #[serde(with = "units::optional_duration")]
     pub max_session_age: Option<Duration>,
+    /// Streams of one user that have joined, in all rooms.
+    #[serde(deserialize_with = "units::whole")]
+    pub streams_per_user: usize,
+    /// Streams that have joined with one credential.
+    #[serde(deserialize_with = "units::some_whole")]
+    pub streams_per_credential: Option<usize>,
+    /// Streams that have joined from one address.
+    #[serde(deserialize_with = "units::some_whole")]
+    pub streams_per_peer: Option<usize>,
+    /// Streams that have not joined.
+    #[serde(deserialize_with = "units::whole")]
+    pub streams_waiting_to_join: usize,
+    /// Streams from one address that have not joined.
+    #[serde(deserialize_with = "units::whole")]
+    pub streams_waiting_per_peer: usize,
+    /// How often something may be done.
+    pub rates: Rates,
+    /// How much a namespace may have.
+    pub quotas: Quotas,
 }
 
 impl Default for Limits {
@@ -93,6 +112,13 @@ impl Default for Limits {
             history_page: 1000,
             drain: Duration::from_secs(25),
             max_session_age: None,
+            streams_per_user: 10_000,
+            streams_per_credential: None,
+            streams_per_peer: None,
+            streams_waiting_to_join: 20_000,
+            streams_waiting_per_peer: 5000,
+            rates: Rates::default(),
+            quotas: Quotas::default(),
         }
     }
 }

@@ -123,6 +123,18 @@ pub(super) fn whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(from: D) -> Res
     })
 }
 
+/// A count that need not be given.
+pub(super) fn some_whole<'de, D: Deserializer<'de>, T: TryFrom<i128>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    whole(from).map(Some)
+}
+
+/// What is written without being a number alone, as its text.
+pub(super) fn word<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Scalar::deserialize(from).map(Scalar::with_unit)
+}
+
 /// Below this a number of the file with six digits behind the point is the one that was written: it has at most
 /// fifteen digits, which a float keeps.
 const EXACT_BELOW: f64 = 1e9;

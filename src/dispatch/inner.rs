@@ -11,7 +11,7 @@ use super::{
     doubts::Doubts, limits::DispatchLimits, schedule::Schedule, summaries::Summaries, toolbox::Toolbox,
     turns::Autopilots,
 };
-use crate::{budget::Budgets, llm::route::Router, rooms::Rooms};
+use crate::{allowance::Allowances, budget::Budgets, llm::route::Router, rooms::Rooms};
 
 /// Starts, owns and stops the answers of LLMs.
 #[derive(Debug, Clone)]
@@ -24,6 +24,7 @@ pub(super) struct Inner {
     pub(super) router: Arc<Router>,
     pub(super) budgets: Budgets,
     pub(super) limits: DispatchLimits,
+    pub(super) allowances: Allowances,
     pub(super) toolbox: Toolbox,
     pub(super) autopilots: Autopilots,
     pub(super) schedule: Mutex<Schedule>,

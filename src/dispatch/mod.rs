@@ -17,6 +17,7 @@ pub mod generate;
 mod inner;
 mod job;
 mod limits;
+mod line;
 mod listen;
 mod look;
 mod model;
@@ -49,6 +50,7 @@ use futures_util::FutureExt as _;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    allowance::{Allowances, payer::Payer, rate::What},
     budget::Budgets,
     dispatch::{
         doubts::Doubts, inner::Inner, model::Model, summaries::Summaries, toolbox::Toolbox, turns::Autopilots,
@@ -90,6 +92,7 @@ impl LlmDispatcher {
         servers: Servers,
         budgets: Budgets,
         limits: DispatchLimits,
+        allowances: Allowances,
         tasks: TaskTracker,
     ) -> Self {
         let slots = Slots {
@@ -105,6 +108,7 @@ impl LlmDispatcher {
             router,
             budgets,
             limits,
+            allowances,
             toolbox,
             autopilots: Autopilots::default(),
             summaries: Summaries::default(),
@@ -185,6 +189,11 @@ impl LlmDispatcher {
             let why = too_many(format!("LLMs may ask one another {max} times in a row"));
             return receipt::refuse(&self.0, job, &why);
         }
+        if let Err(why) = self.admit(job) {
+            receipt::refuse(&self.0, job, &why);
+            self.abstain(job, &why);
+            return self.turn_over(job);
+        }
         {
             let mut schedule = self.schedule();
             if self.0.draining.load(Ordering::SeqCst) {
@@ -205,6 +214,16 @@ impl LlmDispatcher {
             }
         }
         self.begin();
+    }
+
+    /// Whether whoever asks may ask for one more answer: it counts for them, and for the namespace. Their credential and
+    /// their address are not known here, where a message may also have come from another answer.
+    fn admit(&self, job: &Job) -> Result<(), Rejection> {
+        let (allowances, namespace) = (&self.0.allowances, job.room.namespace());
+        if allowances.quotas(&namespace).runs.is_some() {
+            allowances.check_runs(&namespace, self.schedule().count_in(&namespace))?;
+        }
+        allowances.of(&Payer::user(namespace, job.asked_by.clone())).take(What::LlmCalls)
     }
 
     /// Starts what may begin.

@@ -1,8 +1,8 @@
 //! Which answer begins next: a queue for each room, and a line of rooms for the slots of this node.
 //!
 //! Pure: it starts nothing and waits for nothing. A room's queue is bounded, and a room stands in the line at most
-//! once, so that whoever asks most gets no more than their turn: a slot that becomes free goes to the room that has
-//! waited longest since it last got one. A run that waits for a person gives its slot back meanwhile; to go on it
+//! once, so that whoever asks most gets no more than their turn: the line ([`Line`]) is fair over namespaces, and over
+//! the rooms of each. A run that waits for a person gives its slot back meanwhile; to go on it
 //! stands in the same line, before what has not begun in its room.
 
 use std::{
@@ -13,9 +13,12 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
-    dispatch::job::{Job, Stop},
+    dispatch::{
+        job::{Job, Stop},
+        line::Line,
+    },
     domain::{rejection::Rejection, settings::TurnPolicy},
-    ids::{LlmId, MessageId, RoomId},
+    ids::{LlmId, MessageId, Namespace, RoomId},
     rooms::Used,
 };
 
@@ -35,8 +38,8 @@ pub(super) struct Slots {
 pub(super) struct Schedule {
     slots: Slots,
     rooms: HashMap<RoomId, RoomRuns>,
-    /// Rooms in which something can begin as soon as a slot is free, in the order of their turns.
-    line: VecDeque<RoomId>,
+    /// Rooms in which something can begin as soon as a slot is free.
+    line: Line,
     running: usize,
 }
 
@@ -76,7 +79,7 @@ pub(super) struct Stopped {
 impl Schedule {
     /// Nothing runs.
     pub(super) fn new(slots: Slots) -> Self {
-        Self { slots, rooms: HashMap::new(), line: VecDeque::new(), running: 0 }
+        Self { slots, rooms: HashMap::new(), line: Line::default(), running: 0 }
     }
 
     /// Lets a job wait for its turn, which may come at once: returns how many answers of its room are before it. If
@@ -101,13 +104,14 @@ impl Schedule {
     /// The job that begins now, if one may; runs that may go on before it are told so.
     pub(super) fn next(&mut self) -> Option<(Job, Stop)> {
         while self.running < self.slots.per_node {
-            let room = self.line.pop_front()?;
+            let room = self.line.pop()?;
             let Some(runs) = self.rooms.get_mut(&room) else {
                 continue;
             };
             runs.in_line = false;
             if runs.go_on(self.slots.per_room) {
                 self.running += 1;
+                self.line.begun(&room);
                 self.line_up(&room);
                 continue;
             }
@@ -121,6 +125,7 @@ impl Schedule {
                     again: None,
                 });
                 self.running += 1;
+                self.line.begun(&room);
                 self.line_up(&room);
                 return Some((job, stop));
             }
@@ -134,7 +139,10 @@ impl Schedule {
         let at = runs.active.iter().position(|active| active.job.message_id == message_id)?;
         let ended = runs.active.swap_remove(at);
         runs.returning.retain(|(id, _)| *id != message_id);
-        self.running = self.running.saturating_sub(usize::from(ended.has_slot));
+        if ended.has_slot {
+            self.running = self.running.saturating_sub(1);
+            self.line.ended(room);
+        }
         self.line_up(room);
         ended.again
     }
@@ -144,6 +152,7 @@ impl Schedule {
         let active = self.rooms.get_mut(room).and_then(|runs| runs.active(message_id));
         if active.is_some_and(|active| std::mem::take(&mut active.has_slot)) {
             self.running = self.running.saturating_sub(1);
+            self.line.ended(room);
             self.line_up(room);
         }
     }
@@ -167,11 +176,11 @@ impl Schedule {
         };
         if !runs.in_line && runs.wants_slot(self.slots.per_room) {
             runs.in_line = true;
-            self.line.push_back(room.clone());
+            self.line.push(room.clone());
         } else if runs.active.is_empty() && runs.waiting.is_empty() && runs.behind.is_empty() {
             // Its queue may have been emptied while it stood in the line.
             if self.rooms.remove(room).is_some_and(|runs| runs.in_line) {
-                self.line.retain(|other| other != room);
+                self.line.remove(room);
             }
         }
     }
@@ -281,6 +290,16 @@ impl Schedule {
         self.rooms.get(&vote.room).is_some_and(|runs| {
             runs.waiting.iter().chain(runs.active.iter().map(|active| &active.job)).any(same)
         })
+    }
+
+    /// How many run or wait in a namespace.
+    pub(super) fn count_in(&self, namespace: &Namespace) -> usize {
+        let within = |room: &RoomId| match room.as_str().split_once('/') {
+            Some((prefix, _)) => prefix == namespace.as_str(),
+            None => namespace.is_default(),
+        };
+        let runs = self.rooms.iter().filter(|(room, _)| within(room)).map(|(_, runs)| runs);
+        runs.map(|runs| runs.active.len() + runs.waiting.len() + runs.behind.len()).sum()
     }
 
     /// How many run or wait.

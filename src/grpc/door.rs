@@ -18,7 +18,7 @@ use crate::{
     grpc::{
         body::SessionBody,
         codec::{self, Messages},
-        guard,
+        guard, payer,
         service::RoomApi,
         status,
     },
@@ -76,8 +76,14 @@ impl Door {
             return Status::unimplemented(format!("messages compressed with {shown:?} are not read"))
                 .into_http();
         }
+        let payer = payer::payer(&caller);
+        let waiting = match self.services.allowances.wait_to_join(&payer) {
+            Ok(waiting) => waiting,
+            Err(rejection) => return status::of(&rejection).into_http(),
+        };
         let outbound = Arc::new(Outbound::speaking(self.services.limits.queue, dialect));
-        let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect, caller);
+        let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect, caller)
+            .paid_by(payer, waiting);
         let stream = Streaming::new_request(Messages, request.into_body(), None, Some(self.max_message));
         let inbound = codec::inbound(stream, self.max_message);
         let span = tracing::info_span!("session", connection = %handler.connection());

@@ -9,6 +9,7 @@ mod credentials;
 mod cursor;
 pub mod door;
 pub mod guard;
+mod payer;
 pub mod peer;
 pub mod service;
 pub mod status;

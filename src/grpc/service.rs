@@ -1,11 +1,12 @@
 //! The unary calls and the log's stream.
 
-use std::{collections::VecDeque, num::NonZeroU32, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, pin::Pin, sync::Arc};
 
 use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    allowance::{Allowances, rate::What},
     auth::{grants::Need, principal::not_there},
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
@@ -13,11 +14,10 @@ use crate::{
         rejection::{Code, Rejection},
         room::{Member, Presence, Room, Visibility},
     },
-    grpc::{cursor, guard, status, usage::budget_to_pb},
+    grpc::{cursor, guard, payer::charge, status, usage::budget_to_pb},
     ids::{RoomId, Seq, UserId},
     registry::feed::Feed,
     rooms::Rooms,
-    session::rates::PerMinute,
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
@@ -43,8 +43,6 @@ pub struct ApiLimits {
     pub history_page: usize,
     /// Participants in an answer to `GetRoom`.
     pub participants_shown: usize,
-    /// Rooms that are proposed to one user in a minute.
-    pub generations_per_minute: NonZeroU32,
 }
 
 /// The calls of the contract but for the session.
@@ -53,15 +51,20 @@ pub struct RoomApi {
     rooms: Rooms,
     budgets: Budgets,
     generator: Generator,
-    generations: PerMinute,
     limits: ApiLimits,
+    allowances: Allowances,
 }
 
 impl RoomApi {
     /// Calls on these rooms and budgets; rooms are proposed by `generator`.
-    pub fn new(rooms: Rooms, budgets: Budgets, generator: Generator, limits: ApiLimits) -> Self {
-        let generations = PerMinute::new(limits.generations_per_minute);
-        Self { rooms, budgets, generator, generations, limits }
+    pub fn new(
+        rooms: Rooms,
+        budgets: Budgets,
+        generator: Generator,
+        limits: ApiLimits,
+        allowances: Allowances,
+    ) -> Self {
+        Self { rooms, budgets, generator, limits, allowances }
     }
 }
 
@@ -74,11 +77,12 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::CreateRoomRequest>,
     ) -> Result<Response<pb::CreateRoomResponse>, Status> {
-        let caller = guard::caller(request.extensions())?.clone();
+        let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
+        charge(&self.allowances, &request, named(&request.get_ref().created_by), What::Rooms)?;
         let mut new = command::new_room(request.into_inner()).map_err(refuse)?;
-        caller.principal.grants.require(Need::Write).map_err(refuse)?;
-        new.id = caller.principal.room(&new.id).map_err(refuse)?;
-        new.created_by = caller.principal.speaks_for("created_by", new.created_by).map_err(refuse)?;
+        principal.grants.require(Need::Write).map_err(refuse)?;
+        new.id = principal.room(&new.id).map_err(refuse)?;
+        new.created_by = principal.speaks_for("created_by", new.created_by).map_err(refuse)?;
         let room_id = self.rooms.create(new).await.map_err(refuse)?.name().to_owned();
         Ok(Response::new(pb::CreateRoomResponse { room_id }))
     }
@@ -87,6 +91,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetRoomRequest>,
     ) -> Result<Response<pb::GetRoomResponse>, Status> {
+        charge(&self.allowances, &request, None, What::History)?;
         let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
         let shown = self.limits.participants_shown;
         let look = move |room: &Room, feed: &Arc<Feed>| {
@@ -114,6 +119,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
+        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::History)?;
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Join).map_err(refuse)?;
         let (request, namespace) = (request.into_inner(), principal.namespace.clone());
@@ -143,6 +149,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::LoadHistoryRequest>,
     ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
+        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::History)?;
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         let request = request.into_inner();
@@ -181,6 +188,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        charge(&self.allowances, &request, None, What::History)?;
         let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
         let request = request.into_inner();
         self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
@@ -205,6 +213,7 @@ impl RoomService for RoomApi {
     type ReadLogStream = LogStream;
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
+        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::History)?;
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         let request = request.into_inner();
@@ -253,9 +262,9 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Write).map_err(refuse)?;
+        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::Generations)?;
         let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
         let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;
-        self.generations.take("proposed rooms", user.as_ref()).map_err(refuse)?;
         let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
             draft: Some(draft_to_pb(&generated.room)),
@@ -336,6 +345,11 @@ fn optional_user(text: Option<&str>) -> Result<Option<UserId>, Status> {
         None | Some("") => Ok(None),
         Some(text) => UserId::parse(text).map(Some).map_err(|error| refuse(Rejection::id("user_id", &error))),
     }
+}
+
+/// Whom a call names; what cannot be a user's id is refused where it is read.
+fn named(user: &str) -> Option<UserId> {
+    UserId::parse(user).ok()
 }
 
 /// A page of the size that is asked for, within bounds.

@@ -3,16 +3,31 @@
 //! `Unavailable`: try this call again. `FailedPrecondition`: not before something has changed. `InvalidArgument`:
 //! never as it is. Once a session stream is open, refusals travel in band and the status only tells why it ended.
 
-use tonic::{Code as GrpcCode, Status};
+use tonic::{
+    Code as GrpcCode, Status,
+    metadata::{MetadataMap, MetadataValue},
+};
 
 use crate::{
     domain::rejection::{Code, Rejection},
-    wire::reply::ClosingReason,
+    wire::{reply::ClosingReason, retry},
 };
 
-/// A refused call.
+/// What clients with a retry policy wait for before they try again, in milliseconds.
+const PUSHBACK: &str = "grpc-retry-pushback-ms";
+
+/// A refused call. When to come again is said twice: in a header that clients with a retry policy follow by themselves,
+/// and in the details, as `google.rpc.RetryInfo`.
 pub fn of(rejection: &Rejection) -> Status {
-    Status::new(code(rejection.code), rejection.message.clone())
+    let (code, message) = (code(rejection.code), rejection.message.as_str());
+    let Some(after) = rejection.retry_after else {
+        return Status::new(code, message);
+    };
+    let mut metadata = MetadataMap::new();
+    let millis = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    metadata.insert(PUSHBACK, MetadataValue::from(millis));
+    let details = retry::details(code.into(), message, after);
+    Status::with_details_and_metadata(code, message, details, metadata)
 }
 
 fn code(code: Code) -> GrpcCode {

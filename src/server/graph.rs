@@ -1,6 +1,6 @@
 //! What is connected to what: the one place where settings become parts.
 
-use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -38,14 +38,11 @@ use crate::{
     server::{
         Error,
         accept::ConnectionLimits,
+        allowances::allowances,
         gates,
         tls::files::{ClientAuth, TlsFiles},
     },
-    session::{
-        Services, SessionLimits,
-        drain::Drain,
-        rates::{Rate, Rates},
-    },
+    session::{Services, SessionLimits, drain::Drain},
     store::{
         Store,
         config::{Durability, StoreConfig, StoreKind, StoreUrl},
@@ -129,34 +126,30 @@ pub fn build(
     );
     let generator = Generator::new(Arc::clone(&router), budgets.clone(), generate_settings(config));
     let mcp = Servers::start(mcp_servers(config));
+    let allowances = allowances(config);
     let dispatcher = LlmDispatcher::start(
         &rooms,
         router,
         mcp.clone(),
         budgets.clone(),
         dispatch_limits(config),
+        allowances.clone(),
         TaskTracker::new(),
     );
-    let rates = Rates::new(
-        rate(config.limits.messages_per_second, config.limits.messages_burst),
-        rate(config.limits.transients_per_second, config.limits.transients_burst),
-    );
-    let services =
-        Services { rooms: rooms.clone(), dispatcher, gate, rates, limits: session_limits(config), drain };
+    let services = Services {
+        rooms: rooms.clone(),
+        dispatcher,
+        gate,
+        allowances,
+        limits: session_limits(config),
+        drain,
+    };
     rooms.observe(Arc::new(audit.clone()));
     Graph { identity, audit, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
-}
-
-/// Zero is refused by the configuration.
-fn rate(per_second: u32, burst: u32) -> Rate {
-    Rate {
-        per_second: NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN),
-        burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN),
-    }
 }
 
 fn registry_limits(config: &Config) -> RegistryLimits {
@@ -282,7 +275,6 @@ pub fn api_limits(config: &Config) -> ApiLimits {
     ApiLimits {
         history_page: count(config.limits.history_page),
         participants_shown: config.limits.participants_shown,
-        generations_per_minute: NonZeroU32::new(config.llm.generate_per_minute).unwrap_or(NonZeroU32::MIN),
     }
 }
 

@@ -5,6 +5,7 @@
 //! reading cannot hold it up beyond the deadline.
 
 pub mod accept;
+mod allowances;
 mod closing;
 mod gates;
 pub mod graph;
@@ -28,6 +29,7 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    allowance::FORGET_INTERVAL,
     auth::gate::Gate,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
@@ -51,7 +53,7 @@ use crate::{
         sweep::{Life, Sweeper},
         tls::{files, reload::Reloader},
     },
-    session::{drain::Drain, rates::FORGET_INTERVAL},
+    session::drain::Drain,
     store::{self, Store},
     wire::pb,
 };
@@ -228,6 +230,7 @@ impl Server {
             graph.budgets.clone(),
             graph.generator.clone(),
             api_limits(config),
+            graph.services.allowances.clone(),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(graph.services.gate.clone(), door)?;
@@ -295,7 +298,7 @@ impl Server {
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(FORGET_INTERVAL);
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
-                services.rates.forget_quiet();
+                services.allowances.forget_quiet();
             }
         });
         let kept = config.rooms.request_ids_kept;

@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    allowance::{Allowance, rate::What},
     auth::grants::Need,
     domain::{
         command::{Actor, Command},
@@ -56,6 +57,7 @@ pub(super) struct Active<'a> {
     handler: &'a StreamHandler,
     seat: Arc<Seat>,
     room: RoomHandle,
+    allowance: Arc<Allowance>,
     in_flight: Arc<Semaphore>,
     /// When typing ends by itself.
     typing_until: Option<Instant>,
@@ -75,7 +77,7 @@ pub(super) struct Active<'a> {
 }
 
 impl<'a> Active<'a> {
-    pub(super) fn new(handler: &'a StreamHandler, joined: Joined) -> Self {
+    pub(super) fn new(handler: &'a StreamHandler, joined: Joined, allowance: Arc<Allowance>) -> Self {
         let principal = Arc::clone(&handler.caller.principal);
         let (user, room) = (joined.seat.user().clone(), joined.room.id().clone());
         let pass = Pass::new(handler.services.gate.clone(), principal, user, room);
@@ -84,6 +86,7 @@ impl<'a> Active<'a> {
             handler,
             seat: Arc::new(joined.seat),
             room: joined.room,
+            allowance,
             in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
             typing_until: None,
             missed: None,
@@ -330,7 +333,7 @@ impl<'a> Active<'a> {
 
     /// Hands a lasting command to the room, which answers.
     fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
-        let rate = self.handler.services.rates.lasting(self.seat.user());
+        let rate = self.allowance.take(What::Messages);
         if let Err(rejection) = rate.and_then(|()| self.pass.allows(&command)) {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;
@@ -406,7 +409,7 @@ impl<'a> Active<'a> {
         message_id: Option<crate::ids::MessageId>,
         request_id: Option<RequestId>,
     ) -> Step {
-        let rate = self.handler.services.rates.lasting(self.seat.user());
+        let rate = self.allowance.take(What::Messages);
         let granted = || self.pass.principal().grants.require(Need::Write);
         if let Err(rejection) =
             rate.and_then(|()| granted()).and_then(|()| self.seat.require(Action::DirectLlms))
@@ -439,7 +442,7 @@ impl<'a> Active<'a> {
     }
 
     fn transient_rate(&self) -> Result<(), Rejection> {
-        self.handler.services.rates.transient(self.seat.user())
+        self.allowance.take(What::Transients)
     }
 
     fn acknowledge(&self, request_id: Option<&RequestId>) {

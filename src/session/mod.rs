@@ -8,7 +8,6 @@
 mod active;
 pub mod drain;
 mod pass;
-pub mod rates;
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -17,6 +16,12 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    allowance::{
+        Allowance, Allowances,
+        payer::Payer,
+        rate::What,
+        streams::{Open, Waiting},
+    },
     auth::{
         gate::{Caller, Gate},
         grants::Need,
@@ -26,7 +31,7 @@ use crate::{
     ids::{ConnectionId, RequestId},
     registry::outbound::{Expelled, Outbound, QueueLimits},
     rooms::{Joined, Rooms, task::Charge},
-    session::{active::Active, drain::Drain, rates::Rates},
+    session::{active::Active, drain::Drain},
     wire::{
         command::{self, Inbound, Join, JoinWish, Request},
         reply::{self, Closing, ClosingReason, Dialect},
@@ -59,8 +64,8 @@ pub struct Services {
     pub dispatcher: LlmDispatcher,
     /// Who is let in.
     pub gate: Gate,
-    /// How fast users may go.
-    pub rates: Rates,
+    /// How much everybody may take.
+    pub allowances: Allowances,
     /// How sessions behave.
     pub limits: SessionLimits,
     /// The going away of the server: nobody is let in, then every session ends and says so.
@@ -84,6 +89,18 @@ pub struct StreamHandler {
     connection: ConnectionId,
     dialect: Dialect,
     caller: Caller,
+    /// For whom it is counted.
+    payer: Payer,
+    /// Its place among those that have not joined.
+    waiting: Option<Waiting>,
+}
+
+/// What a session holds of the limits from its join to its end.
+#[derive(Debug)]
+struct Held {
+    allowance: Arc<Allowance>,
+    /// Its place among the open streams.
+    _open: Open,
 }
 
 /// The end of a session.
@@ -154,7 +171,14 @@ fn close(outbound: &Outbound, end: End, drain: &Drain) {
 impl StreamHandler {
     /// A session of `caller` that sends through `outbound`.
     pub fn new(services: Arc<Services>, outbound: Arc<Outbound>, dialect: Dialect, caller: Caller) -> Self {
-        Self { services, outbound, connection: ConnectionId::next(), dialect, caller }
+        let payer = Payer::new(&caller.principal, None);
+        Self { services, outbound, connection: ConnectionId::next(), dialect, caller, payer, waiting: None }
+    }
+
+    /// For whom it is counted, and its place among those that have not joined.
+    #[must_use]
+    pub fn paid_by(self, payer: Payer, waiting: Waiting) -> Self {
+        Self { payer, waiting: Some(waiting), ..self }
     }
 
     /// Which connection this is, for logs.
@@ -163,9 +187,10 @@ impl StreamHandler {
     }
 
     /// Serves the stream until it ends.
-    pub async fn run(self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
+    pub async fn run(mut self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
         let guard = EndGuard(Arc::clone(&self.outbound), self.services.drain.clone());
-        let end = self.run_inner(inbound).await;
+        let waiting = self.waiting.take();
+        let end = self.run_inner(inbound, waiting).await;
         if let Some(end) = end {
             tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
             close(&self.outbound, end, &self.services.drain);
@@ -174,27 +199,32 @@ impl StreamHandler {
     }
 
     /// `None`: the connection has gone.
-    async fn run_inner(&self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) -> Option<End> {
+    async fn run_inner(
+        &self,
+        inbound: impl Stream<Item = Result<Bytes, InboundError>>,
+        waiting: Option<Waiting>,
+    ) -> Option<End> {
         let mut inbound = pin!(inbound);
-        let joined = match self.wait_for_join(&mut inbound).await {
+        let (joined, held) = match self.wait_for_join(&mut inbound).await {
             Ok(joined) => joined,
             Err(step) => return end_of(step),
         };
+        drop(waiting);
         let user = joined.seat.user().clone();
         tracing::debug!(room = %joined.room.id(), %user, "joined");
-        let mut active = Active::new(self, joined);
+        let mut active = Active::new(self, joined, Arc::clone(&held.allowance));
         let end = end_of(active.serve(&mut inbound).await);
         active.leave();
         end
     }
 
     /// Before the join: nothing but `join` and `ping` is taken.
-    async fn wait_for_join<S>(&self, inbound: &mut std::pin::Pin<&mut S>) -> Result<Joined, Step>
+    async fn wait_for_join<S>(&self, inbound: &mut std::pin::Pin<&mut S>) -> Result<(Joined, Held), Step>
     where
         S: Stream<Item = Result<Bytes, InboundError>>,
     {
         let deadline = Instant::now() + self.services.limits.join_timeout;
-        let unknown = self.services.rates.unknown();
+        let stranger = self.services.allowances.stranger();
         loop {
             let message = tokio::select! {
                 biased;
@@ -207,7 +237,7 @@ impl StreamHandler {
                 message = inbound.next() => message,
             };
             let bytes = self.received(message)?;
-            if let Err(rejection) = self.services.rates.before_join(&unknown) {
+            if let Err(rejection) = stranger.take() {
                 self.refuse(&rejection, None);
                 continue;
             }
@@ -265,10 +295,16 @@ impl StreamHandler {
         join: Join,
         request_id: Option<RequestId>,
         deadline: Instant,
-    ) -> Result<Result<Joined, Rejection>, Step> {
-        // Coming back costs nothing; coming back as somebody else costs what a command costs.
-        let (services, user) = (Arc::clone(&self.services), join.user_id.clone());
-        let charge = Charge::new(move || services.rates.lasting(&user));
+    ) -> Result<Result<(Joined, Held), Rejection>, Step> {
+        let payer = self.payer.speaking_for(Some(join.user_id.clone()));
+        let allowance = Arc::new(self.services.allowances.of(&payer));
+        let held = allowance.take(What::Joins).and_then(|()| allowance.open_stream());
+        let held = match held {
+            Ok(open) => Held { allowance: Arc::clone(&allowance), _open: open },
+            Err(rejection) => return Ok(Err(rejection)),
+        };
+        // Coming back as somebody else costs what a command costs, beside what a join costs.
+        let charge = Charge::new(move || allowance.take(What::Messages));
         let outbound = Arc::clone(&self.outbound);
         let joining = self.services.rooms.join(join, request_id, self.connection, outbound, charge);
         tokio::select! {
@@ -276,7 +312,7 @@ impl StreamHandler {
             () = self.services.drain.closing() => Err(Step::End(draining())),
             // A store that hangs must not hold a stream for ever.
             joined = timeout(deadline.saturating_duration_since(Instant::now()), joining) => {
-                joined.map_err(|_| Step::End(join_timeout(self)))
+                joined.map_err(|_| Step::End(join_timeout(self))).map(|joined| Ok((joined?, held)))
             }
         }
     }

@@ -274,6 +274,10 @@ fn no_amount_is_without_bounds() {
     for (key, default) in keys() {
         let (zero, huge) = match default.as_str() {
             None if default.is_number() => ("0", "4000000000"),
+            Some(_) if key.starts_with("limits.rates.") => ("0/s", "4000000000/s"),
+            _ if key.starts_with("limits.quotas.") && key.ends_with("_bytes") => ("0B", "1000000000GiB"),
+            _ if key.starts_with("limits.quotas.") => ("0", "4000000000000"),
+            _ if key.starts_with("limits.streams_per_") => ("0", "4000000000"),
             Some(text) if text.ends_with("iB") => ("0B", "1000000000GiB"),
             Some(text)
                 if text.ends_with(['s', 'm', 'h']) && text.starts_with(|c: char| c.is_ascii_digit()) =>
@@ -312,6 +316,10 @@ fn bounds_are_exact() {
         ("bus.head_check", "100ms", "99ms", "1m", "60001ms"),
         ("store.pool_size", "1", "0", "200", "201"),
         ("store.timeout", "100ms", "99ms", "10m", "601s"),
+        ("limits.quotas.namespace.rooms", "1", "0", "1000000000000", "1000000000001"),
+        ("limits.quotas.namespace.stored_bytes", "64KiB", "65535B", "1024GiB", "1025GiB"),
+        ("limits.rates.user.joins", "1/s", "0/s", "1000000/s", "1000001/s"),
+        ("limits.streams_per_user", "1", "0", "1000000", "1000001"),
         ("grpc.send_buffer", "16KiB", "16383B", "4MiB", "4097KiB"),
     ] {
         let name = variable(key);
@@ -402,6 +410,8 @@ fn every_key_has_a_variable() {
             (serde_json::Value::Null, "chat_service.address") => "chat:1".to_owned(),
             (serde_json::Value::Null, key) if key.contains(".tokens_per_") => "5000".to_owned(),
             (serde_json::Value::Null, key) if key.contains(".money_per_") => "2.5".to_owned(),
+            (serde_json::Value::Null, key) if key.ends_with(".stored_bytes") => "1GiB".to_owned(),
+            (serde_json::Value::Null, key) if key.starts_with("limits.") => "7".to_owned(),
             (serde_json::Value::Null, _) => "offline".to_owned(),
             (serde_json::Value::String(text), _) => text.clone(),
             (other, _) => other.to_string(),

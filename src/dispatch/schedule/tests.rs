@@ -15,7 +15,7 @@ const SLOTS: Slots = Slots { per_room: 2, queue_per_room: 4, per_node: 3 };
 /// The `n`th job of a room; its question is `n` as well.
 fn job(room: &str, n: u128, policy: TurnPolicy) -> Job {
     Job {
-        room: RoomId::parse(room).unwrap(),
+        room: RoomId::parse_key(room).unwrap(),
         message_id: MessageId(Uuid::from_u128(n)),
         llm_id: LlmId::parse("ada").unwrap(),
         reply_to: MessageId(Uuid::from_u128(n)),
@@ -42,7 +42,7 @@ fn begin(schedule: &mut Schedule) -> Vec<u128> {
 }
 
 fn finish(schedule: &mut Schedule, room: &str, n: u128) -> Vec<u128> {
-    schedule.finished(&RoomId::parse(room).unwrap(), MessageId(Uuid::from_u128(n)));
+    schedule.finished(&RoomId::parse_key(room).unwrap(), MessageId(Uuid::from_u128(n)));
     begin(schedule)
 }
 
@@ -234,7 +234,7 @@ enum Move {
     },
 }
 
-const ROOMS: [&str; 4] = ["a", "b", "c", "d"];
+const ROOMS: [&str; 6] = ["a", "b", "x/a", "x/b", "x/c", "y/a"];
 
 fn a_move() -> impl Strategy<Value = Move> {
     let policy =
@@ -310,10 +310,21 @@ proptest! {
                 Move::End(_) | Move::Pause(_) | Move::GoOn(_) => {}
                 Move::Stop { room, even } => {
                     let which = |job: &Job| job.message_id.0.as_u128().is_multiple_of(2) == even;
-                    over += schedule.stop(&RoomId::parse(ROOMS[room]).unwrap(), &unwanted(""), which).dropped.len();
+                    over += schedule.stop(&RoomId::parse_key(ROOMS[room]).unwrap(), &unwanted(""), which).dropped.len();
                 }
             }
-            while let Some((begun, _)) = schedule.next() {
+            while let Some((begun, _)) = {
+                // Runs that go on take slots beside the one that begins: only without them is it clear whose turn it is.
+                let goes_on = schedule.rooms.values().any(|runs| !runs.returning.is_empty());
+                let stale = schedule.line.iter().any(|room| !schedule.rooms[room].wants_slot(SLOTS.per_room));
+                let fewest = schedule.line.waiting().map(|(_, running)| running).min();
+                let next = schedule.next();
+                if let Some((begun, _)) = next.as_ref().filter(|_| !goes_on && !stale) {
+                    let has = schedule.line.running(&begun.room.namespace());
+                    prop_assert_eq!(Some(has - 1), fewest, "{:?} had more than others that waited", begun.room);
+                }
+                next
+            } {
                 let spoken = running.iter().any(|other| other.room == begun.room && other.is_spoken());
                 let waits = begun.is_spoken() && begun.policy == TurnPolicy::Sequential;
                 prop_assert!(!(waits && spoken), "{begun:?} speaks beside another");
@@ -357,4 +368,24 @@ fn what_waits_for_an_answer_of_another_node_waits_beside_the_queue() {
     assert_eq!((stopped.running, stopped.dropped.len(), numbers(stopped.forgone)), (0, 0, vec![1]));
     assert_eq!(numbers(schedule.clear_waiting()), [3]);
     assert!(!schedule.knows(&room) && schedule.count() == 0);
+}
+
+#[test]
+fn a_namespace_with_many_rooms_does_not_keep_one_with_a_single_room_waiting() {
+    let mut schedule = Schedule::new(Slots { per_room: 2, queue_per_room: 100, per_node: 4 });
+    for n in 1..=10_000 {
+        schedule.ask(job(&format!("noisy/r{n}"), n, TurnPolicy::Parallel)).unwrap();
+    }
+    assert_eq!(begin(&mut schedule), [1, 2, 3, 4], "alone it has all");
+    for n in [20_001, 20_002, 20_003] {
+        schedule.ask(job("quiet/r", n, TurnPolicy::Parallel)).unwrap();
+    }
+    assert_eq!(finish(&mut schedule, "noisy/r1", 1), [20_001], "the very next slot");
+    assert_eq!(finish(&mut schedule, "noisy/r2", 2), [20_002], "it has fewer still");
+    assert_eq!(finish(&mut schedule, "noisy/r3", 3), [5], "no more than two at once in a room");
+    assert_eq!(finish(&mut schedule, "quiet/r", 20_001), [20_003]);
+    schedule.ask(job("third", 30_001, TurnPolicy::Parallel)).unwrap();
+    assert_eq!(finish(&mut schedule, "noisy/r4", 4), [30_001], "the default namespace is one of them");
+    let count = |name: &str| schedule.count_in(&Namespace::parse(name).unwrap());
+    assert_eq!((count("noisy"), count("quiet"), count("default"), count("none")), (9996, 2, 1, 0));
 }

@@ -1,0 +1,124 @@
+//! How many streams may be open at the same time, of whom; and how many may be open without having joined.
+//!
+//! A place is taken as a value and given back when that is dropped, however the stream ends.
+
+use std::sync::Arc;
+
+use crate::{
+    allowance::{
+        Allowance, Allowances, exhausted,
+        payer::Payer,
+        purse::{self, Purse},
+        rate::Scope,
+    },
+    domain::rejection::Rejection,
+};
+
+/// How many streams may be open at the same time on this server; those of a namespace are one of its quotas.
+#[derive(Debug, Clone, Copy)]
+pub struct StreamLimits {
+    /// Of a user, in all rooms of a namespace.
+    pub per_user: usize,
+    /// Of all who show the same credential.
+    pub per_credential: Option<usize>,
+    /// From one address.
+    pub per_peer: Option<usize>,
+    /// That have not joined, of everybody.
+    pub waiting: usize,
+    /// That have not joined, from one address.
+    pub waiting_per_peer: usize,
+}
+
+/// The place of a stream that has not joined.
+#[derive(Debug)]
+pub struct Waiting {
+    of: Allowances,
+    peer: Option<Arc<Purse>>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        purse::leave(&self.of.0.waiting);
+        if let Some(peer) = &self.peer {
+            purse::leave(&peer.waiting);
+        }
+    }
+}
+
+/// The places of a stream that has joined.
+#[derive(Debug)]
+pub struct Open(Vec<Arc<Purse>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|purse| purse::leave(&purse.streams));
+    }
+}
+
+impl Allowances {
+    /// A place for a stream that has not joined.
+    pub fn wait_to_join(&self, caller: &Payer) -> Result<Waiting, Rejection> {
+        let limits = &self.0.streams;
+        let peer = caller.peer.map(|key| self.0.peers.of(&key, &self.0.rates.peer, self.now()));
+        if let Some(peer) = &peer
+            && !purse::enter(&peer.waiting, limits.waiting_per_peer)
+        {
+            return Err(exhausted(format!(
+                "{} streams from this address wait to join (limits.streams_waiting_per_peer): join on those, or \
+                 end them",
+                limits.waiting_per_peer
+            )));
+        }
+        if !purse::enter(&self.0.waiting, limits.waiting) {
+            if let Some(peer) = &peer {
+                purse::leave(&peer.waiting);
+            }
+            return Err(exhausted(format!(
+                "{} streams wait to join on this server (limits.streams_waiting_to_join): try again soon",
+                limits.waiting
+            )));
+        }
+        Ok(Waiting { of: self.clone(), peer })
+    }
+}
+
+impl Allowance {
+    /// A place for a stream that joins.
+    pub fn open_stream(&self) -> Result<Open, Rejection> {
+        let mut open = Open(Vec::with_capacity(self.purses.len()));
+        for (scope, purse) in &self.purses {
+            let Some(purse) = purse else { continue };
+            let most = self.streams(*scope);
+            if !purse::enter(&purse.streams, most.unwrap_or(usize::MAX)) {
+                return Err(full(*scope, most.unwrap_or(usize::MAX)));
+            }
+            open.0.push(Arc::clone(purse));
+        }
+        Ok(open)
+    }
+
+    fn streams(&self, scope: Scope) -> Option<usize> {
+        let limits = &self.of.0.streams;
+        match scope {
+            Scope::User => Some(limits.per_user),
+            Scope::Credential => limits.per_credential,
+            Scope::Peer => limits.per_peer,
+            Scope::Namespace => {
+                let streams = self.of.quotas(&self.namespace).streams?;
+                Some(usize::try_from(streams).unwrap_or(usize::MAX))
+            }
+        }
+    }
+}
+
+fn full(scope: Scope, most: usize) -> Rejection {
+    let (key, mend) = match scope {
+        Scope::User => ("limits.streams_per_user", "leave a room, or end a stream"),
+        Scope::Credential => ("limits.streams_per_credential", "end a stream that shows it"),
+        Scope::Peer => ("limits.streams_per_peer", "end a stream"),
+        Scope::Namespace => ("the quota `streams`", "end a stream, or ask the operator for more"),
+    };
+    exhausted(format!(
+        "{most} streams {scope} are open on this server, the most there may be ({key}): {mend}"
+    ))
+}
