@@ -6,7 +6,7 @@ use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    allowance::{Allowances, rate::What},
+    allowance::{Allowances, rate::What, usage::Usages},
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
     domain::{
@@ -51,7 +51,7 @@ pub struct RoomApi {
     budgets: Budgets,
     generator: Generator,
     limits: ApiLimits,
-    allowances: Allowances,
+    usages: Usages,
 }
 
 impl RoomApi {
@@ -63,7 +63,8 @@ impl RoomApi {
         limits: ApiLimits,
         allowances: Allowances,
     ) -> Self {
-        Self { rooms, budgets, generator, limits, allowances }
+        let usages = Usages::new(Arc::clone(rooms.store()), allowances);
+        Self { rooms, budgets, generator, limits, usages }
     }
 }
 
@@ -77,8 +78,9 @@ impl RoomService for RoomApi {
         request: Request<pb::CreateRoomRequest>,
     ) -> Result<Response<pb::CreateRoomResponse>, Status> {
         let creator = UserId::parse(&request.get_ref().created_by).ok();
-        charge(&self.allowances, &request, creator, What::Rooms)?;
+        let allowance = charge(self.usages.allowances(), &request, creator, What::Rooms)?;
         let new = command::new_room(request.into_inner()).map_err(refuse)?;
+        self.usages.check_room(&allowance).await.map_err(refuse)?;
         let room_id = self.rooms.create(new).await.map_err(refuse)?.to_string();
         Ok(Response::new(pb::CreateRoomResponse { room_id }))
     }
@@ -87,7 +89,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetRoomRequest>,
     ) -> Result<Response<pb::GetRoomResponse>, Status> {
-        charge(&self.allowances, &request, None, What::History)?;
+        charge(self.usages.allowances(), &request, None, What::History)?;
         let id = room_id(&request.get_ref().room_id)?;
         let shown = self.limits.participants_shown;
         let look = move |room: &Room, feed: &Arc<Feed>| pb::GetRoomResponse {
@@ -107,7 +109,12 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
-        charge(&self.allowances, &request, named(request.get_ref().user_id.as_deref()), What::History)?;
+        charge(
+            self.usages.allowances(),
+            &request,
+            named(request.get_ref().user_id.as_deref()),
+            What::History,
+        )?;
         let request = request.into_inner();
         let (filter, list) = match request.user_id.as_deref() {
             None | Some("") => (RoomFilter::Public(Namespace::default()), "rooms".to_owned()),
@@ -130,7 +137,12 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::LoadHistoryRequest>,
     ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
-        charge(&self.allowances, &request, named(request.get_ref().user_id.as_deref()), What::History)?;
+        charge(
+            self.usages.allowances(),
+            &request,
+            named(request.get_ref().user_id.as_deref()),
+            What::History,
+        )?;
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         self.check_reader(&id, request.user_id.as_deref()).await?;
@@ -168,7 +180,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
-        charge(&self.allowances, &request, None, What::History)?;
+        charge(self.usages.allowances(), &request, None, What::History)?;
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         let list = format!("members {id}");
@@ -192,7 +204,12 @@ impl RoomService for RoomApi {
     type ReadLogStream = LogStream;
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
-        charge(&self.allowances, &request, named(request.get_ref().user_id.as_deref()), What::History)?;
+        charge(
+            self.usages.allowances(),
+            &request,
+            named(request.get_ref().user_id.as_deref()),
+            What::History,
+        )?;
         let request = request.into_inner();
         let id = room_id(&request.room_id)?;
         self.check_reader(&id, request.user_id.as_deref()).await?;
@@ -238,7 +255,7 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let user = request.get_ref().user_id.as_deref().filter(|text| !text.is_empty());
         let user = user.map(|text| user_id("user_id", text)).transpose()?;
-        charge(&self.allowances, &request, user.clone(), What::Generations)?;
+        charge(self.usages.allowances(), &request, user.clone(), What::Generations)?;
         let prompt = request.into_inner().prompt;
         let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
