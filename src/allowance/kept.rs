@@ -62,6 +62,11 @@ impl<K: Eq + Hash + Clone> Kept<K> {
         self.purses.retain(|_, purse| Arc::strong_count(purse) > 1 || !purse.is_full(now));
     }
 
+    /// All that are known now.
+    pub(super) fn keys(&self) -> Vec<K> {
+        self.purses.iter().map(|entry| entry.key().clone()).collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.purses.len()
     }

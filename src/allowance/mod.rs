@@ -16,6 +16,7 @@ pub mod rate;
 pub mod streams;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 
 use std::{
     net::IpAddr,
@@ -39,7 +40,7 @@ use crate::{
     ids::{Namespace, UserId},
 };
 
-/// So many users, credentials, addresses and namespaces are told apart, each: some 50 MB for each kind at most.
+/// So many users, credentials, addresses and namespaces are told apart, each: some 80 MB for each kind at most.
 pub const KEYS_KEPT: usize = 262_144;
 /// How often [`Allowances::forget_quiet`] should be called.
 pub const FORGET_INTERVAL: Duration = Duration::from_secs(60);
@@ -126,11 +127,14 @@ impl Allowances {
     /// An address alone; none: this machine, or a connection without one, which are not counted.
     fn peer(&self, peer: Option<IpAddr>) -> Option<Allowance> {
         let purse = self.0.peers.of(&peer?, &self.0.rates.peer, self.now());
-        let none = [(Scope::User, None), (Scope::Credential, None), (Scope::Namespace, None)];
-        let [user, credential, namespace] = none;
         Some(Allowance {
             of: self.clone(),
-            purses: [user, credential, (Scope::Peer, Some(purse)), namespace],
+            purses: [
+                (Scope::User, None),
+                (Scope::Credential, None),
+                (Scope::Peer, Some(purse)),
+                (Scope::Namespace, None),
+            ],
             namespace: Namespace::default(),
         })
     }

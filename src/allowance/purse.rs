@@ -6,7 +6,10 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::allowance::rate::{Paces, Rate, What};
+use crate::allowance::{
+    rate::{Paces, Rate, What},
+    usage::Known,
+};
 
 /// When it will be full again, in nanoseconds of the allowances' clock.
 #[derive(Debug, Default)]
@@ -44,6 +47,8 @@ impl Bucket {
 #[derive(Debug)]
 pub(super) struct Purse {
     paces: Paces,
+    /// What a namespace has taken of the store; of others nothing is known.
+    pub(super) known: Known,
     buckets: [Bucket; What::COUNT],
     /// Streams that have joined.
     pub(super) streams: AtomicUsize,
@@ -55,6 +60,7 @@ impl Purse {
     pub(super) fn new(paces: &Paces) -> Self {
         Self {
             paces: paces.clone(),
+            known: Known::default(),
             buckets: Default::default(),
             streams: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),

@@ -10,12 +10,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Quotas {
-    /// Rooms that have not ended.
+    /// Rooms, those that have ended included: their logs are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<u64>,
-    /// Memberships: somebody who is a member of two rooms counts twice.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub members: Option<u64>,
     /// Bytes of its rooms' logs, as the store counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_bytes: Option<u64>,
@@ -33,7 +30,6 @@ impl Quotas {
     pub fn or(self, defaults: Self) -> Self {
         Self {
             rooms: self.rooms.or(defaults.rooms),
-            members: self.members.or(defaults.members),
             stored_bytes: self.stored_bytes.or(defaults.stored_bytes),
             runs: self.runs.or(defaults.runs),
             streams: self.streams.or(defaults.streams),
@@ -48,10 +44,8 @@ mod tests {
     #[test]
     fn what_is_not_said_is_the_default() {
         let own = Quotas { rooms: Some(0), runs: Some(9), ..Quotas::default() };
-        let defaults =
-            Quotas { rooms: Some(5), members: Some(6), stored_bytes: Some(7), runs: None, streams: None };
-        let both =
-            Quotas { rooms: Some(0), members: Some(6), stored_bytes: Some(7), runs: Some(9), streams: None };
+        let defaults = Quotas { rooms: Some(5), stored_bytes: Some(7), runs: None, streams: None };
+        let both = Quotas { rooms: Some(0), stored_bytes: Some(7), runs: Some(9), streams: None };
         assert_eq!(own.or(defaults), both);
     }
 

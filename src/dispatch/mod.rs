@@ -223,7 +223,8 @@ impl LlmDispatcher {
         if allowances.quotas(&namespace).runs.is_some() {
             allowances.check_runs(&namespace, self.schedule().count_in(&namespace))?;
         }
-        allowances.of(&Payer::user(namespace, job.asked_by.clone())).take(What::LlmCalls)
+        let asker = allowances.of(&Payer::user(namespace, job.asked_by.clone()));
+        asker.check_space().and_then(|()| asker.take(What::LlmCalls))
     }
 
     /// Starts what may begin.

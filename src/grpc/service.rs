@@ -6,7 +6,7 @@ use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
-    allowance::{Allowances, rate::What},
+    allowance::{Allowances, rate::What, usage::Usages},
     auth::{grants::Need, principal::not_there},
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
@@ -52,7 +52,7 @@ pub struct RoomApi {
     budgets: Budgets,
     generator: Generator,
     limits: ApiLimits,
-    allowances: Allowances,
+    usages: Usages,
 }
 
 impl RoomApi {
@@ -64,7 +64,8 @@ impl RoomApi {
         limits: ApiLimits,
         allowances: Allowances,
     ) -> Self {
-        Self { rooms, budgets, generator, limits, allowances }
+        let usages = Usages::new(Arc::clone(rooms.store()), allowances);
+        Self { rooms, budgets, generator, limits, usages }
     }
 }
 
@@ -78,11 +79,13 @@ impl RoomService for RoomApi {
         request: Request<pb::CreateRoomRequest>,
     ) -> Result<Response<pb::CreateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
-        charge(&self.allowances, &request, named(&request.get_ref().created_by), What::Rooms)?;
+        let creator = named(&request.get_ref().created_by);
+        let allowance = charge(self.usages.allowances(), &request, creator, What::Rooms)?;
         let mut new = command::new_room(request.into_inner()).map_err(refuse)?;
         principal.grants.require(Need::Write).map_err(refuse)?;
         new.id = principal.room(&new.id).map_err(refuse)?;
         new.created_by = principal.speaks_for("created_by", new.created_by).map_err(refuse)?;
+        self.usages.check_room(&allowance).await.map_err(refuse)?;
         let room_id = self.rooms.create(new).await.map_err(refuse)?.name().to_owned();
         Ok(Response::new(pb::CreateRoomResponse { room_id }))
     }
@@ -91,7 +94,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetRoomRequest>,
     ) -> Result<Response<pb::GetRoomResponse>, Status> {
-        charge(&self.allowances, &request, None, What::History)?;
+        charge(self.usages.allowances(), &request, None, What::History)?;
         let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
         let shown = self.limits.participants_shown;
         let look = move |room: &Room, feed: &Arc<Feed>| {
@@ -119,7 +122,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
-        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::History)?;
+        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Join).map_err(refuse)?;
         let (request, namespace) = (request.into_inner(), principal.namespace.clone());
@@ -149,7 +152,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::LoadHistoryRequest>,
     ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
-        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::History)?;
+        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         let request = request.into_inner();
@@ -188,7 +191,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
-        charge(&self.allowances, &request, None, What::History)?;
+        charge(self.usages.allowances(), &request, None, What::History)?;
         let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
         let request = request.into_inner();
         self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
@@ -213,7 +216,7 @@ impl RoomService for RoomApi {
     type ReadLogStream = LogStream;
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
-        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::History)?;
+        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         let request = request.into_inner();
@@ -262,7 +265,7 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Write).map_err(refuse)?;
-        charge(&self.allowances, &request, named(request.get_ref().user_id()), What::Generations)?;
+        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::Generations)?;
         let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
         let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;
         let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;

@@ -29,7 +29,10 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
-    allowance::FORGET_INTERVAL,
+    allowance::{
+        FORGET_INTERVAL,
+        usage::{FRESH, Usages},
+    },
     auth::gate::Gate,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
@@ -299,6 +302,16 @@ impl Server {
             let mut tick = tokio::time::interval(FORGET_INTERVAL);
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
                 services.allowances.forget_quiet();
+            }
+        });
+        let usages = Usages::new(Arc::clone(&self.store), self.graph.services.allowances.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let mut tick = tokio::time::interval(FRESH);
+            tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(tick.tick()).await.is_some() {
+                // A store that hangs holds up nobody but this look.
+                stop.run_until_cancelled(usages.refresh()).await;
             }
         });
         let kept = config.rooms.request_ids_kept;

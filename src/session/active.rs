@@ -333,8 +333,13 @@ impl<'a> Active<'a> {
 
     /// Hands a lasting command to the room, which answers.
     fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
-        let rate = self.allowance.take(What::Messages);
-        if let Err(rejection) = rate.and_then(|()| self.pass.allows(&command)) {
+        let may = match stores_much(&command) {
+            true => self.allowance.check_space(),
+            false => Ok(()),
+        };
+        if let Err(rejection) =
+            may.and_then(|()| self.allowance.take(What::Messages)).and_then(|()| self.pass.allows(&command))
+        {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;
         }
@@ -450,6 +455,18 @@ impl<'a> Active<'a> {
             self.handler.outbound.push_reply(reply::ack(id, None, false));
         }
     }
+}
+
+/// Whether a command is one that a namespace without space may not give any more. Leaving, deleting and ending are not:
+/// nobody is kept in a room because it is full.
+fn stores_much(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::SendMessage(_)
+            | Command::EditMessage { .. }
+            | Command::CreatePoll(_)
+            | Command::UpdateRoom { .. }
+    )
 }
 
 /// Whether a request has had its answer.

@@ -28,6 +28,7 @@ mod generate;
 mod groups;
 mod harness;
 mod injections;
+mod limits;
 mod mcp;
 mod moving;
 mod nodes;

@@ -14,7 +14,7 @@ use std::{sync::Arc, time::Duration};
 use salon::{
     bus::{Bus, local::LocalBus},
     clock::{Clock, SystemClock, Timestamp},
-    config::Config,
+    config::{Config, RateWord, UserRates},
     llm::{Provider, offline::OfflineProvider, route::Router},
     server::{Parts, Server, graph},
     store::{Store, memory::MemoryStore},
@@ -46,6 +46,12 @@ impl Default for Setup {
         config.limits.messages_burst = 1_000_000;
         config.limits.transients_per_second = 1_000_000;
         config.limits.transients_burst = 1_000_000;
+        config.limits.rates.user = UserRates {
+            joins: RateWord::NONE,
+            rooms: RateWord::NONE,
+            llm_calls: RateWord::NONE,
+            history: RateWord::NONE,
+        };
         config.limits.drain = Duration::from_secs(5);
         // A failure is told at once; trying again is tested where it is done.
         config.llm.retry.attempts = 1;

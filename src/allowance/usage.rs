@@ -1,0 +1,207 @@
+//! What namespaces have taken of the store, held against their quotas.
+//!
+//! The store counts; here is what it said last, at most [`FRESH`] ago, and what was let through since on this server. What
+//! others let through meanwhile is not known: a quota may be overshot by what comes in that time. A namespace without
+//! such a quota costs no look. A store that does not answer refuses nobody: it will refuse the write itself.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use crate::{
+    allowance::{Allowance, Allowances, payer::Payer, purse::Purse, quotas::over},
+    domain::rejection::Rejection,
+    ids::Namespace,
+    store::{NamespaceUsage, Store},
+};
+
+/// How long what the store has said is held to be true, and how often [`Usages::refresh`] should be called.
+pub const FRESH: Duration = Duration::from_secs(5);
+
+/// What is known of a namespace.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    said: Mutex<Option<(NamespaceUsage, Instant)>>,
+    /// Rooms that were let through since.
+    rooms_since: AtomicU64,
+    /// It has stored as much as it may.
+    is_full: AtomicBool,
+}
+
+/// What namespaces have taken of a store. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Usages {
+    store: Arc<dyn Store>,
+    allowances: Allowances,
+}
+
+impl Usages {
+    /// What is taken of this store.
+    pub fn new(store: Arc<dyn Store>, allowances: Allowances) -> Self {
+        Self { store, allowances }
+    }
+
+    /// What everybody may take.
+    pub fn allowances(&self) -> &Allowances {
+        &self.allowances
+    }
+
+    /// Whether one more room may be created by whoever has this allowance; it counts from now on.
+    pub async fn check_room(&self, allowance: &Allowance) -> Result<(), Rejection> {
+        let namespace = &allowance.namespace;
+        let quotas = self.allowances.quotas(namespace);
+        let Some(purse) = allowance.shared().filter(|_| quotas.rooms.or(quotas.stored_bytes).is_some())
+        else {
+            return Ok(());
+        };
+        let Some(usage) = self.known(namespace, purse).await else {
+            return Ok(());
+        };
+        allowance.check_space()?;
+        let Some(most) = quotas.rooms else {
+            return Ok(());
+        };
+        let left = most.saturating_sub(usage.rooms);
+        let one_more = |since: u64| (since < left).then(|| since.saturating_add(1));
+        let since = &purse.known.rooms_since;
+        match since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(()),
+            Err(since) => {
+                let rooms = usage.rooms.saturating_add(since);
+                let now = format!("this namespace has {rooms} rooms, those that have ended included");
+                Err(over("rooms", &now, most, "use a room that is there, or ask the operator for more"))
+            }
+        }
+    }
+
+    /// Asks the store again about all namespaces of which somebody is here and that have a quota of bytes.
+    pub async fn refresh(&self) {
+        for namespace in self.allowances.0.namespaces.keys() {
+            if self.allowances.quotas(&namespace).stored_bytes.is_some() {
+                let allowance = self.allowances.of(&Payer::user(namespace.clone(), None));
+                if let Some(purse) = allowance.shared() {
+                    self.known(&namespace, purse).await;
+                }
+            }
+        }
+    }
+
+    /// What the store says; `None`: it does not answer.
+    async fn known(&self, namespace: &Namespace, purse: &Purse) -> Option<NamespaceUsage> {
+        let said = || purse.known.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((usage, _)) = said().filter(|(_, at)| at.elapsed() < FRESH) {
+            return Some(usage);
+        }
+        match self.store.namespace_usage(namespace).await {
+            Ok(usage) => {
+                *said() = Some((usage, Instant::now()));
+                purse.known.rooms_since.store(0, Ordering::Relaxed);
+                let most = self.allowances.quotas(namespace).stored_bytes;
+                purse.known.is_full.store(most.is_some_and(|most| usage.bytes >= most), Ordering::Relaxed);
+                Some(usage)
+            }
+            Err(error) => {
+                tracing::warn!(%namespace, %error, "what a namespace has taken of the store is not known");
+                None
+            }
+        }
+    }
+}
+
+impl Allowance {
+    /// Whether the namespace may store more: as far as was known a few seconds ago.
+    pub fn check_space(&self) -> Result<(), Rejection> {
+        match self.shared() {
+            Some(purse) if purse.known.is_full.load(Ordering::Relaxed) => {
+                let most = self.of.quotas(&self.namespace).stored_bytes.unwrap_or_default();
+                let now = "this namespace has stored as many bytes as it may";
+                Err(over("stored_bytes", now, most, "ask the operator for more"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::{
+        allowance::{quotas::Given, rate::RateTable, streams::StreamLimits},
+        auth::quotas::Quotas,
+        domain::rejection::Code,
+        ids::UserId,
+        store::memory::MemoryStore,
+    };
+
+    const STREAMS: StreamLimits =
+        StreamLimits { per_user: 9, per_credential: None, per_peer: None, waiting: 9, waiting_per_peer: 9 };
+
+    fn usages(quotas: Quotas) -> (Usages, Allowance) {
+        let given = Given::new(quotas, Quotas::default());
+        let allowances = Allowances::new(RateTable::default(), STREAMS, given);
+        let ann = Payer::user(Namespace::parse("acme").unwrap(), UserId::parse("ann").ok());
+        let allowance = allowances.of(&ann);
+        (Usages::new(Arc::new(MemoryStore::new()), allowances), allowance)
+    }
+
+    fn say(allowance: &Allowance, rooms: u64, bytes: u64) {
+        let known = &allowance.shared().unwrap().known;
+        *known.said.lock().unwrap() = Some((NamespaceUsage { rooms, bytes }, Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn rooms_are_counted_between_two_looks() {
+        let (usages, ann) = usages(Quotas { rooms: Some(5), ..Quotas::default() });
+        say(&ann, 3, 0);
+        usages.check_room(&ann).await.unwrap();
+        usages.check_room(&ann).await.unwrap();
+        let refused = usages.check_room(&ann).await.unwrap_err();
+        assert_eq!(refused.code, Code::ResourceExhausted);
+        for part in ["has 5 rooms", "`rooms`", "allows 5", "ask the operator"] {
+            assert!(refused.message.contains(part), "{}", refused.message);
+        }
+        // The store knows of none: what was let through has come to nothing.
+        tokio::time::advance(FRESH).await;
+        let let_in = AtomicUsize::new(0);
+        while usages.check_room(&ann).await.is_ok() {
+            let_in.fetch_add(1, Ordering::Relaxed);
+        }
+        assert_eq!(let_in.into_inner(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_namespace_that_is_full_stores_nothing_more_until_it_may() {
+        let (usages, ann) = usages(Quotas { stored_bytes: Some(1), ..Quotas::default() });
+        ann.check_space().unwrap();
+        usages.refresh().await;
+        ann.check_space().unwrap();
+        // Nothing is stored, and nothing may be.
+        let none = Quotas { stored_bytes: Some(0), ..Quotas::default() };
+        usages.allowances().set_quotas(&ann.namespace, Some(none));
+        tokio::time::advance(FRESH).await;
+        usages.refresh().await;
+        let refused = ann.check_space().unwrap_err();
+        assert!(refused.message.contains("`stored_bytes`"), "{}", refused.message);
+        assert!(usages.check_room(&ann).await.is_err());
+        usages.allowances().set_quotas(&ann.namespace, None);
+        tokio::time::advance(FRESH).await;
+        usages.refresh().await;
+        ann.check_space().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_quota_nothing_is_asked() {
+        let (usages, ann) = usages(Quotas::default());
+        say(&ann, 1_000_000, u64::MAX);
+        usages.check_room(&ann).await.unwrap();
+        ann.check_space().unwrap();
+    }
+}
