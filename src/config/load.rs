@@ -55,12 +55,34 @@ where
     V: Into<OsString>,
 {
     let (path, text) = read(file, directory)?;
+    parse(path, directory, &text, environment)
+}
+
+/// As [`load`], of a text that is in no file.
+pub fn from_text<K, V>(text: &str, environment: impl IntoIterator<Item = (K, V)>) -> Result<Loaded, Error>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    parse(None, Path::new(""), text, environment)
+}
+
+fn parse<K, V>(
+    path: Option<PathBuf>,
+    directory: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (K, V)>,
+) -> Result<Loaded, Error>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
     let mut problems = Vec::new();
     let variables = variables(environment, &mut problems);
     let mut sources = Sources::new(path.clone());
 
     let layers = ::config::Config::builder()
-        .add_source(File::from_str(&text, FileFormat::Yaml))
+        .add_source(File::from_str(text, FileFormat::Yaml))
         .add_source(Variables(nest(&variables)))
         .build();
     let syntax = |error: &ConfigError| Error::Syntax {

@@ -5,7 +5,7 @@
 
 pub mod body;
 pub mod codec;
-mod cursor;
+pub mod cursor;
 pub mod door;
 pub mod service;
 pub mod status;
