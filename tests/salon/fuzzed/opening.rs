@@ -1,6 +1,8 @@
 //! The room that fuzzed commands meet: people of every role, somebody banned, an LLM that writes, a call that waits,
 //! a poll, messages. Its ids are the same in every run, so that inputs can name what is there.
 
+use std::sync::OnceLock;
+
 use salon::{
     clock::Timestamp,
     domain::{
@@ -21,6 +23,7 @@ use uuid::Uuid;
 pub const USERS: [&str; 6] = ["ada", "bob", "vera", "eve", "una", "Ünï ©"];
 
 /// A room and its log.
+#[derive(Clone)]
 pub struct Table {
     pub room: Room,
     pub log: Vec<Recorded>,
@@ -32,6 +35,12 @@ pub struct Table {
 impl Table {
     /// The room as it is before the first step.
     pub fn laid() -> Self {
+        // The same for every input: made once.
+        static LAID: OnceLock<Table> = OnceLock::new();
+        LAID.get_or_init(Self::lay).clone()
+    }
+
+    fn lay() -> Self {
         let now = Timestamp(1_700_000_000_000);
         // Small, so that they are met.
         let limits =
