@@ -12,6 +12,9 @@ proto:
 deny:
     .ci/run deny
 
+sbom:
+    .ci/run sbom
+
 clippy:
     .ci/run clippy
 
@@ -20,6 +23,9 @@ doc:
 
 test:
     .ci/run test
+
+fuzz:
+    .ci/run fuzz
 
 simulation:
     .ci/run simulation

@@ -3,7 +3,13 @@
 //! Owns the syntax of ids and nothing else: whether a room or a user exists is asked elsewhere. Text ids are
 //! reference-counted, so that a clone never allocates.
 
-use std::{borrow::Cow, fmt, num::NonZeroU64, str::FromStr, sync::Arc};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+    num::NonZeroU64,
+    str::FromStr,
+    sync::Arc,
+};
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -86,7 +92,28 @@ macro_rules! text_id {
 /// Whether `c` could disturb a log, a terminal or a reader: control characters and the marks that reorder text.
 pub fn is_disturbing(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+        || matches!(c, '\u{61C}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}')
+}
+
+/// A line of JSON in which nothing disturbs: JSON itself escapes only what is below U+0020. What it means stays the
+/// same, because a character that disturbs can stand in a JSON text only within a string.
+pub fn harmless_json(line: &str) -> Cow<'_, str> {
+    // The end of a line is not part of it.
+    let disturbs = |c: char| is_disturbing(c) && c != '\n';
+    if !line.chars().any(disturbs) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len() + 16);
+    for c in line.chars() {
+        match c {
+            c if disturbs(c) => {
+                // All of them are in the first plane: one escape each.
+                let _ = write!(out, "\\u{:04x}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
 }
 
 text_id! {
@@ -416,6 +443,17 @@ mod tests {
         for namespace in [Namespace::default(), acme] {
             assert_eq!(UserId::parse_key(&ann.key_in(&namespace)), Ok(ann.clone()));
         }
+    }
+
+    #[test]
+    fn json_without_what_disturbs_means_the_same() {
+        let text = "a\u{7f}b\u{85}c\u{9b}2Jd\u{61c}e\u{202e}f\u{2028}g\u{feff}ü 🦊\n\u{1b}[2J";
+        let line = serde_json::to_string(text).unwrap();
+        assert!(line.chars().any(is_disturbing), "JSON escapes this by itself: {line}");
+        let harmless = harmless_json(&line);
+        assert!(!harmless.chars().any(is_disturbing), "{harmless}");
+        assert_eq!(serde_json::from_str::<String>(&harmless).unwrap(), text);
+        assert!(matches!(harmless_json("{\"a\":\"ü\"}"), Cow::Borrowed(_)));
     }
 
     #[test]

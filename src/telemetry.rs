@@ -24,7 +24,7 @@ use tracing_subscriber::{
 
 use crate::{
     config::{Log, LogFormat},
-    ids::is_disturbing,
+    ids::{harmless_json, is_disturbing},
 };
 
 /// Why there are no logs.
@@ -67,7 +67,7 @@ where
             builder.with_ansi(colours).fmt_fields(SafeFields).with_writer(writer).finish().into()
         }
         LogFormat::Json => {
-            builder.json().flatten_event(true).with_ansi(false).with_writer(writer).finish().into()
+            builder.json().flatten_event(true).with_ansi(false).with_writer(SafeJson(writer)).finish().into()
         }
     })
 }
@@ -107,6 +107,38 @@ impl<'w> FormatFields<'w> for SafeFields {
             }
         }
         Ok(())
+    }
+}
+
+/// Writes lines of JSON so that whoever looks at them in a terminal sees what is there: JSON escapes no more than the
+/// first control characters.
+#[derive(Debug)]
+struct SafeJson<W>(W);
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for SafeJson<W> {
+    type Writer = SafeLine<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        SafeLine(self.0.make_writer())
+    }
+}
+
+/// One record: it is handed over whole.
+#[derive(Debug)]
+struct SafeLine<W>(W);
+
+impl<W: io::Write> io::Write for SafeLine<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        // A record is formatted as a text: anything else is passed on as it is.
+        match std::str::from_utf8(bytes) {
+            Ok(line) => self.0.write_all(harmless_json(line).as_bytes())?,
+            Err(_) => self.0.write_all(bytes)?,
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 
@@ -170,15 +202,15 @@ mod tests {
     #[test]
     fn json_is_one_object_a_line() {
         let text = logged(&log(LogFormat::Json, "warn"), true, || {
-            tracing::warn!(queue = 3, name = %"a\nb\u{1b}[2J", "slow consumer");
+            tracing::warn!(queue = 3, name = %"a\nb\u{1b}[2J\u{9b}2J\u{202e}\u{2028}\u{7f}", "slow consumer");
         });
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
         assert_eq!(line["level"], "WARN");
         assert_eq!(line["message"], "slow consumer");
         assert_eq!(line["queue"], 3);
-        assert_eq!(line["name"], "a\nb\u{1b}[2J");
-        assert!(!text.contains('\u{1b}'));
+        assert_eq!(line["name"], "a\nb\u{1b}[2J\u{9b}2J\u{202e}\u{2028}\u{7f}");
+        assert!(!text.trim_end().chars().any(is_disturbing), "{text}");
     }
 
     #[test]

@@ -107,6 +107,25 @@ fn the_sources_keep_to_their_floors() {
     assert!(problems.is_empty(), "{} problems:\n{}", problems.len(), problems.join("\n"));
 }
 
+/// The manifest's lint is for every target of the package: nobody may take it back, and nobody may need to.
+#[test]
+fn nothing_is_unsafe() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let lints = manifest.split("[lints.rust]").nth(1).unwrap().split("\n[").next().unwrap();
+    assert!(lints.contains("unsafe_code = \"forbid\""), "{lints}");
+    let files = ["src", "tests", "benches"].iter().flat_map(|dir| rust_files(&root.join(dir)));
+    for file in files.chain([root.join("build.rs")]) {
+        let text = fs::read_to_string(&file).unwrap();
+        let found = text.lines().find(|line| {
+            let code = line.split("//").next().unwrap_or_default();
+            ["fn", "impl", "{", "extern", "trait"].iter().any(|next| code.contains(&format!("unsafe {next}")))
+        });
+        // This test's own words are texts.
+        assert!(found.is_none() || file.ends_with("architecture.rs"), "{}: {found:?}", file.display());
+    }
+}
+
 fn rust_files(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {

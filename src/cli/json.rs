@@ -1,9 +1,10 @@
-//! Messages of the contract as canonical protobuf JSON: 64-bit numbers are strings, enums are their names.
+//! Messages of the contract as canonical protobuf JSON: 64-bit numbers are strings, enums are their names. What could
+//! drive a terminal or reorder what it shows is escaped.
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor};
 
-use crate::{cli::client::Error, wire::pb};
+use crate::{cli::client::Error, ids::harmless_json, wire::pb};
 
 /// Writes messages of one type as single lines of JSON.
 #[derive(Debug)]
@@ -26,7 +27,8 @@ impl Printer {
         let bytes = message.encode_to_vec();
         let dynamic = DynamicMessage::decode(self.descriptor.clone(), bytes.as_slice())
             .map_err(|error| Error::Answer(error.to_string()))?;
-        serde_json::to_string(&dynamic).map_err(|error| Error::Answer(error.to_string()))
+        let line = serde_json::to_string(&dynamic).map_err(|error| Error::Answer(error.to_string()))?;
+        Ok(harmless_json(&line).into_owned())
     }
 }
 
@@ -41,7 +43,7 @@ mod tests {
             seq: 9_007_199_254_740_993,
             payload: Some(Payload::MemberChanged(MemberChanged {
                 change: MemberChange::Banned.into(),
-                reason: "two\nlines\u{1b}[31m".into(),
+                reason: "two\nlines\u{1b}[31m\u{9b}31m\u{202e}\u{7f}".into(),
                 ..Default::default()
             })),
             at: Some(prost_types::Timestamp { seconds: 1, nanos: 5_000_000 }),
@@ -52,10 +54,10 @@ mod tests {
         let expected = serde_json::json!({
             "seq": "9007199254740993",
             "at": "1970-01-01T00:00:01.005Z",
-            "memberChanged": { "change": "MEMBER_CHANGE_BANNED", "reason": "two\nlines\u{1b}[31m" },
+            "memberChanged": { "change": "MEMBER_CHANGE_BANNED", "reason": "two\nlines\u{1b}[31m\u{9b}31m\u{202e}\u{7f}" },
         });
         assert_eq!(value, expected);
-        assert!(!line.contains(['\n', '\u{1b}']), "{line}");
+        assert!(!line.chars().any(crate::ids::is_disturbing), "{line}");
     }
 
     #[test]

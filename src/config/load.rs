@@ -55,16 +55,38 @@ where
     V: Into<OsString>,
 {
     let (path, text) = read(file, directory)?;
+    parse(path.as_deref(), directory, &text, environment)
+}
+
+/// As [`load`], of a text that is in no file.
+pub fn from_text<K, V>(text: &str, environment: impl IntoIterator<Item = (K, V)>) -> Result<Loaded, Error>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
+    parse(None, Path::new(""), text, environment)
+}
+
+fn parse<K, V>(
+    path: Option<&Path>,
+    directory: &Path,
+    text: &str,
+    environment: impl IntoIterator<Item = (K, V)>,
+) -> Result<Loaded, Error>
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
     let mut problems = Vec::new();
     let variables = variables(environment, &mut problems);
-    let mut sources = Sources::new(path.clone());
+    let mut sources = Sources::new(path.map(Path::to_owned));
 
     let layers = ::config::Config::builder()
-        .add_source(File::from_str(&text, FileFormat::Yaml))
+        .add_source(File::from_str(text, FileFormat::Yaml))
         .add_source(Variables(nest(&variables)))
         .build();
     let syntax = |error: &ConfigError| Error::Syntax {
-        path: path.clone().unwrap_or_else(|| directory.join(FILE)),
+        path: path.map_or_else(|| directory.join(FILE), Path::to_owned),
         reason: reason(error),
     };
     let mut tree = layers.and_then(|layers| layers.collect()).map_err(|error| syntax(&error))?;

@@ -36,7 +36,7 @@ pub use budgets::{Budget, Budgets, Money};
 pub use bus::{Bus, BusUrl};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
 pub use limits::{Limits, Rooms};
-pub use load::{Loaded, load};
+pub use load::{Loaded, from_text, load};
 pub use mcp::{Mcp, McpServer, McpSettings, McpTool};
 pub use mcp_word::McpWord;
 pub use models::{Breaker, ModelEntry, Models, Price, PriceEntry, Retry};

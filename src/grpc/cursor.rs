@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::{domain::rejection::Rejection, rooms::history::bad_cursor};
 
 /// Makes a cursor at `position` in the list `list`.
-pub(super) fn encode(list: &str, position: &[u8]) -> String {
+pub fn encode(list: &str, position: &[u8]) -> String {
     let mut text = String::with_capacity(2 * (position.len() + 4));
     for byte in position.iter().chain(&checksum(list, position)) {
         // Writing to a string cannot fail.
@@ -18,14 +18,14 @@ pub(super) fn encode(list: &str, position: &[u8]) -> String {
 }
 
 /// Reads a cursor of the list `list`.
-pub(super) fn decode(list: &str, cursor: &str) -> Result<Vec<u8>, Rejection> {
+pub fn decode(list: &str, cursor: &str) -> Result<Vec<u8>, Rejection> {
     let bytes = hex(cursor).ok_or_else(bad_cursor)?;
     let (position, sum) = bytes.split_last_chunk::<4>().ok_or_else(bad_cursor)?;
     if sum == &checksum(list, position) { Ok(position.to_vec()) } else { Err(bad_cursor()) }
 }
 
 /// Reads a cursor that holds a number.
-pub(super) fn decode_number(list: &str, cursor: &str) -> Result<u64, Rejection> {
+pub fn decode_number(list: &str, cursor: &str) -> Result<u64, Rejection> {
     let position = decode(list, cursor)?;
     position.try_into().map(u64::from_be_bytes).map_err(|_| bad_cursor())
 }

@@ -6,7 +6,7 @@
 pub mod body;
 pub mod codec;
 mod credentials;
-mod cursor;
+pub mod cursor;
 pub mod door;
 pub mod guard;
 mod payer;

@@ -24,6 +24,7 @@ mod domain_properties;
 mod fake_chat_service;
 mod fake_openai;
 mod faults;
+mod fuzzed;
 mod generate;
 mod groups;
 mod harness;

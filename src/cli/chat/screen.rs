@@ -356,4 +356,6 @@ fn marks(message: &Message) -> String {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;
