@@ -54,6 +54,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("tiktoken_rs", &["llm/tokens"], "one place counts tokens"),
     ("async_openai", &["llm/openai"], "each backend is behind its trait"),
     ("rmcp", &["mcp"], "only one floor speaks MCP"),
+    ("tokio_rustls", &["server/tls", "cli/tls"], "one place on each side speaks TLS"),
+    ("x509_cert", &["server/tls"], "one module reads certificates"),
     ("jsonschema", &["json_schema"], "one module checks arguments"),
 ];
 
