@@ -57,8 +57,9 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     // What `mcp` has to say about its servers it says itself. The SDK below it would write a line for whatever a
-    // foreign server sends, in that server's words; who names it in `log.level` gets that.
-    let filter = EnvFilter::try_new(format!("rmcp=off,{}", log.level))
+    // foreign server sends, in that server's words; HTTP/2 would warn of every connection that an attacker opens. Who
+    // names them in `log.level` gets that.
+    let filter = EnvFilter::try_new(format!("rmcp=off,h2=error,{}", log.level))
         .map_err(|source| Error::Level { level: log.level.clone(), source })?;
     // When stderr is gone, complaining on stderr would panic, within the panic hook even abort.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
@@ -197,6 +198,13 @@ mod tests {
         assert!(
             logged(&log(LogFormat::Text, "info,rmcp=info"), false, line).contains("received notification")
         );
+    }
+
+    #[test]
+    fn an_attack_on_http2_fills_no_log() {
+        let line = || tracing::warn!(target: "h2::proto::streams::recv", "streams reached limit");
+        assert_eq!(logged(&log(LogFormat::Text, "trace"), false, line), "");
+        assert!(logged(&log(LogFormat::Text, "info,h2=warn"), false, line).contains("reached limit"));
     }
 
     #[test]

@@ -59,6 +59,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("async_openai", &["llm/openai"], "each backend is behind its trait"),
     ("base64", &["auth/jwt"], "only tokens are written in it"),
     ("rmcp", &["mcp"], "only one floor speaks MCP"),
+    ("tokio_rustls", &["server/tls", "cli/tls"], "one place on each side speaks TLS"),
+    ("x509_cert", &["server/tls"], "one module reads certificates"),
     ("jsonschema", &["json_schema"], "one module checks arguments"),
 ];
 

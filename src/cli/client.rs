@@ -14,7 +14,7 @@ use tonic::{
 use crate::{
     cli::{
         text,
-        tls::{self, TlsOptions},
+        tls::{self, Dialer, TlsOptions},
     },
     wire::pb::room::v1::room_service_client::RoomServiceClient,
 };
@@ -159,7 +159,7 @@ fn endpoint(server: &str) -> Result<Endpoint, Error> {
 pub async fn connect(server: &Server) -> Result<Channel, Error> {
     let endpoint = endpoint(&server.url)?;
     let connected = match endpoint.uri().scheme_str() {
-        Some("https") => endpoint.connect_with_connector(tls::connector(&server.tls)?).await,
+        Some("https") => endpoint.connect_with_connector(Dialer::new(&server.tls)?).await,
         _ => endpoint.connect().await,
     };
     connected

@@ -8,6 +8,7 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    task::{Context, Poll},
 };
 
 use futures_util::future::BoxFuture;
@@ -21,7 +22,7 @@ use rustls::{
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
-use tower::{Service, service_fn};
+use tower::Service;
 
 /// TLS, for a server at https://.
 #[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
@@ -84,24 +85,28 @@ pub enum Error {
 }
 
 /// Connects and encrypts.
-pub(super) fn connector(
-    options: &TlsOptions,
-) -> Result<
-    impl Service<
-        http::Uri,
-        Response = TokioIo<TlsStream<TcpStream>>,
-        Error = io::Error,
-        Future = BoxFuture<'static, io::Result<TokioIo<TlsStream<TcpStream>>>>,
-    > + Send
-    + 'static,
-    Error,
-> {
-    let connector = TlsConnector::from(Arc::new(settings(options)?));
-    Ok(service_fn(move |uri: http::Uri| {
-        let connector = connector.clone();
-        let dialled: BoxFuture<'static, _> = Box::pin(dial(connector, uri));
-        dialled
-    }))
+#[derive(Clone)]
+pub(super) struct Dialer(TlsConnector);
+
+impl Dialer {
+    /// One that trusts and shows what is asked for.
+    pub(super) fn new(options: &TlsOptions) -> Result<Self, Error> {
+        Ok(Self(TlsConnector::from(Arc::new(settings(options)?))))
+    }
+}
+
+impl Service<http::Uri> for Dialer {
+    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Error = io::Error;
+    type Future = BoxFuture<'static, io::Result<Self::Response>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: http::Uri) -> Self::Future {
+        Box::pin(dial(self.0.clone(), uri))
+    }
 }
 
 /// The port of https.

@@ -125,12 +125,13 @@ async fn connection(mut stream: TcpStream, address: SocketAddr, serving: Serving
     // A socket that says nothing must not hold up a drain either.
     let Some(tls) = tls else {
         match stop.run_until_cancelled(timeout(limits.handshake, greeted(stream))).await {
-            Some(Ok(Some(io))) => serve_io(io, peer, routes, limits, stop).await,
+            Some(Ok(Some(io))) => Box::pin(serve_io(io, peer, routes, limits, stop)).await,
             Some(Ok(None) | Err(_)) | None => tracing::debug!("a connection did not begin with HTTP/2"),
         }
         return;
     };
-    let encrypted = async {
+    // On the heap for as long as it takes: what a handshake needs would stay with the connection.
+    let encrypted = Box::pin(async {
         if !begins_tls(&mut stream).await {
             tracing::debug!(%address, "a connection did not begin with TLS");
             return None;
@@ -143,11 +144,11 @@ async fn connection(mut stream: TcpStream, address: SocketAddr, serving: Serving
                 None
             }
         }
-    };
+    });
     let greeting = stop.run_until_cancelled(timeout(limits.handshake, encrypted)).await;
     if let Some(Ok(Some((io, certificate)))) = greeting {
         peer.certificate = certificate;
-        serve_io(io, peer, routes, limits, stop).await;
+        Box::pin(serve_io(io, peer, routes, limits, stop)).await;
     }
 }
 

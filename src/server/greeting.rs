@@ -20,9 +20,11 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read before others have their turn: a few hundred frames of the kind that only costs, and a message of
 /// the usual size in one go.
 const TURN_BYTES: usize = 32 * 1024;
+/// What is read of a client that was refused, at most.
+const REFUSED_BYTES: u64 = 32 * 1024;
 /// The first byte of every TLS record that begins a connection: a handshake (RFC 8446, 5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
-/// An empty SETTINGS frame, then GOAWAY (INADEQUATE_SECURITY) with the reason in words.
+/// An empty SETTINGS frame, then GOAWAY (`INADEQUATE_SECURITY`) with the reason in words.
 const SPEAK_TLS: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
     \0\0\x2a\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0cthis port speaks TLS: use https://";
 
@@ -62,7 +64,7 @@ pub(super) async fn begins_tls(stream: &mut TcpStream) -> bool {
         let _ = stream.write_all(SPEAK_TLS).await;
         let _ = stream.shutdown().await;
         // What is unread when a socket is closed resets it, and the reason with it: read to the client's own end.
-        let _ = tokio::io::copy(&mut stream.take(TURN_BYTES as u64), &mut tokio::io::sink()).await;
+        let _ = tokio::io::copy(&mut stream.take(REFUSED_BYTES), &mut tokio::io::sink()).await;
     }
     false
 }
@@ -160,7 +162,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_sends_without_a_pause_leaves_the_thread_to_others() {
-        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let (mut client, server) = tokio::io::duplex(2 << 20);
         client.write_all(PREFACE).await.unwrap();
         client.write_all(&vec![7; 1 << 20]).await.unwrap();
         let mut greeted = Greeted { given: PREFACE.len(), ..greeted(server).await.unwrap() };

@@ -1,7 +1,7 @@
 //! One connection of HTTP/2, from its preface to its end.
 //!
 //! Owns what bounds a connection that means harm: how much of what costs the server more than the client it may do
-//! before it is told to go (GOAWAY with ENHANCE_YOUR_CALM), how long it may be open without a call, and how long it may
+//! before it is told to go (GOAWAY with `ENHANCE_YOUR_CALM`), how long it may be open without a call, and how long it may
 //! hold a thread. Never decides what a call may do. A connection that fails ends alone.
 
 use std::{
@@ -31,7 +31,7 @@ use crate::{grpc::peer::Peer, server::accept::ConnectionLimits};
 /// Streams that a client has opened and reset before they were looked at (rapid reset, CVE-2023-44487): as many as one
 /// read may bring of honest cancellations.
 const RESETS_UNSEEN: usize = 20;
-/// Streams that the server had to reset because of the client's errors (MadeYouReset, CVE-2025-8671). An honest client
+/// Streams that the server had to reset because of the client's errors ("made you reset", CVE-2025-8671). An honest client
 /// makes none.
 const RESETS_FOR_ERRORS: usize = 100;
 /// What the headers of a call may be, unpacked: a large token fits in a third of it. It also bounds how many

@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: files, variables, and what is said about their mistakes.
 
 mod models;
+mod tls;
 mod tokens;
 
 use std::{fs, path::Path};
@@ -231,8 +232,9 @@ fn durations_and_sizes_need_their_unit() {
 
 #[test]
 fn no_amount_is_without_bounds() {
-    // Zero means something for these: any port, no waiting, no LLMs, counts only.
+    // Zero means something for these: no cap, any port, no waiting, no LLMs, counts only.
     let may_be_zero = [
+        "grpc.max_connections_per_peer",
         "grpc.port",
         "llm.queue_per_room",
         "llm.summary.after",
@@ -270,6 +272,10 @@ fn no_amount_is_without_bounds() {
         "store.table",
         "store.url",
         "store.url_file",
+        "tls.certificate",
+        "tls.client_auth",
+        "tls.client_ca",
+        "tls.key",
     ];
     for (key, default) in keys() {
         let (zero, huge) = match default.as_str() {
@@ -416,7 +422,16 @@ fn every_key_has_a_variable() {
             (serde_json::Value::String(text), _) => text.clone(),
             (other, _) => other.to_string(),
         };
-        let loaded = read("", &[(&variable(&key), &value)]).unwrap();
+        // Some are only there together.
+        let (certificate, file) = (("SALON__TLS__CERTIFICATE", "a.pem"), ("SALON__TLS__KEY", "a.key"));
+        let others: &[_] = match key.as_str() {
+            "tls.certificate" => &[file],
+            "tls.key" => &[certificate],
+            "tls.client_ca" => &[certificate, file, ("SALON__TLS__CLIENT_AUTH", "required")],
+            _ => &[],
+        };
+        let name = variable(&key);
+        let loaded = read("", &[&[(name.as_str(), value.as_str())][..], others].concat()).unwrap();
         assert_eq!(loaded.sources.of(&key), Source::Variable(variable(&key)));
         let mut now = Vec::new();
         leaves("", &tree(&loaded.config), &mut now);

@@ -40,6 +40,7 @@ mod sessions;
 mod simulation;
 mod sizes;
 mod slow_reader;
+mod stalled_client;
 mod store_conformance;
 #[cfg(all(feature = "postgres", feature = "redis", feature = "nats"))]
 mod three_nodes;

@@ -88,8 +88,8 @@ fn alternative(names: &SubjectAltName) -> Option<&str> {
 
 /// The last common name: the most specific one.
 fn common_name(subject: &Name) -> Option<String> {
-    let attributes = subject.0.iter().flat_map(|part| part.0.iter());
-    let value = &attributes.filter(|attribute| attribute.oid == COMMON_NAME).last()?.value;
+    let mut attributes = subject.0.iter().flat_map(|part| part.0.iter());
+    let value = &attributes.rfind(|attribute| attribute.oid == COMMON_NAME)?.value;
     let utf8 = value.decode_as::<Utf8StringRef<'_>>().map(|text| text.as_str().to_owned());
     let printable = || value.decode_as::<PrintableStringRef<'_>>().map(|text| text.as_str().to_owned());
     let ia5 = || value.decode_as::<Ia5StringRef<'_>>().map(|text| text.as_str().to_owned());

