@@ -62,7 +62,8 @@ impl Reporter {
     /// The error that a problem is for the caller. What the provider says of it is logged and forgotten.
     pub(super) fn error(&self, problem: &Problem) -> Error {
         if !problem.words.is_empty() {
-            tracing::debug!(provider = %self.provider, kind = ?problem.kind,
+            // Outside of `salon`, so that nobody gets it who has not asked for it.
+            tracing::trace!(target: "provider_words", provider = %self.provider, kind = ?problem.kind,
                 words = self.printable(&problem.words), "a provider explains a failure");
         }
         Error {
