@@ -5,7 +5,7 @@
 use std::fmt;
 
 use crate::{
-    auth::grants::Grants,
+    auth::{grants::Grants, scope::Powers},
     clock::Timestamp,
     domain::rejection::{Code, Rejection},
     ids::{Namespace, RoomId, UserId},
@@ -24,6 +24,10 @@ pub struct Principal {
     pub room: Option<RoomId>,
     /// How much of what a role allows it allows.
     pub grants: Grants,
+    /// What it may do besides that.
+    pub powers: Powers,
+    /// When it was issued, or shown if it is a secret; none: nobody knows, so that it counts as very old.
+    pub issued_at: Option<Timestamp>,
     /// When it ends; none: when it is revoked.
     pub expires_at: Option<Timestamp>,
     /// What was shown.
@@ -35,7 +39,7 @@ pub struct Principal {
 pub enum Credential {
     /// None was asked for: users are who they say they are.
     Open,
-    /// The secret of an identity, by its public id.
+    /// The secret of an identity, by its own public id: that of the identity until it is rotated.
     Identity(String),
     /// An API key, by its public id.
     Key(String),
@@ -75,6 +79,8 @@ impl Principal {
             name: None,
             room: None,
             grants: Grants::default(),
+            powers: Powers::NONE,
+            issued_at: None,
             expires_at: None,
             credential: Credential::Open,
         }

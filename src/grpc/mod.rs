@@ -5,8 +5,10 @@
 
 pub mod body;
 pub mod codec;
+mod credentials;
 mod cursor;
 pub mod door;
+pub mod guard;
 pub mod peer;
 pub mod service;
 pub mod status;

@@ -192,7 +192,7 @@ impl Rooms {
         match self.append_one(&id, append).await? {
             Outcome::Appended(_) => Ok(id),
             Outcome::FenceMoved(_) | Outcome::Duplicate(_) | Outcome::Reused => {
-                Err(Rejection::new(Code::AlreadyExists, format!("the room {id} exists already")))
+                Err(Rejection::new(Code::AlreadyExists, format!("the room {} exists already", id.name())))
             }
         }
     }

@@ -35,7 +35,12 @@ use crate::{
     nodes::{Identity, LeaseSettings},
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::{Error, accept::ConnectionLimits},
+    server::{
+        Error,
+        accept::ConnectionLimits,
+        gates,
+        tls::files::{ClientAuth, TlsFiles},
+    },
     session::{
         Services, SessionLimits,
         drain::Drain,
@@ -86,6 +91,7 @@ pub fn build(
     drain: Drain,
 ) -> Graph {
     let tasks = TaskTracker::new();
+    let gate = gates::gate(config, &clock);
     let registry = HandlerRegistry::start(
         Arc::clone(&store),
         bus,
@@ -136,7 +142,7 @@ pub fn build(
         rate(config.limits.transients_per_second, config.limits.transients_burst),
     );
     let services =
-        Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), drain };
+        Services { rooms: rooms.clone(), dispatcher, gate, rates, limits: session_limits(config), drain };
     rooms.observe(Arc::new(audit.clone()));
     Graph { identity, audit, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
@@ -245,13 +251,30 @@ fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
 pub fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         connections: config.grpc.max_connections,
+        connections_per_peer: config.grpc.max_connections_per_peer,
         streams: config.grpc.max_streams_per_connection,
         send_buffer: config.grpc.send_buffer,
         handshake: config.grpc.handshake_timeout,
+        idle: config.grpc.idle_timeout,
         keepalive_interval: config.grpc.keepalive_interval,
         keepalive_timeout: config.grpc.keepalive_timeout,
         max_age: config.limits.max_session_age,
     }
+}
+
+/// Which files TLS is made of; none: there is no TLS.
+pub fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let (certificate, key) = (config.tls.certificate.clone()?, config.tls.key.clone()?);
+    Some(TlsFiles {
+        certificate,
+        key,
+        client_ca: config.tls.client_ca.clone(),
+        client_auth: match config.tls.client_auth {
+            crate::config::ClientAuth::None => ClientAuth::None,
+            crate::config::ClientAuth::Optional => ClientAuth::Optional,
+            crate::config::ClientAuth::Required => ClientAuth::Required,
+        },
+    })
 }
 
 /// How much unary calls give at most.
