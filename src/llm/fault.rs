@@ -1,8 +1,8 @@
 //! What went wrong at a provider, in the words that all of them share: the only place that reads error codes and
 //! descriptions.
 //!
-//! The words of a provider can hold keys and prompts. They are logged here, at debug, short, on one line and without
-//! the provider's secrets, and go no further: the message of an error holds only what it is called.
+//! The words of a provider can hold keys and prompts. They are logged here, for who asks for `provider_words` at
+//! trace, short, on one line and without the provider's secrets, and go no further: the message of an error holds only what it is called.
 
 use std::{sync::Arc, time::Duration};
 
