@@ -15,6 +15,8 @@ mod here;
 mod repeats;
 pub mod room;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::{

@@ -1,8 +1,8 @@
 //! What went wrong at a provider, in the words that all of them share: the only place that reads error codes and
 //! descriptions.
 //!
-//! The words of a provider can hold keys and prompts. They are logged here, at debug, short, on one line and without
-//! the provider's secrets, and go no further: the message of an error holds only what it is called.
+//! The words of a provider can hold keys and prompts. They are logged here, for who asks for `provider_words` at
+//! trace, short, on one line and without the provider's secrets, and go no further: the message of an error holds only what it is called.
 
 use std::{sync::Arc, time::Duration};
 
@@ -62,7 +62,8 @@ impl Reporter {
     /// The error that a problem is for the caller. What the provider says of it is logged and forgotten.
     pub(super) fn error(&self, problem: &Problem) -> Error {
         if !problem.words.is_empty() {
-            tracing::debug!(provider = %self.provider, kind = ?problem.kind,
+            // Outside of `salon`, so that nobody gets it who has not asked for it.
+            tracing::trace!(target: "provider_words", provider = %self.provider, kind = ?problem.kind,
                 words = self.printable(&problem.words), "a provider explains a failure");
         }
         Error {

@@ -264,6 +264,8 @@ fn no_amount_is_without_bounds() {
         "mcp.servers",
         "log.format",
         "log.level",
+        "audit.enabled",
+        "rooms.integrity",
         "store.durability",
         "store.kind",
         "store.path",

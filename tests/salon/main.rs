@@ -11,6 +11,7 @@
 )]
 
 mod answers;
+mod audit;
 mod autopilot;
 mod bad_input;
 mod budgets;

@@ -7,6 +7,7 @@ mod commands;
 mod crash;
 mod drain;
 mod full_disk;
+mod secrets;
 mod start;
 
 use std::{
