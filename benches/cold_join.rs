@@ -91,6 +91,7 @@ impl Process {
             idle_unload: Duration::from_secs(60),
             participants_shown: 200,
             heartbeat: Duration::from_secs(30),
+            chained: false,
         };
         let clock = Arc::new(SystemClock);
         let rooms = Rooms::new(

@@ -3,7 +3,7 @@
 //! Owns the syntax of ids and nothing else: whether a room or a user exists is asked elsewhere. Text ids are
 //! reference-counted, so that a clone never allocates.
 
-use std::{fmt, num::NonZeroU64, str::FromStr, sync::Arc};
+use std::{borrow::Cow, fmt, num::NonZeroU64, str::FromStr, sync::Arc};
 
 use thiserror::Error;
 use uuid::Uuid;
@@ -201,6 +201,24 @@ text_id! {
     UserId, max 128, |c| !is_disturbing(c)
 }
 
+impl UserId {
+    /// What no id has in it: it stands between a namespace and a user.
+    const BEHIND_NAMESPACE: char = '\u{1f}';
+
+    /// Its key among the users of all namespaces: the id itself in the default one.
+    pub fn key_in(&self, namespace: &Namespace) -> Cow<'_, str> {
+        match namespace.is_default() {
+            true => Cow::Borrowed(self.as_str()),
+            false => Cow::Owned(format!("{namespace}{}{self}", Self::BEHIND_NAMESPACE)),
+        }
+    }
+
+    /// Reads a key: the id, without its namespace.
+    pub fn parse_key(key: &str) -> Result<Self, IdError> {
+        Self::parse(key.split_once(Self::BEHIND_NAMESPACE).map_or(key, |(_, user)| user))
+    }
+}
+
 text_id! {
     /// An LLM, unique within its room.
     LlmId, max 64, |c| !is_disturbing(c) && !c.is_whitespace() && !matches!(c, '@' | '＠')
@@ -387,6 +405,17 @@ mod tests {
             assert!(RoomId::parse_key(bad).is_err(), "{bad}");
         }
         assert!(RoomId::parse("acme/tea").is_err(), "a client names rooms of its own namespace only");
+    }
+
+    #[test]
+    fn a_user_of_another_namespace_has_another_key() {
+        let (ann, acme) = (UserId::parse("ann").unwrap(), Namespace::parse("acme").unwrap());
+        assert_eq!(ann.key_in(&Namespace::default()), "ann");
+        assert_ne!(ann.key_in(&acme), "ann");
+        assert!(UserId::parse(&ann.key_in(&acme)).is_err(), "nobody can be called so");
+        for namespace in [Namespace::default(), acme] {
+            assert_eq!(UserId::parse_key(&ann.key_in(&namespace)), Ok(ann.clone()));
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use salon::{
     cli::{
         args::{self, Args, Command, RoomsCommand},
         chat::{self, ChatOptions},
-        completions,
+        client, completions,
         exit::Exit,
         health::{self, HealthOptions},
         log::{self, LogOptions},
@@ -23,13 +23,14 @@ use salon::{
             self, RoomsOptions,
             generate::{self, GenerateOptions},
         },
+        tls::{TlsOptions, Trust},
         usage::{self, UsageOptions},
     },
     clock::{Clock as _, SystemClock},
-    config::{self, AuthMode, Config, Loaded},
+    config::{self, AuthMode, ClientAuth, Config, Loaded},
     ops::{
         self,
-        verify::{Finding, Report},
+        verify::{Finding, Report, heads::Heads},
     },
     server::{self, Parts, Server, graph::store_config},
     store::{
@@ -61,8 +62,8 @@ fn main() -> ExitCode {
         }
         Command::Backup { file: to } => store_command(file.as_deref(), StoreCommand::Backup(to)),
         Command::Restore(restore) => store_command(file.as_deref(), StoreCommand::Restore(restore)),
-        Command::Verify => store_command(file.as_deref(), StoreCommand::Verify),
-        command => client_command(command),
+        Command::Verify(verify) => store_command(file.as_deref(), StoreCommand::Verify(verify)),
+        command => client_command(file.as_deref(), command),
     };
     result.unwrap_or_else(|error| {
         let _ = writeln!(io::stderr(), "salon: {error:#}");
@@ -156,11 +157,17 @@ fn greet(config: &Config, server: &Server, provider: &str) {
     let Some(address) = server.address() else {
         return;
     };
-    tracing::info!(%address, store = ?config.store.kind, llm = provider, "listening");
-    if config.auth.mode == AuthMode::Open {
-        tracing::info!("auth.mode is open: users are who they say they are, and nothing is encrypted");
+    let (scheme, tls) = if config.tls.is_on() { ("https", "on") } else { ("http", "off") };
+    tracing::info!(%address, tls, store = ?config.store.kind, llm = provider, "listening");
+    match (config.auth.mode, config.tls.is_on()) {
+        (AuthMode::Open, true) => tracing::info!("auth.mode is open: users are who they say they are"),
+        (AuthMode::Open, false) => {
+            tracing::info!("auth.mode is open: users are who they say they are, and nothing is encrypted");
+        }
+        (AuthMode::Required, true) => {}
+        (AuthMode::Required, false) => tracing::info!("tls.certificate is not set: nothing is encrypted"),
     }
-    let here = format!("http://{}", reachable(address));
+    let here = format!("{scheme}://{}", reachable(address));
     let option = if here == args::DEFAULT_SERVER { String::new() } else { format!(" --server {here}") };
     // As it was started: `cargo run` puts nothing on the path.
     let program = env::args_os()
@@ -169,7 +176,7 @@ fn greet(config: &Config, server: &Server, provider: &str) {
         .unwrap_or_else(|| "salon".to_owned());
     let _ = writeln!(
         io::stdout(),
-        "listening on http://{address}\n\nJoin a room from another terminal:\n\n    {program} chat lobby --create{option}\n"
+        "listening on {scheme}://{address}\n\nJoin a room from another terminal:\n\n    {program} chat lobby --create{option}\n"
     );
 }
 
@@ -187,7 +194,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 enum StoreCommand {
     Backup(PathBuf),
     Restore(args::Restore),
-    Verify,
+    Verify(args::Verify),
 }
 
 fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<ExitCode> {
@@ -202,7 +209,7 @@ fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<E
         match command {
             StoreCommand::Backup(to) => back_up(&store, &to).await,
             StoreCommand::Restore(restore) => restore_into(&store, &restore).await,
-            StoreCommand::Verify => verify(&store).await,
+            StoreCommand::Verify(asked) => verify(&store, &asked).await,
         }
     })
 }
@@ -254,26 +261,39 @@ async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::
 /// The exit status of `salon verify` when something is wrong: not to be taken for a store that cannot be reached.
 const UNSOUND: u8 = 3;
 
-async fn verify(config: &StoreConfig) -> anyhow::Result<ExitCode> {
+async fn verify(config: &StoreConfig, asked: &args::Verify) -> anyhow::Result<ExitCode> {
+    // Before the work, not behind it.
+    if let Some(file) = asked.write_heads.as_ref().filter(|file| file.exists()) {
+        return Err(ops::Error::Exists { file: file.clone() }.into());
+    }
+    let kept = asked.heads.as_deref().map(Heads::read).transpose()?.unwrap_or_default();
+    let mut now = Heads::default();
     let store = store::open::open_to_read(config).await?;
     let mut tell = |finding: Finding| {
         let _ = writeln!(io::stdout(), "{finding}");
     };
-    let done = ops::verify::run(store.as_ref(), &mut tell).await;
+    let done = ops::verify::run_with(store.as_ref(), &kept, &mut now, &mut tell).await;
     store.close().await?;
     let Report { rooms, events, findings, is_ledger_busy } = done?;
     let but = if is_ledger_busy { ", the ledger not to its end, because answers are open" } else { "" };
     let seen = format!("looked at {} and {}{but}", counted(rooms, "room"), counted(events, "event"));
     if findings == 0 {
+        if let Some(file) = &asked.write_heads {
+            now.write(file)?;
+            writeln!(io::stdout(), "{}: {}", file.display(), counted(now.rooms(), "head"))?;
+        }
         writeln!(io::stdout(), "{seen}: nothing is wrong")?;
         return Ok(ExitCode::SUCCESS);
     }
     let are = if findings == 1 { "is" } else { "are" };
     writeln!(io::stdout(), "{seen}: {} {are} wrong", counted(findings, "thing"))?;
+    if let Some(file) = &asked.write_heads {
+        writeln!(io::stdout(), "{} was not written", file.display())?;
+    }
     Ok(ExitCode::from(UNSOUND))
 }
 
-fn client_command(command: Command) -> anyhow::Result<ExitCode> {
+fn client_command(file: Option<&Path>, command: Command) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut out = io::stdout();
     let result = runtime.block_on(async {
@@ -285,18 +305,22 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
                 generate::run(generate_options(args), terminal, &mut out).await?
             }
             Command::Rooms(args) => {
-                let options =
-                    RoomsOptions { server: args.server.url, user: args.user.id, json: args.json, limit: ALL };
+                let options = RoomsOptions {
+                    server: args.server.into(),
+                    user: args.user.id,
+                    json: args.json,
+                    limit: ALL,
+                };
                 rooms::run(options, &mut out).await?
             }
             Command::Usage(args) => {
                 let args::Usage { server, user, room, json } = args;
-                usage::run(UsageOptions { server: server.url, user, room, json }, &mut out).await?
+                usage::run(UsageOptions { server: server.into(), user, room, json }, &mut out).await?
             }
             Command::Log(args) => {
                 let limit = args.limit.unwrap_or_default();
                 let options = LogOptions {
-                    server: args.server.url,
+                    server: args.server.into(),
                     room: args.room,
                     after: args.after,
                     limit,
@@ -304,18 +328,14 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
                 };
                 log::run(options, &mut out).await?
             }
-            Command::Health(args) => {
-                let options =
-                    HealthOptions { server: args.server.url, service: args.service, timeout: args.timeout };
-                health::run(options, &mut out).await?
-            }
+            Command::Health(args) => health::run(health_options(args, file)?, &mut out).await?,
             Command::Serve
             | Command::Setup
             | Command::Config
             | Command::Completions { .. }
             | Command::Backup { .. }
             | Command::Restore(_)
-            | Command::Verify => {
+            | Command::Verify(_) => {
                 Args::command().print_help()?;
                 Exit::Failure
             }
@@ -327,7 +347,7 @@ fn client_command(command: Command) -> anyhow::Result<ExitCode> {
 
 fn chat_options(chat: args::Chat) -> ChatOptions {
     ChatOptions {
-        server: chat.server.url,
+        server: chat.server.into(),
         room: chat.room,
         user: chat.user.id.unwrap_or_else(machine_user),
         name: chat.name,
@@ -338,9 +358,42 @@ fn chat_options(chat: args::Chat) -> ChatOptions {
     }
 }
 
+/// Without a server the one of this configuration is asked: it may have another port, and TLS.
+fn health_options(health: args::Health, file: Option<&Path>) -> anyhow::Result<HealthOptions> {
+    let args::Health { server, tls, service, timeout } = health;
+    let server = match server {
+        Some(url) => client::Server { url, tls: tls.into() },
+        None => own_server(&config::load(file, Path::new("."), env::vars_os())?.config, tls.into()),
+    };
+    Ok(HealthOptions { server, service, timeout })
+}
+
+/// The server of this configuration, as this machine reaches it.
+fn own_server(config: &Config, given: TlsOptions) -> client::Server {
+    let config::Tls { certificate, key, client_auth, .. } = &config.tls;
+    let scheme = if config.tls.is_on() { "https" } else { "http" };
+    let host = match config.grpc.host.parse::<IpAddr>() {
+        Ok(ip) => reachable(SocketAddr::new(ip, config.grpc.port)).to_string(),
+        Err(_) => format!("{}:{}", config.grpc.host, config.grpc.port),
+    };
+    let own = certificate.clone().zip(key.clone()).filter(|_| *client_auth == ClientAuth::Required);
+    let tls = TlsOptions {
+        // Its certificate names what clients call it, which is not this address.
+        trust: if given.trust == Trust::Machine { Trust::Own } else { given.trust },
+        identity: given.identity.or(own),
+    };
+    client::Server { url: format!("{scheme}://{host}"), tls }
+}
+
 fn generate_options(args: args::Generate) -> GenerateOptions {
     let args::Generate { prompt, server, user, accept, json } = args;
-    GenerateOptions { server: server.url, user: user.id.unwrap_or_else(machine_user), prompt, accept, json }
+    GenerateOptions {
+        server: server.into(),
+        user: user.id.unwrap_or_else(machine_user),
+        prompt,
+        accept,
+        json,
+    }
 }
 
 /// Who somebody is on this machine.

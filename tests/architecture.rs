@@ -31,6 +31,8 @@ const FLOORS: &[&[&str]] = &[
     &["budget"],
     // Neighbours in the picture: neither knows of the other.
     &["auth", "nodes"],
+    // Whoever judges credentials records it.
+    &["audit"],
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],
@@ -55,6 +57,7 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("redis", &["bus/redis"], "each backend is behind its trait"),
     ("tiktoken_rs", &["llm/tokens"], "one place counts tokens"),
     ("async_openai", &["llm/openai"], "each backend is behind its trait"),
+    ("base64", &["auth/jwt"], "only tokens are written in it"),
     ("rmcp", &["mcp"], "only one floor speaks MCP"),
     ("jsonschema", &["json_schema"], "one module checks arguments"),
 ];

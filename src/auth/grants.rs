@@ -4,7 +4,7 @@
 //! the room's own rule, and a grant only takes away from that. The one exception is [`Grants::role`], with which a
 //! join may become more than a plain member. Pure: nothing here fails.
 
-use crate::domain::room::Role;
+use crate::domain::{rejection::Rejection, room::Role};
 
 /// What a credential lets its holder do, at most. The default takes nothing away and raises no role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +38,20 @@ impl Grants {
     pub const NONE: Self =
         Self { role: None, join: false, write: false, moderate: false, admin: false, media: Media::NONE };
 
+    /// Refuses what is not granted.
+    pub fn require(self, need: Need) -> Result<(), Rejection> {
+        let granted = match need {
+            Need::Join => self.join,
+            Need::Write => self.join && self.write,
+            Need::Moderate => self.join && self.moderate,
+            Need::Admin => self.join && self.admin,
+        };
+        match granted {
+            true => Ok(()),
+            false => Err(Rejection::denied(format!("your credential does not grant `{}`", need.describe()))),
+        }
+    }
+
     /// What both allow. Whoever makes a credential for somebody else gives away no more than they have. No role
     /// means no raise, so that it is less than any role.
     #[must_use]
@@ -49,6 +63,30 @@ impl Grants {
             moderate: self.moderate && other.moderate,
             admin: self.admin && other.admin,
             media: self.media.narrowed_by(other.media),
+        }
+    }
+}
+
+/// Which part of a credential something needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Need {
+    /// To be in a room and read it.
+    Join,
+    /// To say something in it.
+    Write,
+    /// To use rights over others.
+    Moderate,
+    /// To use rights over the room.
+    Admin,
+}
+
+impl Need {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Write => "write",
+            Self::Moderate => "moderate",
+            Self::Admin => "admin",
         }
     }
 }

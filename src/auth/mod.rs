@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod directory;
+pub mod gate;
 pub mod grants;
 pub mod jwt;
 pub mod mint;

@@ -8,7 +8,10 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use clap_complete::Shell;
 
-use crate::config::parse_duration;
+use crate::{
+    cli::{client, tls::TlsArgs},
+    config::parse_duration,
+};
 
 /// Where a server listens unless it is told otherwise.
 pub const DEFAULT_SERVER: &str = "http://127.0.0.1:50052";
@@ -27,6 +30,7 @@ Examples:
   salon chat lobby --user ada --name \"Ada Lovelace\"
   echo \"the build is green\" | salon chat lobby --user ci
   salon chat lobby --server http://10.0.0.7:50052
+  salon chat lobby --server https://rooms.example:50052 --ca authority.pem
 
 In the room:
   /poll, /vote, /who, /interrupt and /quit; /help lists the rest. Everything else is said.";
@@ -61,6 +65,10 @@ const HEALTH_EXAMPLES: &str = "\
 Examples:
   salon health
   salon health --service room.v1.RoomService --timeout 500ms
+  salon health --server https://rooms.example:50052 --ca authority.pem
+
+Without --server the server of this configuration is asked, on this machine; its certificate is not looked at. If it
+lets nobody in without a certificate (tls.client_auth: required), its own is shown, or the one of --cert.
 
 The exit status is 0 if the server answers that it serves, else 1.";
 
@@ -93,6 +101,12 @@ const VERIFY_EXAMPLES: &str = "\
 Examples:
   salon verify
   salon --config /etc/salon.yaml verify
+  salon verify --write-heads heads-2026-09-01   Also write down what each room's log comes to
+  salon verify --heads heads-2026-09-01         Also compare the logs with what was written down
+
+A file of heads finds what somebody has done who could write to the store: events that were changed, removed, put in
+another order or cut off. So keep it where they cannot reach it; sign it, if others should believe it. Several files may
+be put into one.
 
 Prints each thing that is wrong on a line of its own, and changes nothing.
 The exit status is 0 if nothing is wrong, 3 if something is, and 1 if the store could not be looked at.";
@@ -154,7 +168,7 @@ pub enum Command {
     Restore(Restore),
     /// Look for what is wrong with the store
     #[command(after_help = VERIFY_EXAMPLES)]
-    Verify,
+    Verify(Verify),
     /// Print the script that completes these commands in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -178,12 +192,32 @@ pub struct Restore {
     pub check: bool,
 }
 
+/// `salon verify`.
+#[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+pub struct Verify {
+    /// Compare each room's log with what it came to when this file was written
+    #[arg(long, value_name = "FILE")]
+    pub heads: Option<PathBuf>,
+    /// If nothing is wrong, write what each room's log comes to to this file, which must not be there yet
+    #[arg(long, value_name = "FILE")]
+    pub write_heads: Option<PathBuf>,
+}
+
 /// Which server.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Server {
     /// The server
     #[arg(long = "server", env = "SALON_SERVER", default_value = DEFAULT_SERVER, value_name = "URL", value_parser = server_url)]
     pub url: String,
+    /// How it is trusted.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+}
+
+impl From<Server> for client::Server {
+    fn from(Server { url, tls }: Server) -> Self {
+        Self { url, tls: tls.into() }
+    }
 }
 
 /// Who asks.
@@ -299,9 +333,12 @@ pub struct Log {
 /// `salon health`.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Health {
-    /// Which server.
+    /// The server; without it the one of this configuration, on this machine
+    #[arg(long, env = "SALON_SERVER", value_name = "URL", value_parser = server_url)]
+    pub server: Option<String>,
+    /// How it is trusted.
     #[command(flatten)]
-    pub server: Server,
+    pub tls: TlsArgs,
     /// The service to ask for; empty: the server as a whole
     #[arg(long, value_name = "NAME", default_value = "")]
     pub service: String,
@@ -329,7 +366,9 @@ fn server_url(text: &str) -> Result<String, String> {
         text.parse().map_err(|_| format!("is no URL: write for example {DEFAULT_SERVER}"))?;
     match (uri.scheme_str(), uri.host()) {
         (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(text.to_owned()),
-        _ => Err(format!("must begin with http:// and a host: write for example {DEFAULT_SERVER}")),
+        _ => {
+            Err(format!("must begin with http:// or https:// and a host: write for example {DEFAULT_SERVER}"))
+        }
     }
 }
 
@@ -369,7 +408,7 @@ mod tests {
         let args = parse("salon chat lobby --server http://h:1 --user ada --name Ada --create").unwrap();
         let expected = Chat {
             room: "lobby".into(),
-            server: Server { url: "http://h:1".into() },
+            server: Server { url: "http://h:1".into(), tls: TlsArgs::default() },
             user: User { id: Some("ada".into()) },
             name: Some("Ada".into()),
             create: true,
@@ -404,6 +443,7 @@ mod tests {
             panic!()
         };
         assert_eq!((health.timeout, health.service.as_str()), (Duration::from_millis(250), ""));
+        assert_eq!(health.server, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Never retries by itself: a command that should survive a lost connection does so with what it knows of its
 //! own state. A server that cannot be reached is an error within [`CONNECT_TIMEOUT`].
 
-use std::{io, time::Duration};
+use std::{fmt, io, time::Duration};
 
 use thiserror::Error;
 use tonic::{
@@ -11,7 +11,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::{cli::text, wire::pb::room::v1::room_service_client::RoomServiceClient};
+use crate::{
+    cli::{
+        text,
+        tls::{self, TlsOptions},
+    },
+    wire::pb::room::v1::room_service_client::RoomServiceClient,
+};
 
 /// How long to wait for a TCP connection: a server nearby answers in milliseconds, one across the world in less
 /// than a second, and a person does not want to stare at nothing.
@@ -35,14 +41,9 @@ pub enum Error {
         /// What was given.
         given: String,
     },
-    /// The address asks for TLS.
-    #[error(
-        "{given:?} asks for TLS, which this client does not speak; use http:// behind a local proxy or tunnel"
-    )]
-    Tls {
-        /// What was given.
-        given: String,
-    },
+    /// TLS cannot be spoken with what was given.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// Nobody answers at the address.
     #[error(
         "no server answers at {server} ({detail}); is it running? `salon serve` starts one, --server names another"
@@ -109,18 +110,41 @@ impl Error {
     }
 }
 
+/// A server, and how it is to be trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Server {
+    /// `host:port`, `http://host:port` or `https://host:port`.
+    pub url: String,
+    /// What TLS is made of, if the address asks for it.
+    pub tls: TlsOptions,
+}
+
+impl From<String> for Server {
+    fn from(url: String) -> Self {
+        Self { url, tls: TlsOptions::default() }
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
 /// The address as a URI that tonic can dial: a bare `host:port` speaks plain HTTP/2.
 fn endpoint(server: &str) -> Result<Endpoint, Error> {
     let given = || text::line(server);
-    if server.starts_with("https://") {
-        return Err(Error::Tls { given: given() });
-    }
-    let uri = match server.strip_prefix("http://") {
-        Some(_) => server.to_owned(),
-        None => format!("http://{server}"),
+    let uri = match server.contains("://") {
+        true => server.to_owned(),
+        false => format!("http://{server}"),
     };
     let parsed: http::Uri = uri.parse().map_err(|_| Error::Address { given: given() })?;
-    if parsed.port_u16().is_none() || !matches!(parsed.path(), "" | "/") {
+    let is_tls = parsed.scheme_str() == Some("https");
+    let is_server = matches!(parsed.scheme_str(), Some("http" | "https"))
+        && matches!(parsed.path(), "" | "/")
+        // A host alone is enough where the scheme says which port is meant.
+        && (parsed.port_u16().is_some() || (is_tls && parsed.port().is_none()));
+    if !is_server {
         return Err(Error::Address { given: given() });
     }
     Ok(Endpoint::from(parsed)
@@ -131,17 +155,19 @@ fn endpoint(server: &str) -> Result<Endpoint, Error> {
         .http2_adaptive_window(false))
 }
 
-/// Connects to `server`, written as `host:port` or `http://host:port`. The channel connects anew by itself with the
-/// next call after it was lost.
-pub async fn connect(server: &str) -> Result<Channel, Error> {
-    endpoint(server)?
-        .connect()
-        .await
-        .map_err(|error| Error::Unreachable { server: text::line(server), detail: innermost(&error) })
+/// Connects to `server`. The channel connects anew by itself with the next call after it was lost.
+pub async fn connect(server: &Server) -> Result<Channel, Error> {
+    let endpoint = endpoint(&server.url)?;
+    let connected = match endpoint.uri().scheme_str() {
+        Some("https") => endpoint.connect_with_connector(tls::connector(&server.tls)?).await,
+        _ => endpoint.connect().await,
+    };
+    connected
+        .map_err(|error| Error::Unreachable { server: text::line(&server.url), detail: innermost(&error) })
 }
 
 /// A client of the room service at `server`.
-pub async fn rooms(server: &str) -> Result<RoomServiceClient<Channel>, Error> {
+pub async fn rooms(server: &Server) -> Result<RoomServiceClient<Channel>, Error> {
     Ok(RoomServiceClient::new(connect(server).await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 
@@ -160,20 +186,26 @@ mod tests {
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        for good in ["127.0.0.1:50052", "http://[::1]:50052", "room.example:443", "http://a:1/"] {
+        for good in [
+            "127.0.0.1:50052",
+            "http://[::1]:50052",
+            "room.example:443",
+            "http://a:1/",
+            "https://a:1",
+            "https://room.example",
+        ] {
             assert!(endpoint(good).is_ok(), "{good}");
         }
-        for bad in ["", "localhost", "http://", "a b:1", "host:port", "http://a:1/path"] {
+        for bad in ["", "localhost", "http://", "a b:1", "host:port", "http://a:1/path", "ftp://a:1"] {
             assert!(matches!(endpoint(bad), Err(Error::Address { .. })), "{bad}");
         }
-        assert!(matches!(endpoint("https://a:1"), Err(Error::Tls { .. })));
     }
 
     #[tokio::test]
     async fn a_server_that_is_not_there_is_named_with_what_to_do() {
         // A port that was just free: bound once, so that nobody else listens on it.
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let error = connect(&format!("127.0.0.1:{port}")).await.unwrap_err().to_string();
+        let error = connect(&format!("127.0.0.1:{port}").into()).await.unwrap_err().to_string();
         assert!(error.contains(&port.to_string()), "{error}");
         assert!(error.contains("salon serve"), "{error}");
         assert!(error.to_lowercase().contains("refused"), "{error}");

@@ -18,8 +18,8 @@ use crate::cli::{
 /// What `salon health` was asked.
 #[derive(Debug, Clone)]
 pub struct HealthOptions {
-    /// `host:port` of the server.
-    pub server: String,
+    /// The server.
+    pub server: client::Server,
     /// The service to ask about, for example `room.v1.RoomService`; empty: the server as a whole.
     pub service: String,
     /// How long to wait for the answer, connecting included.

@@ -16,8 +16,8 @@ use crate::{
 /// What `salon log` was asked.
 #[derive(Debug, Clone, Default)]
 pub struct LogOptions {
-    /// `host:port` of the server.
-    pub server: String,
+    /// The server.
+    pub server: client::Server,
     /// The room whose log to print.
     pub room: String,
     /// Begin behind this position; 0: from the beginning.

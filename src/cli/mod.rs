@@ -14,4 +14,5 @@ pub mod json;
 pub mod log;
 pub mod rooms;
 pub mod text;
+pub mod tls;
 pub mod usage;

@@ -27,8 +27,8 @@ const NAME_CHARS: usize = 40;
 /// What `salon rooms` was asked.
 #[derive(Debug, Clone, Default)]
 pub struct RoomsOptions {
-    /// `host:port` of the server.
-    pub server: String,
+    /// The server.
+    pub server: client::Server,
     /// Rooms of this user, private ones included; none: every public room.
     pub user: Option<String>,
     /// Lines of JSON instead of a table.

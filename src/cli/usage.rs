@@ -16,8 +16,8 @@ use crate::{
 /// What `salon usage` was asked.
 #[derive(Debug, Clone, Default)]
 pub struct UsageOptions {
-    /// `host:port` of the server.
-    pub server: String,
+    /// The server.
+    pub server: client::Server,
     /// Of this user.
     pub user: Option<String>,
     /// Of this room; without either: of the server.

@@ -7,12 +7,12 @@ use std::net::IpAddr;
 
 use crate::config::{
     AuthMode, Budgets, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
-    Rooms, StoreKind, bus,
+    Rooms, StoreKind, audit, bus,
     checks::{Checks, HOUR, KIB, MIB, MINUTE, MS, SECOND, is_base_url, is_variable_name},
     error::{Problem, Sources},
     extras, keys, mcp, models,
     providers::{OPENAI_BASE_URL, OPENAI_OWN_URL},
-    store,
+    store, tls, tokens,
 };
 
 /// More than any budget needs, and far from what the ledger can count.
@@ -25,6 +25,7 @@ const AROUND_CONTENT: usize = 64 * KIB;
 pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     let mut checks = Checks { sources, problems: Vec::new() };
     checks.grpc(&config.grpc);
+    tls::check(&mut checks, &config.tls);
     checks.store(config);
     bus::check(&mut checks, config);
     checks.llm(&config.llm);
@@ -32,8 +33,10 @@ pub(super) fn check(config: &Config, sources: &Sources) -> Vec<Problem> {
     checks.providers(config);
     mcp::check(&mut checks, &config.mcp);
     checks.auth(config);
+    tokens::check(&mut checks, &config.auth.tokens);
     checks.limits(&config.limits);
     checks.rooms(&config.rooms);
+    audit::check(&mut checks, &config.audit);
     checks.log(&config.log.level);
     checks.problems
 }
@@ -48,9 +51,11 @@ impl Checks<'_> {
             "write for example `127.0.0.1` or `::1`",
         );
         self.count("grpc.max_connections", grpc.max_connections, 1..=10_000_000);
+        self.count("grpc.max_connections_per_peer", grpc.max_connections_per_peer, 0..=10_000_000);
         self.count("grpc.max_streams_per_connection", grpc.max_streams_per_connection, 1..=100_000);
         self.size("grpc.send_buffer", grpc.send_buffer, 16 * KIB..=4 * MIB);
         self.time("grpc.handshake_timeout", grpc.handshake_timeout, 100 * MS..=5 * MINUTE);
+        self.time("grpc.idle_timeout", grpc.idle_timeout, SECOND..=24 * HOUR);
         self.time("grpc.keepalive_interval", grpc.keepalive_interval, SECOND..=HOUR);
         self.time("grpc.keepalive_timeout", grpc.keepalive_timeout, SECOND..=10 * MINUTE);
     }
@@ -244,14 +249,6 @@ impl Checks<'_> {
     }
 
     fn auth(&mut self, config: &Config) {
-        if config.auth.mode == AuthMode::Required {
-            self.refuse(
-                "auth.mode",
-                "required",
-                "is not built yet",
-                "write `open`, and let only trusted clients reach the port",
-            );
-        }
         if config.auth.mode == AuthMode::Open
             && !config.grpc.is_loopback()
             && !config.auth.allow_open_on_network

@@ -7,7 +7,7 @@ use ::config::{Map, Value, ValueKind};
 use serde_json::Value as Json;
 
 use crate::config::{
-    Config, McpServer, McpTool, ProviderEntry, ProviderKind, Source, Sources,
+    Config, McpServer, McpTool, ProviderEntry, ProviderKind, Source, Sources, TokenIssuer,
     error::{HIDDEN, Problem},
     models,
 };
@@ -50,6 +50,13 @@ pub(super) fn tree() -> Json {
         }
         *servers = serde_json::json!({ ANY_NAME: entry });
     }
+    if let Some(issuers) = tree.pointer_mut("/auth/tokens/issuers") {
+        let mut entry = serde_json::to_value(TokenIssuer::default()).unwrap_or_default();
+        if let Some(roles) = entry.get_mut("roles") {
+            *roles = serde_json::json!({ ANY_NAME: null });
+        }
+        *issuers = serde_json::json!({ ANY_NAME: entry });
+    }
     tree
 }
 
@@ -81,12 +88,14 @@ pub(super) fn join(prefix: &str, name: &str) -> String {
 
 /// A value as an error may show it.
 pub(super) fn shown(key: &str, value: &str) -> String {
-    // Somebody may write the key itself where its variable is asked for, or a password into a URL.
+    // Somebody may write the key itself where its variable or its file is asked for, or a password into a URL.
     let in_mcp = |of: &str| key.starts_with("mcp.servers.") && key.contains(of);
     let secret = key.ends_with(".api_key_env")
         || ["store.url", "store.url_file"].contains(&key)
         || key == "bus.url"
         || key.ends_with(".api_key_file")
+        || (key.starts_with("auth.tokens.") && (key.ends_with("key_env") || key.ends_with("key_file")))
+        || (key == "tls.key" && value.contains("BEGIN"))
         || in_mcp(".env.")
         || in_mcp(".headers.")
         || in_mcp(".url_env")
@@ -211,8 +220,10 @@ fn is_name(name: &str) -> bool {
 
 /// Whether the names below `prefix` are given by others: tools, headers and variables.
 fn is_foreign(prefix: &str) -> bool {
-    prefix.starts_with("mcp.servers.")
-        && [".tools", ".headers", ".env"].iter().any(|end| prefix.ends_with(end))
+    let in_mcp = prefix.starts_with("mcp.servers.")
+        && [".tools", ".headers", ".env"].iter().any(|end| prefix.ends_with(end));
+    // An issuer's words for roles.
+    in_mcp || (prefix.starts_with("auth.tokens.issuers.") && prefix.ends_with(".roles"))
 }
 
 fn children(section: &Json) -> String {
@@ -268,6 +279,7 @@ mod tests {
     fn what_could_be_a_secret_is_hidden() {
         assert_eq!(shown("llm.providers.x.api_key_env", "sk-123"), HIDDEN);
         assert_eq!(shown("llm.providers.x.base_url", "https://me:pw@host"), HIDDEN);
+        assert_eq!(shown("tls.key", "-----BEGIN PRIVATE KEY-----\nabc"), HIDDEN);
         assert_eq!(shown("llm.providers.x.base_url", "https://host"), "\"https://host\"");
         assert_eq!(shown("log.level", "a\n\u{1b}[1m"), r#""a\n\u{1b}[1m""#);
         assert_eq!(shown("log.level", &"x".repeat(500)).chars().count(), SHOWN_CHARS + 3);

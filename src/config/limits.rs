@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::units;
+use crate::config::{Integrity, units};
 
 /// How much a client may ask for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,8 @@ pub struct Rooms {
     /// How long a repeated `request_id` is known.
     #[serde(with = "units::duration")]
     pub request_ids_kept: Duration,
+    /// Whether the chains of logs are kept.
+    pub integrity: Integrity,
 }
 
 impl Default for Rooms {
@@ -118,6 +120,7 @@ impl Default for Rooms {
             snapshot_every: 250,
             idle_unload: Duration::from_secs(60),
             request_ids_kept: Duration::from_secs(24 * 60 * 60),
+            integrity: Integrity::Off,
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{
     Config, HIDDEN, ProviderEntry, ProviderKind, check, checks,
     error::{Error, Problem, Source, Sources},
     key_file::key_in,
-    keys, mcp, providers, store,
+    keys, mcp, providers, store, tokens,
 };
 
 /// The file that is read if none is named.
@@ -290,6 +290,7 @@ fn read_secrets(
     config.environment.files = files;
     mcp::read(config, variables, sources, problems);
     store::read(config, sources, problems);
+    tokens::read(config, variables, sources, problems);
     for variable in [providers::OPENAI_API_KEY, providers::OPENAI_BASE_URL] {
         if variables.contains_key(variable) {
             sources.insert(variable.into(), Source::Variable(variable.into()));

@@ -4,6 +4,7 @@
 //! what it names: the composition root turns sections into the settings of the store, the bus and the providers. A
 //! typo or a value out of bounds ends the start with every problem and its mend, before a port is bound.
 
+mod audit;
 mod budgets;
 mod bus;
 mod check;
@@ -21,12 +22,15 @@ mod providers;
 mod show;
 mod store;
 mod summary;
+mod tls;
+mod tokens;
 mod units;
 
 use std::{collections::BTreeMap, net::IpAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::Audit;
 pub use budgets::{Budget, Budgets, Money};
 pub use bus::{Bus, BusUrl};
 pub use error::{EXIT_CODE, Error, HIDDEN, Problem, Source, Sources};
@@ -39,6 +43,8 @@ pub use providers::{ProviderEntry, ProviderSettings, Providers};
 pub use show::show;
 pub use store::StoreUrl;
 pub use summary::Summary;
+pub use tls::Tls;
+pub use tokens::{TokenClaims, TokenIssuer, Tokens};
 pub use units::{format_duration, format_size, parse_duration, parse_size};
 
 /// Everything an operator can change. Built by [`load()`]; the default is what the shipped `config.yaml` says.
@@ -47,6 +53,8 @@ pub use units::{format_duration, format_size, parse_duration, parse_size};
 pub struct Config {
     /// The gRPC door.
     pub grpc: Grpc,
+    /// Its encryption.
+    pub tls: Tls,
     /// Where the rooms' logs are kept.
     pub store: Store,
     /// How nodes tell one another of new events.
@@ -59,6 +67,8 @@ pub struct Config {
     pub chat_service: ChatService,
     /// Who may connect.
     pub auth: Auth,
+    /// What is kept of who did what.
+    pub audit: Audit,
     /// How much a client may ask for.
     pub limits: Limits,
     /// The life of a room in memory.
@@ -85,15 +95,21 @@ pub struct Grpc {
     /// Connections open at the same time; more wait in the system's backlog.
     #[serde(deserialize_with = "units::whole")]
     pub max_connections: usize,
+    /// Connections of one address open at the same time; 0: as many as it likes.
+    #[serde(deserialize_with = "units::whole")]
+    pub max_connections_per_peer: usize,
     /// Streams and calls open at the same time on one connection.
     #[serde(deserialize_with = "units::whole")]
     pub max_streams_per_connection: u32,
     /// Bytes that wait in one stream for the network before the session is held back.
     #[serde(with = "units::size")]
     pub send_buffer: usize,
-    /// How long a new connection may take to say that it speaks HTTP/2.
+    /// How long a new connection may take to agree on TLS and to say that it speaks HTTP/2.
     #[serde(with = "units::duration")]
     pub handshake_timeout: Duration,
+    /// How long a connection may be open without a stream or a call.
+    #[serde(with = "units::duration")]
+    pub idle_timeout: Duration,
     /// How often a connection is asked whether it is alive.
     #[serde(with = "units::duration")]
     pub keepalive_interval: Duration,
@@ -108,9 +124,11 @@ impl Default for Grpc {
             host: "127.0.0.1".into(),
             port: 50052,
             max_connections: 65_536,
+            max_connections_per_peer: 1024,
             max_streams_per_connection: 200,
             send_buffer: 64 << 10,
             handshake_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(300),
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
         }
@@ -218,8 +236,28 @@ words! {
     AuthMode:
     /// Everybody who reaches the port, under the name they give.
     Open = "open",
-    /// Only who proves an identity; not built yet.
+    /// Only who shows a credential.
     Required = "required",
+}
+
+words! {
+    /// Whether clients are asked for a certificate.
+    ClientAuth:
+    /// No.
+    None = "none",
+    /// Yes; one that is shown must be good, and none need be.
+    Optional = "optional",
+    /// Yes, and who shows none is refused.
+    Required = "required",
+}
+
+words! {
+    /// Whether a room's log can be told from one that was changed.
+    Integrity:
+    /// Not by the server.
+    Off = "off",
+    /// By the link of its last event.
+    Chained = "chained",
 }
 
 words! {
@@ -409,11 +447,13 @@ pub struct Auth {
     /// Whether the mode `open` may listen on more than this machine.
     #[serde(deserialize_with = "units::flag")]
     pub allow_open_on_network: bool,
+    /// Whose tokens are believed.
+    pub tokens: Tokens,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { mode: AuthMode::Open, allow_open_on_network: false }
+        Self { mode: AuthMode::Open, allow_open_on_network: false, tokens: Tokens::default() }
     }
 }
 

@@ -43,6 +43,7 @@ pub fn create(first: &Recorded) -> Option<Room> {
         autopilot: None,
         seq: first.seq,
         fence: first.seq,
+        chain: None,
     })
 }
 

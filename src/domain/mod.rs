@@ -7,6 +7,7 @@
 pub mod apply;
 pub mod approval;
 pub mod autopilot;
+pub mod chain;
 pub mod command;
 pub mod decide;
 pub mod event;

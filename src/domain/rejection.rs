@@ -23,6 +23,8 @@ pub enum Code {
     AlreadyJoined,
     /// An id or a name is taken.
     AlreadyExists,
+    /// Who calls has not shown who they are.
+    Unauthenticated,
     /// The actor's role does not allow it.
     PermissionDenied,
     /// The room is over.
@@ -45,7 +47,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, for documentation and tests.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::InvalidArgument,
         Self::InvalidPoll,
         Self::RoomNotFound,
@@ -53,6 +55,7 @@ impl Code {
         Self::NotJoined,
         Self::AlreadyJoined,
         Self::AlreadyExists,
+        Self::Unauthenticated,
         Self::PermissionDenied,
         Self::RoomEnded,
         Self::PollClosed,
@@ -74,6 +77,7 @@ impl Code {
             Self::NotJoined => "not_joined",
             Self::AlreadyJoined => "already_joined",
             Self::AlreadyExists => "already_exists",
+            Self::Unauthenticated => "unauthenticated",
             Self::PermissionDenied => "permission_denied",
             Self::RoomEnded => "room_ended",
             Self::PollClosed => "poll_closed",
@@ -97,6 +101,7 @@ impl Code {
             | Self::NotJoined
             | Self::AlreadyJoined
             | Self::AlreadyExists
+            | Self::Unauthenticated
             | Self::PermissionDenied
             | Self::RoomEnded
             | Self::PollClosed

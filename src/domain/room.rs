@@ -7,6 +7,7 @@ use crate::{
     domain::{
         approval::Approval,
         autopilot::{Autopilot, Status as AutopilotStatus},
+        chain::Link,
         limits::RECENT_MESSAGES,
         llm::{LlmConfig, Run},
         message::{Author, Message},
@@ -136,6 +137,8 @@ pub struct Room {
     pub seq: Seq,
     /// The last event that can change a decision.
     pub fence: Seq,
+    /// What the log up to here comes to, where that is kept: moved on by whoever has the stored bytes, no rule asks it.
+    pub chain: Option<Link>,
 }
 
 impl Room {

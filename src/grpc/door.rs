@@ -18,6 +18,7 @@ use crate::{
     grpc::{
         body::SessionBody,
         codec::{self, Messages},
+        guard,
         service::RoomApi,
         status,
     },
@@ -63,6 +64,10 @@ impl Door {
 
     /// Opens a stream: its task runs until the stream ends, whatever becomes of this call.
     fn open_session(&self, request: Request<Body>, dialect: Dialect) -> Response<Body> {
+        let caller = match guard::caller(request.extensions()) {
+            Ok(caller) => caller.clone(),
+            Err(status) => return status.into_http(),
+        };
         if self.services.drain.is_refusing() {
             return status::draining().into_http();
         }
@@ -72,7 +77,7 @@ impl Door {
                 .into_http();
         }
         let outbound = Arc::new(Outbound::speaking(self.services.limits.queue, dialect));
-        let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect);
+        let handler = StreamHandler::new(Arc::clone(&self.services), Arc::clone(&outbound), dialect, caller);
         let stream = Streaming::new_request(Messages, request.into_body(), None, Some(self.max_message));
         let inbound = codec::inbound(stream, self.max_message);
         let span = tracing::info_span!("session", connection = %handler.connection());

@@ -6,8 +6,10 @@
 pub mod admin;
 pub mod body;
 pub mod codec;
+mod credentials;
 mod cursor;
 pub mod door;
+pub mod guard;
 pub mod peer;
 pub mod service;
 pub mod status;

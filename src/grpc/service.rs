@@ -6,21 +6,22 @@ use futures_util::{Stream, stream};
 use tonic::{Request, Response, Status};
 
 use crate::{
+    auth::{grants::Need, principal::not_there},
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
     domain::{
         rejection::{Code, Rejection},
-        room::{Member, Presence, Room},
+        room::{Member, Presence, Room, Visibility},
     },
-    grpc::{cursor, status, usage::budget_to_pb},
-    ids::{Namespace, RoomId, Seq, UserId},
+    grpc::{cursor, guard, status, usage::budget_to_pb},
+    ids::{RoomId, Seq, UserId},
     registry::feed::Feed,
     rooms::Rooms,
     session::rates::PerMinute,
     store::{Direction, Page, Record, RoomFilter},
     wire::{
         command, decode,
-        model::{draft_to_pb, member_to_pb, message_to_pb, room_info, room_size},
+        model::{draft_to_pb, integrity_to_pb, member_to_pb, message_to_pb, room_info, room_size},
         pb::room::v1::{self as pb, room_service_server::RoomService},
         polls::poll_to_pb,
     },
@@ -73,8 +74,12 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::CreateRoomRequest>,
     ) -> Result<Response<pb::CreateRoomResponse>, Status> {
-        let new = command::new_room(request.into_inner()).map_err(refuse)?;
-        let room_id = self.rooms.create(new).await.map_err(refuse)?.to_string();
+        let caller = guard::caller(request.extensions())?.clone();
+        let mut new = command::new_room(request.into_inner()).map_err(refuse)?;
+        caller.principal.grants.require(Need::Write).map_err(refuse)?;
+        new.id = caller.principal.room(&new.id).map_err(refuse)?;
+        new.created_by = caller.principal.speaks_for("created_by", new.created_by).map_err(refuse)?;
+        let room_id = self.rooms.create(new).await.map_err(refuse)?.name().to_owned();
         Ok(Response::new(pb::CreateRoomResponse { room_id }))
     }
 
@@ -82,31 +87,46 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetRoomRequest>,
     ) -> Result<Response<pb::GetRoomResponse>, Status> {
-        let id = room_id(&request.get_ref().room_id)?;
+        let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
         let shown = self.limits.participants_shown;
-        let look = move |room: &Room, feed: &Arc<Feed>| pb::GetRoomResponse {
-            room: Some(room_info(room)),
-            participants: feed
-                .online(shown)
-                .iter()
-                .filter_map(|(user, presence)| Some(member_to_pb(room.members.get(user)?, *presence)))
-                .collect(),
-            seq: room.seq.0,
+        let look = move |room: &Room, feed: &Arc<Feed>| {
+            let is_in = reader.as_ref().is_none_or(|reader| room.members.contains_key(reader));
+            if !is_in && room.profile.visibility == Visibility::Private {
+                return Err(not_there(&room.id));
+            }
+            // Who is there is told to those who are.
+            let online = if is_in { feed.online(shown) } else { Vec::new() };
+            let participant = |(user, presence): &(UserId, Presence)| {
+                Some(member_to_pb(room.members.get(user)?, *presence))
+            };
+            Ok(pb::GetRoomResponse {
+                room: Some(room_info(room)),
+                participants: online.iter().filter_map(participant).collect(),
+                seq: room.seq.0,
+                integrity: room.chain.as_ref().map(integrity_to_pb),
+            })
         };
         self.rooms.wait_for_others(&id).await.map_err(refuse)?;
-        self.rooms.read_latest(&id, look).await.map(Response::new).map_err(refuse)
+        self.rooms.read_latest(&id, look).await.map_err(refuse)?.map(Response::new).map_err(refuse)
     }
 
     async fn list_rooms(
         &self,
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
-        let request = request.into_inner();
-        let (filter, list) = match request.user_id.as_deref() {
-            None | Some("") => (RoomFilter::Public(Namespace::default()), "rooms".to_owned()),
-            Some(text) => {
-                let user = user_id("user_id", text)?;
-                (RoomFilter::Of(Namespace::default(), user), format!("rooms of {text}"))
+        let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
+        principal.grants.require(Need::Join).map_err(refuse)?;
+        let (request, namespace) = (request.into_inner(), principal.namespace.clone());
+        let (filter, list) = match optional_user(request.user_id.as_deref())? {
+            None => {
+                let list = format!("rooms in {namespace}");
+                (RoomFilter::Public(namespace), list)
+            }
+            named @ Some(_) => {
+                let user = principal.speaks_for("user_id", named).map_err(refuse)?;
+                let user = user.ok_or_else(|| Status::internal("a user that was named is none"))?;
+                let list = format!("rooms in {namespace} of {user}");
+                (RoomFilter::Of(namespace, user), list)
             }
         };
         let before = match request.cursor.as_deref() {
@@ -123,9 +143,10 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::LoadHistoryRequest>,
     ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
+        let (id, reader) =
+            reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         let request = request.into_inner();
-        let id = room_id(&request.room_id)?;
-        self.check_reader(&id, request.user_id.as_deref()).await?;
+        self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
         let (back, forth) = (format!("history {id} back"), format!("history {id} forth"));
         let cursor = request.cursor.as_deref().filter(|text| !text.is_empty());
         let direction = match (cursor, request.after_seq) {
@@ -160,8 +181,9 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
+        let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
         let request = request.into_inner();
-        let id = room_id(&request.room_id)?;
+        self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
         let list = format!("members {id}");
         let after = match request.cursor.as_deref() {
             None | Some("") => None,
@@ -183,9 +205,10 @@ impl RoomService for RoomApi {
     type ReadLogStream = LogStream;
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
+        let (id, reader) =
+            reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         let request = request.into_inner();
-        let id = room_id(&request.room_id)?;
-        self.check_reader(&id, request.user_id.as_deref()).await?;
+        self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
         // Of the store, not of the room in memory: what was acknowledged through another server is in it.
         let end = self.rooms.end(&id).await.map_err(refuse)?;
         let after = Seq(request.after_seq);
@@ -205,14 +228,16 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
+        let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         let request = request.into_inner();
-        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let named = optional_user(request.user_id.as_deref())?;
+        let room = request.room_id.filter(|text| !text.is_empty()).map(|text| room_id(&text)).transpose()?;
         let scopes = Scopes {
-            user: given(request.user_id).map(|text| user_id("user_id", &text)).transpose()?,
-            room: given(request.room_id).map(|text| room_id(&text)).transpose()?,
+            user: principal.speaks_for("user_id", named).map_err(refuse)?,
+            room: room.map(|room| principal.room(&room)).transpose().map_err(refuse)?,
         };
         if let Some(room) = &scopes.room {
-            self.rooms.check_reader(room, None).await.map_err(refuse)?;
+            self.rooms.check_reader(room, principal.user.clone()).await.map_err(refuse)?;
         }
         let usage = self.budgets.usage(&scopes).await.map_err(|error| {
             tracing::warn!(%error, "the budgets cannot be read");
@@ -226,9 +251,10 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GenerateRoomRequest>,
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
+        let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
+        principal.grants.require(Need::Write).map_err(refuse)?;
         let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
-        let user = user.filter(|text| !text.is_empty());
-        let user = user.map(|text| user_id("user_id", &text)).transpose()?;
+        let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;
         self.generations.take("proposed rooms", user.as_ref()).map_err(refuse)?;
         let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
@@ -253,16 +279,7 @@ impl RoomService for RoomApi {
     }
 }
 
-impl RoomApi {
-    /// A reader who is named must be a member; one who is not need only know the room's id.
-    async fn check_reader(&self, room: &RoomId, reader: Option<&str>) -> Result<(), Status> {
-        let reader = match reader {
-            None | Some("") => None,
-            Some(text) => Some(user_id("user_id", text)?),
-        };
-        self.rooms.check_reader(room, reader).await.map_err(refuse)
-    }
-}
+impl RoomApi {}
 
 /// A log that is being read, page by page: a slow reader holds one page.
 struct Reading {
@@ -301,8 +318,24 @@ fn room_id(text: &str) -> Result<RoomId, Status> {
     })
 }
 
-fn user_id(field: &'static str, text: &str) -> Result<UserId, Status> {
-    UserId::parse(text).map_err(|error| refuse(Rejection::id(field, &error)))
+/// The room that a call is about, and who wants to read it; none: whoever holds a key to the whole namespace, or
+/// everybody where nobody is asked who they are.
+fn reader<T>(
+    request: &Request<T>,
+    room: &str,
+    user: Option<&str>,
+) -> Result<(RoomId, Option<UserId>), Status> {
+    let principal = &guard::caller(request.extensions())?.principal;
+    principal.grants.require(Need::Join).map_err(refuse)?;
+    let room = principal.room(&room_id(room)?).map_err(refuse)?;
+    Ok((room, principal.speaks_for("user_id", optional_user(user)?).map_err(refuse)?))
+}
+
+fn optional_user(text: Option<&str>) -> Result<Option<UserId>, Status> {
+    match text {
+        None | Some("") => Ok(None),
+        Some(text) => UserId::parse(text).map(Some).map_err(|error| refuse(Rejection::id("user_id", &error))),
+    }
 }
 
 /// A page of the size that is asked for, within bounds.

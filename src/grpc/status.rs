@@ -23,6 +23,7 @@ fn code(code: Code) -> GrpcCode {
             GrpcCode::FailedPrecondition
         }
         Code::AlreadyExists => GrpcCode::AlreadyExists,
+        Code::Unauthenticated => GrpcCode::Unauthenticated,
         Code::PermissionDenied => GrpcCode::PermissionDenied,
         Code::RateLimited | Code::ResourceExhausted => GrpcCode::ResourceExhausted,
         Code::Unsupported => GrpcCode::Unimplemented,
@@ -46,6 +47,8 @@ pub fn of_closing(reason: ClosingReason) -> Status {
         ClosingReason::SlowConsumer => (GrpcCode::ResourceExhausted, "answers were not read"),
         ClosingReason::ProtocolError => (GrpcCode::InvalidArgument, "the stream cannot be read"),
         ClosingReason::Internal => (GrpcCode::Internal, "the session failed on the server"),
+        ClosingReason::CredentialExpired => (GrpcCode::Unauthenticated, "the credential has expired"),
+        ClosingReason::CredentialRevoked => (GrpcCode::Unauthenticated, "the credential was revoked"),
         ClosingReason::SessionAge => {
             (GrpcCode::Unavailable, "the stream is as old as one may be; join again")
         }

@@ -33,7 +33,7 @@ pub async fn run(store: &dyn Store, file: &Path, now: Timestamp) -> Result<End, 
         return Err(Error::Exists { file: file.to_owned() });
     }
     let (unfinished, opened) = Unfinished::create(file)?;
-    let place = unfinished.0.as_path();
+    let place = unfinished.place();
     let failed = |source| Error::File { doing: "write", file: place.to_owned(), source };
     let parts = PartWriter::new(BufWriter::new(opened)).map_err(failed)?;
     let mut backup = Backup { store, parts, place, done: End::default() };
@@ -49,7 +49,7 @@ pub async fn run(store: &dyn Store, file: &Path, now: Timestamp) -> Result<End, 
 }
 
 /// Gives what is at `place` its name, unless something has it already.
-fn publish(place: &Path, file: &Path) -> Result<(), Error> {
+pub(super) fn publish(place: &Path, file: &Path) -> Result<(), Error> {
     match fs::hard_link(place, file) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
@@ -66,17 +66,17 @@ fn publish(place: &Path, file: &Path) -> Result<(), Error> {
 }
 
 /// The new name is on the disk as well.
-fn sync_directory(file: &Path) -> io::Result<()> {
+pub(super) fn sync_directory(file: &Path) -> io::Result<()> {
     let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent)?.sync_all()
 }
 
 /// A file of ours that has no end yet; this name of it goes when this does.
-struct Unfinished(PathBuf);
+pub(super) struct Unfinished(PathBuf);
 
 impl Unfinished {
     /// One beside `file`, under a name that nobody else has, for the eyes of its owner: it holds what only servers know.
-    fn create(file: &Path) -> Result<(Self, File), Error> {
+    pub(super) fn create(file: &Path) -> Result<(Self, File), Error> {
         let mut name = file.as_os_str().to_owned();
         name.push(format!(".{}.part", Uuid::new_v4().simple()));
         let place = PathBuf::from(name);
@@ -85,6 +85,11 @@ impl Unfinished {
             Ok(opened) => Ok((Self(place), opened)),
             Err(source) => Err(Error::File { doing: "write", file: place, source }),
         }
+    }
+
+    /// Its name.
+    pub(super) fn place(&self) -> &Path {
+        &self.0
     }
 }
 

@@ -50,7 +50,17 @@ pub enum Error {
         /// What is wrong, and where.
         why: file::Fault,
     },
-    /// There is something at the place of the backup.
+    /// A file of heads cannot be read.
+    #[error("{}, line {line}: {what}", file.display())]
+    Heads {
+        /// Which file.
+        file: PathBuf,
+        /// Where in it.
+        line: usize,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// There is something at the place of the new file.
     #[error("{} is there already: name another file", file.display())]
     Exists {
         /// Which file.

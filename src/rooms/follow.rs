@@ -13,7 +13,7 @@
 use crate::{
     domain::{apply, event::Recorded, rejection::Rejection, room::Room},
     ids::Seq,
-    rooms::{load, refused, worker::Worker},
+    rooms::{AfterCommit as _, chain, load, refused, worker::Worker},
     store::Error,
 };
 
@@ -96,6 +96,7 @@ impl Worker {
             }
             let recorded = load::recorded(store, record)?;
             apply::apply(room, &recorded);
+            chain::read(room, record);
             events.push(recorded);
         }
         Ok(Page::More { events, is_last })
@@ -120,15 +121,14 @@ impl Worker {
     /// or what follows from still more.
     fn tell(&mut self, room: &Room, events: &[Recorded]) -> u64 {
         let mut others = 0;
-        let observer = self.rooms.0.after_commit.get();
+        let observer = &self.rooms.0.after_commit;
         for stretch in
             events.chunk_by(|a, b| self.own.contains(&a.event_id) == self.own.contains(&b.event_id))
         {
             let is_own = stretch.first().is_some_and(|first| self.own.contains(&first.event_id));
-            match observer {
-                Some(observer) if is_own => observer.committed(room, stretch),
-                Some(observer) => observer.followed(room, stretch),
-                None => {}
+            match is_own {
+                true => observer.committed(room, stretch),
+                false => observer.followed(room, stretch),
             }
             if let Some(last) = stretch.last().filter(|_| !is_own) {
                 self.rooms.0.clocks.compare(last.at, self.rooms.clock().now());
@@ -150,9 +150,7 @@ impl Worker {
         let (Some(room), Some(last)) = (&self.state, events.last()) else {
             return self.expect_own(events);
         };
-        if let Some(observer) = self.rooms.0.after_commit.get() {
-            observer.committed(room, events);
-        }
+        self.rooms.0.after_commit.committed(room, events);
         self.heard = last.seq;
     }
 

@@ -13,7 +13,7 @@ use crate::{
     },
     ids::Seq,
     rooms::{
-        Used,
+        AfterCommit as _, Used, chain,
         commit::{self, Entry, Then},
         history, refused,
         task::{Done, Reply},
@@ -97,8 +97,7 @@ impl Worker {
     async fn keep_answers(&mut self, actor: &Actor, end: &Command, decided: Decision) -> Decision {
         let answers = self.feed.as_ref().map(|feed| feed.answers()).unwrap_or_default();
         for answer in answers {
-            let observer = self.rooms.0.after_commit.get();
-            let used = observer.and_then(|observer| observer.used(&self.id, answer.message_id));
+            let used = self.rooms.0.after_commit.used(&self.id, answer.message_id);
             let Used { report, outside } = used.unwrap_or_default();
             let duration = self.rooms.clock().now().since(answer.started_at).as_millis();
             let report = RunReport {
@@ -245,6 +244,7 @@ impl Worker {
         let mut finished = Vec::new();
         let mut again = Vec::new();
         let mut as_expected = true;
+        let mut link = self.state.as_ref().and_then(|room| room.chain);
         for (entry, outcome) in group.into_iter().zip(outcomes) {
             match outcome {
                 Outcome::Appended(receipt) => {
@@ -254,6 +254,7 @@ impl Worker {
                     {
                         let recorded = Recorded { seq, ..recorded };
                         batches.push(seq, record, &recorded);
+                        link = link.map(|link| chain::appended(&link, record));
                         committed.push(recorded);
                     }
                     finished.push((entry.then, Ok(done(receipt, false))));
@@ -284,6 +285,9 @@ impl Worker {
         let before = self.before.take();
         if as_expected {
             self.keeps_before = self.keeps_before.saturating_sub(1);
+            if let Some(room) = &mut self.state {
+                room.chain = link;
+            }
             self.told(&committed);
         } else {
             self.expect_own(&committed);

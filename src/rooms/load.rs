@@ -1,8 +1,9 @@
 //! A cold room: its newest snapshot, and what came after it.
 
 use crate::{
-    domain::{apply, event::Recorded, room::Room},
+    domain::{apply, chain::Link, event::Recorded, room::Room},
     ids::{RoomId, Seq},
+    rooms::chain,
     store::{Error, ErrorKind, Page, Record, Store},
     wire::{decode, snapshot},
 };
@@ -18,8 +19,8 @@ pub(super) struct Loaded {
 }
 
 /// Loads a room; `None`: there is no such room.
-pub(super) async fn load(store: &dyn Store, id: &RoomId) -> Result<Option<Loaded>, Error> {
-    let saved = match store.snapshot(id).await? {
+pub(super) async fn load(store: &dyn Store, id: &RoomId, chained: bool) -> Result<Option<Loaded>, Error> {
+    let mut saved = match store.snapshot(id).await? {
         Some(saved) if saved.version == snapshot::VERSION => match snapshot::decode(&saved.state) {
             Ok(room) => Some(room),
             Err(error) => {
@@ -30,20 +31,36 @@ pub(super) async fn load(store: &dyn Store, id: &RoomId) -> Result<Option<Loaded
         },
         Some(_) | None => None,
     };
-    let at = saved.as_ref().map_or(Seq::ZERO, |room| room.seq);
+    let mut snapshot = saved.as_ref().map_or(Seq::ZERO, |room| room.seq);
+    let at = snapshot;
+    if let Some(room) = &mut saved {
+        // One that nobody here moves on must not be saved again.
+        room.chain = room.chain.filter(|_| chained);
+        if chained && room.chain.is_none() {
+            room.chain = chain::up_to(store, id, at).await?;
+            // The next one is worth its writing whatever its position.
+            snapshot = Seq::ZERO;
+        }
+    }
     let mut room = saved;
     let mut after = at;
     loop {
         let records = store.read(id, after, PAGE).await?;
         let Some(last) = records.last() else {
-            return Ok(room.map(|room| Loaded { room, snapshot: at }));
+            return Ok(room.map(|room| Loaded { room, snapshot }));
         };
         after = last.seq;
         for record in &records {
             let recorded = recorded(store, record)?;
             match &mut room {
                 Some(room) => apply::apply(room, &recorded),
-                None => room = apply::create(&recorded),
+                None => {
+                    room = apply::create(&recorded)
+                        .map(|room| Room { chain: chained.then(|| Link::first(id)), ..room });
+                }
+            }
+            if let Some(room) = &mut room {
+                chain::read(room, record);
             }
         }
     }

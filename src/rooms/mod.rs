@@ -3,23 +3,21 @@
 //! Each loaded room has one task that decides its commands one after the other; [`Rooms`] finds or starts it. Never
 //! talks to sockets. When the store fails nothing is acknowledged and the room's state is read anew.
 
+pub mod chain;
 mod clocks;
 mod commit;
 mod follow;
 mod group;
 pub mod history;
 mod load;
+mod observers;
 mod orphans;
 pub mod replay;
 mod seats;
 pub mod task;
 mod worker;
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, Entry};
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +58,8 @@ pub struct RoomsLimits {
     pub participants_shown: usize,
     /// How often a session gets a heartbeat; it is told in `room_state`.
     pub heartbeat: Duration,
+    /// Whether the chains of logs are kept.
+    pub chained: bool,
 }
 
 /// What an answer has used before its end.
@@ -107,7 +107,7 @@ struct Inner {
     clocks: clocks::Clocks,
     limits: RoomsLimits,
     loaded: DashMap<RoomId, mpsc::Sender<Task>>,
-    after_commit: OnceLock<Arc<dyn AfterCommit>>,
+    after_commit: observers::Observers,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -139,7 +139,7 @@ impl Rooms {
         tasks: TaskTracker,
         stop: CancellationToken,
     ) -> Self {
-        let (loaded, after_commit) = (DashMap::new(), OnceLock::new());
+        let (loaded, after_commit) = (DashMap::new(), observers::Observers::default());
         let clocks = clocks::Clocks::default();
         Self(Arc::new(Inner {
             store,
@@ -155,9 +155,9 @@ impl Rooms {
         }))
     }
 
-    /// Sets who is told of commits; once, before the first.
+    /// Adds somebody who is told of commits; before the first.
     pub fn observe(&self, after_commit: Arc<dyn AfterCommit>) {
-        let _ = self.0.after_commit.set(after_commit);
+        self.0.after_commit.add(after_commit);
     }
 
     /// The store of the logs, for readers.
@@ -192,7 +192,7 @@ impl Rooms {
         match self.append_one(&id, append).await? {
             Outcome::Appended(_) => Ok(id),
             Outcome::FenceMoved(_) | Outcome::Duplicate(_) | Outcome::Reused => {
-                Err(Rejection::new(Code::AlreadyExists, format!("the room {id} exists already")))
+                Err(Rejection::new(Code::AlreadyExists, format!("the room {} exists already", id.name())))
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::{
     ids::{EventId, RoomId, Seq},
     registry::{feed::Feed, outbound::Expelled},
     rooms::{
-        Rooms,
+        AfterCommit as _, Rooms,
         commit::{Entry, Then},
         load, refused,
         task::{CommandTask, Reply, Task},
@@ -180,8 +180,7 @@ impl Worker {
     /// What to listen to, and how far it is known, if something of this node runs or waits here.
     fn concerned(&self) -> Option<(Arc<Feed>, Seq)> {
         let (room, feed) = (self.state.as_ref()?, self.feed.as_ref()?);
-        let observer = self.rooms.0.after_commit.get()?;
-        let concerned = self.rooms.store().is_shared() && observer.concerns(&self.id);
+        let concerned = self.rooms.store().is_shared() && self.rooms.0.after_commit.concerns(&self.id);
         concerned.then(|| (Arc::clone(feed), room.seq))
     }
 
@@ -209,7 +208,8 @@ impl Worker {
     /// Reads the room from its newest snapshot on.
     pub(super) async fn load(&mut self) -> Result<(), Rejection> {
         let store = self.rooms.store().as_ref();
-        let loaded = load::load(store, &self.id).await.map_err(|error| refused(&self.id, &error))?;
+        let chained = self.rooms.limits().chained;
+        let loaded = load::load(store, &self.id, chained).await.map_err(|error| refused(&self.id, &error))?;
         let Some(loaded) = loaded else {
             return Err(Rejection::new(Code::RoomNotFound, format!("there is no room {}", self.id)));
         };
@@ -227,9 +227,7 @@ impl Worker {
                 feed.running(loaded.room.runs.values().map(live).collect());
                 self.feed = Some(feed);
                 self.heard = loaded.room.seq;
-                if let Some(observer) = self.rooms.0.after_commit.get() {
-                    observer.loaded(&loaded.room);
-                }
+                self.rooms.0.after_commit.loaded(&loaded.room);
             }
         }
         self.state = Some(loaded.room);

@@ -5,13 +5,14 @@ use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    audit::{Audit, AuditSettings},
     budget::{self, Budgets},
     bus::{
         Bus,
         config::{BusConfig, BusKind, BusUrl},
     },
     clock::Clock,
-    config::{Config, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
+    config::{Config, Integrity, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
@@ -34,7 +35,12 @@ use crate::{
     nodes::{Identity, LeaseSettings},
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
-    server::{Error, accept::ConnectionLimits},
+    server::{
+        Error,
+        accept::ConnectionLimits,
+        gates,
+        tls::files::{ClientAuth, TlsFiles},
+    },
     session::{
         Services, SessionLimits,
         drain::Drain,
@@ -58,6 +64,8 @@ const SPARE_REPLIES: usize = 960;
 pub struct Graph {
     /// Who this server is among those that share the store.
     pub identity: Identity,
+    /// Who did what to whom.
+    pub audit: Audit,
     /// Rooms.
     pub rooms: Rooms,
     /// What answers may take.
@@ -83,6 +91,7 @@ pub fn build(
     drain: Drain,
 ) -> Graph {
     let tasks = TaskTracker::new();
+    let gate = gates::gate(config, &clock);
     let registry = HandlerRegistry::start(
         Arc::clone(&store),
         bus,
@@ -98,6 +107,14 @@ pub fn build(
         Arc::clone(&clock),
         identity.clone(),
         limits,
+        &tasks,
+        stop.clone(),
+    );
+    let audit = Audit::start(
+        Arc::clone(&store),
+        Arc::clone(&clock),
+        identity.now(),
+        AuditSettings { enabled: config.audit.enabled, retention: config.audit.retention },
         &tasks,
         stop.clone(),
     );
@@ -125,8 +142,9 @@ pub fn build(
         rate(config.limits.transients_per_second, config.limits.transients_burst),
     );
     let services =
-        Services { rooms: rooms.clone(), dispatcher, rates, limits: session_limits(config), drain };
-    Graph { identity, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
+        Services { rooms: rooms.clone(), dispatcher, gate, rates, limits: session_limits(config), drain };
+    rooms.observe(Arc::new(audit.clone()));
+    Graph { identity, audit, rooms, budgets, generator, services: Arc::new(services), mcp, tasks }
 }
 
 fn count(n: u32) -> usize {
@@ -167,6 +185,7 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
         idle_unload: config.rooms.idle_unload,
         participants_shown: config.limits.participants_shown,
         heartbeat: config.limits.heartbeat_interval,
+        chained: config.rooms.integrity == Integrity::Chained,
     }
 }
 
@@ -232,13 +251,30 @@ fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
 pub fn connection_limits(config: &Config) -> ConnectionLimits {
     ConnectionLimits {
         connections: config.grpc.max_connections,
+        connections_per_peer: config.grpc.max_connections_per_peer,
         streams: config.grpc.max_streams_per_connection,
         send_buffer: config.grpc.send_buffer,
         handshake: config.grpc.handshake_timeout,
+        idle: config.grpc.idle_timeout,
         keepalive_interval: config.grpc.keepalive_interval,
         keepalive_timeout: config.grpc.keepalive_timeout,
         max_age: config.limits.max_session_age,
     }
+}
+
+/// Which files TLS is made of; none: there is no TLS.
+pub fn tls_files(config: &Config) -> Option<TlsFiles> {
+    let (certificate, key) = (config.tls.certificate.clone()?, config.tls.key.clone()?);
+    Some(TlsFiles {
+        certificate,
+        key,
+        client_ca: config.tls.client_ca.clone(),
+        client_auth: match config.tls.client_auth {
+            crate::config::ClientAuth::None => ClientAuth::None,
+            crate::config::ClientAuth::Optional => ClientAuth::Optional,
+            crate::config::ClientAuth::Required => ClientAuth::Required,
+        },
+    })
 }
 
 /// How much unary calls give at most.

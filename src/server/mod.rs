@@ -6,8 +6,14 @@
 
 pub mod accept;
 mod closing;
+mod gates;
 pub mod graph;
+mod greeting;
+mod http2;
+mod peers;
 pub mod sweep;
+pub mod tls;
+pub mod tokens;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,11 +28,13 @@ use tonic::service::Routes;
 use tonic_health::server::HealthReporter;
 
 use crate::{
+    auth::gate::Gate,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
     config::Config,
     grpc::{
         door::{Door, OriginalDoor},
+        guard::Guard,
         peer::Peer,
         service::RoomApi,
     },
@@ -35,9 +43,13 @@ use crate::{
         route::{NameError, Router},
     },
     server::{
-        accept::{ConnectionLimits, serve, serve_io},
-        graph::{Graph, api_limits, bus_config, connection_limits, lease_settings, router, store_config},
+        accept::{Serving, serve},
+        graph::{
+            Graph, api_limits, bus_config, connection_limits, lease_settings, router, store_config, tls_files,
+        },
+        http2::serve_io,
         sweep::{Life, Sweeper},
+        tls::{files, reload::Reloader},
     },
     session::{drain::Drain, rates::FORGET_INTERVAL},
     store::{self, Store},
@@ -70,6 +82,9 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// The files of TLS cannot be used.
+    #[error("cannot use TLS")]
+    Tls(#[source] files::Error),
     /// Reflection cannot be served: the build is broken.
     #[error("cannot serve reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
@@ -176,8 +191,7 @@ pub struct Server {
     stop: CancellationToken,
     abort: CancellationToken,
     address: Option<SocketAddr>,
-    routes: Routes,
-    limits: ConnectionLimits,
+    serving: Serving,
     /// `None`: nobody shares the store.
     life: Option<Life>,
 }
@@ -193,6 +207,11 @@ impl Server {
         let listener: Option<TcpListener> = listener.into();
         let (stop, drain) = (CancellationToken::new(), Drain::default());
         let Parts { store, bus, router, clock } = parts;
+        let tls = match tls_files(config) {
+            Some(files) => Some(Reloader::start(files, Arc::clone(&clock)).await.map_err(Error::Tls)?),
+            None => None,
+        };
+        let (tls, reloader) = tls.unzip();
         let graph = graph::build(
             config,
             Arc::clone(&store),
@@ -211,7 +230,7 @@ impl Server {
             api_limits(config),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
-        let (health, routes) = routes(door)?;
+        let (health, routes) = routes(graph.services.gate.clone(), door)?;
         let server = Self {
             address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
@@ -225,8 +244,7 @@ impl Server {
             drain,
             stop,
             abort: CancellationToken::new(),
-            routes,
-            limits: connection_limits(config),
+            serving: Serving { routes, limits: connection_limits(config), tls },
             life,
         };
         if let Some(listener) = listener {
@@ -234,6 +252,9 @@ impl Server {
         }
         if let Some(sweeper) = sweeper {
             server.tasks.spawn(sweeper.run(server.stop_accepting.clone()));
+        }
+        if let Some(reloader) = reloader {
+            server.tasks.spawn(reloader.run(server.stop_accepting.clone()));
         }
         server.start_tasks(config, clock).await;
         Ok(server)
@@ -250,14 +271,13 @@ impl Server {
 
     fn serve(&self, listener: TcpListener) {
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
-        let serving =
-            serve(listener, self.routes.clone(), self.limits, self.connections.clone(), stop, abort);
+        let serving = serve(listener, self.serving.clone(), self.connections.clone(), stop, abort);
         self.tasks.spawn(serving);
     }
 
     /// Serves one connection that somebody else has accepted.
     pub fn serve_connection(&self, io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let (routes, limits) = (self.routes.clone().prepare(), self.limits);
+        let (routes, limits) = (self.serving.routes.clone().prepare(), self.serving.limits);
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         self.connections.spawn(async move {
             abort.run_until_cancelled(serve_io(io, Peer::default(), routes, limits, stop)).await;
@@ -367,7 +387,7 @@ async fn tidy_up(
     Ok((life, (store.is_shared() || left > 0).then_some(sweeper)))
 }
 
-fn routes(door: Door) -> Result<(HealthReporter, Routes), Error> {
+fn routes(gate: Gate, door: Door) -> Result<(HealthReporter, Routes), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -379,8 +399,8 @@ fn routes(door: Door) -> Result<(HealthReporter, Routes), Error> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(Error::Reflection)?;
-    let routes = Routes::new(door.clone())
-        .add_service(OriginalDoor(door))
+    let routes = Routes::new(Guard::new(gate.clone(), door.clone()))
+        .add_service(Guard::new(gate, OriginalDoor(door)))
         .add_service(health_service)
         .add_service(v1)
         .add_service(v1alpha);

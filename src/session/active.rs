@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    auth::grants::Need,
     domain::{
         command::{Actor, Command},
         permissions::Action,
@@ -25,10 +26,16 @@ use crate::{
         Joined, RoomHandle,
         task::{CommandTask, Reply, SessionReply, Task},
     },
-    session::{End, InboundError, Step, StreamHandler, aged, drain::age_of_one, draining, finished},
+    session::{
+        End, InboundError, Step, StreamHandler, aged,
+        drain::age_of_one,
+        draining, finished,
+        pass::{Pass, Turn},
+        sleep_until,
+    },
     store::{Idempotency, Record},
     wire::{
-        command::{self, Inbound, Request},
+        command::{self, Inbound, Request, Shown},
         reply::{self, ClosingReason},
         transient,
     },
@@ -63,11 +70,17 @@ pub(super) struct Active<'a> {
     retire_at: Option<Instant>,
     /// It is being moved: `finishing` is the server's wish, and not the client's.
     is_retiring: bool,
+    /// On what it is let go on.
+    pass: Pass,
 }
 
 impl<'a> Active<'a> {
     pub(super) fn new(handler: &'a StreamHandler, joined: Joined) -> Self {
+        let principal = Arc::clone(&handler.caller.principal);
+        let (user, room) = (joined.seat.user().clone(), joined.room.id().clone());
+        let pass = Pass::new(handler.services.gate.clone(), principal, user, room);
         Self {
+            pass,
             handler,
             seat: Arc::new(joined.seat),
             room: joined.room,
@@ -106,6 +119,7 @@ impl<'a> Active<'a> {
             let step = tokio::select! {
                 biased;
                 () = self.handler.services.drain.closing() => Step::End(draining()),
+                turn = self.pass.next() => credential(self.handler, turn),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
                 () = poll(&mut self.finishing), if may_finish => Step::End(self.finished()),
@@ -282,8 +296,16 @@ impl<'a> Active<'a> {
             }
             Request::Join(_) => Err(Rejection::new(
                 Code::AlreadyJoined,
-                format!("this stream has joined {}; use another stream for another room", self.room.id()),
+                format!(
+                    "this stream has joined {}; use another stream for another room",
+                    self.room.id().name()
+                ),
             )),
+            Request::Authenticate(Shown(shown)) => {
+                let renewing =
+                    self.transient_rate().and_then(|()| self.pass.renew(shown, request_id.clone()));
+                renewing.map(|()| Answered::Yes)
+            }
             Request::Ping => self.transient_rate().map(|()| {
                 self.handler.outbound.push_reply(reply::pong(request_id.as_ref()));
                 Answered::Yes
@@ -308,7 +330,8 @@ impl<'a> Active<'a> {
 
     /// Hands a lasting command to the room, which answers.
     fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
-        if let Err(rejection) = self.handler.services.rates.lasting(self.seat.user()) {
+        let rate = self.handler.services.rates.lasting(self.seat.user());
+        if let Err(rejection) = rate.and_then(|()| self.pass.allows(&command)) {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;
         }
@@ -361,8 +384,7 @@ impl<'a> Active<'a> {
     }
 
     fn typing(&mut self, is_typing: bool) -> Result<Answered, Rejection> {
-        self.transient_rate()?;
-        self.seat.require(Action::Write)?;
+        self.may_write()?;
         if is_typing {
             self.typing_until = Some(Instant::now() + self.handler.services.limits.typing_expiry);
             self.seat.typing(true);
@@ -385,7 +407,10 @@ impl<'a> Active<'a> {
         request_id: Option<RequestId>,
     ) -> Step {
         let rate = self.handler.services.rates.lasting(self.seat.user());
-        if let Err(rejection) = rate.and_then(|()| self.seat.require(Action::DirectLlms)) {
+        let granted = || self.pass.principal().grants.require(Need::Write);
+        if let Err(rejection) =
+            rate.and_then(|()| granted()).and_then(|()| self.seat.require(Action::DirectLlms))
+        {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;
         }
@@ -401,10 +426,16 @@ impl<'a> Active<'a> {
         data: Bytes,
         to: Vec<crate::ids::UserId>,
     ) -> Result<Answered, Rejection> {
-        self.transient_rate()?;
-        self.seat.require(Action::Write)?;
+        self.may_write()?;
         self.seat.signal(kind, data, to);
         Ok(Answered::No)
+    }
+
+    /// Something that is told to the others, and not stored.
+    fn may_write(&self) -> Result<(), Rejection> {
+        self.transient_rate()?;
+        self.pass.principal().grants.require(Need::Write)?;
+        self.seat.require(Action::Write)
     }
 
     fn transient_rate(&self) -> Result<(), Rejection> {
@@ -438,9 +469,17 @@ async fn poll(future: &mut Option<BoxFuture<'static, ()>>) {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
+/// What becomes of a stream whose credential ends or is another now.
+fn credential(handler: &StreamHandler, turn: Turn) -> Step {
+    match turn {
+        Turn::Ended(end) => return Step::End(end),
+        Turn::Expiring(at) => handler.outbound.push_reply(transient::credential_expiring(at)),
+        Turn::Renewed(request_id, Ok(())) => {
+            if let Some(id) = &request_id {
+                handler.outbound.push_reply(reply::ack(id, None, false));
+            }
+        }
+        Turn::Renewed(request_id, Err(rejection)) => handler.refuse(&rejection, request_id.as_ref()),
     }
+    Step::Continue
 }

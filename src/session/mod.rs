@@ -7,6 +7,7 @@
 
 mod active;
 pub mod drain;
+mod pass;
 pub mod rates;
 
 use std::{pin::pin, sync::Arc, time::Duration};
@@ -16,6 +17,10 @@ use futures_util::{Stream, StreamExt};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    auth::{
+        gate::{Caller, Gate},
+        grants::Need,
+    },
     dispatch::LlmDispatcher,
     domain::rejection::{Code, Rejection},
     ids::{ConnectionId, RequestId},
@@ -23,7 +28,7 @@ use crate::{
     rooms::{Joined, Rooms, task::Charge},
     session::{active::Active, drain::Drain, rates::Rates},
     wire::{
-        command::{self, Inbound, Join, Request},
+        command::{self, Inbound, Join, JoinWish, Request},
         reply::{self, Closing, ClosingReason, Dialect},
     },
 };
@@ -52,6 +57,8 @@ pub struct Services {
     pub rooms: Rooms,
     /// The answers of LLMs.
     pub dispatcher: LlmDispatcher,
+    /// Who is let in.
+    pub gate: Gate,
     /// How fast users may go.
     pub rates: Rates,
     /// How sessions behave.
@@ -76,6 +83,7 @@ pub struct StreamHandler {
     outbound: Arc<Outbound>,
     connection: ConnectionId,
     dialect: Dialect,
+    caller: Caller,
 }
 
 /// The end of a session.
@@ -144,9 +152,9 @@ fn close(outbound: &Outbound, end: End, drain: &Drain) {
 }
 
 impl StreamHandler {
-    /// A session that sends through `outbound`.
-    pub fn new(services: Arc<Services>, outbound: Arc<Outbound>, dialect: Dialect) -> Self {
-        Self { services, outbound, connection: ConnectionId::next(), dialect }
+    /// A session of `caller` that sends through `outbound`.
+    pub fn new(services: Arc<Services>, outbound: Arc<Outbound>, dialect: Dialect, caller: Caller) -> Self {
+        Self { services, outbound, connection: ConnectionId::next(), dialect, caller }
     }
 
     /// Which connection this is, for logs.
@@ -211,12 +219,19 @@ impl StreamHandler {
                 }
             };
             match request {
-                Request::Join(join) => match self.join(join, request_id.clone(), deadline).await? {
-                    Ok(joined) => return Ok(joined),
-                    Err(rejection) => self.refuse(&rejection, request_id.as_ref()),
-                },
+                Request::Join(wish) => {
+                    let joined = match self.who_joins(wish) {
+                        Ok(join) => self.join(join, request_id.clone(), deadline).await?,
+                        Err(rejection) => Err(rejection),
+                    };
+                    match joined {
+                        Ok(joined) => return Ok(joined),
+                        Err(rejection) => self.refuse(&rejection, request_id.as_ref()),
+                    }
+                }
                 Request::Ping => self.outbound.push_reply(reply::pong(request_id.as_ref())),
                 Request::Command(_)
+                | Request::Authenticate(_)
                 | Request::Leave { .. }
                 | Request::Typing(_)
                 | Request::Interrupt { .. }
@@ -229,6 +244,20 @@ impl StreamHandler {
                 }
             }
         }
+    }
+
+    /// Who joins what: what the credential says goes before what the message says.
+    fn who_joins(&self, mut wish: JoinWish) -> Result<Join, Rejection> {
+        let principal = &self.caller.principal;
+        principal.grants.require(Need::Join)?;
+        let room = principal.room(&wish.room_id)?;
+        let user = principal
+            .speaks_for("join.user_id", wish.user_id.take())?
+            .ok_or_else(|| Rejection::field("join.user_id", "must not be empty"))?;
+        if let Some(name) = &principal.name {
+            wish.profile.name.clone_from(name);
+        }
+        Ok(wish.of(room, user))
     }
 
     async fn join(
@@ -281,6 +310,13 @@ impl StreamHandler {
     fn refuse(&self, rejection: &Rejection, request_id: Option<&RequestId>) {
         tracing::debug!(code = %rejection.code, "command refused");
         self.outbound.push_reply(reply::error(rejection, request_id, self.dialect));
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -11,11 +11,13 @@ use crate::store::{Error, ErrorKind};
 
 /// The longest name of a document, in bytes.
 pub const NAME_BYTES: usize = 256;
+/// The longest path of a folder, in bytes.
+pub const FOLDER_BYTES: usize = 128;
 /// The largest document, in bytes: what an item of every store can hold with much to spare.
 pub const BODY_BYTES: usize = 64 * 1024;
 
 /// Where documents are that are listed together, as a path: `identities/acme`. At most 128 bytes of ASCII letters, digits,
-/// `-`, `_`, `.` and `/`; only code makes them.
+/// `-`, `_`, `.`, `~` and `/`; only code makes them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Folder(Arc<str>);
 
@@ -28,6 +30,12 @@ impl Folder {
             false => part.bytes().fold("~".to_owned(), |hex, byte| format!("{hex}{byte:02x}")),
         };
         Self(parts.iter().map(part).collect::<Vec<_>>().join("/").into())
+    }
+
+    /// A path as stores and backups keep it; `None`: it is none.
+    pub fn parse(path: &str) -> Option<Self> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '~' | '/');
+        (!path.is_empty() && path.chars().all(fits)).then(|| Self(path.into()))
     }
 
     /// As stores keep it.
@@ -75,8 +83,52 @@ impl Expect {
     }
 }
 
-/// The answer of a backend that keeps none.
-pub(super) fn unsupported(store: &'static str) -> Error {
-    let what = "keeps no documents: identities, keys and the audit need another store".to_owned();
-    Error { kind: ErrorKind::Unusable, store, what, source: None }
+/// Refuses what no backend keeps, with every backend in the same words.
+pub(super) fn check(store: &'static str, folder: &Folder, name: &str, body: &[u8]) -> Result<(), Error> {
+    let what = if folder.0.is_empty() || folder.0.len() > FOLDER_BYTES {
+        format!("keeps no folder of {} bytes: a path has 1-{FOLDER_BYTES}", folder.0.len())
+    } else if !is_name(name) {
+        format!("keeps no document with a name of {} bytes: it has 1-{NAME_BYTES}", name.len())
+    } else if body.len() > BODY_BYTES {
+        format!("keeps no document of {} bytes: {BODY_BYTES} are the most", body.len())
+    } else {
+        return Ok(());
+    };
+    Err(Error { kind: ErrorKind::Unusable, store, what, source: None })
+}
+
+/// Whether a document can have this name; there is none of another.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_told_from_every_other() {
+        let paths = [&["a", "b"][..], &["a/b"], &["a", ""], &["a"], &["~61"], &["Zoë"], &["a", "~"]];
+        let folders: Vec<Folder> = paths.iter().map(|parts| Folder::new(parts)).collect();
+        for (index, folder) in folders.iter().enumerate() {
+            assert!(!folders[..index].contains(folder), "{folders:?}");
+            assert_eq!(Folder::parse(folder.as_str()).as_ref(), Some(folder));
+        }
+        assert_eq!(Folder::parse("a b"), None);
+        assert_eq!(Folder::parse(""), None);
+    }
+
+    #[test]
+    fn what_is_too_long_is_refused() {
+        let folder = Folder::new(&["f"]);
+        let kept = |folder: &Folder, name: usize, body: usize| {
+            check("s", folder, &"n".repeat(name), &vec![0; body]).map_err(|error| error.what)
+        };
+        assert_eq!(kept(&folder, NAME_BYTES, BODY_BYTES), Ok(()));
+        assert!(kept(&folder, 0, 1).unwrap_err().contains("a name of 0 bytes"));
+        assert!(kept(&folder, NAME_BYTES + 1, 1).unwrap_err().contains("1-256"));
+        assert!(kept(&folder, 1, BODY_BYTES + 1).unwrap_err().contains("65536 are the most"));
+        let long = "f".repeat(FOLDER_BYTES + 1);
+        assert!(kept(&Folder::new(&[&long]), 1, 1).unwrap_err().contains("folder of 129 bytes"));
+    }
 }

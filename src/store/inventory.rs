@@ -7,7 +7,8 @@ use crate::{
     domain::room::Visibility,
     ids::{RequestId, RoomId, Seq, UserId},
     store::{
-        Error, ErrorKind, Receipt,
+        Receipt,
+        documents::{Document, Folder},
         ledger::{Account, Balance},
     },
 };
@@ -25,6 +26,8 @@ pub enum Inventory {
     Members,
     /// The accounts of the ledger.
     Accounts,
+    /// The documents of all folders.
+    Documents,
     /// What is left of rooms that [`Inventory::Rooms`] does not have: none in a sound store. A backend that keeps a room
     /// under its name alone cannot have any.
     Strays,
@@ -53,6 +56,13 @@ pub enum Item {
     },
     /// An account of the ledger.
     Account(KeptAccount),
+    /// A document, and where it is.
+    Document {
+        /// In which folder.
+        folder: Folder,
+        /// All of it.
+        document: Document,
+    },
     /// A room that has events, members or anything else, and is not listed.
     Stray {
         /// What the store calls it: its name went with its entry.
@@ -95,10 +105,4 @@ pub struct KeptAccount {
     pub balance: Balance,
     /// From then on it may be forgotten.
     pub keep_until: Timestamp,
-}
-
-/// The answer of a backend that cannot do this.
-pub(super) fn unsupported(store: &'static str) -> Error {
-    let what = "cannot list what it keeps: it has no backups and no checks yet".to_owned();
-    Error { kind: ErrorKind::Unusable, store, what, source: None }
 }

@@ -19,11 +19,11 @@ use crate::{
         event::{DirectoryChange, Kind},
         room::Visibility,
     },
-    ids::{MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{MessageId, Namespace, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Idempotency, Lease, Listed, NewRecord, OpenRun, Outcome,
-        Page, Receipt, Record, RoomFilter, Snapshot, Store,
-        documents::{Document, Expect, Folder},
+        Append, Direction, Error, ErrorKind, Head, Idempotency, Lease, Listed, NamespaceUsage, NewRecord,
+        OpenRun, Outcome, Page, Receipt, Record, RoomFilter, Snapshot, Store,
+        documents::{self, Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         memory::{accounts::Accounts, shelf::Shelf},
@@ -54,6 +54,7 @@ struct State {
     accounts: Accounts,
     leases: BTreeMap<NodeId, u64>,
     documents: Shelf,
+    usage: HashMap<Namespace, NamespaceUsage>,
 }
 
 /// A record with what only the store's own questions need.
@@ -135,7 +136,10 @@ impl State {
         match rules::place(room.map(|room| room.head), append.fence, &append.records) {
             Err(outcome) => outcome,
             Ok(placement) => {
+                let usage = self.usage.entry(id.namespace()).or_default();
+                usage.bytes += rules::bytes_of(&append);
                 if room.is_none() {
+                    usage.rooms += 1;
                     self.order.insert(u64::try_from(self.order.len()).unwrap_or(u64::MAX) + 1, id.clone());
                 }
                 let room = self.rooms.entry(id.clone()).or_insert_with(|| Room::new(placement.head));
@@ -372,6 +376,10 @@ impl Store for MemoryStore {
         })
     }
 
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        self.with(|state| state.usage.get(namespace).copied().unwrap_or_default())
+    }
+
     async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         self.with(|state| {
             let open = |id: &RoomId, (&run, &node)| OpenRun { room: id.clone(), run, node };
@@ -455,6 +463,7 @@ impl Store for MemoryStore {
         expect: Expect,
         body: Bytes,
     ) -> Result<bool, Error> {
+        documents::check(NAME, folder, name, &body)?;
         self.with(|state| state.documents.put(folder, name, expect, body))
     }
 

@@ -180,6 +180,15 @@ pub struct Listed {
     pub position: u64,
 }
 
+/// What a namespace has taken of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct NamespaceUsage {
+    /// Its rooms.
+    pub rooms: u64,
+    /// The bytes of their events, public and private, as they were given: what a backend needs beside them is not counted.
+    pub bytes: u64,
+}
+
 /// An answer or an autopilot that has begun and not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OpenRun {
@@ -276,6 +285,10 @@ impl Error {
 /// * **Documents.** Each is read and written whole. Its revision is 1 when it is written first and one more with every
 ///   write; writes of one document are carried out one after the other, and of many that expect the same revision one
 ///   succeeds. What was removed begins at 1 again. Documents have nothing to do with rooms, and are as durable as logs.
+/// * **Namespaces.** A room belongs to the namespace in its id: lists are those of one namespace, and users of the same name
+///   in two of them are two. What a namespace has taken ([`Store::namespace_usage`]) is exact, but for a backend that
+///   would have to make its appends wait for one another: there, of what other processes append, the last 256 KiB of each
+///   may be missing, for good if it dies. What was there before a store began to count may be missing as well.
 /// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it. It may be
 ///   carried out a little later than it was dropped, with one exception: a settlement never overtakes the reservation
 ///   that it ends. [`Store::settle`] waits for a call of [`Store::reserve`] that was begun before through the same
@@ -335,6 +348,10 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// Rooms, newest first, of which the position is below `before` (`u64::MAX`: all).
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error>;
 
+    /// What a namespace has taken; nothing, if it has no rooms. For quotas, which look at it every few seconds: see the
+    /// contract for how exact it is.
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error>;
+
     /// Everything that has begun and not ended, over all rooms.
     async fn open_runs(&self) -> Result<Vec<OpenRun>, Error>;
 
@@ -370,21 +387,11 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// page: there is no more. [`Inventory::Rooms`] are in the order of their creation, all else in some order that
     /// never changes; what is added or goes meanwhile may be in the list or not, all else is in it once. A room that
     /// does not exist has nothing.
-    async fn inventory(
-        &self,
-        of: &Inventory,
-        after: Option<&Item>,
-        limit: usize,
-    ) -> Result<Vec<Item>, Error> {
-        let _ = (of, after, limit);
-        Err(inventory::unsupported(self.name()))
-    }
+    async fn inventory(&self, of: &Inventory, after: Option<&Item>, limit: usize)
+    -> Result<Vec<Item>, Error>;
 
     /// The document of this name, if there is one.
-    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
-        let _ = (folder, name);
-        Err(documents::unsupported(self.name()))
-    }
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error>;
 
     /// Up to `limit` documents of a folder behind the name `after`, in the order of their names as bytes. An empty page:
     /// there is no more.
@@ -393,22 +400,17 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
         folder: &Folder,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<Document>, Error> {
-        let _ = (folder, after, limit);
-        Err(documents::unsupported(self.name()))
-    }
+    ) -> Result<Vec<Document>, Error>;
 
     /// Writes a document as a whole, or with an empty `body` removes it, if it still is as `expect` says; whether it was.
+    /// A folder, a name or a body that is too long is refused ([`ErrorKind::Unusable`]).
     async fn put_document(
         &self,
         folder: &Folder,
         name: &str,
         expect: Expect,
         body: Bytes,
-    ) -> Result<bool, Error> {
-        let _ = (folder, name, expect, body);
-        Err(documents::unsupported(self.name()))
-    }
+    ) -> Result<bool, Error>;
 
     /// Answers quickly when the store can be written to.
     async fn check(&self) -> Result<(), Error>;

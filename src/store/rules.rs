@@ -88,3 +88,9 @@ impl PageFill {
 pub(super) fn first_id(records: &[NewRecord]) -> EventId {
     records.first().map_or(EventId(Uuid::nil()), |record| record.event_id)
 }
+
+/// What an append adds to what its namespace has taken.
+pub(super) fn bytes_of(append: &Append) -> u64 {
+    let bytes = |record: &NewRecord| record.public.len().saturating_add(record.private.len());
+    append.records.iter().map(|record| u64::try_from(bytes(record)).unwrap_or(u64::MAX)).sum()
+}

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
+    digest,
     domain::{
         command::{Command, JoinProfile, MessageInput, OptionInput, PollInput},
         event::NewRoom,
@@ -37,9 +39,11 @@ pub struct Inbound {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Take part in a room.
-    Join(Join),
+    Join(JoinWish),
     /// Are you there?
     Ping,
+    /// Go on with another credential.
+    Authenticate(Shown),
     /// A lasting command.
     Command(Command),
     /// End the stream, and the membership unless it is to be kept.
@@ -71,6 +75,18 @@ pub enum Request {
     },
 }
 
+/// A credential as a client shows it in its stream; never printed.
+#[derive(Debug, Clone)]
+pub struct Shown(pub SecretString);
+
+impl PartialEq for Shown {
+    fn eq(&self, other: &Self) -> bool {
+        digest::same(self.0.expose_secret().as_bytes(), other.0.expose_secret().as_bytes())
+    }
+}
+
+impl Eq for Shown {}
+
 /// Up to where something was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadUpTo {
@@ -80,7 +96,30 @@ pub enum ReadUpTo {
     Message(MessageId),
 }
 
-/// A join.
+/// A join as a client asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinWish {
+    /// The name of the room.
+    pub room_id: RoomId,
+    /// Who; none: whom the credential speaks for.
+    pub user_id: Option<UserId>,
+    /// What they say of themselves.
+    pub profile: JoinProfile,
+    /// Continue behind this position.
+    pub after: Option<Seq>,
+    /// How to be told of answers.
+    pub chunks: ChunkWish,
+}
+
+impl JoinWish {
+    /// The join of this user to this room.
+    pub fn of(self, room_id: RoomId, user_id: UserId) -> Join {
+        let Self { profile, after, chunks, room_id: _, user_id: _ } = self;
+        Join { room_id, user_id, profile, after, chunks }
+    }
+}
+
+/// A join of a known user to a known room.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Join {
     /// Which room.
@@ -184,6 +223,7 @@ fn request(message: pb::ClientMessage) -> Result<Request, Rejection> {
     Ok(match payload {
         Payload::Join(join) => Request::Join(read_join(join)?),
         Payload::Ping(_) => Request::Ping,
+        Payload::Authenticate(asked) => Request::Authenticate(read_credential(asked.credential)?),
         Payload::Leave(leave) => Request::Leave { keep_membership: leave.keep_membership },
         Payload::Typing(typing) => Request::Typing(typing.is_typing),
         Payload::Interrupt(interrupt) => read_interrupt(&interrupt)?,
@@ -290,15 +330,33 @@ fn command_about_the_room(payload: Payload) -> Result<Command, Rejection> {
     })
 }
 
-fn read_join(join: pb::JoinRoom) -> Result<Join, Rejection> {
+/// The longest credential, in bytes: a token with many claims.
+const CREDENTIAL_BYTES: usize = 8 * 1024;
+
+fn read_credential(credential: String) -> Result<Shown, Rejection> {
+    let field = "authenticate.credential";
+    match credential.len() {
+        0 => Err(Rejection::field(field, "must not be empty")),
+        len if len > CREDENTIAL_BYTES => Err(Rejection::field(
+            field,
+            format_args!("must have at most {CREDENTIAL_BYTES} bytes, has {len}"),
+        )),
+        _ => Ok(Shown(credential.into())),
+    }
+}
+
+fn read_join(join: pb::JoinRoom) -> Result<JoinWish, Rejection> {
     let role = role_from_pb(join.role);
-    Ok(Join {
+    Ok(JoinWish {
         // What cannot be a room's id is no room.
         room_id: RoomId::parse(&join.room_id).map_err(|error| {
             let message = format!("there is no room {:?}: join.room_id {error}", shorten(&join.room_id));
             Rejection { field: Some("join.room_id"), ..Rejection::new(Code::RoomNotFound, message) }
         })?,
-        user_id: parse("join.user_id", &join.user_id)?,
+        user_id: match join.user_id.as_str() {
+            "" => None,
+            text => Some(parse("join.user_id", text)?),
+        },
         profile: JoinProfile {
             name: join.display_name.trim().to_owned(),
             role,

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use uuid::Uuid;
 
 use crate::{
     domain::{
@@ -38,6 +39,9 @@ pub fn event(after: &Room, recorded: &Recorded) -> Encoded {
     let mut private =
         log::EventPrivate { message_seq: changed_message(&recorded.event), ..Default::default() };
     let payload = payload(after, &recorded.event, &mut private);
+    if private.vote.is_some() || private.poll.is_some() {
+        private.salt = Uuid::new_v4().as_bytes().to_vec();
+    }
     let public = pb::ServerEvent {
         payload: Some(payload),
         request_id: String::new(),

@@ -4,7 +4,9 @@
 use prost::Message as _;
 
 use crate::{
+    digest,
     domain::{
+        chain::Link,
         event::NewRoom,
         llm::{ChatStyle, LlmConfig},
         message::{Author, Message, Reaction},
@@ -105,6 +107,11 @@ pub fn room_info(room: &Room) -> pb::RoomInfo {
         member_count: u32::try_from(room.members.len()).unwrap_or(u32::MAX),
         settings: Some(conduct::settings_to_pb(&room.profile.settings)),
     }
+}
+
+/// What a log comes to.
+pub fn integrity_to_pb(link: &Link) -> pb::RoomIntegrity {
+    pb::RoomIntegrity { seq: link.seq.0, hash: digest::to_hex(&link.hash) }
 }
 
 /// An LLM's configuration.

@@ -57,6 +57,10 @@ pub enum ClosingReason {
     Internal,
     /// The stream has become as old as one may be.
     SessionAge,
+    /// The credential of the stream has ended, and no other was shown.
+    CredentialExpired,
+    /// Somebody has taken the credential back.
+    CredentialRevoked,
 }
 
 impl ClosingReason {
@@ -70,6 +74,8 @@ impl ClosingReason {
             | Self::Banned
             | Self::JoinTimeout
             | Self::TooManySessions
+            | Self::CredentialExpired
+            | Self::CredentialRevoked
             | Self::ProtocolError => false,
         }
     }
@@ -87,6 +93,8 @@ impl ClosingReason {
             Self::ProtocolError => pb::ClosingReason::ProtocolError,
             Self::Internal => pb::ClosingReason::Internal,
             Self::SessionAge => pb::ClosingReason::SessionAge,
+            Self::CredentialExpired => pb::ClosingReason::CredentialExpired,
+            Self::CredentialRevoked => pb::ClosingReason::CredentialRevoked,
         }
     }
 }

@@ -8,6 +8,7 @@ use prost::Message as _;
 use crate::{
     clock::Timestamp,
     domain::{
+        chain::Link,
         llm::Run,
         message::Message,
         poll::Poll,
@@ -63,6 +64,7 @@ pub fn encode(room: &Room) -> Bytes {
             .values()
             .filter_map(|poll| Some((poll.id.to_string(), poll.asked_by.as_ref()?.to_string())))
             .collect(),
+        chain: room.chain.as_ref().filter(|link| link.seq == room.seq).map(|link| link.hash.to_vec()),
     };
     snapshot.encode_to_vec().into()
 }
@@ -137,7 +139,13 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         changed: snapshot.changed.iter().map(changed_from_pb).collect(),
         seq: Seq(snapshot.seq),
         fence: Seq(snapshot.fence),
+        chain: chain_from_pb(Seq(snapshot.seq), snapshot.chain)?,
     })
+}
+
+fn chain_from_pb(seq: Seq, chain: Option<Vec<u8>>) -> Result<Option<Link>, Corrupt> {
+    let hash = chain.map(|chain| chain.try_into().map_err(|_| Corrupt::new("snapshot", "its link is none")));
+    Ok(hash.transpose()?.map(|hash| Link { seq, hash }))
 }
 
 fn changed_from_pb(changed: &log::ChangedMessage) -> ChangedMessage {

@@ -182,6 +182,11 @@ pub fn heartbeat(head: Seq) -> Bytes {
     bare(Payload::Heartbeat(pb::Heartbeat { head_seq: head.0 }))
 }
 
+/// The credential of a stream is about to end.
+pub fn credential_expiring(at: Timestamp) -> Bytes {
+    bare(Payload::CredentialExpiring(pb::CredentialExpiring { expires_at: time(at) }))
+}
+
 /// Membership events that stand behind one another, told as one: the event at `last` with those from `first` on.
 pub fn members_merged(first: Seq, last: Seq, joined: u32, left: u32, updated: u32) -> Bytes {
     frame(&pb::ServerEvent {

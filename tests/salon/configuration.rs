@@ -1,6 +1,7 @@
 //! The configuration as an operator meets it: files, variables, and what is said about their mistakes.
 
 mod models;
+mod tokens;
 
 use std::{fs, path::Path};
 
@@ -241,6 +242,10 @@ fn no_amount_is_without_bounds() {
     let words = [
         "auth.allow_open_on_network",
         "auth.mode",
+        "auth.tokens.issuers",
+        "auth.tokens.signing_key_env",
+        "auth.tokens.signing_key_file",
+        "auth.tokens.signing_name",
         "bus.credentials",
         "bus.kind",
         "bus.prefix",
@@ -381,7 +386,15 @@ fn a_variable_beats_the_file_and_the_long_name_the_short() {
 fn every_key_has_a_variable() {
     for (key, default) in keys() {
         let value = match (&default, key.as_str()) {
-            (_, "llm.aliases" | "llm.fallbacks" | "llm.models" | "llm.providers" | "mcp.servers") => continue,
+            (
+                _,
+                "llm.aliases"
+                | "llm.fallbacks"
+                | "llm.models"
+                | "llm.providers"
+                | "mcp.servers"
+                | "auth.tokens.issuers",
+            ) => continue,
             (serde_json::Value::Null, "store.max_bytes") => "1GiB".to_owned(),
             (serde_json::Value::Null, "limits.max_session_age") => "30m".to_owned(),
             (serde_json::Value::Null, "store.url") => "postgres://db/salon".to_owned(),

@@ -92,6 +92,8 @@ fn the_table_of_endings_is_that_of_the_code() {
         ClosingReason::ProtocolError,
         ClosingReason::Internal,
         ClosingReason::SessionAge,
+        ClosingReason::CredentialExpired,
+        ClosingReason::CredentialRevoked,
     ];
     // Those that were added later begin at 20.
     let wire = (1..100).filter_map(|number| pb::ClosingReason::try_from(number).ok());

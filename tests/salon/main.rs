@@ -42,5 +42,7 @@ mod store_conformance;
 #[cfg(all(feature = "postgres", feature = "redis", feature = "nats"))]
 mod three_nodes;
 mod timing;
+mod tls;
+mod tokens;
 mod wire_commands;
 mod wire_properties;

@@ -210,7 +210,7 @@ async fn the_chat_client_moves_without_a_word() {
     let room = server.room(&[]).await;
     let mut bob = server.join(&room, "bob").await;
     let options = ChatOptions {
-        server: server.url.clone(),
+        server: server.url.clone().into(),
         room: room.clone(),
         user: "ann".into(),
         name: None,

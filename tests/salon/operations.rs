@@ -1,5 +1,6 @@
 //! Backup, restore and verify: what an operator relies on when something else has gone wrong.
 
+mod chain;
 mod damage;
 mod round_trip;
 

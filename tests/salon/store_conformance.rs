@@ -3,11 +3,13 @@
 
 mod appends;
 mod cancel;
+mod documents;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
 mod inventory;
 mod ledger;
 mod listing;
+mod namespaces;
 mod nodes;
 #[cfg(feature = "postgres")]
 pub mod postgres;
@@ -147,6 +149,24 @@ every_backend! {
         what_is_open_belongs_to_who_said_so_last
         appends_of_one_call_name_their_own_nodes
         a_reservation_says_who_holds_it
+    }
+    documents {
+        a_document_has_a_revision_more_with_every_write
+        a_document_that_is_not_as_expected_is_left_alone
+        a_document_that_was_removed_begins_anew
+        of_many_writes_that_expect_the_same_one_succeeds
+        documents_are_paged_in_the_order_of_their_bytes
+        folders_have_nothing_to_do_with_one_another
+        a_document_may_have_its_size_and_no_more
+        documents_are_listed_over_all_folders
+    }
+    namespaces {
+        lists_are_those_of_one_namespace
+        a_room_changes_the_lists_of_its_own_namespace
+        a_list_of_a_small_namespace_is_paged_among_many_rooms
+        rooms_of_one_name_share_nothing
+        what_is_kept_is_listed_with_its_namespace
+        what_a_namespace_takes_is_counted_as_it_is_appended
     }
     cancel {
         a_dropped_append_is_whole_or_absent

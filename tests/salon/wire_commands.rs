@@ -14,7 +14,7 @@ use salon::{
     },
     ids::{LlmId, MessageId, OptionId, PollId, RequestId, RoomId, Seq, UserId},
     wire::{
-        command::{ChunkWish, Inbound, Join, ReadUpTo, Request, Unreadable, new_room, read},
+        command::{ChunkWish, Inbound, JoinWish, ReadUpTo, Request, Unreadable, new_room, read},
         pb::room::v1::{self as pb, client_message::Payload},
     },
 };
@@ -108,8 +108,8 @@ fn what_is_for_the_session() {
     };
     let read_join = |profile, after| {
         let chunks = ChunkWish::default();
-        let (room_id, user_id) = (RoomId::parse("room").unwrap(), user("ann"));
-        Request::Join(Join { room_id, user_id, profile, after, chunks })
+        let (room_id, user_id) = (RoomId::parse("room").unwrap(), Some(user("ann")));
+        Request::Join(JoinWish { room_id, user_id, profile, after, chunks })
     };
     let signal = pb::SendSignal { r#type: "x".into(), data: vec![0, 255].into(), to: vec!["bob".into()] };
     let interrupt = |llm_id: &str, message_id: Option<&str>| {
@@ -351,8 +351,10 @@ fn a_field_that_cannot_be_is_named() {
     let remove = |id: &str| pb::RemoveMember { user_id: id.into(), ..Default::default() };
     let interrupt = |id: &str| pb::InterruptLlm { llm_id: id.into(), message_id: None };
     let long = "u".repeat(129);
+    let shown = |len: usize| Payload::Authenticate(pb::Authenticate { credential: "c".repeat(len) });
     for (payload, field, words) in [
-        (Payload::Join(join("room", "")), "join.user_id", "must not be empty"),
+        (shown(0), "authenticate.credential", "must not be empty"),
+        (shown(8193), "authenticate.credential", "at most 8192 bytes, has 8193"),
         (Payload::Join(join("room", &long)), "join.user_id", "at most 128 characters, has 129"),
         (Payload::Join(join("room", "a\u{202E}b")), "join.user_id", "must not contain"),
         (Payload::AddLlm(pb::AddLlm { llm: None }), "add_llm.llm", "must be set"),

@@ -59,8 +59,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What `salon chat` was asked.
 #[derive(Debug, Clone)]
 pub struct ChatOptions {
-    /// `host:port` of the server.
-    pub server: String,
+    /// The server.
+    pub server: client::Server,
     /// The room to join.
     pub room: String,
     /// Who joins.

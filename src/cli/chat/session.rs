@@ -362,6 +362,8 @@ fn closing_words(reason: ClosingReason, message: &str) -> String {
         ClosingReason::ProtocolError => "it did not understand this client",
         ClosingReason::Internal => "it has a problem of its own",
         ClosingReason::SessionAge => "it moves long streams",
+        ClosingReason::CredentialExpired => "your credential has expired",
+        ClosingReason::CredentialRevoked => "your credential was revoked",
         ClosingReason::Unspecified => "it does not say why",
     };
     match text::line(message).as_str() {

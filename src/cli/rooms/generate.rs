@@ -25,8 +25,8 @@ use crate::{
 /// What `salon rooms generate` was asked.
 #[derive(Debug, Clone, Default)]
 pub struct GenerateOptions {
-    /// `host:port` of the server.
-    pub server: String,
+    /// The server.
+    pub server: client::Server,
     /// Who asks, and becomes ADMIN of the room.
     pub user: String,
     /// What the room shall be about.
@@ -106,7 +106,7 @@ async fn agrees(mut terminal: impl AsyncBufRead + Unpin, out: &mut impl Write) -
 fn ending(room: Option<&str>, options: &GenerateOptions, is_asked: bool) -> String {
     match (room, is_asked) {
         (Some(room), _) => {
-            let server = text::line(&options.server);
+            let server = text::line(&options.server.url);
             let elsewhere =
                 if server == DEFAULT_SERVER { String::new() } else { format!(" --server {server}") };
             // Anybody else would be no ADMIN there.
@@ -201,7 +201,7 @@ mod tests {
     #[test]
     fn the_end_says_how_to_go_on() {
         let ends = |room, server: &str, is_asked| {
-            let (server, user) = (server.to_owned(), "ada".to_owned());
+            let (server, user) = (server.to_owned().into(), "ada".to_owned());
             ending(room, &GenerateOptions { server, user, ..GenerateOptions::default() }, is_asked)
         };
         assert_eq!(

@@ -170,7 +170,7 @@ pub fn decide(
     }
     match command {
         Command::CreateRoom(new) => {
-            Err(Rejection::new(Code::AlreadyExists, format!("the room {} exists already", new.id)))
+            Err(Rejection::new(Code::AlreadyExists, format!("the room {} exists already", new.id.name())))
         }
         Command::Join(profile) => members::join(room, user(actor)?, profile, context),
         Command::Leave => members::leave(room, user(actor)?, context),

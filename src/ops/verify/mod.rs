@@ -4,6 +4,8 @@
 //! indexes, keys, cursors and snapshots are made of it. A room that is written to meanwhile is looked at again, and what
 //! is still wrong then is told; a room that never rests is told as one that could not be judged.
 
+mod chain;
+pub mod heads;
 mod indexes;
 mod lists;
 mod room;
@@ -12,7 +14,7 @@ use std::{collections::BTreeSet, fmt};
 
 use crate::{
     ids::{MessageId, RoomId, Seq},
-    ops::{Error, LIST},
+    ops::{Error, LIST, verify::heads::Heads},
     store::{
         self, ErrorKind, Store,
         inventory::{Inventory, Item, ListedRoom},
@@ -60,7 +62,18 @@ pub struct Report {
 
 /// Looks at everything; `tell` hears of each finding as it is made.
 pub async fn run(store: &dyn Store, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<Report, Error> {
-    let mut verify = Verify { store, tell, report: Report::default(), members: lists::Sum::default() };
+    run_with(store, &Heads::default(), &mut Heads::default(), tell).await
+}
+
+/// Looks at everything and compares logs with what they came to once; `now` gets what they come to.
+pub async fn run_with(
+    store: &dyn Store,
+    kept: &Heads,
+    now: &mut Heads,
+    tell: &mut (dyn FnMut(Finding) + Send),
+) -> Result<Report, Error> {
+    let (report, members) = (Report::default(), lists::Sum::default());
+    let mut verify = Verify { store, tell, kept, now, report, members };
     let runs = Runs::of_store(store).await?;
     let (mut last, mut known): (Option<Item>, u64) = (None, 0);
     loop {
@@ -76,6 +89,7 @@ pub async fn run(store: &dyn Store, tell: &mut (dyn FnMut(Finding) + Send)) -> R
             None => break,
         }
     }
+    verify.gone().await?;
     verify.runs(&runs, known).await?;
     verify.strays().await?;
     verify.members().await?;
@@ -102,6 +116,10 @@ impl Runs {
 struct Verify<'a> {
     store: &'a dyn Store,
     tell: &'a mut (dyn FnMut(Finding) + Send),
+    /// What logs came to once.
+    kept: &'a Heads,
+    /// What they come to.
+    now: &'a mut Heads,
     report: Report,
     /// Of the memberships that the logs speak of.
     members: lists::Sum,
@@ -120,7 +138,7 @@ impl Verify<'_> {
         let mut found_before = Vec::new();
         for look in 1..=LOOKS {
             let before = unreadable(self.store.head(id).await)?;
-            let mut looked = room::look(self.store, &known.0, &known.1).await?;
+            let mut looked = room::look(self.store, &known.0, &known.1, self.kept).await?;
             let after = unreadable(self.store.head(id).await)?;
             if before == after || looked.findings.is_empty() || look == LOOKS {
                 if before != after {
@@ -134,6 +152,9 @@ impl Verify<'_> {
                 self.report.rooms += 1;
                 self.report.events += looked.events;
                 self.members.add(&looked.members);
+                if let Some(link) = looked.link {
+                    self.now.add(id, link);
+                }
                 self.tell_of_room(id, looked.findings);
                 return Ok(());
             }
@@ -176,6 +197,18 @@ impl Verify<'_> {
                 Ok(Vec::new())
             }
         }
+    }
+
+    /// Rooms of which only a head is left.
+    async fn gone(&mut self) -> Result<(), Error> {
+        let kept = self.kept;
+        for (room, seq) in kept.last() {
+            if matches!(unreadable(self.store.head(room).await)?, Ok(None)) {
+                let what = "its head was kept, and the store has no such room".to_owned();
+                self.found(Finding { room: Some(room.clone()), seq: Some(seq), what });
+            }
+        }
+        Ok(())
     }
 
     /// Runs of rooms that no list has.

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    domain::{autopilot::Status, event::Kind, message::Author, room::Room},
+    domain::{autopilot::Status, chain::Link, event::Kind, message::Author, room::Room},
     ids::{MessageId, RoomId, Seq, UserId},
     ops::{
         Error, LIST, PAGE,
         verify::{
             Finding,
+            chain::Chain,
+            heads::Heads,
             indexes::{self, Indexed},
             unreadable,
         },
@@ -33,13 +35,16 @@ pub(super) struct Looked {
     pub(super) findings: Vec<Finding>,
     /// Who is a member, by the log.
     pub(super) members: Vec<(RoomId, UserId)>,
+    /// What its log comes to, if it could be read to its end.
+    pub(super) link: Option<Link>,
 }
 
-/// Looks at a room; `listed` and `runs` are what lists say of it.
+/// Looks at a room; `listed` and `runs` are what lists say of it, `kept` what its log came to once.
 pub(super) async fn look(
     store: &dyn Store,
     listed: &ListedRoom,
     runs: &BTreeSet<MessageId>,
+    kept: &Heads,
 ) -> Result<Looked, Error> {
     let mut look = Look {
         store,
@@ -50,6 +55,7 @@ pub(super) async fn look(
         messages: 0,
         senders: BTreeMap::new(),
         saved: None,
+        chain: Chain::new(&listed.room, kept),
     };
     let head = match unreadable(store.head(&listed.room).await)? {
         Ok(Some(head)) => head,
@@ -99,6 +105,8 @@ struct Look<'a> {
     senders: BTreeMap<UserId, u64>,
     /// What was saved of the room, until the log has come to its position.
     saved: Option<Room>,
+    /// What the log comes to.
+    chain: Chain,
 }
 
 impl Look<'_> {
@@ -120,7 +128,10 @@ impl Look<'_> {
                 self.found(Some(saved.seq), "a snapshot speaks for it, and the log ends before");
             }
             Ok(Some(saved)) if saved.version == snapshot::VERSION => match snapshot::decode(&saved.state) {
-                Ok(room) if room.seq == saved.seq => self.saved = Some(room),
+                Ok(mut room) if room.seq == saved.seq => {
+                    self.chain.expect_saved(room.chain.take());
+                    self.saved = Some(room);
+                }
                 Ok(room) => {
                     self.found(Some(saved.seq), format!("its snapshot is one of position {}", room.seq));
                 }
@@ -167,6 +178,9 @@ impl Look<'_> {
         }
         self.seq = record.seq;
         self.looked.events += 1;
+        if let Some(broken) = self.chain.next(record) {
+            self.found(Some(record.seq), broken);
+        }
         let next = match self.replay.next(record.seq, &record.public, &record.private) {
             Ok(next) => next,
             Err(error) => {
@@ -220,6 +234,14 @@ impl Look<'_> {
         }
         if let Some(broken) = room.broken_invariant() {
             self.found(Some(self.seq), format!("the log comes to a room that breaks a rule: {broken}"));
+        }
+        let (link, cut_off) = self.chain.end();
+        self.looked.link = Some(link);
+        if let Some(seq) = cut_off {
+            self.found(
+                Some(seq),
+                format!("its link was kept, and the log ends at {}: it was cut off", self.seq),
+            );
         }
         self.looked.members = room.members.keys().map(|user| (self.id.clone(), user.clone())).collect();
         Ok(())

@@ -47,7 +47,9 @@ pub(super) async fn append(
     // Whoever gives up on the way leaves no belief behind.
     let Belief { end, facts } = std::mem::take(&mut *belief);
     let mut call = Call::new(store, room, Known { end, facts, ..Known::default() });
-    let outcomes = call.carry_out(appends).await?;
+    let carried_out = call.carry_out(appends).await;
+    store.tally.pass_on(&store.table, &room.namespace()).await;
+    let outcomes = carried_out?;
     let Known { end, facts, .. } = call.known;
     if end.is_some() {
         hint.found();
@@ -101,6 +103,7 @@ impl<'a> Call<'a> {
             };
             match self.write(&write).await? {
                 Written::Yes => {
+                    self.store.tally.add(&self.room.namespace(), write.taken);
                     self.known.end = Some(write.end);
                     self.known.facts = write.facts;
                     self.is_fresh = true;

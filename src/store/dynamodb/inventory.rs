@@ -1,8 +1,8 @@
 //! [`crate::store::Store::inventory`] of the table: a page at a time, in the order of places where one partition has
 //! all of a kind, and in the service's own order where it has not.
 //!
-//! Rooms are listed by a list of their own, keys and cursors by their room. Members and accounts are in a partition
-//! each, so that the table is read through for them, and what else is met is paid for and passed over.
+//! Rooms are listed by a list of their own, keys and cursors by their room. Members, accounts and folders are in a
+//! partition each, so that the table is read through for them, and what else is met is paid for and passed over.
 
 use std::collections::HashMap;
 
@@ -14,9 +14,11 @@ use crate::{
     ids::{IdError, RequestId, RoomId, UserId},
     store::{
         Error,
+        documents::Folder,
         dynamodb::{
             accounts,
             client::{Failure, Table},
+            documents,
             failure::strange,
             items::{self, Item as Stored, Key, get_number, get_seq, get_text, item, padded, text},
             lookups::{self, get_all},
@@ -47,6 +49,7 @@ pub(super) async fn list(
         Inventory::Cursors(room) => cursors(table, room, after, limit).await,
         Inventory::Members => members(table, after, limit).await,
         Inventory::Accounts => kept_accounts(table, after, limit).await,
+        Inventory::Documents => all_documents(table, after, limit).await,
         // A room's items stand under its name: nothing can refer to one that is not there by a number.
         Inventory::Strays => Ok(Vec::new()),
     }
@@ -76,9 +79,10 @@ async fn rooms(table: &Table, after: Option<&Item>, limit: usize) -> Result<Vec<
     };
     let found = page(table, Query::all(items::EVERY), after, limit).await?;
     let rooms = found.iter().map(place).collect::<Result<Vec<_>, _>>()?;
-    let is_public = |position: u64| Key::new(items::PUBLIC, padded(position));
+    let is_public =
+        |room: &RoomId, position: u64| Key::new(items::public_of(&room.namespace()), padded(position));
     let keys: Vec<Key> =
-        rooms.iter().flat_map(|(position, room)| [items::meta(room), is_public(*position)]).collect();
+        rooms.iter().flat_map(|(position, room)| [items::meta(room), is_public(room, *position)]).collect();
     let mut beside = HashMap::new();
     for stored in get_all(table, DOING, &keys).await? {
         beside.insert(Key::new(get_text(&stored, "pk")?, get_text(&stored, "sk")?), stored);
@@ -86,7 +90,7 @@ async fn rooms(table: &Table, after: Option<&Item>, limit: usize) -> Result<Vec<
     let listed = |(position, room): (u64, RoomId)| {
         let meta = beside.get(&items::meta(&room)).ok_or_else(|| strange("a room without its beginning"))?;
         let created_by = lookups::creator(meta)?;
-        let visibility = match beside.contains_key(&is_public(position)) {
+        let visibility = match beside.contains_key(&is_public(&room, position)) {
             true => Visibility::Public,
             false => Visibility::Private,
         };
@@ -143,7 +147,7 @@ async fn members(table: &Table, after: Option<&Item>, limit: usize) -> Result<Ve
     let after = match after {
         Some(Item::Member { user, room }) => {
             let number = lookups::facts(table, room).await?.number;
-            Some(Key::new(items::list_of(user), format!("{}m", padded(number))))
+            Some(Key::new(items::list_of(&room.namespace(), user), format!("{}m", padded(number))))
         }
         _ => None,
     };
@@ -154,7 +158,7 @@ async fn members(table: &Table, after: Option<&Item>, limit: usize) -> Result<Ve
         }
         let user = get_text(stored, "pk")?.strip_prefix(LISTS).unwrap_or_default();
         let room = parsed(RoomId::parse_key(get_text(stored, "room")?))?;
-        Ok(Some(Item::Member { user: parsed(UserId::parse(user))?, room }))
+        Ok(Some(Item::Member { user: parsed(UserId::parse_key(user))?, room }))
     };
     read_through(table, LISTS, after, limit, member).await
 }
@@ -175,6 +179,19 @@ async fn kept_accounts(table: &Table, after: Option<&Item>, limit: usize) -> Res
         })))
     };
     read_through(table, ACCOUNTS, after, limit, account).await
+}
+
+async fn all_documents(table: &Table, after: Option<&Item>, limit: usize) -> Result<Vec<Item>, Error> {
+    let after = match after {
+        Some(Item::Document { folder, document }) => Some(Key::new(items::folder(folder), &document.name)),
+        _ => None,
+    };
+    let item = |stored: &Stored| {
+        let path = get_text(stored, "pk")?.strip_prefix(items::DOCUMENTS).and_then(Folder::parse);
+        let folder = path.ok_or_else(|| strange("a folder of no path"))?;
+        Ok(Some(Item::Document { folder, document: documents::document(stored)? }))
+    };
+    read_through(table, items::DOCUMENTS, after, limit, item).await
 }
 
 /// What is in partitions that begin with `with`, in the order that the service has them in. Each page begins behind the

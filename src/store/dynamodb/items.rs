@@ -16,10 +16,16 @@
 //! | `K#room` | `sender⏎request id` | an idempotency key |
 //! | `L#every` | number of the room | a room, for who lists them all |
 //! | `L#public`, `L#user⏎name` | number of the room, `c` or `m` | a room in a list: as its creator's, as a member's |
+//! | `L#public⏎namespace` | number of the room | a public room of another namespace than the default one |
+//! | `B#namespace` | `taken` | about how much its rooms have taken |
+//! | `D#folder` | name | a document: its revision, its bytes, and which write wrote it |
 //! | `U#shard` | `room⏎run` | an open run, and whose it is |
 //! | `A#key` | when its window begins | an account |
 //! | `V#shard` | reservation | an open reservation, and whose it is |
 //! | `nodes` | node | a lease |
+//!
+//! Rooms stand everywhere by their ids and users in lists by their keys: in both, other namespaces than the default one
+//! come first.
 //!
 //! The index `due` has what is forgotten one day, idempotency keys and accounts: `d` says which and in which shard,
 //! `t` from when on.
@@ -31,8 +37,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use crate::{
-    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
-    store::{Error, dynamodb::failure::strange, ledger::Account},
+    ids::{Namespace, RequestId, ReservationId, RoomId, Seq, UserId},
+    store::{Error, documents::Folder, dynamodb::failure::strange, ledger::Account},
 };
 
 /// The index of what is forgotten one day.
@@ -154,12 +160,27 @@ pub(super) fn cursor(of: &RoomId, user: &UserId) -> Key {
 /// The list of every room, in which they stay for ever.
 pub(super) const EVERY: &str = "L#every";
 
-/// The list of public rooms.
-pub(super) const PUBLIC: &str = "L#public";
+/// The list of public rooms of a namespace.
+pub(super) fn public_of(namespace: &Namespace) -> String {
+    if namespace.is_default() { "L#public".to_owned() } else { format!("L#public\n{namespace}") }
+}
 
 /// The list of a user's rooms.
-pub(super) fn list_of(user: &UserId) -> String {
-    format!("L#user\n{user}")
+pub(super) fn list_of(namespace: &Namespace, user: &UserId) -> String {
+    format!("L#user\n{}", user.key_in(namespace))
+}
+
+/// What a namespace has taken.
+pub(super) fn taken(namespace: &Namespace) -> Key {
+    Key::new(format!("B#{namespace}"), "taken")
+}
+
+/// What the partitions of documents begin with.
+pub(super) const DOCUMENTS: &str = "D#";
+
+/// The partition of a folder.
+pub(super) fn folder(of: &Folder) -> String {
+    format!("{DOCUMENTS}{of}")
 }
 
 /// A run that has begun.

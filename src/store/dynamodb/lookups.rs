@@ -141,8 +141,8 @@ pub(super) async fn list_rooms(
     limit: usize,
 ) -> Result<Vec<Listed>, Error> {
     let pk = match filter {
-        RoomFilter::Public(_) => items::PUBLIC.to_owned(),
-        RoomFilter::Of(_, user) => items::list_of(user),
+        RoomFilter::Public(namespace) => items::public_of(namespace),
+        RoomFilter::Of(namespace, user) => items::list_of(namespace, user),
     };
     let Some(newest) = before.checked_sub(1) else { return Ok(Vec::new()) };
     let mut listed: Vec<Listed> = Vec::new();

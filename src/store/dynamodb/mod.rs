@@ -22,20 +22,23 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{Namespace, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
-        RoomFilter, Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, NamespaceUsage, OpenRun, Outcome, Page,
+        Receipt, Record, RoomFilter, Snapshot, Store,
         config::StoreConfig,
+        documents::{self as kept, Document, Expect, Folder},
         dynamodb::{
             client::Table,
             failure::{NAME, error},
             hints::Hints,
+            taken::Tally,
         },
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
@@ -48,6 +51,7 @@ mod accounts;
 mod append;
 mod client;
 mod codec;
+mod documents;
 mod failure;
 mod forget;
 mod hints;
@@ -60,6 +64,7 @@ mod plan;
 mod query;
 mod snapshots;
 mod table;
+mod taken;
 
 /// How long a start waits for a service that cannot be reached: both may be starting after the same loss of power.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -71,6 +76,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct DynamoStore {
     table: Arc<Table>,
     hints: Hints,
+    tally: Tally,
     pending: Pending,
     /// Whoever opened it may not write.
     is_to_read: bool,
@@ -94,7 +100,13 @@ impl DynamoStore {
 
     fn on(table: Table, is_to_read: bool) -> Self {
         let table = Arc::new(table);
-        Self { table, hints: Hints::default(), pending: Pending::default(), is_to_read }
+        Self {
+            table,
+            hints: Hints::default(),
+            tally: Tally::default(),
+            pending: Pending::default(),
+            is_to_read,
+        }
     }
 
     /// Refuses what would write to a table that was opened to be read only.
@@ -208,6 +220,10 @@ impl Store for DynamoStore {
         lookups::list_rooms(&self.table, &filter, before, limit).await
     }
 
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        self.tally.usage(&self.table, namespace).await
+    }
+
     async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         lookups::open_runs(&self.table).await
     }
@@ -262,6 +278,31 @@ impl Store for DynamoStore {
         inventory::list(&self.table, of, after, limit).await
     }
 
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        documents::one(&self.table, folder, name).await
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        documents::page(&self.table, folder, after, limit).await
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        kept::check(NAME, folder, name, &body)?;
+        self.check_writable()?;
+        documents::put(&self.table, folder, name, expect, &body).await
+    }
+
     async fn check(&self) -> Result<(), Error> {
         if self.table.is_failing() && !self.is_to_read {
             lookups::probe(&self.table).await
@@ -272,6 +313,7 @@ impl Store for DynamoStore {
 
     async fn close(&self) -> Result<(), Error> {
         self.pending.close().await;
+        self.tally.finish(&self.table).await;
         self.table.close().await;
         Ok(())
     }

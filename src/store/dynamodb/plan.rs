@@ -13,7 +13,7 @@ use crate::{
     domain::{event::DirectoryChange, room::Visibility},
     ids::{RequestId, RoomId, Seq, UserId},
     store::{
-        Append, Error, ErrorKind, Head, Idempotency, NewRecord, Outcome, Receipt,
+        Append, Error, ErrorKind, Head, Idempotency, NamespaceUsage, NewRecord, Outcome, Receipt,
         dynamodb::{
             codec,
             failure::error,
@@ -108,6 +108,8 @@ pub(super) struct Write {
     pub(super) first: Seq,
     /// Where the log ends then.
     pub(super) end: End,
+    /// What it adds to what the room's namespace has taken.
+    pub(super) taken: NamespaceUsage,
     /// What lists say of the room then, if that is known.
     pub(super) facts: Option<Facts>,
     /// The batch, without its key: only if there is none.
@@ -129,6 +131,7 @@ struct Draft<'a> {
     first: Seq,
     bytes: Vec<u8>,
     records: usize,
+    taken: u64,
     has_message: bool,
     requests: Vec<(RequestKey, (Receipt, u64), Item)>,
     subjects: BTreeMap<Uuid, Vec<Seq>>,
@@ -189,6 +192,7 @@ impl<'a> Draft<'a> {
             first: known.end.map_or(Seq::ZERO, |end| end.head.seq).next(),
             bytes: codec::begin(),
             records: 0,
+            taken: 0,
             has_message: false,
             requests: Vec::new(),
             subjects: BTreeMap::new(),
@@ -258,6 +262,7 @@ impl<'a> Draft<'a> {
             seq = seq.next();
         }
         self.records += append.records.len();
+        self.taken += rules::bytes_of(append);
         if self.end.is_none() {
             self.is_new = true;
             self.facts = self.known.number.map(|number| Facts { number, created_by: None });
@@ -278,9 +283,11 @@ impl<'a> Draft<'a> {
         let number = self.facts.as_ref().map_or(0, |facts| facts.number);
         let listed = |pk: String, what: &str| Key::new(pk, format!("{}{what}", padded(number)));
         let here = || Action::Put(item([("room", text(self.room.as_str()))]));
+        let namespace = self.room.namespace();
+        let list_of = |user: &UserId| items::list_of(&namespace, user);
         match change {
             DirectoryChange::Room { visibility, created_by } => {
-                let public = listed(items::PUBLIC.to_owned(), "");
+                let public = listed(items::public_of(&namespace), "");
                 let is_public = *visibility == Visibility::Public;
                 let action = if is_public { here() } else { Action::Delete };
                 if self.is_new {
@@ -296,17 +303,17 @@ impl<'a> Draft<'a> {
                     let before = facts.created_by.replace(user.clone());
                     let creators = Action::Put(item([("room", text(self.room.as_str()))]));
                     if let Some(before) = before {
-                        self.others.insert(listed(items::list_of(&before), "c"), Action::Delete);
+                        self.others.insert(listed(list_of(&before), "c"), Action::Delete);
                     }
-                    self.others.insert(listed(items::list_of(user), "c"), creators);
+                    self.others.insert(listed(list_of(user), "c"), creators);
                 }
             }
             DirectoryChange::Joined(user) => {
                 let joined = here();
-                self.others.insert(listed(items::list_of(user), "m"), joined);
+                self.others.insert(listed(list_of(user), "m"), joined);
             }
             DirectoryChange::Left(user) => {
-                self.others.insert(listed(items::list_of(user), "m"), Action::Delete);
+                self.others.insert(listed(list_of(user), "m"), Action::Delete);
             }
             DirectoryChange::RunStarted(run) => {
                 let whose = item([("o", binary(append.node.0.as_bytes().to_vec()))]);
@@ -337,6 +344,7 @@ impl<'a> Draft<'a> {
         Some(Write {
             first: self.first,
             end,
+            taken: NamespaceUsage { rooms: u64::from(self.is_new), bytes: self.taken },
             facts: self.facts,
             batch,
             requests,

@@ -17,6 +17,8 @@ pub(super) struct Query {
     pk: String,
     /// The first and the last place.
     range: Option<(String, String)>,
+    /// Nothing up to this place.
+    after: Option<String>,
     backwards: bool,
     limit: Option<i32>,
     /// Begin behind it.
@@ -36,7 +38,15 @@ pub(super) struct Found {
 impl Query {
     /// Everything in this partition.
     pub(super) fn all(pk: impl Into<String>) -> Self {
-        Self { pk: pk.into(), range: None, backwards: false, limit: None, behind: None, keys_only: false }
+        Self {
+            pk: pk.into(),
+            range: None,
+            after: None,
+            backwards: false,
+            limit: None,
+            behind: None,
+            keys_only: false,
+        }
     }
 
     /// From the first of these places to the last.
@@ -48,6 +58,11 @@ impl Query {
     pub(super) fn beginning(pk: impl Into<String>, with: &str) -> Self {
         // What comes next behind a `#`.
         Self::between(pk, with, format!("{}$", with.trim_end_matches('#')))
+    }
+
+    /// What is behind this place, whether or not anything is there.
+    pub(super) fn after(self, place: String) -> Self {
+        Self { after: Some(place), ..self }
     }
 
     /// The last one first.
@@ -73,7 +88,7 @@ impl Query {
 
 /// One page.
 pub(super) async fn query(table: &Table, doing: &str, query: Query) -> Result<Found, Error> {
-    let Query { pk, range, backwards, limit, behind, keys_only } = query;
+    let Query { pk, range, after, backwards, limit, behind, keys_only } = query;
     let mut values: Item = item([(":pk", text(&pk))]);
     let condition = if let Some((first, last)) = range {
         if first > last {
@@ -81,6 +96,9 @@ pub(super) async fn query(table: &Table, doing: &str, query: Query) -> Result<Fo
         }
         values.extend(item([(":first", text(first)), (":last", text(last))]));
         "pk = :pk AND sk BETWEEN :first AND :last"
+    } else if let Some(after) = after {
+        values.extend(item([(":after", text(after))]));
+        "pk = :pk AND sk > :after"
     } else {
         "pk = :pk"
     };

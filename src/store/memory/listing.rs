@@ -31,6 +31,10 @@ fn all(state: &State, of: &Inventory) -> Vec<Item> {
         Inventory::Cursors(room) => state.rooms.get(room).map(cursors).unwrap_or_default(),
         Inventory::Members => state.rooms.iter().flat_map(|(id, room)| members(id, room)).collect(),
         Inventory::Accounts => state.accounts.all().map(Item::Account).collect(),
+        Inventory::Documents => {
+            let all = state.documents.all();
+            all.map(|(folder, document)| Item::Document { folder: folder.clone(), document }).collect()
+        }
         // All of a room is in its entry.
         Inventory::Strays => Vec::new(),
     }
@@ -44,6 +48,7 @@ fn place(item: &Item) -> (u64, i64, String, String) {
         Item::Cursor { user, .. } => (0, 0, user.to_string(), String::new()),
         Item::Member { user, room } => (0, 0, user.to_string(), room.to_string()),
         Item::Stray { number } => (*number, 0, String::new(), String::new()),
+        Item::Document { folder, document } => (0, 0, folder.to_string(), document.name.clone()),
         Item::Account(kept) => (0, kept.account.begins.0, kept.account.key.clone(), String::new()),
     }
 }

@@ -21,6 +21,11 @@ impl Shelf {
         names.into_iter().flatten().take(limit).map(document).collect()
     }
 
+    /// All of all folders.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&Folder, Document)> {
+        self.0.iter().flat_map(|(folder, names)| names.iter().map(move |entry| (folder, document(entry))))
+    }
+
     pub(super) fn put(&mut self, folder: &Folder, name: &str, expect: Expect, body: Bytes) -> bool {
         let names = self.0.entry(folder.clone()).or_default();
         let revision = names.get(name).map(|(revision, _)| *revision);

@@ -1,12 +1,14 @@
 //! The appends of one call as the columns that the function `append` takes, and its rows as outcomes. One statement
 //! carries them all, so that a call costs one round trip however many it has.
 
+use std::borrow::Cow;
+
 use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use crate::{
     domain::{event::DirectoryChange, room::Visibility},
-    ids::UserId,
+    ids::{Namespace, RoomId, UserId},
     store::{
         Append, Error, NewRecord, Outcome,
         postgres::{
@@ -27,6 +29,7 @@ pub(super) const APPEND: Question = Question {
 /// The columns of one call: what the function says about them is in the schema.
 #[derive(Debug, Default)]
 pub(super) struct Columns<'a> {
+    namespace: Namespace,
     fences: Vec<Option<i64>>,
     senders: Vec<Option<&'a str>>,
     request_ids: Vec<Option<&'a str>>,
@@ -43,16 +46,16 @@ pub(super) struct Columns<'a> {
     privates: Vec<&'a [u8]>,
     change_owners: Vec<i32>,
     changes: Vec<i16>,
-    users: Vec<Option<&'a str>>,
+    users: Vec<Option<Cow<'a, str>>>,
     messages: Vec<Option<Uuid>>,
     publics_now: Vec<Option<bool>>,
     nodes: Vec<Uuid>,
 }
 
 impl<'a> Columns<'a> {
-    /// The columns of these.
-    pub(super) fn of(appends: &'a [Append]) -> Self {
-        let mut columns = Self::default();
+    /// The columns of these, which go into this room.
+    pub(super) fn of(room: &RoomId, appends: &'a [Append]) -> Self {
+        let mut columns = Self { namespace: room.namespace(), ..Self::default() };
         for (index, append) in appends.iter().enumerate() {
             columns.add(rows::place(index + 1), append);
         }
@@ -128,7 +131,7 @@ impl<'a> Columns<'a> {
         };
         self.change_owners.push(owner);
         self.changes.push(number);
-        self.users.push(user.map(UserId::as_str));
+        self.users.push(user.map(|user| user.key_in(&self.namespace)));
         self.messages.push(message);
         self.publics_now.push(public);
     }

@@ -12,7 +12,7 @@ use crate::{
         ledger::{Account, Balance},
         postgres::{
             connections::{Asking, Connections, Question},
-            rows,
+            documents, rows,
         },
     },
 };
@@ -54,6 +54,11 @@ const STRAYS: Question = read(
      SELECT room FROM kept WHERE NOT EXISTS (SELECT 1 FROM rooms WHERE rid = room) ORDER BY room LIMIT $2",
 );
 
+const DOCUMENTS: Question = read(
+    "SELECT name, revision, body, folder FROM documents
+     WHERE (folder, name) > ($1, $2) ORDER BY folder, name LIMIT $3",
+);
+
 /// A row as what it says.
 type ReadItem = fn(&Row) -> Result<Item, Error>;
 
@@ -71,14 +76,20 @@ pub(super) async fn list(
         Inventory::Cursors(_) => (CURSORS, cursor),
         Inventory::Members => (MEMBERS, member),
         Inventory::Accounts => (ACCOUNTS, account),
+        Inventory::Documents => (DOCUMENTS, documents::item),
         Inventory::Strays => (STRAYS, stray),
+    };
+    let key = match after {
+        Some(Item::Member { user, room }) => user.key_in(&room.namespace()),
+        _ => "".into(),
     };
     let (mut number, mut names) = (0, ("", ""));
     match after {
         Some(Item::Room(room)) => number = rows::integer(room.position),
         Some(Item::Request(kept)) => names = (kept.sender.as_str(), kept.request_id.as_str()),
         Some(Item::Cursor { user, .. }) => names = (user.as_str(), ""),
-        Some(Item::Member { user, room }) => names = (user.as_str(), room.as_str()),
+        Some(Item::Member { room, .. }) => names = (&*key, room.as_str()),
+        Some(Item::Document { folder, document }) => names = (folder.as_str(), document.name.as_str()),
         Some(Item::Account(kept)) => {
             (number, names) = (kept.account.begins.0, (kept.account.key.as_str(), ""));
         }
@@ -86,16 +97,22 @@ pub(super) async fn list(
         None => {}
     }
     let begins = if after.is_some() { number } else { i64::MIN };
+    let name = names.1.as_bytes();
     let all: Vec<&(dyn ToSql + Sync)> = match of {
         Inventory::Rooms | Inventory::Strays => vec![&number, &limit],
         Inventory::Requests(_) => vec![&names.0, &names.1, &limit],
         Inventory::Cursors(_) => vec![&names.0, &limit],
         Inventory::Members => vec![&names.0, &names.1, &limit],
         Inventory::Accounts => vec![&names.0, &begins, &limit],
+        Inventory::Documents => vec![&names.0, &name, &limit],
     };
     let of_room = match of {
         Inventory::Requests(room) | Inventory::Cursors(room) => room.as_str(),
-        Inventory::Rooms | Inventory::Members | Inventory::Accounts | Inventory::Strays => "",
+        Inventory::Rooms
+        | Inventory::Members
+        | Inventory::Accounts
+        | Inventory::Documents
+        | Inventory::Strays => "",
     };
     let mut parameters: Vec<&(dyn ToSql + Sync)> = Vec::with_capacity(all.len() + 1);
     if !of_room.is_empty() {
@@ -108,7 +125,7 @@ pub(super) async fn list(
 fn room(row: &Row) -> Result<Item, Error> {
     let visibility = if rows::get(row, 2)? { Visibility::Public } else { Visibility::Private };
     let created_by =
-        rows::get::<Option<&str>>(row, 3)?.map(|user| parsed(UserId::parse(user))).transpose()?;
+        rows::get::<Option<&str>>(row, 3)?.map(|key| parsed(UserId::parse_key(key))).transpose()?;
     let (position, room) = (rows::number(row, 0)?, rows::room(row, 1)?);
     Ok(Item::Room(ListedRoom { room, position, visibility, created_by }))
 }
@@ -127,7 +144,8 @@ fn cursor(row: &Row) -> Result<Item, Error> {
 }
 
 fn member(row: &Row) -> Result<Item, Error> {
-    Ok(Item::Member { user: user(row, 0)?, room: rows::room(row, 1)? })
+    let user = parsed(UserId::parse_key(rows::get(row, 0)?))?;
+    Ok(Item::Member { user, room: rows::room(row, 1)? })
 }
 
 fn account(row: &Row) -> Result<Item, Error> {

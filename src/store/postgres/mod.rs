@@ -19,17 +19,19 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{MessageId, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{MessageId, Namespace, NodeId, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
-        RoomFilter, Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, NamespaceUsage, OpenRun, Outcome, Page,
+        Receipt, Record, RoomFilter, Snapshot, Store,
         config::StoreConfig,
+        documents::{self as kept, Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         pending::Pending,
@@ -45,6 +47,7 @@ use crate::{
 mod accounts;
 mod append;
 mod connections;
+mod documents;
 mod failure;
 mod inventory;
 mod leases;
@@ -142,7 +145,7 @@ impl Store for PostgresStore {
 
     async fn append(&self, room: &RoomId, appends: Vec<Append>) -> Result<Vec<Outcome>, Error> {
         rules::check(NAME, &appends)?;
-        let columns = Columns::of(&appends);
+        let columns = Columns::of(room, &appends);
         match self.connections.try_ask(APPEND, &columns.parameters(&room.as_str())).await {
             Ok(answer) => answer.iter().map(append::outcome).collect(),
             Err(failed) => {
@@ -246,13 +249,24 @@ impl Store for PostgresStore {
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
         let (before, limit) = (rows::integer(before), rows::count(limit));
         let answer = match &filter {
-            RoomFilter::Public(_) => self.connections.ask(queries::PUBLIC_ROOMS, &[&before, &limit]).await?,
-            RoomFilter::Of(_, user) => {
-                self.connections.ask(queries::ROOMS_OF, &[&before, &limit, &user.as_str()]).await?
+            RoomFilter::Public(namespace) => {
+                let namespace = rows::namespace_column(namespace);
+                self.connections.ask(queries::PUBLIC_ROOMS, &[&before, &limit, &namespace]).await?
+            }
+            RoomFilter::Of(namespace, user) => {
+                let key = user.key_in(namespace);
+                self.connections.ask(queries::ROOMS_OF, &[&before, &limit, &&*key]).await?
             }
         };
         let listed = |row: &Row| Ok(Listed { position: rows::number(row, 0)?, room: rows::room(row, 1)? });
         answer.iter().map(listed).collect()
+    }
+
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        let answer = self.connections.ask(queries::USAGE, &[&rows::namespace_column(namespace)]).await?;
+        let usage =
+            |row: &Row| Ok(NamespaceUsage { rooms: rows::number(row, 0)?, bytes: rows::number(row, 1)? });
+        Ok(first(&answer, usage)?.unwrap_or_default())
     }
 
     async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
@@ -308,6 +322,30 @@ impl Store for PostgresStore {
         limit: usize,
     ) -> Result<Vec<Item>, Error> {
         inventory::list(&self.connections, of, after, limit).await
+    }
+
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        documents::one(&self.connections, folder, name).await
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        documents::page(&self.connections, folder, after.unwrap_or_default(), limit).await
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        kept::check(NAME, folder, name, &body)?;
+        documents::put(&self.connections, folder, name, expect, &body).await
     }
 
     async fn check(&self) -> Result<(), Error> {

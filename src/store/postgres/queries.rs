@@ -9,6 +9,13 @@ macro_rules! rid {
     };
 }
 
+/// The namespace of a room, as the indexes of rooms have it.
+macro_rules! namespace {
+    () => {
+        "left(id, greatest(strpos(id, '/') - 1, 0))"
+    };
+}
+
 /// What [`crate::store::postgres::rows::record`] reads, in its order.
 macro_rules! record_columns {
     () => {
@@ -75,8 +82,17 @@ pub(super) const SNAPSHOT: Question =
     read(concat!("SELECT seq, version, state FROM snapshots WHERE room = ", rid!()));
 pub(super) const CURSOR: Question =
     read(concat!("SELECT seq FROM cursors WHERE room = ", rid!(), " AND member = $2"));
-pub(super) const PUBLIC_ROOMS: Question =
-    read("SELECT rid, id FROM rooms WHERE listed < $1 ORDER BY listed DESC LIMIT $2");
+pub(super) const PUBLIC_ROOMS: Question = read(concat!(
+    "SELECT rid, id FROM rooms WHERE ",
+    namespace!(),
+    " = $3 AND listed < $1 ORDER BY listed DESC LIMIT $2"
+));
+/// One row for each of its rooms is read.
+pub(super) const USAGE: Question = read(concat!(
+    "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM rooms WHERE ",
+    namespace!(),
+    " = $1"
+));
 pub(super) const ROOMS_OF: Question = read(
     "SELECT rid, id FROM
        ((SELECT room FROM members WHERE member = $3 AND room < $1 ORDER BY room DESC LIMIT $2)

@@ -6,7 +6,7 @@ use tokio_postgres::{Row, types::FromSql};
 use crate::{
     clock::Timestamp,
     domain::event::Kind,
-    ids::{EventId, RoomId, Seq},
+    ids::{EventId, Namespace, RoomId, Seq},
     store::{
         Error, ErrorKind, Head, Receipt, Record, Snapshot,
         postgres::failure::{error, failed},
@@ -35,6 +35,11 @@ pub(super) fn kind_column(kind: Kind) -> i16 {
         Kind::Message => 1,
         Kind::Membership => 2,
     }
+}
+
+/// A namespace as the indexes of rooms have it: what stands before the `/` of an id, so nothing for the default one.
+pub(super) fn namespace_column(namespace: &Namespace) -> &str {
+    if namespace.is_default() { "" } else { namespace.as_str() }
 }
 
 /// The value in this column.
@@ -101,6 +106,6 @@ pub(super) fn strange(what: &str) -> Error {
 }
 
 /// The bytes in this column.
-fn bytes(row: &Row, column: usize) -> Result<Bytes, Error> {
+pub(super) fn bytes(row: &Row, column: usize) -> Result<Bytes, Error> {
     get::<&[u8]>(row, column).map(Bytes::copy_from_slice)
 }

@@ -17,10 +17,11 @@ use crate::store::{
 };
 
 /// The steps, oldest first.
-const STEPS: [&str; 2] = [include_str!("steps/1.sql"), include_str!("steps/2.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("steps/1.sql"), include_str!("steps/2.sql"), include_str!("steps/3.sql")];
 
 /// What must be there behind the last step.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "rooms",
     "events",
     "requests",
@@ -33,6 +34,7 @@ const TABLES: [&str; 12] = [
     "reservations",
     "reserved",
     "leases",
+    "documents",
 ];
 
 /// The lock of whoever takes a step is a number of this and one of the schema's name: "SALO".
@@ -201,10 +203,11 @@ mod tests {
     fn steps_are_counted_from_one_and_a_newer_schema_is_refused() {
         assert_eq!(next_step(None, "s").unwrap().unwrap().0, 1);
         assert_eq!(next_step(Some(1), "s").unwrap().unwrap().0, 2);
-        assert!(next_step(Some(2), "s").unwrap().is_none());
+        assert_eq!(next_step(Some(2), "s").unwrap().unwrap().0, 3);
+        assert!(next_step(Some(3), "s").unwrap().is_none());
         let refused = next_step(Some(4321), "s").unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Unusable);
-        assert!(refused.what.contains("version 4321") && refused.what.contains("up to 2"), "{refused}");
+        assert!(refused.what.contains("version 4321") && refused.what.contains("up to 3"), "{refused}");
     }
 
     #[test]

@@ -55,12 +55,13 @@ async fn no_question_reads_a_whole_table_or_sorts_a_room() {
     client.batch_execute("SET plan_cache_mode = force_generic_plan").await.unwrap();
     let fill = "
         INSERT INTO rooms (id, head, fence, listed, created, created_by)
-            SELECT 'r' || n, 1, 1, CASE WHEN n % 2 = 0 THEN n END, n, 'u' || n % 2 FROM generate_series(1, 2000) AS n;
+            SELECT CASE WHEN n % 3 > 0 THEN 'ns' || n % 50 || '/' ELSE '' END || 'r' || n, 1, 1, CASE WHEN n % 2 = 0 THEN n END, n, 'u' || n % 2 FROM generate_series(1, 2000) AS n;
         INSERT INTO members SELECT 'u' || n % 2, n FROM generate_series(1, 2000) AS n;
         INSERT INTO events (room, seq, message_seq, at, event_id, subject, kind, sender, public, private)
             SELECT n % 5, n, CASE WHEN n % 3 > 0 THEN n END, n, gen_random_uuid(), gen_random_uuid(),
                    (n % 3 > 0)::integer, 'u' || n % 50, 'x', '' FROM generate_series(1, 20000) AS n;
         INSERT INTO requests SELECT n % 5, n, n, n, n, gen_random_uuid(), 'u', n::text FROM generate_series(1, 5000) AS n;
+        INSERT INTO documents SELECT 1, 'f' || n % 5, n::text::bytea, 'x' FROM generate_series(1, 5000) AS n;
         INSERT INTO accounts SELECT n, 1, 0, n, 'k' || n FROM generate_series(1, 5000) AS n;
         ANALYZE";
     // Of tables without statistics first, and then of tables that are large.
@@ -77,6 +78,9 @@ async fn no_question_reads_a_whole_table_or_sorts_a_room() {
             (queries::SNAPSHOT, "snapshots_pkey"),
             (queries::CURSOR, "cursors_pkey"),
             (queries::PUBLIC_ROOMS, "rooms_listed"),
+            (queries::USAGE, "rooms_namespace"),
+            (documents::ONE, "documents_pkey"),
+            (documents::PAGE, "documents_pkey"),
             (queries::ROOMS_OF, "rooms_created"),
             (queries::ROOMS_OF, "members_pkey"),
             (queries::FORGET_REQUESTS, "requests_at"),
@@ -169,7 +173,8 @@ async fn no_write_reads_a_whole_table() {
         sleep(Duration::from_millis(20)).await;
     };
     for (name, scans, _) in tables.iter().filter(|(name, ..)| name != "salon_versions") {
-        assert_eq!(*scans, 0, "{name}: {tables:?}");
+        // One of its indexes was made twice, and is there once.
+        assert_eq!(*scans, i64::from(name == "rooms"), "{name}: {tables:?}");
     }
     beside.batch_execute(&format!("DROP SCHEMA {} CASCADE", config.schema)).await.unwrap();
 }

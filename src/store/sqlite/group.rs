@@ -6,20 +6,21 @@
 //!
 //! [`Job`]: crate::store::sqlite::job::Job
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use crate::{
     clock::Timestamp,
     domain::event::DirectoryChange,
-    ids::{NodeId, ReservationId, RoomId, Seq, UserId},
+    ids::{Namespace, NodeId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Idempotency, Lease, NewRecord, Outcome, Receipt, Snapshot,
+        Append, Idempotency, Lease, NamespaceUsage, NewRecord, Outcome, Receipt, Snapshot,
         ledger::{Reservation, Reserve},
         rules::{self, Placement},
         sqlite::{
             accounts,
+            documents::{self, Put},
             known::{Known, KnownRooms},
             leases, rows,
         },
@@ -39,6 +40,8 @@ pub(super) struct Group<'a> {
     touched: HashMap<RoomId, Known>,
     /// Whether the last transaction failed, so that a check must try for itself.
     failing: bool,
+    /// What it adds to what namespaces have taken.
+    taken: BTreeMap<Namespace, NamespaceUsage>,
     /// Whether this transaction has put anything into the file.
     wrote: bool,
 }
@@ -46,10 +49,10 @@ pub(super) struct Group<'a> {
 impl<'a> Group<'a> {
     /// Nothing done yet.
     pub(super) fn new(transaction: &'a Transaction<'a>, known: &'a KnownRooms, failing: bool) -> Self {
-        Self { transaction, known, touched: HashMap::new(), failing, wrote: false }
+        Self { transaction, known, touched: HashMap::new(), failing, taken: BTreeMap::new(), wrote: false }
     }
 
-    /// Writes where the logs end now, once per room however many appends it has had. Returns those rooms, and
+    /// Writes where the logs end now, once per room however many appends it has had, and what namespaces have taken. Returns those rooms, and
     /// whether anything was put into the file.
     pub(super) fn finish(self) -> rusqlite::Result<(HashMap<RoomId, Known>, bool)> {
         let mut update =
@@ -57,6 +60,14 @@ impl<'a> Group<'a> {
         for known in self.touched.values() {
             let head = known.head;
             update.execute(params![known.rid, rows::seq_column(head.seq), rows::seq_column(head.fence)])?;
+        }
+        let mut count = self.transaction.prepare_cached(
+            "INSERT INTO usage (namespace, rooms, bytes) VALUES (?1, ?2, ?3)
+             ON CONFLICT (namespace) DO UPDATE SET rooms = rooms + excluded.rooms, bytes = bytes + excluded.bytes",
+        )?;
+        for (namespace, taken) in &self.taken {
+            let (rooms, bytes) = (rows::integer(taken.rooms), rows::integer(taken.bytes));
+            count.execute(params![rows::namespace_column(namespace), rooms, bytes])?;
         }
         Ok((self.touched, self.wrote))
     }
@@ -80,8 +91,11 @@ impl<'a> Group<'a> {
         };
         self.insert(rid, placement.first, &append.records)?;
         for change in &append.directory {
-            self.list(rid, change, append.node)?;
+            self.list((room, rid), change, append.node)?;
         }
+        let taken = self.taken.entry(room.namespace()).or_default();
+        taken.rooms += u64::from(known.is_none());
+        taken.bytes += rules::bytes_of(append);
         let event_id = rules::first_id(&append.records);
         let receipt = Receipt { first: placement.first, last: placement.head.seq, event_id };
         if let Some(key) = &append.idempotency {
@@ -163,6 +177,13 @@ impl<'a> Group<'a> {
         let retired = leases::retire(self.transaction, lease)?;
         self.wrote |= retired;
         Ok(retired)
+    }
+
+    /// Writes or removes a document; whether it was as expected.
+    pub(super) fn put_document(&mut self, put: &Put) -> rusqlite::Result<bool> {
+        let was = documents::put(self.transaction, put)?;
+        self.wrote |= was;
+        Ok(was)
     }
 
     /// Forgets up to `limit` accounts that need not be kept until `before`.
@@ -253,20 +274,27 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    fn list(&self, rid: i64, change: &DirectoryChange, node: NodeId) -> rusqlite::Result<()> {
+    /// Users are listed by their keys: those of another namespace are others.
+    fn list(
+        &self,
+        (room, rid): (&RoomId, i64),
+        change: &DirectoryChange,
+        node: NodeId,
+    ) -> rusqlite::Result<()> {
+        let key = |user: &UserId| user.key_in(&room.namespace()).into_owned();
         let run = |sql: &str, columns: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<()> {
             self.transaction.prepare_cached(sql)?.execute(columns).map(|_| ())
         };
         match change {
             DirectoryChange::Room { visibility, created_by } => run(
                 "UPDATE rooms SET visibility = ?2, created_by = coalesce(?3, created_by) WHERE rid = ?1",
-                params![rid, rows::visibility_column(*visibility), created_by.as_ref().map(UserId::as_str)],
+                params![rid, rows::visibility_column(*visibility), created_by.as_ref().map(key)],
             ),
             DirectoryChange::Joined(user) => {
-                run("INSERT OR IGNORE INTO members (user, room) VALUES (?2, ?1)", params![rid, user.as_str()])
+                run("INSERT OR IGNORE INTO members (user, room) VALUES (?2, ?1)", params![rid, key(user)])
             }
             DirectoryChange::Left(user) => {
-                run("DELETE FROM members WHERE user = ?2 AND room = ?1", params![rid, user.as_str()])
+                run("DELETE FROM members WHERE user = ?2 AND room = ?1", params![rid, key(user)])
             }
             DirectoryChange::RunStarted(message) => run(
                 "INSERT INTO runs (room, message, node) VALUES (?1, ?2, ?3)

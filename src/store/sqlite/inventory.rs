@@ -9,7 +9,7 @@ use crate::{
     store::{
         inventory::{Inventory, Item, KeptAccount, KeptRequest, ListedRoom},
         ledger::{Account, Balance},
-        sqlite::rows,
+        sqlite::{documents, rows},
     },
 };
 
@@ -76,8 +76,8 @@ pub(super) fn list(
         }
         Inventory::Members => {
             let (user, room) = match after {
-                Some(Item::Member { user, room }) => (user.as_str(), room.as_str()),
-                _ => ("", ""),
+                Some(Item::Member { user, room }) => (user.key_in(&room.namespace()), room.as_str()),
+                _ => ("".into(), ""),
             };
             connection.prepare_cached(MEMBERS)?.query_map(params![user, room, limit], member)?.collect()
         }
@@ -87,6 +87,13 @@ pub(super) fn list(
                 _ => ("", i64::MIN),
             };
             connection.prepare_cached(ACCOUNTS)?.query_map(params![key, begins, limit], account)?.collect()
+        }
+        Inventory::Documents => {
+            let behind = match after {
+                Some(Item::Document { folder, document }) => (folder.as_str(), document.name.as_str()),
+                _ => ("", ""),
+            };
+            documents::all(connection, behind, limit)
         }
         Inventory::Strays => {
             let behind = match after {
@@ -105,7 +112,7 @@ fn room(row: &Row<'_>) -> rusqlite::Result<Item> {
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(2, other)),
     };
     let created_by = match row.get_ref(3)?.as_str_or_null()? {
-        Some(user) => Some(parsed(3, UserId::parse(user))?),
+        Some(key) => Some(parsed(3, UserId::parse_key(key))?),
         None => None,
     };
     let (position, room) = (rows::number(row, 0)?, rows::room(row, 1)?);
@@ -124,7 +131,8 @@ fn cursor(row: &Row<'_>) -> rusqlite::Result<Item> {
 }
 
 fn member(row: &Row<'_>) -> rusqlite::Result<Item> {
-    Ok(Item::Member { user: user(row, 0)?, room: rows::room(row, 1)? })
+    let user = parsed(0, UserId::parse_key(row.get_ref(0)?.as_str()?))?;
+    Ok(Item::Member { user, room: rows::room(row, 1)? })
 }
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Item> {

@@ -8,7 +8,7 @@ use crate::{
     store::{
         Append, Error, ErrorKind, Lease, Outcome, Snapshot,
         ledger::{Reservation, Reserve},
-        sqlite::{failure::error, group::Group},
+        sqlite::{documents::Put, failure::error, group::Group},
     },
 };
 
@@ -55,6 +55,8 @@ pub(super) enum Job {
     Beat { lease: Lease, waiting: Waiting<bool> },
     /// [`crate::store::Store::retire`].
     Retire { lease: Lease, waiting: Waiting<bool> },
+    /// [`crate::store::Store::put_document`].
+    Put { put: Put, waiting: Waiting<bool> },
     /// [`crate::store::Store::check`].
     Check { waiting: Waiting<()> },
     /// [`crate::store::Store::close`]: answered when nothing is left to do.
@@ -88,6 +90,7 @@ impl Job {
             }
             Self::Beat { lease, waiting } => waiting.result = Some(group.beat(*lease)?),
             Self::Retire { lease, waiting } => waiting.result = Some(group.retire(*lease)?),
+            Self::Put { put, waiting } => waiting.result = Some(group.put_document(put)?),
             Self::Check { waiting } => waiting.result = Some(group.check()?),
             Self::Close { waiting } => waiting.result = Some(()),
             #[cfg(test)]
@@ -106,9 +109,10 @@ impl Job {
             Self::Cursor { waiting, .. } => waiting.answer(commit),
             Self::Forget { waiting, .. } | Self::ForgetAccounts { waiting, .. } => waiting.answer(commit),
             Self::Reserve { waiting, .. } => waiting.answer(commit),
-            Self::Settle { waiting, .. } | Self::Beat { waiting, .. } | Self::Retire { waiting, .. } => {
-                waiting.answer(commit);
-            }
+            Self::Settle { waiting, .. }
+            | Self::Beat { waiting, .. }
+            | Self::Retire { waiting, .. }
+            | Self::Put { waiting, .. } => waiting.answer(commit),
             #[cfg(test)]
             Self::Panic { waiting } => waiting.answer(commit),
         }

@@ -15,20 +15,23 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::{sync::mpsc, task};
 use uuid::Uuid;
 
 use crate::{
     clock::Timestamp,
-    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{Namespace, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
-        RoomFilter, Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, NamespaceUsage, OpenRun, Outcome, Page,
+        Receipt, Record, RoomFilter, Snapshot, Store,
         config::StoreConfig,
+        documents::{self as kept, Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         rules,
         sqlite::{
+            documents::Put,
             failure::{NAME, closed, error},
             job::{Job, Waiting},
             reader::Readers,
@@ -37,6 +40,7 @@ use crate::{
 };
 
 mod accounts;
+mod documents;
 mod failure;
 mod file;
 mod group;
@@ -206,6 +210,11 @@ impl Store for SqliteStore {
         self.readers.ask(move |connection| queries::list_rooms(connection, &filter, before, limit)).await
     }
 
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        let namespace = namespace.clone();
+        self.readers.ask(move |connection| queries::usage(connection, &namespace)).await
+    }
+
     async fn open_runs(&self) -> Result<Vec<OpenRun>, Error> {
         self.readers.ask(|connection| queries::open_runs(connection)).await
     }
@@ -260,6 +269,33 @@ impl Store for SqliteStore {
     ) -> Result<Vec<Item>, Error> {
         let (of, after) = (of.clone(), after.cloned());
         self.readers.ask(move |connection| inventory::list(connection, &of, after.as_ref(), limit)).await
+    }
+
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        self.readers.ask(move |connection| documents::one(connection, &folder, &name)).await
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        let (folder, after) = (folder.clone(), after.unwrap_or_default().to_owned());
+        self.readers.ask(move |connection| documents::page(connection, &folder, &after, limit)).await
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        kept::check(NAME, folder, name, &body)?;
+        let put = Put { folder: folder.clone(), name: name.to_owned(), expect, body };
+        self.write(|waiting| Job::Put { put, waiting }).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::{
-    ids::{MessageId, NodeId, RequestId, RoomId, Seq, UserId},
+    ids::{MessageId, Namespace, NodeId, RequestId, RoomId, Seq, UserId},
     store::{
-        Direction, Head, Listed, OpenRun, Page, Receipt, Record, RoomFilter, Snapshot,
+        Direction, Head, Listed, NamespaceUsage, OpenRun, Page, Receipt, Record, RoomFilter, Snapshot,
         rules::PageFill,
         sqlite::rows::{self, record_columns},
     },
@@ -56,7 +56,7 @@ pub(super) const UNREAD: &str = concat!(
 );
 pub(super) const PUBLIC_ROOMS: &str = "
     SELECT rid, id FROM rooms INDEXED BY rooms_listed
-    WHERE visibility = 0 AND rid < ?1 ORDER BY rid DESC LIMIT ?2";
+    WHERE namespace = ?3 AND visibility = 0 AND rid < ?1 ORDER BY rid DESC LIMIT ?2";
 pub(super) const ROOMS_OF: &str = "
     SELECT rid, id FROM rooms WHERE rid IN (
         SELECT room FROM members WHERE user = ?3 AND room < ?1
@@ -188,15 +188,24 @@ pub(super) fn list_rooms(
     let (before, limit) = (rows::integer(before), rows::count(limit));
     let listed = |row: &Row<'_>| Ok(Listed { position: rows::number(row, 0)?, room: rows::room(row, 1)? });
     match filter {
-        RoomFilter::Public(_) => {
+        RoomFilter::Public(namespace) => {
             let mut select = connection.prepare_cached(PUBLIC_ROOMS)?;
-            select.query_map(params![before, limit], listed)?.collect()
+            let columns = params![before, limit, rows::namespace_column(namespace)];
+            select.query_map(columns, listed)?.collect()
         }
-        RoomFilter::Of(_, user) => {
+        RoomFilter::Of(namespace, user) => {
             let mut select = connection.prepare_cached(ROOMS_OF)?;
-            select.query_map(params![before, limit, user.as_str()], listed)?.collect()
+            select.query_map(params![before, limit, user.key_in(namespace)], listed)?.collect()
         }
     }
+}
+
+/// [`crate::store::Store::namespace_usage`].
+pub(super) fn usage(connection: &Connection, namespace: &Namespace) -> rusqlite::Result<NamespaceUsage> {
+    let mut select = connection.prepare_cached("SELECT rooms, bytes FROM usage WHERE namespace = ?1")?;
+    let read =
+        |row: &Row<'_>| Ok(NamespaceUsage { rooms: rows::number(row, 0)?, bytes: rows::number(row, 1)? });
+    Ok(select.query_row([rows::namespace_column(namespace)], read).optional()?.unwrap_or_default())
 }
 
 /// [`crate::store::Store::open_runs`].

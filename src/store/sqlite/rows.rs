@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     domain::{event::Kind, room::Visibility},
-    ids::{EventId, RoomId, Seq},
+    ids::{EventId, Namespace, RoomId, Seq},
     store::{Head, Receipt, Record, Snapshot},
 };
 
@@ -49,6 +49,11 @@ pub(super) fn visibility_column(visibility: Visibility) -> i64 {
         Visibility::Public => 0,
         Visibility::Private => 1,
     }
+}
+
+/// A namespace as a column: what stands before the `/` of its rooms' ids, so nothing for the default one.
+pub(super) fn namespace_column(namespace: &Namespace) -> &str {
+    if namespace.is_default() { "" } else { namespace.as_str() }
 }
 
 /// The number in this column.
@@ -109,6 +114,6 @@ pub(super) fn snapshot(row: &Row<'_>) -> rusqlite::Result<Snapshot> {
 }
 
 /// The bytes in this column.
-fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
+pub(super) fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Bytes> {
     Ok(Bytes::copy_from_slice(row.get_ref(column)?.as_blob()?))
 }

@@ -18,7 +18,7 @@ use crate::store::{
 const APPLICATION_ID: i64 = 0x5341_4C4F;
 
 /// The steps, oldest first.
-const STEPS: [&str; 3] = [FIRST, LEDGER, NODES];
+const STEPS: [&str; 4] = [FIRST, LEDGER, NODES, NAMESPACES];
 
 const FIRST: &str = "
 CREATE TABLE rooms (
@@ -132,6 +132,36 @@ CREATE TABLE leases (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// Documents, and namespaces: a room's is what its id says, the default one being empty. Lists of rooms are by it, and
+/// users stand in them by their keys, which in the default namespace are their ids. What is there has been counted once
+/// here.
+const NAMESPACES: &str = "
+CREATE TABLE documents (
+    folder   TEXT    NOT NULL,
+    name     TEXT    NOT NULL,
+    revision INTEGER NOT NULL,
+    body     BLOB    NOT NULL,
+    PRIMARY KEY (folder, name)
+) STRICT;
+
+ALTER TABLE rooms ADD COLUMN namespace TEXT
+    GENERATED ALWAYS AS (substr(id, 1, max(instr(id, '/') - 1, 0))) VIRTUAL;
+DROP INDEX rooms_listed;
+CREATE INDEX rooms_listed ON rooms (namespace, visibility);
+
+CREATE TABLE usage (
+    namespace TEXT    NOT NULL PRIMARY KEY,
+    rooms     INTEGER NOT NULL,
+    bytes     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO usage (namespace, rooms, bytes)
+    SELECT namespace, count(*), 0 FROM rooms GROUP BY namespace;
+UPDATE usage SET bytes = (
+    SELECT coalesce(sum(length(public) + length(private)), 0)
+    FROM events JOIN rooms ON rid = room WHERE rooms.namespace = usage.namespace
+);
+";
+
 /// Refuses a file that this build must not touch. Nothing is written.
 pub(super) fn inspect(connection: &Connection) -> Result<(), Error> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -233,12 +263,17 @@ mod tests {
         connection.pragma_update(None, "user_version", 1).unwrap();
         connection.execute("INSERT INTO rooms VALUES (1, 'r', 5, 3, 0, NULL)", []).unwrap();
         connection.execute("INSERT INTO runs VALUES (1, x'01')", []).unwrap();
+        let event = "INSERT INTO events (room, seq, kind, at, event_id, public, private) \
+                     VALUES (1, 1, 0, 0, x'', x'010203', x'0405')";
+        connection.execute(event, []).unwrap();
         inspect(&connection).unwrap();
         migrate(&mut connection).unwrap();
         let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(number("PRAGMA user_version"), newest());
         assert_eq!(number("SELECT head FROM rooms WHERE id = 'r'"), 5);
         assert_eq!(number("SELECT count(*) FROM accounts"), 0);
+        // What there was has been counted, for the namespace it is in.
+        assert_eq!(number("SELECT rooms * 100 + bytes FROM usage WHERE namespace = ''"), 105);
         // What was open belongs to nobody.
         assert_eq!(number("SELECT count(*) FROM runs WHERE node = zeroblob(16)"), 1);
     }

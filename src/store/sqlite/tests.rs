@@ -117,8 +117,11 @@ fn no_question_reads_a_whole_table_or_sorts_a_room() {
         (queries::MESSAGES_BEFORE, "events_messages (room=? AND seq<?)"),
         (queries::UNREAD, "COVERING INDEX events_messages (room=? AND seq>?)"),
         (queries::ABOUT, "events_subject (subject=?)"),
-        (queries::PUBLIC_ROOMS, "rooms_listed (visibility=? AND rowid<?)"),
+        (queries::PUBLIC_ROOMS, "rooms_listed (namespace=? AND visibility=? AND rowid<?)"),
         (queries::ROOMS_OF, "rooms_created (created_by=? AND rowid<?)"),
+        (documents::ONE, "(folder=? AND name=?)"),
+        (documents::PAGE, "(folder=? AND name>?)"),
+        (documents::ALL, "((folder,name)>(?,?))"),
     ] {
         let plan = plan(sql);
         assert!(plan.contains(index), "{sql}\n{plan}");

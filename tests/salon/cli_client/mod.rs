@@ -20,7 +20,7 @@ use salon::{
 
 fn options(server: SocketAddr) -> ChatOptions {
     ChatOptions {
-        server: server.to_string(),
+        server: server.to_string().into(),
         room: "tea".into(),
         user: "ann".into(),
         name: Some("Ann".into()),
@@ -503,7 +503,8 @@ async fn a_log_is_printed_as_lines_of_json() {
     fake.log.lock().unwrap().extend([event(1), event(2), event(3)]);
     let server = fake.serve().await.to_string();
     let mut out = Vec::new();
-    let asked = LogOptions { server: server.clone(), room: "tea".into(), after: 1, ..Default::default() };
+    let asked =
+        LogOptions { server: server.clone().into(), room: "tea".into(), after: 1, ..Default::default() };
     assert_eq!(log::run(asked, &mut out).await.unwrap(), Exit::Success);
     let lines: Vec<serde_json::Value> =
         String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -511,7 +512,7 @@ async fn a_log_is_printed_as_lines_of_json() {
     assert_eq!(seqs, ["2", "3"]);
     assert_eq!(lines[0]["messageReceived"]["message"]["content"], "two\nlines");
 
-    let missing = LogOptions { server, room: "gone".into(), ..Default::default() };
+    let missing = LogOptions { server: server.into(), room: "gone".into(), ..Default::default() };
     let error = log::run(missing, &mut Vec::new()).await.unwrap_err();
     assert!(matches!(error, Error::NoRoom { .. }), "{error}");
 }
@@ -524,7 +525,7 @@ async fn rooms_are_listed_over_all_pages_up_to_the_limit() {
     let server = fake.serve().await.to_string();
     for (limit, expected) in [(0, "abcde"), (3, "abc"), (4, "abcd"), (9, "abcde")] {
         let mut out = Vec::new();
-        let asked = RoomsOptions { server: server.clone(), limit, json: true, ..Default::default() };
+        let asked = RoomsOptions { server: server.clone().into(), limit, json: true, ..Default::default() };
         assert_eq!(rooms::run(asked, &mut out).await.unwrap(), Exit::Success);
         let listed: String = String::from_utf8(out)
             .unwrap()
@@ -551,14 +552,15 @@ async fn health_is_good_only_when_the_server_says_so() {
         ("nothing", "the server knows no service \"nothing\"\n", Exit::Failure),
     ] {
         let mut out = Vec::new();
-        let asked = HealthOptions { server: server.clone(), service: service.into(), timeout: LONG };
+        let asked = HealthOptions { server: server.clone().into(), service: service.into(), timeout: LONG };
         assert_eq!(health::run(asked, &mut out).await.unwrap(), exit, "{service}");
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
     // A port on which nobody ever answers.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server = silent.local_addr().unwrap().to_string();
-    let asked = HealthOptions { server, service: String::new(), timeout: Duration::from_millis(100) };
+    let asked =
+        HealthOptions { server: server.into(), service: String::new(), timeout: Duration::from_millis(100) };
     let mut out = Vec::new();
     assert_eq!(health::run(asked, &mut out).await.unwrap(), Exit::Failure);
     assert_eq!(String::from_utf8(out).unwrap(), "no answer within 100 ms\n");

@@ -84,6 +84,7 @@ impl Node {
             idle_unload: Duration::from_secs(60),
             participants_shown: 200,
             heartbeat: Duration::from_secs(30),
+            chained: false,
         };
         let rooms =
             Rooms::new(store, registry, Arc::new(SystemClock), Identity::new(), limits, tasks, stop.clone());

@@ -7,12 +7,14 @@ use std::sync::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use salon::{
     clock::Timestamp,
-    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{Namespace, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
-        RoomFilter, Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, NamespaceUsage, OpenRun, Outcome, Page,
+        Receipt, Record, RoomFilter, Snapshot, Store,
+        documents::{Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
@@ -340,6 +342,33 @@ impl Store for GatedStore {
 
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
         self.inner.forget_accounts(before).await
+    }
+
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        self.inner.namespace_usage(namespace).await
+    }
+
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        self.inner.document(folder, name).await
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        self.inner.documents(folder, after, limit).await
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        self.inner.put_document(folder, name, expect, body).await
     }
 
     async fn check(&self) -> Result<(), Error> {

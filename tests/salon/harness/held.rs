@@ -4,12 +4,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use salon::{
     clock::Timestamp,
-    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{Namespace, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record, RoomFilter,
-        Snapshot, Store,
+        Append, Direction, Error, Head, Lease, Listed, NamespaceUsage, OpenRun, Outcome, Page, Receipt,
+        Record, RoomFilter, Snapshot, Store,
+        documents::{Document, Expect, Folder},
+        inventory::{Inventory, Item},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
     },
 };
@@ -178,6 +181,42 @@ impl Store for HeldStore {
 
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
         self.through(self.inner.forget_accounts(before)).await
+    }
+
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        self.through(self.inner.namespace_usage(namespace)).await
+    }
+
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        self.through(self.inner.inventory(of, after, limit)).await
+    }
+
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        self.through(self.inner.document(folder, name)).await
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        self.through(self.inner.documents(folder, after, limit)).await
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        self.through(self.inner.put_document(folder, name, expect, body)).await
     }
 
     async fn check(&self) -> Result<(), Error> {

@@ -130,7 +130,7 @@ async fn at_a_terminal_somebody_is_asked_whether_a_proposed_room_is_wanted() {
     for (answer, is_wanted) in [("y\n", true), ("Yes\n", true), ("\n", false), ("no\n", false), ("", false)] {
         let (mut out, user) = (Vec::new(), format!("ann-{}", answer.trim()));
         let options = GenerateOptions {
-            server: server.url.clone(),
+            server: server.url.clone().into(),
             user: user.clone(),
             prompt: "a tea house".into(),
             ..Default::default()

@@ -13,12 +13,15 @@ use std::{
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use salon::{
     clock::Timestamp,
-    ids::{RequestId, ReservationId, RoomId, Seq, UserId},
+    ids::{Namespace, RequestId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Direction, Error, ErrorKind, Head, Lease, Listed, OpenRun, Outcome, Page, Receipt, Record,
-        RoomFilter, Snapshot, Store,
+        Append, Direction, Error, ErrorKind, Head, Lease, Listed, NamespaceUsage, OpenRun, Outcome, Page,
+        Receipt, Record, RoomFilter, Snapshot, Store,
+        documents::{Document, Expect, Folder},
+        inventory::{Inventory, Item},
         ledger::{Account, Balance, OpenReservation, Reservation, Reserve},
         memory::MemoryStore,
     },
@@ -359,6 +362,57 @@ impl Store for SimStore {
     async fn forget_accounts(&self, before: Timestamp) -> Result<u64, Error> {
         let act = move |store: Arc<MemoryStore>| async move { store.forget_accounts(before).await };
         self.call("forget_accounts", nothing, act).await
+    }
+
+    async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
+        let namespace = namespace.clone();
+        let act = move |store: Arc<MemoryStore>| async move { store.namespace_usage(&namespace).await };
+        self.call("namespace_usage", nothing, act).await
+    }
+
+    async fn inventory(
+        &self,
+        of: &Inventory,
+        after: Option<&Item>,
+        limit: usize,
+    ) -> Result<Vec<Item>, Error> {
+        let (of, after) = (of.clone(), after.cloned());
+        let act =
+            move |store: Arc<MemoryStore>| async move { store.inventory(&of, after.as_ref(), limit).await };
+        self.call("inventory", nothing, act).await
+    }
+
+    async fn document(&self, folder: &Folder, name: &str) -> Result<Option<Document>, Error> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        let act = move |store: Arc<MemoryStore>| async move { store.document(&folder, &name).await };
+        self.call("document", nothing, act).await
+    }
+
+    async fn documents(
+        &self,
+        folder: &Folder,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Document>, Error> {
+        let (folder, after) = (folder.clone(), after.map(str::to_owned));
+        let act = move |store: Arc<MemoryStore>| async move {
+            store.documents(&folder, after.as_deref(), limit).await
+        };
+        self.call("documents", nothing, act).await
+    }
+
+    async fn put_document(
+        &self,
+        folder: &Folder,
+        name: &str,
+        expect: Expect,
+        body: Bytes,
+    ) -> Result<bool, Error> {
+        let (folder, name) = (folder.clone(), name.to_owned());
+        let act = move |store: Arc<MemoryStore>| async move {
+            store.put_document(&folder, &name, expect, body).await
+        };
+        self.call("put_document", nothing, act).await
     }
 
     async fn check(&self) -> Result<(), Error> {

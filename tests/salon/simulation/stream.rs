@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use prost::Message as _;
 use salon::{
+    auth::{gate::Caller, principal::Principal},
     registry::outbound::Outbound,
     session::{InboundError, StreamHandler},
     wire::{frame, pb::room::v1 as pb, reply::Dialect},
@@ -32,7 +33,8 @@ impl Stream {
     pub fn open(node: &Arc<Node>) -> Self {
         let services = Arc::clone(&node.services);
         let outbound = Arc::new(Outbound::speaking(services.limits.queue, Dialect::V1));
-        let handler = StreamHandler::new(services, Arc::clone(&outbound), Dialect::V1);
+        let caller = Caller { principal: Arc::new(Principal::open()), peer: None };
+        let handler = StreamHandler::new(services, Arc::clone(&outbound), Dialect::V1, caller);
         let (inbound, messages) = mpsc::channel(UNDER_WAY);
         tokio::spawn(handler.run(ReceiverStream::new(messages)));
         Self { node: Arc::clone(node), outbound, inbound: Mutex::new(Some(inbound)) }

@@ -8,6 +8,8 @@ use salon::{
     ids::{Namespace, NodeId, RequestId, ReservationId, Seq},
     store::{
         Direction, Error, ErrorKind, Lease, RoomFilter, Snapshot, Store,
+        documents::{Expect, Folder},
+        inventory::Inventory,
         ledger::{Account, Line},
     },
 };
@@ -132,5 +134,12 @@ pub async fn a_closed_store_answers_nothing(store: Arc<dyn Store>) {
     assert_closed(store.open_reservations().await);
     assert_closed(store.balances(&[account]).await);
     assert_closed(store.forget_accounts(Timestamp(0)).await);
+    let folder = Folder::new(&["f"]);
+    assert_closed(store.document(&folder, "a").await);
+    assert_closed(store.document(&folder, "").await);
+    assert_closed(store.documents(&folder, None, 9).await);
+    assert_closed(store.put_document(&folder, "a", Expect::Nothing, "x".into()).await);
+    assert_closed(store.namespace_usage(&Namespace::default()).await);
+    assert_closed(store.inventory(&Inventory::Documents, None, 9).await);
     assert_closed(store.check().await);
 }

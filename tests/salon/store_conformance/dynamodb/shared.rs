@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc};
 use salon::{
     clock::Timestamp,
     domain::{event::DirectoryChange, room::Visibility},
-    ids::Seq,
+    ids::{Namespace, Seq},
     store::{
-        self, Append, Outcome, RoomFilter, Store,
+        self, Append, NamespaceUsage, Outcome, RoomFilter, Store,
         ledger::{Account, Line, Reserve},
     },
 };
@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::Table;
 use crate::store_conformance::{
+    documents::race,
     ledger::reservation,
     support::{
         appended, assert_no_holes, created, creation, fact, keyed, log, message, outcome, plain, room, texts,
@@ -224,5 +225,29 @@ async fn reservations_through_both_in_any_order_of_accounts_stay_within_the_limi
     assert!(done > 0);
     let balances = pair.stores[0].balances(&["a", "b", "c"].map(account)).await.unwrap();
     assert!(balances.iter().all(|balance| balance.used() == 0), "{balances:?}");
+    pair.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_writes_of_both_to_one_document_one_succeeds() {
+    let Some(pair) = Pair::new().await else { return };
+    race(&pair.stores).await;
+    pair.end().await;
+}
+
+/// What each has appended is counted, at the latest when it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_both_append_is_counted_together() {
+    let Some(pair) = Pair::new().await else { return };
+    let acme = Namespace::parse("acme").unwrap();
+    let mut bytes = 0;
+    for (name, store) in ["one", "other"].into_iter().zip(&pair.stores) {
+        let begin = creation(Visibility::Public, None);
+        bytes += begin.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
+        appended(store, &room(name).within(&acme), begin).await;
+    }
+    pair.stores[1].close().await.unwrap();
+    let counted = pair.stores[0].namespace_usage(&acme).await.unwrap();
+    assert_eq!(counted, NamespaceUsage { rooms: 2, bytes });
     pair.end().await;
 }

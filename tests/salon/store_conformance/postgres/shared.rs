@@ -5,9 +5,9 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use salon::{
     clock::Timestamp,
     domain::room::Visibility,
-    ids::{RoomId, Seq},
+    ids::{Namespace, RoomId, Seq},
     store::{
-        self, Append, ErrorKind, Outcome, Store,
+        self, Append, ErrorKind, NamespaceUsage, Outcome, Store,
         config::StoreConfig,
         ledger::{Account, Line, Reserve},
     },
@@ -17,6 +17,7 @@ use tokio_postgres::NoTls;
 
 use super::Schema;
 use crate::store_conformance::{
+    documents::race,
     ledger::reservation,
     support::{
         appended, assert_no_holes, created, creation, fact, keyed, log, message, outcome, plain, room, texts,
@@ -228,4 +229,28 @@ async fn a_room_that_is_locked_holds_up_itself_alone_and_not_for_ever() {
     connection.await.unwrap().unwrap();
     store.close().await.unwrap();
     schema.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_writes_of_both_to_one_document_one_succeeds() {
+    let Some(pair) = Pair::new().await else { return };
+    race(&pair.stores).await;
+    pair.end().await;
+}
+
+/// What each has appended is counted, at the latest when it is closed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_both_append_is_counted_together() {
+    let Some(pair) = Pair::new().await else { return };
+    let acme = Namespace::parse("acme").unwrap();
+    let mut bytes = 0;
+    for (name, store) in ["one", "other"].into_iter().zip(&pair.stores) {
+        let begin = creation(Visibility::Public, None);
+        bytes += begin.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
+        appended(store, &room(name).within(&acme), begin).await;
+    }
+    pair.stores[1].close().await.unwrap();
+    let counted = pair.stores[0].namespace_usage(&acme).await.unwrap();
+    assert_eq!(counted, NamespaceUsage { rooms: 2, bytes });
+    pair.end().await;
 }

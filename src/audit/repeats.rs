@@ -1,0 +1,114 @@
+//! What happens again and again, told once a minute: so nobody fills the store by being refused.
+//!
+//! The first of its kind is told at once. Those that follow it are counted, and told when the minute ends. There are a
+//! few kinds at a time; what is of none of them is counted together, by what was done. Pure: time is the caller's.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use crate::{
+    audit::{Act, Fact, Outcome},
+    ids::Namespace,
+};
+
+/// Kinds that are told apart within a minute.
+const KINDS: usize = 64;
+
+/// What counts as the same. The user is not in it: whoever tries names would be new with each.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Kind {
+    namespace: Namespace,
+    act: Act,
+    outcome: Outcome,
+    detail: String,
+    peers: Vec<Option<IpAddr>>,
+}
+
+/// Since the minute began.
+#[derive(Debug, Default)]
+pub(super) struct Repeats {
+    /// The last of each kind, with how many came behind the first.
+    counted: HashMap<Kind, (Fact, u64)>,
+    /// Of kinds that found no place.
+    others: HashMap<(Act, Outcome), u64>,
+}
+
+impl Repeats {
+    /// Whether it is to be told now.
+    pub(super) fn is_first(&mut self, fact: &Fact) -> bool {
+        let kind = Kind {
+            namespace: fact.namespace.clone(),
+            act: fact.act,
+            outcome: fact.outcome,
+            detail: fact.detail.clone(),
+            peers: fact.origins.iter().map(|origin| origin.peer).collect(),
+        };
+        if let Some((last, more)) = self.counted.get_mut(&kind) {
+            *last = fact.clone();
+            *more += 1;
+            return false;
+        }
+        if self.counted.len() < KINDS {
+            self.counted.insert(kind, (fact.clone(), 0));
+            return true;
+        }
+        *self.others.entry((fact.act, fact.outcome)).or_default() += 1;
+        false
+    }
+
+    /// Whether anything was told or counted in this minute.
+    pub(super) fn is_empty(&self) -> bool {
+        self.counted.is_empty()
+    }
+
+    /// Ends the minute: what was counted.
+    pub(super) fn end(&mut self) -> Vec<Fact> {
+        let counted = self.counted.drain().filter(|(_, (_, more))| *more > 0);
+        let mut facts: Vec<Fact> = counted.map(|(_, (fact, count))| Fact { count, ..fact }).collect();
+        let others = self.others.drain().map(|((act, outcome), count)| {
+            let detail = "of more kinds than are told apart".to_owned();
+            Fact { outcome, count, detail, ..Fact::new(Namespace::default(), act) }
+        });
+        facts.extend(others);
+        facts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::audit::Origin;
+
+    fn refused(peer: u32, reason: &str) -> Fact {
+        let peer = Some(Ipv4Addr::from_bits(peer).into());
+        let fact = Fact::new(Namespace::default(), Act::SignIn).refused(reason);
+        fact.from(Origin { credential: String::new(), peer })
+    }
+
+    #[test]
+    fn the_first_is_told_at_once_and_the_others_when_the_minute_ends() {
+        let mut repeats = Repeats::default();
+        assert!(repeats.is_empty());
+        assert!(repeats.is_first(&refused(1, "expired")));
+        for _ in 0..999 {
+            assert!(!repeats.is_first(&refused(1, "expired")));
+        }
+        assert!(repeats.is_first(&refused(1, "unknown")) && repeats.is_first(&refused(2, "expired")));
+        let counted = repeats.end();
+        assert_eq!(counted.len(), 1, "{counted:?}");
+        assert_eq!(counted[0], Fact { count: 999, ..refused(1, "expired") });
+        assert!(repeats.is_empty());
+        assert!(repeats.is_first(&refused(1, "expired")), "another minute");
+    }
+
+    #[test]
+    fn a_stranger_with_many_addresses_makes_few_entries() {
+        let mut repeats = Repeats::default();
+        let told = (0..100_000).filter(|peer| repeats.is_first(&refused(*peer, "unknown"))).count();
+        assert_eq!(told, KINDS);
+        let counted = repeats.end();
+        assert_eq!(counted.len(), 1);
+        assert_eq!(counted[0].count, 100_000 - u64::try_from(KINDS).unwrap());
+    }
+}

@@ -1,0 +1,190 @@
+//! The first bytes of a connection: whether it speaks HTTP/2, before anything is spent on it.
+//!
+//! Takes the preface off the stream and gives it back to whoever reads next. A client that speaks something else is
+//! found out by its first wrong byte. Also bounds how much a connection may bring at one go, so that one that sends
+//! without a pause leaves the thread to others.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    net::TcpStream,
+};
+
+/// What every HTTP/2 client sends first (RFC 9113, 3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// What is read before others have their turn: a few hundred frames of the kind that only costs, and a message of
+/// the usual size in one go.
+const TURN_BYTES: usize = 32 * 1024;
+/// The first byte of every TLS record that begins a connection: a handshake (RFC 8446, 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+/// An empty SETTINGS frame, then GOAWAY (INADEQUATE_SECURITY) with the reason in words.
+const SPEAK_TLS: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
+    \0\0\x2a\x07\0\0\0\0\0\0\0\0\0\0\0\0\x0cthis port speaks TLS: use https://";
+
+/// A stream whose preface was taken off, and is given back.
+#[derive(Debug)]
+pub(super) struct Greeted<IO> {
+    io: IO,
+    /// How much of the preface was given back.
+    given: usize,
+    /// How much was read in this turn.
+    turn: usize,
+}
+
+/// Waits for the preface; none: something else came, or nothing.
+pub(super) async fn greeted<IO: AsyncRead + Unpin>(mut io: IO) -> Option<Greeted<IO>> {
+    let mut seen = [0; PREFACE.len()];
+    let mut len = 0;
+    while len < PREFACE.len() {
+        let read = io.read(seen.get_mut(len..)?).await.ok().filter(|read| *read > 0)?;
+        len += read;
+        if seen.get(..len) != PREFACE.get(..len) {
+            return None;
+        }
+    }
+    Some(Greeted { io, given: 0, turn: 0 })
+}
+
+/// Whether a TLS handshake begins. Who speaks HTTP/2 without TLS is told what to do; others are only refused.
+pub(super) async fn begins_tls(stream: &mut TcpStream) -> bool {
+    let mut first = [0; 1];
+    match stream.peek(&mut first).await {
+        Ok(1) if first == [TLS_HANDSHAKE] => return true,
+        Ok(1) => {}
+        Ok(_) | Err(_) => return false,
+    }
+    if let Some(Greeted { io: stream, .. }) = greeted(&mut *stream).await {
+        let _ = stream.write_all(SPEAK_TLS).await;
+        let _ = stream.shutdown().await;
+        // What is unread when a socket is closed resets it, and the reason with it: read to the client's own end.
+        let _ = tokio::io::copy(&mut stream.take(TURN_BYTES as u64), &mut tokio::io::sink()).await;
+    }
+    false
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(left) = PREFACE.get(self.given..).filter(|left| !left.is_empty()) {
+            let part = left.get(..into.remaining()).unwrap_or(left);
+            into.put_slice(part);
+            self.given += part.len();
+            return Poll::Ready(Ok(()));
+        }
+        if self.turn >= TURN_BYTES {
+            self.turn = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(context, into);
+        match read {
+            // It has had its turn, and waits by itself.
+            Poll::Pending => self.turn = 0,
+            Poll::Ready(_) => self.turn += into.filled().len() - before,
+        }
+        Poll::Ready(ready!(read))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(context, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_preface_is_looked_at_and_given_back() {
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(b"and more").await.unwrap();
+        let mut greeted = greeted(server).await.unwrap();
+        let mut all = vec![0; PREFACE.len() + 8];
+        // In pieces, too.
+        greeted.read_exact(&mut all[..5]).await.unwrap();
+        greeted.read_exact(&mut all[5..]).await.unwrap();
+        assert_eq!(all, [&PREFACE[..], b"and more"].concat());
+    }
+
+    #[tokio::test]
+    async fn something_else_is_found_out_by_its_first_wrong_byte() {
+        for wrong in [&b"G"[..], b"PRI * HTTP/2.1"] {
+            let (mut client, server) = tokio::io::duplex(1024);
+            client.write_all(wrong).await.unwrap();
+            // The client is still there, and is not waited for.
+            assert!(greeted(server).await.is_none());
+        }
+        let (mut client, server) = tokio::io::duplex(1024);
+        client.write_all(&PREFACE[..10]).await.unwrap();
+        drop(client);
+        assert!(greeted(server).await.is_none(), "cut off");
+    }
+
+    #[tokio::test]
+    async fn who_sends_without_a_pause_leaves_the_thread_to_others() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(&vec![7; 1 << 20]).await.unwrap();
+        let mut greeted = Greeted { given: PREFACE.len(), ..greeted(server).await.unwrap() };
+        let (mut read, mut pauses) = (0, 0);
+        poll_fn(|context| {
+            while read < 1 << 20 {
+                let mut bytes = [0; 8192];
+                let mut into = ReadBuf::new(&mut bytes);
+                if Pin::new(&mut greeted).poll_read(context, &mut into).is_pending() {
+                    pauses += 1;
+                    return Poll::Pending;
+                }
+                read += into.filled().len();
+            }
+            Poll::Ready(())
+        })
+        .await;
+        assert!((20..100).contains(&pauses), "{pauses}");
+    }
+
+    #[test]
+    fn the_refusal_is_well_formed() {
+        let goaway = &SPEAK_TLS[9..];
+        let len = u32::from_be_bytes([0, goaway[0], goaway[1], goaway[2]]) as usize;
+        assert_eq!(goaway.len(), 9 + len);
+    }
+}

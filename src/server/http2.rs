@@ -1,0 +1,188 @@
+//! One connection of HTTP/2, from its preface to its end.
+//!
+//! Owns what bounds a connection that means harm: how much of what costs the server more than the client it may do
+//! before it is told to go (GOAWAY with ENHANCE_YOUR_CALM), how long it may be open without a call, and how long it may
+//! hold a thread. Never decides what a call may do. A connection that fails ends alone.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+use tonic::{body::Body, service::Routes};
+use tower::ServiceExt as _;
+
+use crate::{grpc::peer::Peer, server::accept::ConnectionLimits};
+
+/// Streams that a client has opened and reset before they were looked at (rapid reset, CVE-2023-44487): as many as one
+/// read may bring of honest cancellations.
+const RESETS_UNSEEN: usize = 20;
+/// Streams that the server had to reset because of the client's errors (MadeYouReset, CVE-2025-8671). An honest client
+/// makes none.
+const RESETS_FOR_ERRORS: usize = 100;
+/// What the headers of a call may be, unpacked: a large token fits in a third of it. It also bounds how many
+/// CONTINUATION frames they may come in (CVE-2024-27316).
+const HEADER_BYTES: u32 = 16 * 1024;
+/// How long a connection that was asked to go may stay without a call: an honest client leaves at once.
+const LINGER: Duration = Duration::from_secs(10);
+/// When a connection takes no new streams, in hundredths of the age of streams: from here on, and within so many.
+const RETIRED_AT: u32 = 70;
+const RETIRED_WITHIN: u32 = 15;
+
+/// Serves one connection until it ends; with `stop` it is asked to. From some age on it takes no new streams (GOAWAY),
+/// so that who is moved by its session, a little later, opens another: perhaps to another server. Streams that are open
+/// are not touched: HTTP/2 has no way to say where to resume.
+pub(super) async fn serve_io(
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Peer,
+    routes: Routes,
+    limits: ConnectionLimits,
+    stop: CancellationToken,
+) {
+    let calls = Calls::default();
+    let mut quiet = calls.watch();
+    let service = routes
+        .map_request(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            request.map(Body::new)
+        })
+        .map_future(move |response| {
+            let open = calls.open();
+            async move { response.await.map(|response| counted(response, open)) }
+        });
+    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams)
+        .max_send_buf_size(limits.send_buffer)
+        .max_pending_accept_reset_streams(RESETS_UNSEEN)
+        .max_local_error_reset_streams(RESETS_FOR_ERRORS)
+        .max_header_list_size(HEADER_BYTES)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout)
+        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = retired(&limits, &stop) => None,
+        () = idle(&mut quiet, limits.idle) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                // It was asked to go, and has nothing to stay for.
+                () = idle(&mut quiet, LINGER) => Ok(()),
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// Waits until a connection shall take no new streams: when it is old, or the server goes.
+async fn retired(limits: &ConnectionLimits, stop: &CancellationToken) {
+    match limits.max_age {
+        None => stop.cancelled().await,
+        Some(age) => {
+            let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
+            // Before any session on it is moved, which is not before nine tenths.
+            let part = RETIRED_AT + u32::try_from(random % u64::from(RETIRED_WITHIN)).unwrap_or_default();
+            stop.run_until_cancelled(tokio::time::sleep(age * part / 100)).await;
+        }
+    }
+}
+
+/// Waits until no call was open for so long. A call that comes and goes within one look is seen as well: every change
+/// begins the time anew.
+async fn idle(open: &mut watch::Receiver<usize>, limit: Duration) {
+    loop {
+        let is_quiet = *open.borrow_and_update() == 0;
+        let changed = match is_quiet {
+            true => timeout(limit, open.changed()).await,
+            false => Ok(open.changed().await),
+        };
+        match changed {
+            Err(_) => return,
+            Ok(Ok(())) => {}
+            // The connection itself is gone: it ends by itself.
+            Ok(Err(_)) => std::future::pending().await,
+        }
+    }
+}
+
+/// How many calls of a connection are open.
+#[derive(Debug, Clone, Default)]
+struct Calls(watch::Sender<usize>);
+
+/// A call that is open until this is dropped.
+#[derive(Debug)]
+struct Open(watch::Sender<usize>);
+
+impl Calls {
+    fn watch(&self) -> watch::Receiver<usize> {
+        self.0.subscribe()
+    }
+
+    fn open(&self) -> Open {
+        self.0.send_modify(|open| *open += 1);
+        Open(self.0.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+/// A response whose call is open until its last byte was taken.
+fn counted(response: Response<Body>, open: Open) -> Response<Counted> {
+    response.map(|body| Counted { body, _open: open })
+}
+
+/// The body of an open call.
+#[derive(Debug)]
+struct Counted {
+    body: Body,
+    _open: Open,
+}
+
+impl HttpBody for Counted {
+    type Data = bytes::Bytes;
+    type Error = tonic::Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! How long a connection stays that has nothing to do, in virtual time.
+
+use std::{convert::Infallible, time::Duration};
+
+use http_body::Frame;
+use http_body_util::StreamBody;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    sync::mpsc,
+    task::JoinSet,
+    time::Instant,
+};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
+use tonic::{
+    client::GrpcService as _,
+    transport::{Channel, Endpoint},
+};
+
+use super::*;
+
+const IDLE: Duration = Duration::from_secs(300);
+
+fn limits() -> ConnectionLimits {
+    ConnectionLimits {
+        connections: 1,
+        connections_per_peer: 0,
+        streams: 10,
+        send_buffer: 64 * 1024,
+        handshake: Duration::from_secs(10),
+        idle: IDLE,
+        keepalive_interval: Duration::from_secs(30),
+        keepalive_timeout: Duration::from_secs(20),
+        max_age: None,
+    }
+}
+
+/// `/short` answers at once; `/long` ends when the sender is dropped that it has put into the channel.
+fn routes(long: mpsc::Sender<mpsc::Sender<bytes::Bytes>>) -> Routes {
+    let endless = move || {
+        let long = long.clone();
+        async move {
+            let (sender, frames) = mpsc::channel(1);
+            long.send(sender).await.unwrap();
+            let frames = ReceiverStream::new(frames).map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
+            axum::body::Body::new(StreamBody::new(frames))
+        }
+    };
+    axum::Router::new()
+        .route("/short", axum::routing::any(|| async { "done" }))
+        .route("/long", axum::routing::any(endless))
+        .into()
+}
+
+/// A connection through memory, served by a task that ends with it.
+fn connection(
+    limits: ConnectionLimits,
+) -> (DuplexStream, JoinSet<()>, mpsc::Receiver<mpsc::Sender<bytes::Bytes>>) {
+    let (client, server) = duplex(64 * 1024);
+    let (long, begun) = mpsc::channel(1);
+    let mut serving = JoinSet::new();
+    let routes = routes(long).prepare();
+    serving.spawn(serve_io(server, Peer::default(), routes, limits, CancellationToken::new()));
+    (client, serving, begun)
+}
+
+async fn channel(client: DuplexStream) -> Channel {
+    let mut io = Some(TokioIo::new(client));
+    let connector = tower::service_fn(move |_: http::Uri| {
+        let io = io.take().ok_or_else(|| std::io::Error::other("connected once"));
+        async move { io }
+    });
+    Endpoint::from_static("http://duplex").connect_with_connector(connector).await.unwrap()
+}
+
+async fn call(channel: &mut Channel, path: &str) -> Response<Body> {
+    std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+    channel.call(Request::post(path).body(Body::empty()).unwrap()).await.unwrap()
+}
+
+fn about(time: Duration, expected: Duration) {
+    assert!((expected..expected + LINGER).contains(&time), "{time:?}, not {expected:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_never_makes_a_call_is_ended() {
+    let (client, mut serving, _begun) = connection(limits());
+    let begun = Instant::now();
+    let _channel = channel(client).await;
+    serving.join_next().await.unwrap().unwrap();
+    about(begun.elapsed(), IDLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_call_keeps_its_connection_and_each_call_begins_the_time_anew() {
+    let (client, mut serving, mut begun) = connection(limits());
+    let mut channel = channel(client).await;
+    let response = call(&mut channel, "/long").await;
+    let sender = begun.recv().await.unwrap();
+    tokio::time::sleep(10 * IDLE).await;
+    assert!(serving.try_join_next().is_none(), "a call is open");
+    drop((sender, response));
+    // Calls that come and go.
+    for _ in 0..5 {
+        tokio::time::sleep(IDLE * 9 / 10).await;
+        drop(call(&mut channel, "/short").await);
+    }
+    let quiet = Instant::now();
+    serving.join_next().await.unwrap().unwrap();
+    about(quiet.elapsed(), IDLE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_go_when_asked_is_ended_as_well() {
+    // Nothing but this ends it.
+    let long = Duration::from_secs(24 * 60 * 60);
+    let (mut client, mut serving, _begun) =
+        connection(ConnectionLimits { keepalive_interval: long, ..limits() });
+    client.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    let begun = Instant::now();
+    // It reads, and answers nothing.
+    let mut heard = Vec::new();
+    let _ = client.read_to_end(&mut heard).await;
+    serving.join_next().await.unwrap().unwrap();
+    assert!(begun.elapsed() >= IDLE + LINGER, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < IDLE + 2 * LINGER, "{:?}", begun.elapsed());
+}

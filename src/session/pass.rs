@@ -1,0 +1,179 @@
+//! The credential of a stream, for as long as the stream lives.
+//!
+//! Says before it ends that it will, takes another one in its place, and ends the stream when it has ended or was taken
+//! back. What it does not grant is refused here, before the room is asked; what the role does not allow is the room's to
+//! refuse.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use secrecy::SecretString;
+use tokio::time::Instant;
+
+use crate::{
+    auth::{gate::Gate, grants::Need, principal::Principal},
+    clock::Timestamp,
+    domain::{
+        command::Command,
+        rejection::{Code, Rejection},
+    },
+    ids::{RequestId, RoomId, UserId},
+    session::{End, sleep_until},
+    wire::reply::ClosingReason,
+};
+
+/// How long before its end a credential's end is told: time to fetch another one.
+const WARNING: Duration = Duration::from_secs(60);
+/// How long a new credential may take to be verified, which may mean fetching keys.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a credential has come to.
+pub(super) enum Turn {
+    /// It ends at that time.
+    Expiring(Timestamp),
+    /// The stream ends with it.
+    Ended(End),
+    /// Another one was shown: it has taken the place of the old one, or is refused.
+    Renewed(Option<RequestId>, Result<(), Rejection>),
+}
+
+type Renewing = BoxFuture<'static, (Option<RequestId>, Result<Arc<Principal>, Rejection>)>;
+
+/// The credential of one stream that has joined.
+pub(super) struct Pass {
+    gate: Gate,
+    principal: Arc<Principal>,
+    user: UserId,
+    room: RoomId,
+    warn_at: Option<Instant>,
+    end_at: Option<Instant>,
+    revoked: Option<BoxFuture<'static, ()>>,
+    /// One at a time: each may cost a fetch.
+    renewing: Option<Renewing>,
+}
+
+impl Pass {
+    pub(super) fn new(gate: Gate, principal: Arc<Principal>, user: UserId, room: RoomId) -> Self {
+        let (warn_at, end_at, revoked) = (None, None, None);
+        let mut pass = Self { gate, principal, user, room, warn_at, end_at, revoked, renewing: None };
+        pass.watch();
+        pass
+    }
+
+    /// Whose it is.
+    pub(super) fn principal(&self) -> &Arc<Principal> {
+        &self.principal
+    }
+
+    /// From now on the principal's end counts.
+    fn watch(&mut self) {
+        self.end_at = self.gate.time_left(&self.principal).and_then(|left| Instant::now().checked_add(left));
+        self.warn_at = self.end_at.map(|at| at.checked_sub(WARNING).unwrap_or_else(Instant::now));
+        self.revoked = self.gate.until_revoked(&self.principal);
+    }
+
+    /// What happens next to it. Nothing is lost when this is dropped.
+    pub(super) async fn next(&mut self) -> Turn {
+        tokio::select! {
+            biased;
+            () = poll(&mut self.revoked) => {
+                self.revoked = None;
+                Turn::Ended(End::new(ClosingReason::CredentialRevoked, "your credential was revoked"))
+            }
+            (request_id, renewed) = poll(&mut self.renewing) => {
+                self.renewing = None;
+                Turn::Renewed(request_id, renewed.map(|principal| {
+                    self.principal = principal;
+                    self.watch();
+                }))
+            }
+            () = sleep_until(self.end_at) => {
+                self.end_at = None;
+                Turn::Ended(End::new(ClosingReason::CredentialExpired, "your credential has expired"))
+            }
+            () = sleep_until(self.warn_at) => {
+                self.warn_at = None;
+                Turn::Expiring(self.principal.expires_at.unwrap_or_default())
+            }
+        }
+    }
+
+    /// Begins to verify another credential.
+    pub(super) fn renew(
+        &mut self,
+        credential: SecretString,
+        request_id: Option<RequestId>,
+    ) -> Result<(), Rejection> {
+        if self.renewing.is_some() {
+            let rejection = Rejection::new(Code::RateLimited, "another credential is being verified");
+            return Err(Rejection { retry_after: Some(Duration::from_secs(1)), ..rejection });
+        }
+        let (gate, user, room) = (self.gate.clone(), self.user.clone(), self.room.clone());
+        self.renewing = Some(Box::pin(async move {
+            let verified = tokio::time::timeout(PATIENCE, gate.verify_again(&credential)).await;
+            let late = || Rejection::new(Code::Unavailable, "credentials cannot be verified now; try again");
+            let principal = verified
+                .map_err(|_| late())
+                .and_then(|admitted| admitted.map_err(|refused| refused.rejection()));
+            (request_id, principal.and_then(|principal| goes_on(principal, &user, &room)))
+        }));
+        Ok(())
+    }
+
+    /// Whether the credential grants this command.
+    pub(super) fn allows(&self, command: &Command) -> Result<(), Rejection> {
+        self.principal.grants.require(need(command))
+    }
+}
+
+/// Whether a stream of this user in this room may go on with it.
+fn goes_on(principal: Arc<Principal>, user: &UserId, room: &RoomId) -> Result<Arc<Principal>, Rejection> {
+    let elsewhere = || Rejection::denied("the credential does not speak for this user in this room");
+    let is_here = principal.room(room).is_ok_and(|reached| reached == *room);
+    let is_theirs = principal.user.as_ref().is_none_or(|own| own == user);
+    match is_here && is_theirs && principal.grants.join {
+        true => Ok(principal),
+        false => Err(elsewhere()),
+    }
+}
+
+async fn poll<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(waiting) => waiting.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What of a credential a command needs; whether the role allows it is another question.
+fn need(command: &Command) -> Need {
+    match command {
+        Command::Join(_) | Command::Leave => Need::Join,
+        Command::SendMessage(_)
+        | Command::EditMessage { .. }
+        | Command::Regenerate { .. }
+        | Command::DeleteMessage { .. }
+        | Command::React { .. }
+        | Command::AddLlm(_)
+        | Command::UpdateLlm { .. }
+        | Command::RemoveLlm(_)
+        | Command::CreatePoll(_)
+        | Command::CastVote { .. }
+        | Command::RetractVote(_)
+        | Command::ClosePoll(_)
+        | Command::DecideApproval { .. }
+        | Command::StartAutopilot(_)
+        | Command::ControlAutopilot { .. } => Need::Write,
+        Command::UpdateMember { .. } | Command::RemoveMember { .. } => Need::Moderate,
+        Command::UpdateRoom { .. } | Command::EndRoom { .. } => Need::Admin,
+        // Not a client's: nobody can send them.
+        Command::CreateRoom(_)
+        | Command::StartRun(_)
+        | Command::StartTurn(..)
+        | Command::FinishRun(_)
+        | Command::Abstain { .. }
+        | Command::RequestApproval(_)
+        | Command::ExpireApproval(_)
+        | Command::RecordSummary { .. }
+        | Command::StepAutopilot(..) => Need::Admin,
+    }
+}

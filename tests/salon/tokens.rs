@@ -1,0 +1,4 @@
+//! Signed tokens, as others make them.
+
+mod cases;
+mod key_sets;
