@@ -5,9 +5,12 @@ use std::{fmt, time::Duration};
 use secrecy::SecretString;
 
 use crate::{
-    auth::grants::Grants,
+    auth::{
+        grants::Grants,
+        jwt::sign::{JoinToken, SignError, Signer},
+    },
     clock::Timestamp,
-    domain::rejection::Rejection,
+    domain::rejection::{Code, Rejection},
     ids::{Namespace, RoomId, UserId},
 };
 
@@ -43,4 +46,60 @@ pub struct Minted {
 pub trait MintTokens: fmt::Debug + Send + Sync {
     /// Makes one that begins now. Refuses what cannot be signed, naming the field.
     fn mint(&self, token: &NewToken, now: Timestamp) -> Result<Minted, Rejection>;
+}
+
+impl MintTokens for Signer {
+    fn mint(&self, token: &NewToken, now: Timestamp) -> Result<Minted, Rejection> {
+        let NewToken { namespace, user, name, room, grants, lifetime } = token.clone();
+        let signed = self.sign(&JoinToken { namespace, user, name, room, grants, lifetime }, now);
+        let signed = signed.map_err(|error| {
+            let field = match error {
+                SignError::Lifetime { .. } => "lifetime_ms",
+                SignError::Name(_) => "display_name",
+                SignError::ForeignRoom => "room_id",
+            };
+            Rejection { field: Some(field), ..Rejection::new(Code::InvalidArgument, error.to_string()) }
+        })?;
+        Ok(Minted { token: signed.token.into(), id: signed.id, expires_at: signed.expires_at })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+    use crate::auth::jwt::{
+        Verifier,
+        sign::{SignerSettings, SigningKey},
+    };
+
+    #[tokio::test]
+    async fn what_is_minted_is_believed_and_says_when_it_was_issued() {
+        let settings = SignerSettings {
+            issuer: "salon".into(),
+            audience: "salon".into(),
+            max_lifetime: Duration::from_secs(3600),
+        };
+        let signer = Signer::new(settings, SigningKey::from_secret(&[7; 32]).unwrap(), Vec::new());
+        let (now, acme) = (Timestamp(1_700_000_000_000), Namespace::parse("acme").unwrap());
+        let token = NewToken {
+            room: Some(RoomId::parse("tea").unwrap().within(&acme)),
+            namespace: acme.clone(),
+            user: UserId::parse("ann").unwrap(),
+            name: None,
+            grants: Grants::default(),
+            lifetime: Duration::from_secs(60),
+        };
+        let minted = signer.mint(&token, now).unwrap();
+        let verifier = Verifier::new(vec![signer.issuer()]).unwrap();
+        let claims = verifier.verify(minted.token.expose_secret(), now).await.unwrap();
+        assert_eq!(
+            (claims.namespace, claims.user, claims.room),
+            (acme, token.user.clone(), token.room.clone())
+        );
+        assert_eq!((claims.issued_at, claims.id), (Some(now), Some(minted.id)));
+        let long = NewToken { lifetime: Duration::from_secs(3601), ..token };
+        assert_eq!(signer.mint(&long, now).unwrap_err().field, Some("lifetime_ms"));
+    }
 }

@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod administration;
 mod answers;
 mod autopilot;
 mod bad_input;

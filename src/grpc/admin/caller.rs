@@ -3,19 +3,20 @@
 //! The door has put the verified caller into the request; without one nothing is answered. In open mode nobody is told
 //! from anybody else, so that nobody may do anything here, from wherever they call.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use tonic::{Request, Status};
 
 use crate::{
     auth::{
         audit::Fact,
+        gate,
         principal::{Credential, Principal},
         scope::{Scope, Scopes},
     },
     clock::Timestamp,
     domain::rejection::{Code, Rejection},
-    grpc::peer::Peer,
+    grpc::guard,
     ids::Namespace,
 };
 
@@ -23,18 +24,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Caller {
     principal: Arc<Principal>,
-    peer: Peer,
+    from: Option<IpAddr>,
 }
 
 impl Caller {
     /// The caller of a request.
     pub(super) fn of<T>(request: &Request<T>) -> Result<Self, Status> {
-        let extensions = request.extensions();
-        let principal = extensions
-            .get::<Arc<Principal>>()
-            .ok_or_else(|| Status::unauthenticated("this call needs a credential: none came with it"))?;
-        let peer = extensions.get::<Peer>().cloned().unwrap_or_default();
-        Ok(Self { principal: Arc::clone(principal), peer })
+        let gate::Caller { principal, peer } = guard::caller(request.extensions())?.clone();
+        Ok(Self { principal, from: peer })
     }
 
     /// The namespace that is named in the field `namespace`, if the caller may do this in it. Another's reads as one
@@ -102,7 +99,7 @@ impl Caller {
         let own = Some(self.principal.namespace.clone());
         let namespace = if self.principal.powers.everywhere { namespace } else { own };
         let by = self.principal.credential.clone();
-        Fact { at, namespace, by, from: self.peer.address, action, target, refused }
+        Fact { at, namespace, by, from: self.from, action, target, refused }
     }
 
     fn is_somebody(&self) -> Result<(), Rejection> {

@@ -44,7 +44,7 @@ use crate::{
 /// What a list gives when nothing is asked for, and the most.
 const PAGE: (usize, usize) = (50, 500);
 /// The longest id of a token, in characters.
-const TOKEN_ID_CHARS: usize = 128;
+const TOKEN_ID_CHARS: usize = 256;
 
 /// The calls of the administration.
 #[derive(Debug, Clone)]

@@ -9,6 +9,7 @@ use crate::{
     auth::{
         audit::Fact,
         directory::DirectorySettings,
+        gate::Caller,
         mint::Minted,
         principal::{Credential, Principal},
         scope::{Powers, Scopes},
@@ -86,7 +87,8 @@ fn with_scope(namespace: &str, scope: Scope) -> Principal {
 
 fn from<T>(principal: &Principal, asked: T) -> Request<T> {
     let mut request = Request::new(asked);
-    request.extensions_mut().insert(Arc::new(principal.clone()));
+    let caller = Caller { principal: Arc::new(principal.clone()), peer: None };
+    request.extensions_mut().insert(caller);
     request
 }
 
