@@ -9,13 +9,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
 
     // Reflection shows every public name, the original's among them.
-    let public = protox::compile(["room/v1/room.proto", "api/room/room.proto"], ["proto"])?;
+    let public =
+        protox::compile(["room/v1/room.proto", "room/v1/admin.proto", "api/room/room.proto"], ["proto"])?;
     fs::write(out_dir.join("descriptors.bin"), public.encode_to_vec())?;
 
     // Of the Chat Service the program is a client; its tests play the server.
     let code = protox::compile(
         [
             "room/v1/room.proto",
+            "room/v1/admin.proto",
             "salon/backup/v1/backup.proto",
             "salon/log/v1/log.proto",
             "salon/bus/v1/bus.proto",

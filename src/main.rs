@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     process::ExitCode,
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,6 +14,7 @@ use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser as _};
 use salon::{
     cli::{
+        admin::{self, args::Admin},
         args::{self, Args, Command, RoomsCommand},
         chat::{self, ChatOptions},
         client, completions,
@@ -62,6 +64,9 @@ fn main() -> ExitCode {
         }
         Command::Backup { file: to } => store_command(file.as_deref(), StoreCommand::Backup(to)),
         Command::Restore(restore) => store_command(file.as_deref(), StoreCommand::Restore(restore)),
+        Command::Admin(Admin::Bootstrap(args)) => {
+            store_command(file.as_deref(), StoreCommand::Bootstrap(args))
+        }
         Command::Verify(verify) => store_command(file.as_deref(), StoreCommand::Verify(verify)),
         command => client_command(file.as_deref(), command),
     };
@@ -195,6 +200,7 @@ enum StoreCommand {
     Backup(PathBuf),
     Restore(args::Restore),
     Verify(args::Verify),
+    Bootstrap(admin::args::Bootstrap),
 }
 
 fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<ExitCode> {
@@ -209,6 +215,7 @@ fn store_command(file: Option<&Path>, command: StoreCommand) -> anyhow::Result<E
         match command {
             StoreCommand::Backup(to) => back_up(&store, &to).await,
             StoreCommand::Restore(restore) => restore_into(&store, &restore).await,
+            StoreCommand::Bootstrap(args) => bootstrap(&store, args.force).await,
             StoreCommand::Verify(asked) => verify(&store, &asked).await,
         }
     })
@@ -258,6 +265,21 @@ async fn restore_into(config: &StoreConfig, restore: &args::Restore) -> anyhow::
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makes the first key of a server that has none.
+async fn bootstrap(config: &StoreConfig, force: bool) -> anyhow::Result<ExitCode> {
+    if config.kind == StoreKind::Memory {
+        anyhow::bail!("the memory store would be gone at once: set store.kind to one that stays");
+    }
+    let store = store::open::open(config).await?;
+    let made = ops::bootstrap::run(Arc::clone(&store), Arc::new(SystemClock), force).await;
+    store.close().await?;
+    let made = made?;
+    // The key alone goes to the standard output, so that it can be written to a file without being shown.
+    writeln!(io::stderr(), "key {} of the server, scope admin; it is shown only now:", made.id)?;
+    writeln!(io::stdout(), "{}", made.secret.expose())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The exit status of `salon verify` when something is wrong: not to be taken for a store that cannot be reached.
 const UNSOUND: u8 = 3;
 
@@ -298,6 +320,7 @@ fn client_command(file: Option<&Path>, command: Command) -> anyhow::Result<ExitC
     let mut out = io::stdout();
     let result = runtime.block_on(async {
         Ok::<Exit, anyhow::Error>(match command {
+            Command::Admin(Admin::Call(call)) => admin::run(call, SystemClock.now(), &mut out).await?,
             Command::Chat(chat) => chat::run(chat_options(chat)).await?,
             Command::Rooms(args::Rooms { command: Some(RoomsCommand::Generate(args)), .. }) => {
                 let is_terminal = io::stdin().is_terminal() && out.is_terminal();
@@ -333,6 +356,7 @@ fn client_command(file: Option<&Path>, command: Command) -> anyhow::Result<ExitC
             | Command::Setup
             | Command::Config
             | Command::Completions { .. }
+            | Command::Admin(Admin::Bootstrap(_))
             | Command::Backup { .. }
             | Command::Restore(_)
             | Command::Verify(_) => {
@@ -362,7 +386,7 @@ fn chat_options(chat: args::Chat) -> ChatOptions {
 fn health_options(health: args::Health, file: Option<&Path>) -> anyhow::Result<HealthOptions> {
     let args::Health { server, tls, service, timeout } = health;
     let server = match server {
-        Some(url) => client::Server { url, tls: tls.into() },
+        Some(url) => client::Server { url, tls: tls.into(), token: None },
         None => own_server(&config::load(file, Path::new("."), env::vars_os())?.config, tls.into()),
     };
     Ok(HealthOptions { server, service, timeout })
@@ -382,7 +406,7 @@ fn own_server(config: &Config, given: TlsOptions) -> client::Server {
         trust: if given.trust == Trust::Machine { Trust::Own } else { given.trust },
         identity: given.identity.or(own),
     };
-    client::Server { url: format!("{scheme}://{host}"), tls }
+    client::Server { url: format!("{scheme}://{host}"), tls, token: None }
 }
 
 fn generate_options(args: args::Generate) -> GenerateOptions {

@@ -122,7 +122,7 @@ impl Revocations {
         // A time of issue in whole seconds is that of a token which may have been issued before.
         let is_before = |what: Revoked| {
             let issued = principal.issued_at.map_or(i64::MIN, |at| at.0);
-            of.get(&what).is_some_and(|at| *at <= now && issued <= *at)
+            of.get(&what).is_some_and(|at| issued <= *at)
         };
         let itself = match &principal.credential {
             Credential::Open => return false,
@@ -241,21 +241,21 @@ impl Inner {
         let mut effective = false;
         {
             let mut known = self.write();
-            for (name, revocation) in read {
+            for (name, Revocation { namespace, at, what }) in read {
+                // What was to hold at once does, also where the clock is behind the one it was written by.
+                let is_for_later = written(&name).is_some_and(|written| at > written) && at > now;
                 if !known.names.insert(name) {
                     continue;
                 }
-                match revocation.at <= now {
-                    true => effective = true,
-                    false => drop(known.pending.insert(revocation.at)),
+                match is_for_later {
+                    true => drop(known.pending.insert(at)),
+                    false => effective = true,
                 }
-                let of = known.by_namespace.entry(revocation.namespace).or_default();
-                let from = of.entry(revocation.what.clone()).or_insert(revocation.at);
-                *from = match revocation.what {
-                    // Once is enough, and the earlier time counts; what a user had counts up to the last one.
-                    Revoked::Credential { .. } | Revoked::Token { .. } => revocation.at.min(*from),
-                    Revoked::User { .. } | Revoked::Namespace => revocation.at.max(*from),
-                };
+                // What a user had counts up to the last time; all else is over from the first time on.
+                let up_to = matches!(what, Revoked::User { .. } | Revoked::Namespace);
+                let at = if up_to || is_for_later { at } else { at.min(now) };
+                let known = known.by_namespace.entry(namespace).or_default().entry(what).or_insert(at);
+                *known = if up_to { at.max(*known) } else { at.min(*known) };
             }
         }
         if effective {
@@ -340,6 +340,11 @@ impl Reading {
         }
         Ok(())
     }
+}
+
+/// When a document was written, by the clock of who wrote it.
+fn written(name: &str) -> Option<i64> {
+    name.split_once('-')?.0.parse().ok()
 }
 
 /// What a document says. One that says nothing we know is from a newer server.

@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use clap_complete::Shell;
 
 use crate::{
-    cli::{client, tls::TlsArgs},
+    cli::{admin::args::Admin, client, tls::TlsArgs, token::TokenArgs},
     config::parse_duration,
 };
 
@@ -169,6 +169,9 @@ pub enum Command {
     /// Look for what is wrong with the store
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Verify),
+    /// Manage namespaces, identities, API keys and tokens
+    #[command(subcommand)]
+    Admin(Admin),
     /// Print the script that completes these commands in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -212,11 +215,14 @@ pub struct Server {
     /// How it is trusted.
     #[command(flatten)]
     pub tls: TlsArgs,
+    /// What it is shown.
+    #[command(flatten)]
+    pub token: TokenArgs,
 }
 
 impl From<Server> for client::Server {
-    fn from(Server { url, tls }: Server) -> Self {
-        Self { url, tls: tls.into() }
+    fn from(Server { url, tls, token }: Server) -> Self {
+        Self { url, tls: tls.into(), token: token.into() }
     }
 }
 
@@ -354,7 +360,8 @@ impl Args {
     }
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+/// A duration that is more than nothing.
+pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     match parse_duration(text)? {
         Duration::ZERO => Err("must be more than nothing".into()),
         timeout => Ok(timeout),
@@ -408,7 +415,7 @@ mod tests {
         let args = parse("salon chat lobby --server http://h:1 --user ada --name Ada --create").unwrap();
         let expected = Chat {
             room: "lobby".into(),
-            server: Server { url: "http://h:1".into(), tls: TlsArgs::default() },
+            server: Server { url: "http://h:1".into(), tls: TlsArgs::default(), token: TokenArgs::default() },
             user: User { id: Some("ada".into()) },
             name: Some("Ada".into()),
             create: true,

@@ -8,6 +8,7 @@ use std::{fmt, io, time::Duration};
 use thiserror::Error;
 use tonic::{
     Code, Status,
+    service::interceptor::InterceptedService,
     transport::{Channel, Endpoint},
 };
 
@@ -15,8 +16,9 @@ use crate::{
     cli::{
         text,
         tls::{self, Dialer, TlsOptions},
+        token::{Bearer, Token},
     },
-    wire::pb::room::v1::room_service_client::RoomServiceClient,
+    wire::pb::room::v1::{admin_service_client::AdminServiceClient, room_service_client::RoomServiceClient},
 };
 
 /// How long to wait for a TCP connection: a server nearby answers in milliseconds, one across the world in less
@@ -54,6 +56,9 @@ pub enum Error {
         /// The innermost cause.
         detail: String,
     },
+    /// The server wants a credential, or another one.
+    #[error("the server refused: {0}; give a credential with SALON_TOKEN or --token-file")]
+    Unauthenticated(String),
     /// The room does not exist, and the command does not create rooms.
     #[error(
         "there is no room {room:?}; `salon rooms` lists rooms, `salon chat {room} --create` creates this one"
@@ -101,7 +106,8 @@ impl Error {
         match (status.code(), room) {
             (Code::Unavailable, _) if by_server => Self::Refused { code: "Unavailable".to_owned(), message },
             (Code::NotFound, Some(room)) => Self::NoRoom { room: text::line(room) },
-            (Code::Unimplemented, _) => Self::Unimplemented,
+            (Code::Unauthenticated, _) => Self::Unauthenticated(message),
+            (Code::Unimplemented, _) if !by_server => Self::Unimplemented,
             (Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded, _) => {
                 Self::Lost(if message.is_empty() { status.code().to_string() } else { message })
             }
@@ -117,11 +123,13 @@ pub struct Server {
     pub url: String,
     /// What TLS is made of, if the address asks for it.
     pub tls: TlsOptions,
+    /// What it is shown; none: it lets anybody in.
+    pub token: Option<Token>,
 }
 
 impl From<String> for Server {
     fn from(url: String) -> Self {
-        Self { url, tls: TlsOptions::default() }
+        Self { url, ..Self::default() }
     }
 }
 
@@ -166,9 +174,22 @@ pub async fn connect(server: &Server) -> Result<Channel, Error> {
         .map_err(|error| Error::Unreachable { server: text::line(&server.url), detail: innermost(&error) })
 }
 
+/// A channel that adds the caller's credential.
+pub type Wire = InterceptedService<Channel, Bearer>;
+/// A client of the room service.
+pub type Rooms = RoomServiceClient<Wire>;
+/// A client of the administration.
+pub type Admin = AdminServiceClient<Wire>;
+
 /// A client of the room service at `server`.
-pub async fn rooms(server: &Server) -> Result<RoomServiceClient<Channel>, Error> {
-    Ok(RoomServiceClient::new(connect(server).await?).max_decoding_message_size(MESSAGE_BYTES_MAX))
+pub async fn rooms(server: &Server) -> Result<Rooms, Error> {
+    let client = RoomServiceClient::with_interceptor(connect(server).await?, Bearer(server.token.clone()));
+    Ok(client.max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// A client of the administration at `server`.
+pub async fn admin(server: &Server) -> Result<Admin, Error> {
+    Ok(AdminServiceClient::with_interceptor(connect(server).await?, Bearer(server.token.clone())))
 }
 
 /// What went wrong at the very bottom: "transport error" alone helps nobody.

@@ -4,6 +4,7 @@
 //! error that tells a person what to do. A command that talks to a server does so as any client of the contract
 //! would; nothing here reads the server's files.
 
+pub mod admin;
 pub mod args;
 pub mod chat;
 pub mod client;
@@ -15,4 +16,5 @@ pub mod log;
 pub mod rooms;
 pub mod text;
 pub mod tls;
+pub mod token;
 pub mod usage;

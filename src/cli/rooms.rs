@@ -4,18 +4,14 @@ pub mod generate;
 
 use std::io::{BufWriter, Write};
 
-use tonic::transport::Channel;
-
 use crate::{
     cli::{
-        client::{self, Error},
+        client::{self, Error, Rooms},
         exit::Exit,
         json::Printer,
         text,
     },
-    wire::pb::room::v1::{
-        ListRoomsRequest, RoomInfo, RoomStatus, RoomVisibility, room_service_client::RoomServiceClient,
-    },
+    wire::pb::room::v1::{ListRoomsRequest, RoomInfo, RoomStatus, RoomVisibility},
 };
 
 /// The server's own largest page.
@@ -55,10 +51,7 @@ pub async fn run(options: RoomsOptions, out: &mut (impl Write + Send)) -> Result
 }
 
 /// Every page until `limit`.
-async fn load(
-    client: &mut RoomServiceClient<Channel>,
-    options: &RoomsOptions,
-) -> Result<Vec<RoomInfo>, Error> {
+async fn load(client: &mut Rooms, options: &RoomsOptions) -> Result<Vec<RoomInfo>, Error> {
     let wanted =
         if options.limit == 0 { usize::MAX } else { usize::try_from(options.limit).unwrap_or(usize::MAX) };
     let mut rooms = Vec::new();

@@ -3,6 +3,7 @@
 //! Unary calls go through the generated service. The session stream does not: its answers are bytes that are ready
 //! to be sent, so it has a body of its own.
 
+pub mod admin;
 pub mod body;
 pub mod codec;
 mod credentials;

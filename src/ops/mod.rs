@@ -1,4 +1,4 @@
-//! What an operator does with a store: back it up, restore it, check it.
+//! What an operator does with a store: back it up, restore it, check it, make its first key.
 //!
 //! Works through [`Store`](crate::store::Store) alone, so from any backend to any other, and knows nothing of servers or
 //! clients. A backup is a file of its own format (`proto/salon/backup/v1/backup.proto`); what is wrong with a file or a
@@ -15,6 +15,7 @@ use crate::{
 };
 
 pub mod backup;
+pub mod bootstrap;
 pub mod file;
 mod order;
 pub mod restore;

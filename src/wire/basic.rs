@@ -31,7 +31,8 @@ pub fn time(at: Timestamp) -> Option<prost_types::Timestamp> {
     Some(prost_types::Timestamp { seconds, nanos })
 }
 
-pub(super) fn timestamp(time: Option<&prost_types::Timestamp>) -> Timestamp {
+/// A moment of the contract; the beginning of time where there is none.
+pub fn timestamp(time: Option<&prost_types::Timestamp>) -> Timestamp {
     time.map_or(Timestamp::default(), |t| {
         Timestamp(t.seconds.saturating_mul(1000).saturating_add(i64::from(t.nanos / 1_000_000)))
     })

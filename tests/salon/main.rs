@@ -10,6 +10,7 @@
     reason = "tests"
 )]
 
+mod administration;
 mod answers;
 mod audit;
 mod autopilot;

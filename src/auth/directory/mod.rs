@@ -11,6 +11,7 @@ mod keys;
 mod namespaces;
 mod records;
 mod shelf;
+mod source;
 
 use std::{sync::Arc, time::Duration};
 

@@ -288,3 +288,30 @@ async fn concurrent_changes_are_all_there() {
         assert_eq!(refusal(&world.directory, secret).await, "found");
     }
 }
+
+#[tokio::test]
+async fn the_gate_takes_secrets_and_hears_of_their_end() {
+    use crate::auth::gate::{self, Gate, Shown, Sources};
+    let world = World::new();
+    let (acme, owner) = world.acme().await;
+    let (id, secret) = world.ann(&acme).await;
+    let sources = Sources {
+        secrets: Some(Arc::new(world.directory.clone())),
+        revoked: Some(Arc::new(world.directory.revocations().clone())),
+        ..Sources::default()
+    };
+    let gate = Gate::required(Arc::clone(&world.clock) as Arc<dyn Clock>, sources);
+    let shown = |secret: &Secret| Shown { bearer: Some(secret.expose().into()), ..Shown::default() };
+    let ann = gate.admit(shown(&secret)).await.unwrap();
+    let ended = gate.until_revoked(&ann).unwrap();
+    let (revoked, ()) = tokio::join!(world.directory.revoke_identity(&acme, &id), ended);
+    revoked.unwrap();
+    assert_eq!(gate.admit(shown(&secret)).await.unwrap_err(), gate::Refused::Revoked);
+    let unknown = gate.admit(shown(&Secret::random().unwrap())).await.unwrap_err();
+    assert_eq!(unknown, gate::Refused::Invalid("it is not known"));
+    assert_eq!(world.directory.admits(&acme).await, Ok(()));
+    world.directory.archive_namespace(&acme, true).await.unwrap();
+    assert_eq!(gate.admit(shown(&owner)).await, Err(gate::Refused::Invalid("its namespace is archived")));
+    assert!(world.directory.admits(&acme).await.is_err());
+    assert!(world.directory.admits(&Namespace::parse("nowhere").unwrap()).await.is_err());
+}

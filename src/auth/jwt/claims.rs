@@ -36,6 +36,8 @@ pub struct Claims {
     pub grants: Grants,
     /// From when on it is not believed any more: its `exp`, and the leeway of its issuer.
     pub expires_at: Timestamp,
+    /// When it was issued, if it says so: what a user had can be revoked up to a time.
+    pub issued_at: Option<Timestamp>,
     /// Its own name (`jti`), by which it can be revoked.
     pub id: Option<String>,
     /// Who issued it, as the operator calls them.

@@ -87,6 +87,7 @@ impl Verifier {
             room: holder.room.map(|room| room.within(&namespace)),
             grants: holder.grants,
             expires_at,
+            issued_at: times::moment(&compact.payload, "iat")?,
             id: holder.id,
             issuer: Arc::clone(&trusted.name),
             namespace,

@@ -42,7 +42,7 @@ impl Window {
 }
 
 /// A claim that is a moment, if it is there: seconds since 1970, with a fraction perhaps.
-fn moment(payload: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenError> {
+pub(super) fn moment(payload: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>, TokenError> {
     let Some(value) = payload.get(name) else { return Ok(None) };
     let since = match value.as_u64() {
         Some(seconds) => Some(Duration::from_secs(seconds)),

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming, transport::Channel};
+use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use crate::{
-    cli::text,
+    cli::{client::Rooms, text},
     wire::pb::room::v1::{
         ClientMessage, Closing, Error, JoinRoom, ServerEvent, client_message::Payload as Said,
-        room_service_client::RoomServiceClient, server_event::Payload,
+        server_event::Payload,
     },
 };
 
@@ -51,19 +51,13 @@ pub enum DialError {
 }
 
 /// Opens a stream and joins the room; the event is the `room_state`, or `resumed`.
-pub async fn dial(
-    client: &mut RoomServiceClient<Channel>,
-    join: &JoinRoom,
-) -> Result<(Link, ServerEvent), DialError> {
+pub async fn dial(client: &mut Rooms, join: &JoinRoom) -> Result<(Link, ServerEvent), DialError> {
     timeout(JOIN_TIMEOUT, join_stream(client, join))
         .await
         .unwrap_or_else(|_| Err(DialError::Lost("no answer to the join".to_owned())))
 }
 
-async fn join_stream(
-    client: &mut RoomServiceClient<Channel>,
-    join: &JoinRoom,
-) -> Result<(Link, ServerEvent), DialError> {
+async fn join_stream(client: &mut Rooms, join: &JoinRoom) -> Result<(Link, ServerEvent), DialError> {
     let (wire, queue) = mpsc::channel(WIRE_QUEUE);
     // A new id each time: a join that is repeated is meant to happen again.
     let request_id = Uuid::new_v4().simple().to_string();

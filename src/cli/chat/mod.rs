@@ -29,7 +29,7 @@ use std::{
 };
 
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
-use tonic::{Code, transport::Channel};
+use tonic::Code;
 
 use crate::{
     cli::{
@@ -40,11 +40,11 @@ use crate::{
             session::Session,
             style::{ColorChoice, Style},
         },
-        client::{self, Error},
+        client::{self, Error, Rooms},
         exit::Exit,
         text,
     },
-    wire::pb::room::v1::{CreateRoomRequest, JoinRoom, ServerEvent, room_service_client::RoomServiceClient},
+    wire::pb::room::v1::{CreateRoomRequest, JoinRoom, ServerEvent},
 };
 
 /// Updates that are not yet on the screen; a slow terminal slows the stream, and the server copes with that.
@@ -104,7 +104,7 @@ pub async fn run_with(options: ChatOptions, io: Io) -> Result<Exit, Error> {
 
 /// A joined stream.
 struct Opened {
-    client: RoomServiceClient<Channel>,
+    client: Rooms,
     join: JoinRoom,
     link: Link,
     first: ServerEvent,
@@ -143,7 +143,7 @@ fn is_no_room(code: &str) -> bool {
     code.eq_ignore_ascii_case("room_not_found")
 }
 
-async fn create(client: &mut RoomServiceClient<Channel>, options: &ChatOptions) -> Result<(), Error> {
+async fn create(client: &mut Rooms, options: &ChatOptions) -> Result<(), Error> {
     let request = CreateRoomRequest {
         name: options.room.clone(),
         created_by: options.user.clone(),

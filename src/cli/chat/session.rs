@@ -10,7 +10,6 @@ use tokio::{
     sync::mpsc,
     time::{Instant, sleep, sleep_until},
 };
-use tonic::transport::Channel;
 use uuid::Uuid;
 
 use crate::{
@@ -19,11 +18,12 @@ use crate::{
             dial::{DialError, Link, backoff, dial, from_status},
             outbox::{Outbox, Verdict},
         },
+        client::Rooms,
         text,
     },
     wire::pb::room::v1::{
         Ack, ClientMessage, Closing, ClosingReason, Error, JoinRoom, Ping, ServerEvent,
-        client_message::Payload as Said, room_service_client::RoomServiceClient, server_event::Payload,
+        client_message::Payload as Said, server_event::Payload,
     },
 };
 
@@ -74,7 +74,7 @@ pub enum End {
 /// Everything a session needs besides its open stream.
 #[derive(Debug)]
 pub struct Session {
-    client: RoomServiceClient<Channel>,
+    client: Rooms,
     join: JoinRoom,
     commands: mpsc::Receiver<ClientMessage>,
     updates: mpsc::Sender<Update>,
@@ -101,7 +101,7 @@ enum Stop {
 impl Session {
     /// A session of `client`, which has joined with `join`.
     pub fn new(
-        client: RoomServiceClient<Channel>,
+        client: Rooms,
         join: JoinRoom,
         give_up_after: Option<Duration>,
         commands: mpsc::Receiver<ClientMessage>,

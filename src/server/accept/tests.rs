@@ -113,7 +113,7 @@ async fn a_call_says_whose_certificate_was_shown() {
         (Some(ada), "certificate: Some(ClientCertificate { subject: \"ada\", fingerprint: \""),
     ] {
         let tls = TlsOptions { trust: Trust::File(ca.clone()), identity };
-        let server = client::Server { url: format!("https://{}", mirror.address), tls };
+        let server = client::Server { url: format!("https://{}", mirror.address), tls, token: None };
         let peer = peer_of(connect(&server).await.unwrap()).await;
         assert!(peer.starts_with("Peer { address: Some(127.0.0.1), ") && peer.contains(expected), "{peer}");
     }

@@ -107,7 +107,8 @@ impl Place {
     /// The way to `server` for a client that knows the authority in `ca`.
     pub fn way(&self, server: &TestServer, ca: &str, identity: Option<(PathBuf, PathBuf)>) -> client::Server {
         let url = server.url.replace("http://", "https://");
-        client::Server { url, tls: TlsOptions { trust: Trust::File(self.path(ca)), identity } }
+        let tls = TlsOptions { trust: Trust::File(self.path(ca)), identity };
+        client::Server { url, tls, token: None }
     }
 }
 

@@ -1,0 +1,74 @@
+//! The directory as the gate asks it: for secrets, and for what was taken back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::{FutureExt as _, future::BoxFuture};
+
+use crate::{
+    auth::{
+        directory::{self, Directory},
+        gate::{self, Refused},
+        principal::Principal,
+        revoked::Revocations,
+    },
+    clock::Timestamp,
+    ids::Namespace,
+};
+
+impl From<directory::Refused> for Refused {
+    fn from(refused: directory::Refused) -> Self {
+        match refused {
+            directory::Refused::Unknown => Self::Invalid("it is not known"),
+            directory::Refused::Expired => Self::Expired,
+            directory::Refused::Revoked => Self::Revoked,
+            // Told to whoever has a good secret, and to nobody else.
+            directory::Refused::Archived => Self::Invalid("its namespace is archived"),
+            directory::Refused::Unavailable(error) => {
+                tracing::warn!(
+                    error = &error as &(dyn std::error::Error + 'static),
+                    "a secret cannot be looked up"
+                );
+                Self::Unavailable
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl gate::Source for Directory {
+    async fn verify(&self, credential: &str, now: Timestamp) -> Result<Principal, Refused> {
+        Ok(self.find(credential).await?.principal(now))
+    }
+}
+
+impl Directory {
+    /// Refuses a namespace that is not there or is archived: for credentials that the directory does not keep, which
+    /// name one.
+    pub async fn admits(&self, namespace: &Namespace) -> Result<(), Refused> {
+        match self.namespace(namespace).await? {
+            Some(record) if record.archived_at.is_none() => Ok(()),
+            Some(_) => Err(directory::Refused::Archived.into()),
+            None => Err(Refused::Invalid("its namespace is not known")),
+        }
+    }
+}
+
+impl gate::Revoked for Revocations {
+    fn is_revoked(&self, principal: &Principal) -> bool {
+        Self::is_revoked(self, principal)
+    }
+
+    fn until_revoked(&self, principal: Arc<Principal>) -> BoxFuture<'static, ()> {
+        let (revocations, mut changes) = (self.clone(), self.subscribe());
+        async move {
+            while !revocations.is_revoked(&principal) {
+                if changes.changed().await.is_err() {
+                    // Nobody is left who could revoke anything.
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,156 @@
+//! What `salon admin` prints: tables for people, one JSON object a line for programs.
+
+use std::io::{BufWriter, Write};
+
+use prost::Message;
+
+use crate::{
+    cli::{client::Error, json::Printer, text},
+    wire::pb::room::v1::{ApiKey, Identity, NamespaceInfo},
+};
+
+/// Longer names are cut in tables; JSON has them whole.
+const NAME_CHARS: usize = 40;
+
+/// Where answers go.
+pub(super) struct Output<W: Write> {
+    out: BufWriter<W>,
+    /// Lines of JSON instead of text.
+    pub(super) is_json: bool,
+}
+
+impl<W: Write> Output<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { out: BufWriter::new(out), is_json: false }
+    }
+
+    pub(super) fn flush(&mut self) -> Result<(), Error> {
+        Ok(self.out.flush()?)
+    }
+
+    /// Something was made that is shown this once: the secret on a line of its own.
+    pub(super) fn made(
+        &mut self,
+        message: &str,
+        answer: &impl Message,
+        what: &str,
+        secret: &str,
+    ) -> Result<(), Error> {
+        match self.is_json {
+            true => writeln!(self.out, "{}", Printer::new(message)?.line(answer)?)?,
+            false => {
+                let (what, secret) = (text::line(what), text::line(secret));
+                writeln!(self.out, "{what}; it is shown only now:\n{secret}")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Something was done that has no answer.
+    pub(super) fn done(&mut self, what: &str) -> Result<(), Error> {
+        match self.is_json {
+            true => writeln!(self.out, "{{}}")?,
+            false => writeln!(self.out, "{what}")?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn namespaces(&mut self, all: &[NamespaceInfo]) -> Result<(), Error> {
+        let header = ["NAMESPACE", "NAME", "STATUS", "CREATED"].map(str::to_owned);
+        let row = |one: &NamespaceInfo| {
+            let status = if one.archived_at.is_some() { "archived" } else { "active" };
+            let name = text::excerpt(&one.display_name, NAME_CHARS);
+            [text::line(&one.namespace), name, status.to_owned(), moment(one.created_at.as_ref())]
+        };
+        self.list("room.v1.NamespaceInfo", all, header, row)
+    }
+
+    pub(super) fn identities(&mut self, all: &[Identity]) -> Result<(), Error> {
+        let header = ["IDENTITY", "USER", "NAME", "STATUS", "SECRETS", "CREATED"].map(str::to_owned);
+        let row = |one: &Identity| {
+            let status = if one.revoked_at.is_some() { "revoked" } else { "active" };
+            [
+                text::line(&one.identity_id),
+                text::excerpt(&one.user_id, NAME_CHARS),
+                text::excerpt(&one.display_name, NAME_CHARS),
+                status.to_owned(),
+                one.secrets.len().to_string(),
+                moment(one.created_at.as_ref()),
+            ]
+        };
+        self.list("room.v1.Identity", all, header, row)
+    }
+
+    pub(super) fn keys(&mut self, all: &[ApiKey]) -> Result<(), Error> {
+        let header = ["KEY", "LABEL", "SCOPES", "STATUS", "EXPIRES", "CREATED"].map(str::to_owned);
+        let row = |one: &ApiKey| {
+            let status = if one.revoked_at.is_some() { "revoked" } else { "active" };
+            [
+                text::line(&one.key_id),
+                text::excerpt(&one.label, NAME_CHARS),
+                text::line(&one.scopes.join(",")),
+                status.to_owned(),
+                one.expires_at.as_ref().map_or_else(|| "never".to_owned(), |at| moment(Some(at))),
+                moment(one.created_at.as_ref()),
+            ]
+        };
+        self.list("room.v1.ApiKey", all, header, row)
+    }
+
+    fn list<T: Message, const N: usize>(
+        &mut self,
+        message: &str,
+        all: &[T],
+        header: [String; N],
+        row: impl Fn(&T) -> [String; N],
+    ) -> Result<(), Error> {
+        if self.is_json {
+            let printer = Printer::new(message)?;
+            return all.iter().try_for_each(|one| Ok(writeln!(self.out, "{}", printer.line(one)?)?));
+        }
+        let rows: Vec<[String; N]> = std::iter::once(header).chain(all.iter().map(row)).collect();
+        Ok(text::columns(&rows, &mut self.out)?)
+    }
+}
+
+/// A moment without its fractions; nothing where there is none.
+fn moment(at: Option<&prost_types::Timestamp>) -> String {
+    at.map(|at| prost_types::Timestamp { nanos: 0, ..*at }.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(is_json: bool, print: impl FnOnce(&mut Output<&mut Vec<u8>>) -> Result<(), Error>) -> String {
+        let mut out = Vec::new();
+        let mut output = Output { is_json, ..Output::new(&mut out) };
+        print(&mut output).unwrap();
+        output.flush().unwrap();
+        drop(output);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn keys_are_a_table_or_lines_of_json() {
+        let key = ApiKey {
+            key_id: "ab12".into(),
+            label: "\u{1b}[31mweb".into(),
+            scopes: vec!["tokens".into(), "audit".into()],
+            created_at: Some(prost_types::Timestamp { seconds: 0, nanos: 1 }),
+            ..ApiKey::default()
+        };
+        let expected = "KEY   LABEL  SCOPES        STATUS  EXPIRES  CREATED\n\
+                        ab12  web    tokens,audit  active  never    1970-01-01T00:00:00Z\n";
+        assert_eq!(printed(false, |output| output.keys(std::slice::from_ref(&key))), expected);
+        let line = printed(true, |output| output.keys(&[key]));
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["keyId"], "ab12");
+    }
+
+    #[test]
+    fn a_secret_stands_on_a_line_of_its_own() {
+        let text = printed(false, |output| output.made("room.v1.ApiKey", &ApiKey::default(), "key ab", "s3"));
+        assert_eq!(text, "key ab; it is shown only now:\ns3\n");
+    }
+}
