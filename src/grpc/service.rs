@@ -207,12 +207,14 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
         let request = request.into_inner();
         let given = |text: Option<String>| text.filter(|text| !text.is_empty());
-        let scopes = Scopes {
+        let mut scopes = Scopes {
+            namespace: Namespace::default(),
             user: given(request.user_id).map(|text| user_id("user_id", &text)).transpose()?,
             room: given(request.room_id).map(|text| room_id(&text)).transpose()?,
         };
         if let Some(room) = &scopes.room {
             self.rooms.check_reader(room, None).await.map_err(refuse)?;
+            scopes.namespace = room.namespace();
         }
         let usage = self.budgets.usage(&scopes).await.map_err(|error| {
             tracing::warn!(%error, "the budgets cannot be read");
@@ -230,7 +232,7 @@ impl RoomService for RoomApi {
         let user = user.filter(|text| !text.is_empty());
         let user = user.map(|text| user_id("user_id", &text)).transpose()?;
         self.generations.take("proposed rooms", user.as_ref()).map_err(refuse)?;
-        let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
+        let generated = self.generator.propose(&prompt, Namespace::default(), user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
             draft: Some(draft_to_pb(&generated.room)),
             model: generated.model,

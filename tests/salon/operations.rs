@@ -1,6 +1,7 @@
 //! Backup, restore and verify: what an operator relies on when something else has gone wrong.
 
 mod damage;
+mod namespaces;
 mod round_trip;
 
 use std::{path::Path, sync::Arc};

@@ -6,12 +6,17 @@
 
 mod indexes;
 mod lists;
+mod public;
 mod room;
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
-    ids::{MessageId, RoomId, Seq},
+    domain::room::Visibility,
+    ids::{MessageId, Namespace, RoomId, Seq},
     ops::{Error, LIST},
     store::{
         self, ErrorKind, Store,
@@ -60,7 +65,13 @@ pub struct Report {
 
 /// Looks at everything; `tell` hears of each finding as it is made.
 pub async fn run(store: &dyn Store, tell: &mut (dyn FnMut(Finding) + Send)) -> Result<Report, Error> {
-    let mut verify = Verify { store, tell, report: Report::default(), members: lists::Sum::default() };
+    let mut verify = Verify {
+        store,
+        tell,
+        report: Report::default(),
+        members: lists::Sum::default(),
+        public: BTreeMap::new(),
+    };
     let runs = Runs::of_store(store).await?;
     let (mut last, mut known): (Option<Item>, u64) = (None, 0);
     loop {
@@ -68,6 +79,10 @@ pub async fn run(store: &dyn Store, tell: &mut (dyn FnMut(Finding) + Send)) -> R
         for item in &page {
             if let Item::Room(listed) = item {
                 verify.room(listed, &runs).await?;
+                let public = verify.public.entry(listed.room.namespace()).or_default();
+                if listed.visibility == Visibility::Public {
+                    public.add_room(&listed.room);
+                }
                 known += runs.of(&listed.room).len() as u64;
             }
         }
@@ -79,6 +94,7 @@ pub async fn run(store: &dyn Store, tell: &mut (dyn FnMut(Finding) + Send)) -> R
     verify.runs(&runs, known).await?;
     verify.strays().await?;
     verify.members().await?;
+    verify.public_rooms().await?;
     verify.ledger().await?;
     Ok(verify.report)
 }
@@ -105,6 +121,8 @@ struct Verify<'a> {
     report: Report,
     /// Of the memberships that the logs speak of.
     members: lists::Sum,
+    /// Of the public rooms of each namespace.
+    public: BTreeMap<Namespace, lists::Sum>,
 }
 
 impl Verify<'_> {
