@@ -240,9 +240,15 @@ impl UserId {
         }
     }
 
-    /// Reads a key: the id, without its namespace.
-    pub fn parse_key(key: &str) -> Result<Self, IdError> {
-        Self::parse(key.split_once(Self::BEHIND_NAMESPACE).map_or(key, |(_, user)| user))
+    /// Reads a key of this namespace; that of another is none.
+    pub fn parse_key(key: &str, namespace: &Namespace) -> Result<Self, IdError> {
+        let behind = match namespace.is_default() {
+            true => Some(key),
+            false => key
+                .strip_prefix(namespace.as_str())
+                .and_then(|rest| rest.strip_prefix(Self::BEHIND_NAMESPACE)),
+        };
+        Self::parse(behind.ok_or(IdError::Character(Self::BEHIND_NAMESPACE))?)
     }
 }
 
@@ -440,8 +446,12 @@ mod tests {
         assert_eq!(ann.key_in(&Namespace::default()), "ann");
         assert_ne!(ann.key_in(&acme), "ann");
         assert!(UserId::parse(&ann.key_in(&acme)).is_err(), "nobody can be called so");
-        for namespace in [Namespace::default(), acme] {
-            assert_eq!(UserId::parse_key(&ann.key_in(&namespace)), Ok(ann.clone()));
+        let all = [Namespace::default(), acme, Namespace::parse("acme-2").unwrap()];
+        for namespace in &all {
+            for other in &all {
+                let read = UserId::parse_key(&ann.key_in(namespace), other);
+                assert_eq!(read.ok(), (namespace == other).then(|| ann.clone()), "{namespace} {other}");
+            }
         }
     }
 

@@ -238,8 +238,9 @@ async fn back_up(config: &StoreConfig, to: &Path) -> anyhow::Result<ExitCode> {
 }
 
 /// How much there is of what.
-fn amount(End { rooms, events, accounts }: End) -> String {
-    format!("{}, {}, {}", counted(rooms, "room"), counted(events, "event"), counted(accounts, "account"))
+fn amount(End { rooms, events, accounts, documents }: End) -> String {
+    let logs = format!("{}, {}", counted(rooms, "room"), counted(events, "event"));
+    format!("{logs}, {}, {}", counted(accounts, "account"), counted(documents, "document"))
 }
 
 /// So many of what is called this.

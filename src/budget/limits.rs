@@ -4,11 +4,11 @@
 //! of one window and the beginning of the next, twice the limit at once at worst; in return a refusal knows exactly
 //! when it ends, and an account is one row.
 
-use std::{fmt, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use crate::{
     clock::Timestamp,
-    ids::{RoomId, UserId},
+    ids::{Namespace, RoomId, UserId},
     store::ledger::{AMOUNT_MAX, Account},
 };
 
@@ -19,6 +19,8 @@ pub enum Scope {
     User,
     /// That of the room.
     Room,
+    /// That of the namespace: of all its rooms and users together.
+    Namespace,
     /// That of everybody together.
     Server,
 }
@@ -65,13 +67,15 @@ pub struct ScopeLimits {
     pub money_per_day: Option<u64>,
 }
 
-/// What is allowed: to each user, to each room, and to all together.
+/// What is allowed: to each user, to each room, to each namespace, and to all together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Limits {
     /// Each user.
     pub user: ScopeLimits,
     /// Each room.
     pub room: ScopeLimits,
+    /// Each namespace.
+    pub namespace: ScopeLimits,
     /// All together.
     pub server: ScopeLimits,
 }
@@ -79,6 +83,8 @@ pub struct Limits {
 /// On whose account something is done; the server's is always among them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Scopes {
+    /// In which the user and the room are: a user of the same name in another is somebody else.
+    pub namespace: Namespace,
     /// The human who asked, if one did.
     pub user: Option<UserId>,
     /// The room it is for, if it is for one.
@@ -86,11 +92,14 @@ pub struct Scopes {
 }
 
 impl Scopes {
-    /// Each scope with whose it is.
-    pub(super) fn owners(&self) -> impl Iterator<Item = (Scope, &str)> {
-        let user = self.user.as_ref().map(|user| (Scope::User, user.as_str()));
-        let room = self.room.as_ref().map(|room| (Scope::Room, room.as_str()));
-        user.into_iter().chain(room).chain([(Scope::Server, "")])
+    /// Each scope with whose it is. The default namespace has accounts of its own only where namespaces have a limit:
+    /// where nobody uses others, they would be those of the server again.
+    pub(super) fn owners(&self, limits: &Limits) -> impl Iterator<Item = (Scope, Cow<'_, str>)> {
+        let user = self.user.as_ref().map(|user| (Scope::User, user.key_in(&self.namespace)));
+        let room = self.room.as_ref().map(|room| (Scope::Room, Cow::Borrowed(room.as_str())));
+        let is_counted = !self.namespace.is_default() || limits.namespace != ScopeLimits::default();
+        let namespace = is_counted.then(|| (Scope::Namespace, Cow::Borrowed(self.namespace.as_str())));
+        user.into_iter().chain(room).chain(namespace).chain([(Scope::Server, Cow::Borrowed(""))])
     }
 }
 
@@ -100,6 +109,7 @@ impl Limits {
         let scope = match budget.scope {
             Scope::User => &self.user,
             Scope::Room => &self.room,
+            Scope::Namespace => &self.namespace,
             Scope::Server => &self.server,
         };
         match (budget.unit, budget.window) {
@@ -153,6 +163,7 @@ impl Budget {
         let scope = match self.scope {
             Scope::User => "user",
             Scope::Room => "room",
+            Scope::Namespace => "namespace",
             Scope::Server => "server",
         };
         let window = match self.window {
@@ -181,6 +192,7 @@ impl fmt::Display for Budget {
         let scope = match self.scope {
             Scope::User => "user",
             Scope::Room => "room",
+            Scope::Namespace => "namespace",
             Scope::Server => "server",
         };
         write!(f, "{unit} per {window} of the {scope}")
@@ -206,13 +218,24 @@ mod tests {
     #[test]
     fn no_two_budgets_share_an_account() {
         let (user, room) = (UserId::parse("a/b").ok(), RoomId::parse("server").ok());
-        let scopes = Scopes { user, room };
-        let keys: Vec<String> = scopes
-            .owners()
-            .flat_map(|(scope, owner)| scope.budgets().map(|budget| budget.account(owner, Timestamp(0)).key))
-            .collect();
+        let mut keys: Vec<String> = Vec::new();
+        let limits = Limits::default();
+        for name in ["default", "acme", "a"] {
+            let namespace = Namespace::parse(name).unwrap();
+            let room = room.as_ref().map(|room: &RoomId| room.within(&namespace));
+            let scopes = Scopes { namespace, user: user.clone(), room };
+            keys.extend(scopes.owners(&limits).flat_map(|(scope, owner)| {
+                scope.budgets().map(|budget| budget.account(&owner, Timestamp(0)).key)
+            }));
+        }
         let unique: std::collections::HashSet<&String> = keys.iter().collect();
-        assert_eq!((keys.len(), unique.len()), (12, 12));
-        assert!(keys.contains(&"user/day/tokens/a/b".to_owned()), "{keys:?}");
+        // All share those of the server; the default namespace has none but those.
+        assert_eq!((keys.len(), unique.len()), (44, 36));
+        for key in ["user/day/tokens/a/b", "room/minute/money/server", "namespace/day/money/acme"] {
+            assert!(keys.contains(&key.to_owned()), "{keys:?}");
+        }
+        let limited =
+            Limits { namespace: ScopeLimits { tokens_per_day: Some(1), ..ScopeLimits::default() }, ..limits };
+        assert_eq!(Scopes::default().owners(&limited).count(), 2);
     }
 }

@@ -1,5 +1,5 @@
-//! Budgets: how many tokens and how much money answers may take, per user, per room and for the server, in a minute
-//! and in a day.
+//! Budgets: how many tokens and how much money answers may take, per user, per room, per namespace and for the
+//! server, in a minute and in a day.
 //!
 //! Before a call to a provider [`Budgets::reserve`] takes the most that it can cost out of every budget that applies,
 //! in one step: either all of them have room or nothing is taken. Behind the call [`Hold::settle`] puts the actual
@@ -175,7 +175,7 @@ impl Budgets {
 
     /// Refuses a model without a price where there is a budget of money: nobody could keep to it.
     pub fn check_unpriced(&self, scopes: &Scopes) -> Result<(), Refused> {
-        for (scope, _) in scopes.owners() {
+        for (scope, _) in scopes.owners(&self.limits) {
             for budget in scope.budgets().into_iter().filter(|budget| budget.unit == Unit::Money) {
                 if let Some(limit) = self.limits.of(budget) {
                     return Err(Refused::Unpriced { budget, limit });
@@ -188,7 +188,7 @@ impl Budgets {
     /// Every line that `worst` concerns. What can be refused without the store is.
     fn entries(&self, scopes: &Scopes, worst: Cost, at: Timestamp) -> Result<Vec<Entry>, Refused> {
         let mut entries = Vec::new();
-        for (scope, owner) in scopes.owners() {
+        for (scope, owner) in scopes.owners(&self.limits) {
             for budget in scope.budgets() {
                 let limit = self.limits.of(budget);
                 let amount = match (budget.unit, worst.micros, limit) {
@@ -200,20 +200,28 @@ impl Budgets {
                 if let Some(limit) = limit.filter(|limit| amount > *limit) {
                     return Err(Refused::TooLarge { budget, limit, asked: amount });
                 }
-                let (account, keep_until) = (budget.account(owner, at), budget.window.end(at).plus(KEPT));
+                let (account, keep_until) = (budget.account(&owner, at), budget.window.end(at).plus(KEPT));
                 entries.push(Entry { budget, line: Line { account, amount, limit, keep_until } });
             }
         }
         Ok(entries)
     }
 
-    /// The budgets of this user and this room; of neither: those of the server.
+    /// The budgets of this user and this room; of neither: those of the namespace, and in the default one of the server.
     pub async fn usage(&self, scopes: &Scopes) -> Result<Vec<Usage>, store::Error> {
         let at = self.clock.now();
-        let asked = |scope| scope != Scope::Server || *scopes == Scopes::default();
-        let owners = scopes.owners().filter(|(scope, _)| asked(*scope));
+        let of_all = scopes.user.is_none() && scopes.room.is_none();
+        let asked = |scope| match scope {
+            Scope::User | Scope::Room => true,
+            Scope::Namespace => of_all,
+            // What others spend is nobody's business in a namespace.
+            Scope::Server => of_all && scopes.namespace.is_default(),
+        };
+        let owners = scopes.owners(&self.limits).filter(|(scope, _)| asked(*scope));
         let (budgets, accounts): (Vec<_>, Vec<_>) = owners
-            .flat_map(|(scope, owner)| scope.budgets().map(move |budget| (budget, budget.account(owner, at))))
+            .flat_map(|(scope, owner)| {
+                scope.budgets().map(move |budget| (budget, budget.account(&owner, at)))
+            })
             .unzip();
         let balances = self.store.balances(&accounts).await?;
         let usage = budgets.into_iter().zip(balances).map(|(budget, balance)| Usage {

@@ -56,6 +56,7 @@ fn row(budget: &Budget) -> [String; 7] {
     let scope = match budget.scope() {
         BudgetScope::User => "user",
         BudgetScope::Room => "room",
+        BudgetScope::Namespace => "namespace",
         BudgetScope::Server => "server",
         BudgetScope::Unspecified => "?",
     };

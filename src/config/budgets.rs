@@ -1,4 +1,4 @@
-//! The section `llm.budgets`: what answers may take per user, per room and in all, in a minute and in a day.
+//! The section `llm.budgets`: what answers may take per user, per room, per namespace and in all, in a minute and in a day.
 //!
 //! Owns names, defaults and how money is written; the bounds are in `check`, the reasons in `config.yaml`. Money is a
 //! decimal number that is taken as it is written, never rounded.
@@ -15,6 +15,8 @@ pub struct Budgets {
     pub user: Budget,
     /// Of each room.
     pub room: Budget,
+    /// Of each namespace.
+    pub namespace: Budget,
     /// Of all together.
     pub server: Budget,
 }

@@ -99,7 +99,12 @@ impl Checks<'_> {
     }
 
     fn budgets(&mut self, budgets: &Budgets) {
-        let scopes = [("user", &budgets.user), ("room", &budgets.room), ("server", &budgets.server)];
+        let scopes = [
+            ("user", &budgets.user),
+            ("room", &budgets.room),
+            ("namespace", &budgets.namespace),
+            ("server", &budgets.server),
+        ];
         for (scope, budget) in scopes {
             let tokens = [("minute", budget.tokens_per_minute), ("day", budget.tokens_per_day)].into_iter();
             for (window, tokens) in tokens.filter_map(|(window, tokens)| Some((window, tokens?))) {

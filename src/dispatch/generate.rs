@@ -23,7 +23,7 @@ use crate::{
         limits::Limits,
         rejection::{Code, Rejection},
     },
-    ids::UserId,
+    ids::{Namespace, UserId},
     llm::{
         AnswerForm, Request, Speaker, Turn,
         route::{Attempts, Router},
@@ -81,12 +81,17 @@ impl Generator {
         Self { router, budgets, settings }
     }
 
-    /// Proposes a room for a sentence of this user.
-    pub async fn propose(&self, prompt: &str, user: Option<UserId>) -> Result<Generated, Rejection> {
+    /// Proposes a room for a sentence of this user of this namespace.
+    pub async fn propose(
+        &self,
+        prompt: &str,
+        namespace: Namespace,
+        user: Option<UserId>,
+    ) -> Result<Generated, Rejection> {
         check(prompt)?;
         let plan = self.router.plan(&self.settings.model, &[]);
         let request = self.request(prompt);
-        let scopes = Scopes { user, room: None };
+        let scopes = Scopes { namespace, user, room: None };
         let deadline = Instant::now() + self.settings.total;
         let limits = Attempts { first_token: self.settings.first_token, deadline };
         let parts = (&self.budgets, self.router.as_ref());

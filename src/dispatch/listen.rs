@@ -93,7 +93,8 @@ pub(super) async fn ask(
         },
         display_name: scene.llm.display_name.clone(),
     };
-    let scopes = Scopes { user: job.asked_by.clone(), room: Some(job.room.clone()) };
+    let scopes =
+        Scopes { namespace: job.room.namespace(), user: job.asked_by.clone(), room: Some(job.room.clone()) };
     let call = spend::begin((&inner.budgets, &inner.router), job.message_id, &scopes, plan, &request).await;
     progress.call = Some(call.map_err(|refused| over_budget(progress, &refused))?);
     let heard = hear(inner, job, plan, request, progress, deadline).await;

@@ -200,7 +200,7 @@ async fn write(
     model: &Model,
     request: Request,
 ) -> Result<(String, String), Failure> {
-    let scopes = Scopes { user: None, room: Some(room.clone()) };
+    let scopes = Scopes { namespace: room.namespace(), user: None, room: Some(room.clone()) };
     let deadline = Instant::now() + inner.limits.total;
     let limits = Attempts { first_token: inner.limits.first_token, deadline };
     let parts = (&inner.budgets, inner.router.as_ref());

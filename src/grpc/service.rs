@@ -245,6 +245,7 @@ impl RoomService for RoomApi {
         let named = optional_user(request.user_id.as_deref())?;
         let room = request.room_id.filter(|text| !text.is_empty()).map(|text| room_id(&text)).transpose()?;
         let scopes = Scopes {
+            namespace: principal.namespace.clone(),
             user: principal.speaks_for("user_id", named).map_err(refuse)?,
             room: room.map(|room| principal.room(&room)).transpose().map_err(refuse)?,
         };
@@ -268,7 +269,7 @@ impl RoomService for RoomApi {
         charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::Generations)?;
         let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
         let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;
-        let generated = self.generator.propose(&prompt, user).await.map_err(refuse)?;
+        let generated = self.generator.propose(&prompt, principal.namespace.clone(), user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
             draft: Some(draft_to_pb(&generated.room)),
             model: generated.model,

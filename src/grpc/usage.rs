@@ -10,6 +10,7 @@ pub(super) fn budget_to_pb(usage: Usage) -> pb::Budget {
     let scope = match usage.budget.scope {
         Scope::User => pb::BudgetScope::User,
         Scope::Room => pb::BudgetScope::Room,
+        Scope::Namespace => pb::BudgetScope::Namespace,
         Scope::Server => pb::BudgetScope::Server,
     };
     let window = match usage.budget.window {

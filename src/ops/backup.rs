@@ -3,7 +3,7 @@
 //! What is promised: of every room that existed when the backup began, its log from the first event to one that had been
 //! acknowledged, without a hole, with the keys and cursors that belong to it. With `sqlite` all of it is of one moment;
 //! with a store that many servers share each room is of a moment of its own, and what is written to it later is not
-//! there. Snapshots are left out: they are made of the log. The file has its name only when it is whole and on the disk,
+//! there. Documents are of the moment at which they are read. Snapshots are left out: they are made of the log. The file has its name only when it is whole and on the disk,
 //! it never takes the place of another, and only its owner may read it; a failure leaves nothing, and neither does a
 //! caller that stops waiting.
 
@@ -19,12 +19,12 @@ use uuid::Uuid;
 use crate::{
     clock::Timestamp,
     ids::{RoomId, Seq},
-    ops::{Error, LIST, PAGE, file::PartWriter},
+    ops::{DOCUMENTS, Error, LIST, PAGE, file::PartWriter},
     store::{
         Store,
         inventory::{Inventory, Item},
     },
-    wire::backup::{Account, End, Event, Header, Part, Request, RoomEnd, RoomHead, VERSION},
+    wire::backup::{Account, Document, End, Event, Header, Part, Request, RoomEnd, RoomHead, VERSION},
 };
 
 /// Writes all that `store` keeps to `file`, which must not be there yet; says how much it was.
@@ -139,6 +139,7 @@ impl<W: Write> Backup<'_, W> {
             }
         }
         self.accounts().await?;
+        self.documents().await?;
         self.put(Part::End(self.done))
     }
 
@@ -233,6 +234,22 @@ impl<W: Write> Backup<'_, W> {
                     keep_until: kept.keep_until,
                 }))?;
                 self.done.accounts += 1;
+            }
+            last = Some(end);
+        }
+    }
+
+    /// Behind all else: what a room's events rest on was there before they were.
+    async fn documents(&mut self) -> Result<(), Error> {
+        let mut last = None;
+        loop {
+            let page = self.store.inventory(&Inventory::Documents, last.as_ref(), DOCUMENTS).await?;
+            let Some(end) = page.last().cloned() else { return Ok(()) };
+            for item in page {
+                let Item::Document { folder, document } = item else { continue };
+                let (folder, name, body) = (folder.to_string(), document.name, document.body);
+                self.put(Part::Document(Document { folder, name, body }))?;
+                self.done.documents += 1;
             }
             last = Some(end);
         }

@@ -26,6 +26,9 @@ const PAGE: Page = Page { events: 1000, bytes: 4 * 1024 * 1024 };
 /// How much of everything else is listed at once.
 const LIST: usize = 1000;
 
+/// How many documents are listed at once: each may have 64 KiB.
+const DOCUMENTS: usize = 64;
+
 /// Why it could not be done.
 #[derive(Debug, Error)]
 pub enum Error {
@@ -90,6 +93,16 @@ pub enum Error {
     Stray {
         /// What the store calls it.
         number: u64,
+    },
+    /// A document of the backup is none.
+    #[error(
+        "the document {name:?} of the folder {folder:?} is none: restore with the build that made the backup"
+    )]
+    Document {
+        /// The path of its folder.
+        folder: String,
+        /// Its name.
+        name: String,
     },
     /// The room's log in the store cannot be saved or gone on with.
     #[error("room {room}, event {seq}: {what}")]

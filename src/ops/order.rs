@@ -2,7 +2,7 @@
 
 use crate::{
     ids::Seq,
-    wire::backup::{End, Part, RoomEnd, RoomHead, VERSION},
+    wire::backup::{End, OLDEST, Part, RoomEnd, RoomHead, VERSION},
 };
 
 /// What has been seen so far.
@@ -23,6 +23,8 @@ enum At {
     Room(RoomHead, RoomEnd),
     /// Behind the rooms.
     Accounts,
+    /// Behind the accounts.
+    Documents,
     /// Behind the end.
     End,
 }
@@ -37,10 +39,10 @@ impl Order {
     pub(super) fn take(&mut self, part: &Part) -> Result<(), String> {
         let at = std::mem::take(&mut self.at);
         self.at = match (at, part) {
-            (At::Begin, Part::Header(header)) if header.version == VERSION => At::Between,
+            (At::Begin, Part::Header(header)) if (OLDEST..=VERSION).contains(&header.version) => At::Between,
             (At::Begin, Part::Header(header)) => {
                 return Err(format!(
-                    "it has the format {}, and this build reads the format {VERSION}: use the build that wrote it ({})",
+                    "it has the format {}, and this build reads the formats {OLDEST} to {VERSION}: use the build that wrote it ({})",
                     header.version, header.program
                 ));
             }
@@ -50,8 +52,12 @@ impl Order {
                 self.seen.accounts += 1;
                 At::Accounts
             }
-            (At::Between | At::Accounts, Part::End(end)) if *end == self.seen => At::End,
-            (At::Between | At::Accounts, Part::End(end)) => {
+            (At::Between | At::Accounts | At::Documents, Part::Document(_)) => {
+                self.seen.documents += 1;
+                At::Documents
+            }
+            (At::Between | At::Accounts | At::Documents, Part::End(end)) if *end == self.seen => At::End,
+            (At::Between | At::Accounts | At::Documents, Part::End(end)) => {
                 return Err(format!("its end speaks of {end:?}, but there were {:?}", self.seen));
             }
             (at, part) => return Err(format!("a part is not in its place: {} {}", name(part), place(&at))),
@@ -105,6 +111,7 @@ fn name(part: &Part) -> &'static str {
         Part::Cursor { .. } => "a cursor",
         Part::RoomEnd(_) => "the end of a room",
         Part::Account(_) => "an account",
+        Part::Document(_) => "a document",
         Part::End(_) => "the end",
     }
 }
@@ -115,6 +122,7 @@ fn place(at: &At) -> &'static str {
         At::Between => "between rooms",
         At::Room(..) => "inside of a room",
         At::Accounts => "behind the rooms",
+        At::Documents => "behind the accounts",
         At::End => "behind the end",
     }
 }

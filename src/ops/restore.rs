@@ -26,10 +26,11 @@ use crate::{
     rooms::replay::{Replay, Replayed},
     store::{
         Append, Idempotency, Outcome, Page, Store,
+        documents::{Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{self, Line, Reservation, Reserve},
     },
-    wire::backup::{Account, End, Event, Part, Request, RoomHead},
+    wire::backup::{Account, Document, End, Event, Part, Request, RoomHead},
 };
 
 /// Events of one append that had no key, and appends of one call: a transaction of a few milliseconds.
@@ -60,6 +61,7 @@ async fn write(store: &dyn Store, file: &Path) -> Result<(), Error> {
         match part {
             Part::Room(head) => restore_room(store, &mut parts, head).await?,
             Part::Account(account) => restore_account(store, account).await?,
+            Part::Document(document) => restore_document(store, document).await?,
             Part::Header(_)
             | Part::Request(_)
             | Part::Event(_)
@@ -123,6 +125,8 @@ fn survey(file: &Path) -> Result<(End, HashSet<RoomId>), Error> {
                 }
             }
             Part::End(all) => end = all,
+            // One that is wrong is found before anything is written.
+            Part::Document(document) => drop(folder_of(&document)?),
             Part::Header(_) | Part::Request(_) | Part::Cursor { .. } | Part::Account(_) => {}
         }
     }
@@ -168,14 +172,18 @@ async fn refuse_others(store: &dyn Store, rooms: &HashSet<RoomId>, resume: bool)
             None => break,
         }
     }
-    let accounts = store.inventory(&Inventory::Accounts, None, 1).await?;
-    match accounts.first() {
-        Some(Item::Account(kept)) if !resume => Err(Error::NotEmpty {
-            holds: format!("the account {} of the ledger", kept.account.key),
-            mend: "name another store, or go on with --resume if this backup was being restored there",
-        }),
-        _ => Ok(()),
+    let mend = "name another store, or go on with --resume if this backup was being restored there";
+    for of in [Inventory::Accounts, Inventory::Documents] {
+        let holds = match store.inventory(&of, None, 1).await?.first() {
+            Some(Item::Account(kept)) => format!("the account {} of the ledger", kept.account.key),
+            Some(Item::Document { folder, document }) => format!("the document {folder}/{}", document.name),
+            _ => continue,
+        };
+        if !resume {
+            return Err(Error::NotEmpty { holds, mend });
+        }
     }
+    Ok(())
 }
 
 /// A room that is being written.
@@ -227,7 +235,7 @@ async fn restore_room(store: &dyn Store, parts: &mut Parts, head: RoomHead) -> R
                 }
             }
             Part::RoomEnd(_) => break,
-            Part::Header(_) | Part::Room(_) | Part::Account(_) | Part::End(_) => {}
+            Part::Header(_) | Part::Room(_) | Part::Account(_) | Part::Document(_) | Part::End(_) => {}
         }
     }
     writing.flush().await?;
@@ -341,4 +349,26 @@ async fn restore_account(store: &dyn Store, account: Account) -> Result<(), Erro
         store.settle(id, vec![spent]).await?;
     }
     Ok(())
+}
+
+/// It begins at its first revision.
+async fn restore_document(store: &dyn Store, document: Document) -> Result<(), Error> {
+    let folder = folder_of(&document)?;
+    let Document { name, body, .. } = document;
+    if store.put_document(&folder, &name, Expect::Nothing, body.clone()).await? {
+        return Ok(());
+    }
+    // It was restored before this restore was stopped.
+    if store.document(&folder, &name).await?.is_some_and(|found| found.body == body) {
+        return Ok(());
+    }
+    let holds = format!("another document {folder}/{name}");
+    Err(Error::NotEmpty { holds, mend: "only what this backup has begun can be gone on with" })
+}
+
+fn folder_of(document: &Document) -> Result<Folder, Error> {
+    let fits = !document.body.is_empty();
+    Folder::parse(&document.folder)
+        .filter(|_| fits)
+        .ok_or_else(|| Error::Document { folder: document.folder.clone(), name: document.name.clone() })
 }

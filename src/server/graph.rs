@@ -237,7 +237,12 @@ fn budget_limits(budgets: &crate::config::Budgets) -> budget::Limits {
         money_per_minute: limits.money_per_minute.map(|money| money.micros),
         money_per_day: limits.money_per_day.map(|money| money.micros),
     };
-    budget::Limits { user: scope(&budgets.user), room: scope(&budgets.room), server: scope(&budgets.server) }
+    budget::Limits {
+        user: scope(&budgets.user),
+        room: scope(&budgets.room),
+        namespace: scope(&budgets.namespace),
+        server: scope(&budgets.server),
+    }
 }
 
 /// How connections behave.

@@ -16,8 +16,10 @@ use crate::{
     },
 };
 
-/// The version that is written, and the only one that is read.
-pub const VERSION: u32 = 1;
+/// The version that is written.
+pub const VERSION: u32 = 2;
+/// The oldest version that is read: it has nothing that this one reads in another way.
+pub const OLDEST: u32 = 1;
 
 /// A part of a backup.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub enum Part {
     RoomEnd(RoomEnd),
     /// An account of the ledger.
     Account(Account),
+    /// A document.
+    Document(Document),
     /// The last.
     End(End),
 }
@@ -127,6 +131,17 @@ pub struct Account {
     pub keep_until: Timestamp,
 }
 
+/// A document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Document {
+    /// The path of its folder.
+    pub folder: String,
+    /// Unique there.
+    pub name: String,
+    /// What it says.
+    pub body: Bytes,
+}
+
 /// How much there was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct End {
@@ -136,6 +151,8 @@ pub struct End {
     pub events: u64,
     /// Accounts.
     pub accounts: u64,
+    /// Documents.
+    pub documents: u64,
 }
 
 /// A part as bytes.
@@ -168,7 +185,12 @@ pub fn encode(part: Part) -> Vec<u8> {
             let (begins_ms, keep_until_ms) = (begins.0, keep_until.0);
             Which::Account(pb::Account { key, begins_ms, spent, reserved, keep_until_ms })
         }
-        Part::End(End { rooms, events, accounts }) => Which::End(pb::End { rooms, events, accounts }),
+        Part::Document(Document { folder, name, body }) => {
+            Which::Document(pb::Document { folder, name, body })
+        }
+        Part::End(End { rooms, events, accounts, documents }) => {
+            Which::End(pb::End { rooms, events, accounts, documents })
+        }
     };
     pb::Part { part: Some(which) }.encode_to_vec()
 }
@@ -208,7 +230,12 @@ pub fn decode(bytes: Bytes) -> Result<Part, Corrupt> {
             let (begins, keep_until) = (Timestamp(begins_ms), Timestamp(keep_until_ms));
             Part::Account(Account { key, begins, spent, reserved, keep_until })
         }
-        Which::End(pb::End { rooms, events, accounts }) => Part::End(End { rooms, events, accounts }),
+        Which::Document(pb::Document { folder, name, body }) => {
+            Part::Document(Document { folder, name, body })
+        }
+        Which::End(pb::End { rooms, events, accounts, documents }) => {
+            Part::End(End { rooms, events, accounts, documents })
+        }
     })
 }
 

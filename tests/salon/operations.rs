@@ -2,6 +2,7 @@
 
 mod chain;
 mod damage;
+mod namespaces;
 mod round_trip;
 
 use std::{path::Path, sync::Arc};

@@ -340,7 +340,7 @@ async fn where_money_is_limited_nobody_without_a_price_is_asked() {
     let plan = table.plan(&["cheap", "wild"]);
     let ask = async |room: Option<&str>| {
         let room = room.map(|room| crate::ids::RoomId::parse(room).unwrap());
-        let scopes = Scopes { user: None, room };
+        let scopes = Scopes { room, ..Scopes::default() };
         let run = MessageId(uuid::Uuid::from_u128(1));
         begin((&table.budgets, &table.router), run, &scopes, &plan, &request()).await.map(drop)
     };

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clock::Timestamp,
     ids::{EventId, RequestId, RoomId, Seq, UserId},
-    wire::backup::{Account, End, Event, Header, Request, RoomEnd, RoomHead, VERSION},
+    wire::backup::{Account, Document, End, Event, Header, Request, RoomEnd, RoomHead, VERSION},
 };
 
 fn parts() -> Vec<Part> {
@@ -47,7 +47,12 @@ fn parts() -> Vec<Part> {
             reserved: 4,
             keep_until: Timestamp(9),
         }),
-        Part::End(End { rooms: 1, events: 2, accounts: 1 }),
+        Part::Document(Document {
+            folder: "keys/acme".into(),
+            name: "Zoë".into(),
+            body: Bytes::from_static(b"{}"),
+        }),
+        Part::End(End { rooms: 1, events: 2, accounts: 1, documents: 1 }),
     ]
 }
 
@@ -122,4 +127,15 @@ fn another_format_is_refused_by_its_number() {
     (header.version, header.program) = (7, "9.9.9".into());
     let refused = read(&written(&newer)).unwrap_err().to_string();
     assert!(refused.contains("format 7") && refused.contains("9.9.9"), "{refused}");
+}
+
+#[test]
+fn a_backup_of_the_first_version_is_read() {
+    let mut older = parts();
+    older.retain(|part| !matches!(part, Part::Document(_)));
+    let Part::Header(header) = &mut older[0] else { panic!("no header") };
+    header.version = 1;
+    let end = older.len() - 1;
+    older[end] = Part::End(End { rooms: 1, events: 2, accounts: 1, documents: 0 });
+    assert_eq!(read(&written(&older)).unwrap(), older);
 }

@@ -23,10 +23,10 @@ use crate::{
 /// Rooms whose wrong memberships are told one by one.
 const ROOMS_TOLD: usize = 100;
 
-/// Of memberships: equal for equal sets, whatever their order.
+/// Of memberships or rooms: equal for equal sets, whatever their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Sum {
-    count: u64,
+    number: u64,
     hashes: u64,
 }
 
@@ -38,9 +38,17 @@ impl Sum {
     }
 
     fn add_one(&mut self, room: &RoomId, user: &UserId) {
+        self.count(&(room, user));
+    }
+
+    pub(super) fn add_room(&mut self, room: &RoomId) {
+        self.count(room);
+    }
+
+    fn count(&mut self, one: &impl Hash) {
         let mut hasher = DefaultHasher::new();
-        (room, user).hash(&mut hasher);
-        self.count += 1;
+        one.hash(&mut hasher);
+        self.number += 1;
         self.hashes = self.hashes.wrapping_add(hasher.finish());
     }
 }

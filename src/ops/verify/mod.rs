@@ -8,12 +8,17 @@ mod chain;
 pub mod heads;
 mod indexes;
 mod lists;
+mod public;
 mod room;
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use crate::{
-    ids::{MessageId, RoomId, Seq},
+    domain::room::Visibility,
+    ids::{MessageId, Namespace, RoomId, Seq},
     ops::{Error, LIST, verify::heads::Heads},
     store::{
         self, ErrorKind, Store,
@@ -73,7 +78,7 @@ pub async fn run_with(
     tell: &mut (dyn FnMut(Finding) + Send),
 ) -> Result<Report, Error> {
     let (report, members) = (Report::default(), lists::Sum::default());
-    let mut verify = Verify { store, tell, kept, now, report, members };
+    let mut verify = Verify { store, tell, kept, now, report, members, public: BTreeMap::new() };
     let runs = Runs::of_store(store).await?;
     let (mut last, mut known): (Option<Item>, u64) = (None, 0);
     loop {
@@ -81,6 +86,10 @@ pub async fn run_with(
         for item in &page {
             if let Item::Room(listed) = item {
                 verify.room(listed, &runs).await?;
+                let public = verify.public.entry(listed.room.namespace()).or_default();
+                if listed.visibility == Visibility::Public {
+                    public.add_room(&listed.room);
+                }
                 known += runs.of(&listed.room).len() as u64;
             }
         }
@@ -93,6 +102,7 @@ pub async fn run_with(
     verify.runs(&runs, known).await?;
     verify.strays().await?;
     verify.members().await?;
+    verify.public_rooms().await?;
     verify.ledger().await?;
     Ok(verify.report)
 }
@@ -123,6 +133,8 @@ struct Verify<'a> {
     report: Report,
     /// Of the memberships that the logs speak of.
     members: lists::Sum,
+    /// Of the public rooms of each namespace.
+    public: BTreeMap<Namespace, lists::Sum>,
 }
 
 impl Verify<'_> {

@@ -158,7 +158,7 @@ async fn members(table: &Table, after: Option<&Item>, limit: usize) -> Result<Ve
         }
         let user = get_text(stored, "pk")?.strip_prefix(LISTS).unwrap_or_default();
         let room = parsed(RoomId::parse_key(get_text(stored, "room")?))?;
-        Ok(Some(Item::Member { user: parsed(UserId::parse_key(user))?, room }))
+        Ok(Some(Item::Member { user: parsed(UserId::parse_key(user, &room.namespace()))?, room }))
     };
     read_through(table, LISTS, after, limit, member).await
 }

@@ -124,9 +124,9 @@ pub(super) async fn list(
 
 fn room(row: &Row) -> Result<Item, Error> {
     let visibility = if rows::get(row, 2)? { Visibility::Public } else { Visibility::Private };
-    let created_by =
-        rows::get::<Option<&str>>(row, 3)?.map(|key| parsed(UserId::parse_key(key))).transpose()?;
     let (position, room) = (rows::number(row, 0)?, rows::room(row, 1)?);
+    let creator = |key| parsed(UserId::parse_key(key, &room.namespace()));
+    let created_by = rows::get::<Option<&str>>(row, 3)?.map(creator).transpose()?;
     Ok(Item::Room(ListedRoom { room, position, visibility, created_by }))
 }
 
@@ -144,8 +144,9 @@ fn cursor(row: &Row) -> Result<Item, Error> {
 }
 
 fn member(row: &Row) -> Result<Item, Error> {
-    let user = parsed(UserId::parse_key(rows::get(row, 0)?))?;
-    Ok(Item::Member { user, room: rows::room(row, 1)? })
+    let room = rows::room(row, 1)?;
+    let user = parsed(UserId::parse_key(rows::get(row, 0)?, &room.namespace()))?;
+    Ok(Item::Member { user, room })
 }
 
 fn account(row: &Row) -> Result<Item, Error> {

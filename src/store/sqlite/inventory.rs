@@ -111,11 +111,11 @@ fn room(row: &Row<'_>) -> rusqlite::Result<Item> {
         1 => Visibility::Private,
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(2, other)),
     };
+    let (position, room) = (rows::number(row, 0)?, rows::room(row, 1)?);
     let created_by = match row.get_ref(3)?.as_str_or_null()? {
-        Some(key) => Some(parsed(3, UserId::parse_key(key))?),
+        Some(key) => Some(parsed(3, UserId::parse_key(key, &room.namespace()))?),
         None => None,
     };
-    let (position, room) = (rows::number(row, 0)?, rows::room(row, 1)?);
     Ok(Item::Room(ListedRoom { room, position, visibility, created_by }))
 }
 
@@ -131,8 +131,9 @@ fn cursor(row: &Row<'_>) -> rusqlite::Result<Item> {
 }
 
 fn member(row: &Row<'_>) -> rusqlite::Result<Item> {
-    let user = parsed(0, UserId::parse_key(row.get_ref(0)?.as_str()?))?;
-    Ok(Item::Member { user, room: rows::room(row, 1)? })
+    let room = rows::room(row, 1)?;
+    let user = parsed(0, UserId::parse_key(row.get_ref(0)?.as_str()?, &room.namespace()))?;
+    Ok(Item::Member { user, room })
 }
 
 fn account(row: &Row<'_>) -> rusqlite::Result<Item> {

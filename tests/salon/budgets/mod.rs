@@ -106,7 +106,7 @@ async fn until_open(store: &Arc<dyn Store>, count: usize) {
 }
 
 fn scopes(user: &str, room: &str) -> Scopes {
-    Scopes { user: UserId::parse(user).ok(), room: RoomId::parse(room).ok() }
+    Scopes { user: UserId::parse(user).ok(), room: RoomId::parse(room).ok(), ..Scopes::default() }
 }
 
 fn run() -> MessageId {

@@ -24,6 +24,7 @@ pub fn limits() -> Limits {
         },
         room: ScopeLimits { money_per_minute: Some(70), ..ScopeLimits::default() },
         server: ScopeLimits { tokens_per_day: Some(500), ..ScopeLimits::default() },
+        ..Limits::default()
     }
 }
 

@@ -6,6 +6,7 @@ use futures_util::{FutureExt as _, future::join_all};
 use salon::{
     budget::{Budget, Cost, Limits, Refused, Scope, ScopeLimits, Scopes, Unit, Usage, Window},
     clock::Clock as _,
+    ids::Namespace,
     store::{
         self, Store,
         config::{StoreConfig, StoreKind},
@@ -13,7 +14,7 @@ use salon::{
     },
 };
 
-use super::{MIDNIGHT, Process, SetClock, room_tokens_per_minute, scopes, tokens, until_open};
+use super::{MIDNIGHT, Process, SetClock, room_tokens_per_minute, run, scopes, tokens, until_open};
 use crate::harness::gate::{Fault, GatedStore};
 
 /// What is (spent, reserved) of the room's tokens in this minute.
@@ -258,5 +259,50 @@ async fn windows_that_are_over_leave_nothing_behind() {
     tokio::time::sleep(Duration::from_secs(11 * 60)).await;
     assert_eq!(store.forget_accounts(clock.now()).await.unwrap(), 0);
     assert_eq!(store.forget_accounts(MIDNIGHT.plus(Duration::from_secs(10 * 86_400))).await.unwrap(), 3);
+    process.end().await;
+}
+
+#[tokio::test]
+async fn namespaces_share_no_budgets_but_the_servers() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let day = |limit| ScopeLimits { tokens_per_day: Some(limit), ..Default::default() };
+    let limits = Limits { user: day(60), namespace: day(100), server: day(250), ..Limits::default() };
+    let process = Process::start(&store, &SetClock::new(MIDNIGHT), limits);
+    let within = |namespace: &str, user: &str| {
+        let namespace = Namespace::parse(namespace).unwrap();
+        let room = scopes(user, "r").room.map(|room| room.within(&namespace));
+        Scopes { namespace, room, ..scopes(user, "r") }
+    };
+    let ask = async |namespace: &str, user: &str, cost| {
+        let asked = process.budgets.reserve(run(), &within(namespace, user), tokens(cost)).await;
+        match asked {
+            Ok(hold) => {
+                hold.settle(tokens(cost)).await;
+                None
+            }
+            Err(refused) => Some(refused.budget().unwrap().scope),
+        }
+    };
+    assert_eq!(ask("default", "ann", 60).await, None);
+    assert_eq!(ask("default", "ann", 1).await, Some(Scope::User));
+    // Somebody else of that name, in a room of that name.
+    assert_eq!(ask("acme", "ann", 60).await, None);
+    assert_eq!(ask("acme", "bob", 41).await, Some(Scope::Namespace));
+    assert_eq!(ask("acme", "bob", 40).await, None);
+    assert_eq!(ask("default", "bob", 41).await, Some(Scope::Namespace), "the default one is one as well");
+    assert_eq!(ask("default", "bob", 40).await, None);
+    assert_eq!(ask("third", "ann", 51).await, Some(Scope::Server));
+    assert_eq!(ask("third", "ann", 50).await, None);
+
+    let told = async |scopes: Scopes| {
+        let usage = process.budgets.usage(&scopes).await.unwrap().into_iter();
+        let day = usage.filter(|u| u.budget.window == Window::Day && u.budget.unit == Unit::Tokens);
+        day.map(|usage| (usage.budget.scope, usage.spent)).collect::<Vec<_>>()
+    };
+    let of_all = |namespace: &str| Scopes { user: None, room: None, ..within(namespace, "x") };
+    assert_eq!(told(of_all("default")).await, [(Scope::Namespace, 100), (Scope::Server, 250)]);
+    assert_eq!(told(of_all("acme")).await, [(Scope::Namespace, 100)], "what others spend is not told");
+    assert_eq!(told(within("acme", "ann")).await, [(Scope::User, 60), (Scope::Room, 100)]);
+    assert_eq!(told(within("default", "ann")).await, [(Scope::User, 60), (Scope::Room, 100)]);
     process.end().await;
 }

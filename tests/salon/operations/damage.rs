@@ -40,7 +40,7 @@ async fn found(config: &StoreConfig, sql: &str) -> Vec<String> {
 }
 
 /// What is done to `room-1`, and what is said of it. RID is its number; SAID the position of ann's last message.
-const DAMAGES: [(&str, &str); 23] = [
+const DAMAGES: [(&str, &str); 25] = [
     ("UPDATE rooms SET head = head + 1 WHERE id = 'room-1'", "the log ends here, and its head says"),
     ("UPDATE rooms SET head = head - 1 WHERE id = 'room-1'", "the log goes on behind it"),
     ("UPDATE rooms SET fence = fence + 1 WHERE id = 'room-1'", "this is its fence, and the store says"),
@@ -76,6 +76,19 @@ const DAMAGES: [(&str, &str); 23] = [
     ("UPDATE cursors SET seq = 999999 WHERE room = RID", "has read up to it, and the log ends at"),
     ("DELETE FROM members WHERE room = RID AND user = 'ann'", "ann is a member, and is not listed it"),
     ("INSERT INTO members (user, room) VALUES ('eve', RID)", "eve is listed as a member, and is none"),
+    (
+        "UPDATE members SET user = 'acme' || char(31) || user WHERE room = RID AND user = 'ann'",
+        "the list of all Members cannot be read to its end",
+    ),
+    (
+        // An index that was made of something else than it says now.
+        "DROP INDEX rooms_listed;
+         CREATE INDEX rooms_listed ON rooms (namespace, (CASE WHEN id = 'room-1' THEN 0 ELSE visibility END));
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = 'CREATE INDEX rooms_listed ON rooms (namespace, visibility)'
+             WHERE name = 'rooms_listed'",
+        "it is listed as public, and is not",
+    ),
     (
         "INSERT INTO runs (room, message) VALUES (RID, zeroblob(16))",
         "the list of open answers has 00000000-0000-0000-0000-000000000000",

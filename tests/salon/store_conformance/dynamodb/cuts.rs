@@ -7,8 +7,9 @@ use salon::{
     clock::Timestamp,
     ids::NodeId,
     store::{
-        self, Append, Lease, Outcome, Store,
+        self, Append, ErrorKind, Lease, Outcome, Store,
         config::{StoreConfig, StoreUrl},
+        documents::{Expect, Folder},
         ledger::{Account, Line, Reserve},
     },
 };
@@ -172,5 +173,60 @@ async fn a_beat_whose_answer_is_lost_was_one_and_a_retirement_is_not_guessed() {
     let error = store.retire(Lease { node, beat: 3 }).await.unwrap_err();
     assert_eq!(error.kind, store::ErrorKind::Unavailable, "{error}");
     assert_eq!(store.leases().await.unwrap(), []);
+    world.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_document_whose_answers_are_lost_is_written_once() {
+    let Some(world) = World::new(Duration::from_secs(10)).await else { return };
+    let World { front, store, .. } = &world;
+    let folder = Folder::new(&["f"]);
+    let put = async |expect, body: &'static [u8]| {
+        front.next([Deed::Lose, Deed::Refuse("InternalServerError"), Deed::Lose]);
+        let put = store.put_document(&folder, "a", expect, body.into()).await;
+        assert!(front.is_done());
+        put
+    };
+    let writes = [Expect::Nothing, Expect::Anything, Expect::Revision(2)];
+    for (revision, expect) in (1..).zip(writes) {
+        assert!(put(expect, b"x").await.unwrap(), "{expect:?}");
+        assert_eq!(store.document(&folder, "a").await.unwrap().unwrap().revision, revision);
+    }
+    // What another has written is not taken for ours, and neither is what is expected in vain.
+    front.next([Deed::Lose]);
+    assert!(!store.put_document(&folder, "a", Expect::Revision(2), "y".into()).await.unwrap());
+    // Whether the first attempt has made it, and two others have come since, nobody can know.
+    front.next([Deed::Lose]);
+    let unknown = store.put_document(&folder, "a", Expect::Nothing, "y".into()).await.unwrap_err();
+    assert_eq!(unknown.kind, ErrorKind::Unavailable);
+    assert_eq!(store.document(&folder, "a").await.unwrap().unwrap().revision, 3);
+    // Of a removal nothing is left by which one could know whose it was.
+    assert_eq!(put(Expect::Revision(3), b"").await.unwrap_err().kind, ErrorKind::Unavailable);
+    assert!(put(Expect::Anything, b"").await.unwrap());
+    assert_eq!(store.document(&folder, "a").await.unwrap(), None);
+    world.end().await;
+}
+
+/// The count waits for a service that answers; the append does not fail for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_could_not_be_counted_is_counted_later() {
+    let Some(world) = World::new(Duration::from_secs(10)).await else { return };
+    let World { front, store, table } = &world;
+    front.next([Deed::Pass, Deed::Pass, Deed::Refuse("AccessDeniedException")]);
+    let room = created(store, "r").await;
+    assert!(front.is_done());
+    let counted = async |store: &Arc<dyn Store>| {
+        let usage = store.namespace_usage(&salon::ids::Namespace::default()).await.unwrap();
+        (usage.rooms, usage.bytes)
+    };
+    let before = counted(store).await;
+    assert_eq!(before.0, 1, "here it is known");
+    let other = store::open::open(&table.config()).await.unwrap();
+    assert_eq!(counted(&other).await, (0, 0));
+    appended(store, &room, plain(vec![fact("x")])).await;
+    let now = counted(store).await;
+    assert!(now.0 == 1 && now.1 > before.1, "{now:?}");
+    assert_eq!(counted(&other).await, now, "what was owed went with it");
+    other.close().await.unwrap();
     world.end().await;
 }
