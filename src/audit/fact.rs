@@ -64,12 +64,16 @@ acts! {
     InvitationUse = "invitation_use",
     /// A namespace was created.
     NamespaceCreate = "namespace_create",
+    /// The name or the quotas of a namespace were changed, or it was brought back.
+    NamespaceUpdate = "namespace_update",
     /// The secret of a namespace was changed.
     NamespaceRotate = "namespace_rotate",
     /// A namespace was put away.
     NamespaceArchive = "namespace_archive",
     /// An identity was created.
     IdentityCreate = "identity_create",
+    /// The name of an identity, or what is remembered of it, was changed.
+    IdentityUpdate = "identity_update",
     /// The secret of an identity was changed.
     IdentityRotate = "identity_rotate",
     /// An identity was revoked.
@@ -82,6 +86,12 @@ acts! {
     KeyRevoke = "key_revoke",
     /// A token was minted.
     TokenMint = "token_mint",
+    /// A token was revoked.
+    TokenRevoke = "token_revoke",
+    /// Whatever a user had was revoked.
+    UserRevoke = "user_revoke",
+    /// The administration was read.
+    Look = "look",
     /// A limit was hit: `detail` says which.
     LimitHit = "limit_hit",
     /// Facts were not recorded: `count` says how many.

@@ -12,7 +12,10 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 
 use crate::{
-    auth::principal::{Credential, Principal},
+    auth::{
+        jwt::error::TokenError,
+        principal::{Credential, Principal},
+    },
     clock::{Clock, Timestamp},
     domain::rejection::{Code, Rejection},
     ids::{Namespace, UserId},
@@ -61,6 +64,9 @@ pub enum Refused {
     /// It is not what it should be; the reason is the same for all that could help a guess.
     #[error("the credential is not valid: {0}")]
     Invalid(&'static str),
+    /// It is a token that is not believed.
+    #[error(transparent)]
+    Token(TokenError),
     /// It was valid once.
     #[error("the credential has expired")]
     Expired,
@@ -76,9 +82,12 @@ impl Refused {
     /// What a client is told.
     pub fn rejection(&self) -> Rejection {
         let code = match self {
-            Self::Missing | Self::Several | Self::Invalid(_) | Self::Expired | Self::Revoked => {
-                Code::Unauthenticated
-            }
+            Self::Missing
+            | Self::Several
+            | Self::Invalid(_)
+            | Self::Token(_)
+            | Self::Expired
+            | Self::Revoked => Code::Unauthenticated,
             Self::Unavailable => Code::Unavailable,
         };
         Rejection::new(code, self.to_string())

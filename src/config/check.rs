@@ -254,6 +254,18 @@ impl Checks<'_> {
     }
 
     fn auth(&mut self, config: &Config) {
+        if let Some(name) = &config.auth.certificate_namespace {
+            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            if name.is_empty() || name.len() > 32 || !name.chars().all(fits) {
+                let rule = "must have 1 to 32 of a-z, 0-9 and '-', as the names of namespaces do";
+                self.refuse(
+                    "auth.certificate_namespace",
+                    name,
+                    rule,
+                    "write `default`, or the name of a namespace",
+                );
+            }
+        }
         if config.auth.mode == AuthMode::Open
             && !config.grpc.is_loopback()
             && !config.auth.allow_open_on_network

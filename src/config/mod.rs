@@ -449,13 +449,20 @@ pub struct Auth {
     /// Whether the mode `open` may listen on more than this machine.
     #[serde(deserialize_with = "units::flag")]
     pub allow_open_on_network: bool,
+    /// The namespace that the certificates of clients speak for; none: a certificate is no credential.
+    pub certificate_namespace: Option<String>,
     /// Whose tokens are believed.
     pub tokens: Tokens,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { mode: AuthMode::Open, allow_open_on_network: false, tokens: Tokens::default() }
+        Self {
+            mode: AuthMode::Open,
+            allow_open_on_network: false,
+            certificate_namespace: None,
+            tokens: Tokens::default(),
+        }
     }
 }
 

@@ -1,17 +1,124 @@
-//! Who is let in, as the configuration says.
+//! Who is let in, and who may change that, as the configuration says.
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
 use crate::{
-    auth::gate::{Gate, Sources},
+    audit::{
+        self, Audit,
+        fact::{Act, Origin},
+    },
+    auth::{
+        audit::{AuditSink, Fact},
+        directory::{Directory, DirectorySettings},
+        gate::{Gate, Sources},
+        jwt::source::TokenSource,
+        mint::MintTokens,
+    },
     clock::Clock,
     config::{AuthMode, Config},
+    grpc::admin::AdminApi,
+    ids::Namespace,
+    server::tokens::{self, TokenParts, TokensError},
+    store::Store,
 };
 
-/// The gate that all doors ask.
-pub(super) fn gate(config: &Config, clock: &Arc<dyn Clock>) -> Gate {
-    match config.auth.mode {
-        AuthMode::Open => Gate::open(Arc::clone(clock)),
-        AuthMode::Required => Gate::required(Arc::clone(clock), Sources::default()),
+/// What stands before the doors, and what administers it.
+#[derive(Debug)]
+pub struct Gates {
+    /// Asked by every door.
+    pub(super) gate: Gate,
+    directory: Directory,
+    mint: Option<Arc<dyn MintTokens>>,
+    clock: Arc<dyn Clock>,
+    is_asked: bool,
+}
+
+impl Gates {
+    /// As the configuration says. Nothing is read or fetched yet.
+    pub(super) fn open(
+        config: &Config,
+        store: &Arc<dyn Store>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, TokensError> {
+        let is_asked = config.auth.mode == AuthMode::Required;
+        let directory = Directory::new(Arc::clone(store), Arc::clone(clock), DirectorySettings::default());
+        let TokenParts { verifier, signer } = tokens::build(&config.auth.tokens)?;
+        let gate = match config.auth.mode {
+            AuthMode::Open => Gate::open(Arc::clone(clock)),
+            AuthMode::Required => {
+                let sources = Sources {
+                    tokens: Some(Arc::new(TokenSource::new(verifier, directory.clone()))),
+                    secrets: Some(Arc::new(directory.clone())),
+                    certificates: config
+                        .auth
+                        .certificate_namespace
+                        .as_deref()
+                        .and_then(|name| Namespace::parse(name).ok()),
+                    revoked: Some(Arc::new(directory.revocations().clone())),
+                };
+                Gate::required(Arc::clone(clock), sources)
+            }
+        };
+        let mint = signer.map(|signer| Arc::new(signer) as Arc<dyn MintTokens>);
+        Ok(Self { gate, directory, mint, clock: Arc::clone(clock), is_asked })
+    }
+
+    /// Begins to hear what is revoked, here and on other servers, where anybody is asked who they are.
+    pub(super) fn start(&self, tasks: &TaskTracker, stop: CancellationToken) {
+        if self.is_asked {
+            tasks.spawn(self.directory.revocations().clone().run(stop));
+        }
+    }
+
+    /// The calls of the administration.
+    pub(super) fn admin(&self, audit: &Audit) -> AdminApi {
+        let sink = Arc::new(Administration(audit.clone()));
+        AdminApi::new(self.directory.clone(), self.mint.clone(), sink, Arc::clone(&self.clock))
+    }
+}
+
+/// What the administration does, told to the audit.
+#[derive(Debug)]
+struct Administration(Audit);
+
+#[async_trait]
+impl AuditSink for Administration {
+    async fn tell(&self, fact: Fact) {
+        let Fact { at: _, namespace, by, from, action, target, refused } = fact;
+        let act = act(action);
+        // Who only looks, and may, changes nothing.
+        if act == Act::Look && refused.is_none() {
+            return;
+        }
+        let told = audit::Fact::new(namespace.unwrap_or_else(Namespace::default), act)
+            .to(target)
+            .detail(action)
+            .from(Origin { credential: by.to_string(), peer: from });
+        self.0.record(match refused {
+            Some(code) => told.refused(code.as_str()),
+            None => told,
+        });
+    }
+}
+
+fn act(action: &str) -> Act {
+    match action {
+        "namespace.create" => Act::NamespaceCreate,
+        "namespace.update" | "namespace.unarchive" => Act::NamespaceUpdate,
+        "namespace.rotate" => Act::NamespaceRotate,
+        "namespace.archive" => Act::NamespaceArchive,
+        "identity.create" => Act::IdentityCreate,
+        "identity.update" => Act::IdentityUpdate,
+        "identity.rotate" => Act::IdentityRotate,
+        "identity.revoke" => Act::IdentityRevoke,
+        "key.create" => Act::KeyCreate,
+        "key.revoke" => Act::KeyRevoke,
+        "token.create" => Act::TokenMint,
+        "token.revoke" => Act::TokenRevoke,
+        "user.revoke" => Act::UserRevoke,
+        _ => Act::Look,
     }
 }

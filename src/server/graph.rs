@@ -6,6 +6,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     audit::{Audit, AuditSettings},
+    auth::gate::Gate,
     budget::{self, Budgets},
     bus::{
         Bus,
@@ -39,7 +40,6 @@ use crate::{
         Error,
         accept::ConnectionLimits,
         allowances::allowances,
-        gates,
         tls::files::{ClientAuth, TlsFiles},
     },
     session::{Services, SessionLimits, drain::Drain},
@@ -86,9 +86,9 @@ pub fn build(
     clock: Arc<dyn Clock>,
     stop: &CancellationToken,
     drain: Drain,
+    gate: Gate,
 ) -> Graph {
     let tasks = TaskTracker::new();
-    let gate = gates::gate(config, &clock);
     let registry = HandlerRegistry::start(
         Arc::clone(&store),
         bus,

@@ -33,11 +33,11 @@ use crate::{
         FORGET_INTERVAL,
         usage::{FRESH, Usages},
     },
-    auth::gate::Gate,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
     config::Config,
     grpc::{
+        admin::AdminApi,
         door::{Door, OriginalDoor},
         guard::Guard,
         peer::Peer,
@@ -49,6 +49,7 @@ use crate::{
     },
     server::{
         accept::{Serving, serve},
+        gates::Gates,
         graph::{
             Graph, api_limits, bus_config, connection_limits, lease_settings, router, store_config, tls_files,
         },
@@ -56,9 +57,9 @@ use crate::{
         sweep::{Life, Sweeper},
         tls::{files, reload::Reloader},
     },
-    session::drain::Drain,
+    session::{Services, drain::Drain},
     store::{self, Store},
-    wire::pb,
+    wire::pb::{self, room::v1::admin_service_server::AdminServiceServer},
 };
 
 /// Why the server could not start.
@@ -76,6 +77,9 @@ pub enum Error {
     /// The names of models make no sense.
     #[error("the names of models make no sense")]
     Models(#[source] NameError),
+    /// Keys of tokens cannot be used.
+    #[error("cannot use the keys of tokens")]
+    Tokens(#[source] tokens::TokensError),
     /// The address cannot be listened on.
     #[error(
         "cannot listen on {address}; is another server running there? grpc.port (GRPC_PORT) chooses another port"
@@ -217,6 +221,7 @@ impl Server {
             None => None,
         };
         let (tls, reloader) = tls.unzip();
+        let gates = Gates::open(config, &store, &clock).map_err(Error::Tokens)?;
         let graph = graph::build(
             config,
             Arc::clone(&store),
@@ -225,7 +230,9 @@ impl Server {
             Arc::clone(&clock),
             &stop,
             drain.clone(),
+            gates.gate.clone(),
         );
+        gates.start(&graph.tasks, stop.clone());
         let (life, sweeper) = tidy_up(config, &store, &graph).await.map_err(Error::Recovery)?;
         let sessions = TaskTracker::new();
         let api = RoomApi::new(
@@ -236,7 +243,7 @@ impl Server {
             graph.services.allowances.clone(),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
-        let (health, routes) = routes(graph.services.gate.clone(), door)?;
+        let (health, routes) = routes(&graph.services, door, gates.admin(&graph.audit))?;
         let server = Self {
             address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
@@ -403,7 +410,8 @@ async fn tidy_up(
     Ok((life, (store.is_shared() || left > 0).then_some(sweeper)))
 }
 
-fn routes(gate: Gate, door: Door) -> Result<(HealthReporter, Routes), Error> {
+fn routes(services: &Services, door: Door, admin: AdminApi) -> Result<(HealthReporter, Routes), Error> {
+    let (gate, allowances) = (&services.gate, &services.allowances);
     let (health, health_service) = tonic_health::server::health_reporter();
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -415,8 +423,9 @@ fn routes(gate: Gate, door: Door) -> Result<(HealthReporter, Routes), Error> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(Error::Reflection)?;
-    let routes = Routes::new(Guard::new(gate.clone(), door.clone()))
-        .add_service(Guard::new(gate, OriginalDoor(door)))
+    let routes = Routes::new(Guard::new(gate.clone(), allowances.clone(), door.clone()))
+        .add_service(Guard::new(gate.clone(), allowances.clone(), OriginalDoor(door)))
+        .add_service(Guard::new(gate.clone(), allowances.clone(), AdminServiceServer::new(admin)))
         .add_service(health_service)
         .add_service(v1)
         .add_service(v1alpha);

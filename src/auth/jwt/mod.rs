@@ -20,6 +20,7 @@ pub mod key;
 pub mod refresh;
 mod rights;
 pub mod sign;
+pub mod source;
 mod times;
 
 use std::sync::Arc;

@@ -1,0 +1,55 @@
+//! Signed tokens as the gate asks for them.
+
+use async_trait::async_trait;
+
+use crate::{
+    auth::{
+        directory::Directory,
+        gate::{self, Refused},
+        jwt::{Verifier, claims::Claims, error::TokenError},
+        principal::{Credential, Principal},
+    },
+    clock::Timestamp,
+};
+
+/// Believes tokens of the issuers, for namespaces that are there.
+#[derive(Debug)]
+pub struct TokenSource {
+    verifier: Verifier,
+    directory: Directory,
+}
+
+impl TokenSource {
+    /// Tokens that `verifier` believes; `directory` says which namespaces there are.
+    pub fn new(verifier: Verifier, directory: Directory) -> Self {
+        Self { verifier, directory }
+    }
+}
+
+#[async_trait]
+impl gate::Source for TokenSource {
+    async fn verify(&self, credential: &str, now: Timestamp) -> Result<Principal, Refused> {
+        let claims = self.verifier.verify(credential, now).await.map_err(|error| match error {
+            TokenError::Expired => Refused::Expired,
+            TokenError::Unavailable => Refused::Unavailable,
+            other => Refused::Token(other),
+        })?;
+        self.directory.admits(&claims.namespace).await?;
+        Ok(principal(claims))
+    }
+}
+
+fn principal(claims: Claims) -> Principal {
+    let Claims { namespace, user, name, room, grants, issued_at, expires_at, id, issuer } = claims;
+    Principal {
+        room: room.map(|room| room.within(&namespace)),
+        namespace,
+        user: Some(user),
+        name,
+        grants,
+        issued_at,
+        expires_at: Some(expires_at),
+        credential: Credential::Token { issuer: issuer.to_string(), id },
+        ..Principal::open()
+    }
+}
