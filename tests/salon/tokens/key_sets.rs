@@ -211,6 +211,8 @@ async fn an_endpoint_that_fails_keeps_nobody_out_who_was_known() {
         Answer::Set("<html>".into()),
         Answer::Set(json!({"keys": []}).to_string()),
         Answer::Set(secret.to_string()),
+        // All right but for its size.
+        Answer::Set(format!("{}{}", keys.set(&["b"]), " ".repeat(256 << 10))),
     ] {
         endpoint.publish(answer);
         assert_eq!(verify(&verifier, &keys.sign("b", Some("b"))).await, Err(TokenError::Unavailable));
