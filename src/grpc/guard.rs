@@ -16,12 +16,15 @@ use tower::Service;
 
 use crate::{
     allowance::Allowances,
+    audit::{Act, Audit, Fact, Origin},
     auth::{
         gate::{Caller, Gate, Refused},
         principal::Principal,
     },
     domain::rejection::Rejection,
     grpc::{credentials, peer::Peer, status},
+    ids::Namespace,
+    session::Services,
 };
 
 /// A service that only lets in whom the gate does.
@@ -29,13 +32,15 @@ use crate::{
 pub struct Guard<S> {
     gate: Gate,
     allowances: Allowances,
+    audit: Audit,
     inner: S,
 }
 
 impl<S> Guard<S> {
-    /// Puts the gate before a service; `allowances` says how often a credential may be none.
-    pub fn new(gate: Gate, allowances: Allowances, inner: S) -> Self {
-        Self { gate, allowances, inner }
+    /// Puts the gate before a service.
+    pub fn new(services: &Services, inner: S) -> Self {
+        let Services { gate, allowances, audit, .. } = services;
+        Self { gate: gate.clone(), allowances: allowances.clone(), audit: audit.clone(), inner }
     }
 }
 
@@ -60,13 +65,20 @@ where
         // The one that was found ready is called; what stays is asked again before the next call.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let (gate, allowances) = (self.gate.clone(), self.allowances.clone());
+        let (gate, allowances, audit) = (self.gate.clone(), self.allowances.clone(), self.audit.clone());
         async move {
             let principal = match gate.anybody() {
                 Some(anybody) => anybody,
                 None => match admit(&gate, &allowances, &mut request).await {
                     Ok(principal) => principal,
-                    Err(rejection) => return Ok(status::of(&rejection).into_http()),
+                    Err(rejection) => {
+                        let peer = request.extensions().get::<Peer>().and_then(|peer| peer.address);
+                        let origin = Origin { credential: String::new(), peer };
+                        // Whose it would have been is not known.
+                        let fact = Fact::new(Namespace::default(), Act::SignIn).from(origin);
+                        audit.record(fact.refused(rejection.code.as_str()));
+                        return Ok(status::of(&rejection).into_http());
+                    }
                 },
             };
             let peer = request.extensions().get::<Peer>().and_then(|peer| peer.address);

@@ -6,10 +6,7 @@ use async_trait::async_trait;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    audit::{
-        self, Audit,
-        fact::{Act, Origin},
-    },
+    audit::{self, Act, Audit, Origin},
     auth::{
         audit::{AuditSink, Fact},
         directory::{Directory, DirectorySettings},
@@ -27,13 +24,14 @@ use crate::{
 
 /// What stands before the doors, and what administers it.
 #[derive(Debug)]
-pub struct Gates {
+pub(super) struct Gates {
     /// Asked by every door.
     pub(super) gate: Gate,
     directory: Directory,
     mint: Option<Arc<dyn MintTokens>>,
+    /// `None`: nobody is asked.
+    tokens: Option<Arc<TokenSource>>,
     clock: Arc<dyn Clock>,
-    is_asked: bool,
 }
 
 impl Gates {
@@ -43,14 +41,14 @@ impl Gates {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, TokensError> {
-        let is_asked = config.auth.mode == AuthMode::Required;
         let directory = Directory::new(Arc::clone(store), Arc::clone(clock), DirectorySettings::default());
         let TokenParts { verifier, signer } = tokens::build(&config.auth.tokens)?;
-        let gate = match config.auth.mode {
-            AuthMode::Open => Gate::open(Arc::clone(clock)),
+        let (gate, tokens) = match config.auth.mode {
+            AuthMode::Open => (Gate::open(Arc::clone(clock)), None),
             AuthMode::Required => {
+                let tokens = Arc::new(TokenSource::new(verifier, directory.clone()));
                 let sources = Sources {
-                    tokens: Some(Arc::new(TokenSource::new(verifier, directory.clone()))),
+                    tokens: Some(Arc::<TokenSource>::clone(&tokens)),
                     secrets: Some(Arc::new(directory.clone())),
                     certificates: config
                         .auth
@@ -59,17 +57,21 @@ impl Gates {
                         .and_then(|name| Namespace::parse(name).ok()),
                     revoked: Some(Arc::new(directory.revocations().clone())),
                 };
-                Gate::required(Arc::clone(clock), sources)
+                (Gate::required(Arc::clone(clock), sources), Some(tokens))
             }
         };
         let mint = signer.map(|signer| Arc::new(signer) as Arc<dyn MintTokens>);
-        Ok(Self { gate, directory, mint, clock: Arc::clone(clock), is_asked })
+        Ok(Self { gate, directory, mint, tokens, clock: Arc::clone(clock) })
     }
 
-    /// Begins to hear what is revoked, here and on other servers, where anybody is asked who they are.
+    /// Begins to hear what is revoked, here and on other servers, and to read the keys of issuers, where anybody is asked
+    /// who they are.
     pub(super) fn start(&self, tasks: &TaskTracker, stop: CancellationToken) {
-        if self.is_asked {
-            tasks.spawn(self.directory.revocations().clone().run(stop));
+        if let Some(tokens) = self.tokens.clone() {
+            tasks.spawn(self.directory.revocations().clone().run(stop.clone()));
+            tasks.spawn(async move {
+                stop.run_until_cancelled(tokens.warm()).await;
+            });
         }
     }
 

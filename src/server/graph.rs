@@ -141,6 +141,7 @@ pub fn build(
         dispatcher,
         gate,
         allowances,
+        audit: audit.clone(),
         limits: session_limits(config),
         drain,
     };

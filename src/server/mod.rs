@@ -411,7 +411,6 @@ async fn tidy_up(
 }
 
 fn routes(services: &Services, door: Door, admin: AdminApi) -> Result<(HealthReporter, Routes), Error> {
-    let (gate, allowances) = (&services.gate, &services.allowances);
     let (health, health_service) = tonic_health::server::health_reporter();
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -423,9 +422,9 @@ fn routes(services: &Services, door: Door, admin: AdminApi) -> Result<(HealthRep
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(Error::Reflection)?;
-    let routes = Routes::new(Guard::new(gate.clone(), allowances.clone(), door.clone()))
-        .add_service(Guard::new(gate.clone(), allowances.clone(), OriginalDoor(door)))
-        .add_service(Guard::new(gate.clone(), allowances.clone(), AdminServiceServer::new(admin)))
+    let routes = Routes::new(Guard::new(services, door.clone()))
+        .add_service(Guard::new(services, OriginalDoor(door)))
+        .add_service(Guard::new(services, AdminServiceServer::new(admin)))
         .add_service(health_service)
         .add_service(v1)
         .add_service(v1alpha);

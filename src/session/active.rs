@@ -11,6 +11,7 @@ use tokio::{
 
 use crate::{
     allowance::{Allowance, rate::What},
+    audit::{Act, Fact},
     auth::grants::Need,
     domain::{
         command::{Actor, Command},
@@ -491,10 +492,18 @@ async fn poll(future: &mut Option<BoxFuture<'static, ()>>) {
 
 /// What becomes of a stream whose credential ends or is another now.
 fn credential(handler: &StreamHandler, turn: Turn) -> Step {
+    let told = |act| {
+        let namespace = handler.caller.principal.namespace.clone();
+        handler.services.audit.record(Fact::new(namespace, act).from(handler.origin()));
+    };
     match turn {
-        Turn::Ended(end) => return Step::End(end),
+        Turn::Ended(end) => {
+            told(Act::StreamRevoked);
+            return Step::End(end);
+        }
         Turn::Expiring(at) => handler.outbound.push_reply(transient::credential_expiring(at)),
         Turn::Renewed(request_id, Ok(())) => {
+            told(Act::Reauthenticate);
             if let Some(id) = &request_id {
                 handler.outbound.push_reply(reply::ack(id, None, false));
             }

@@ -22,6 +22,7 @@ use crate::{
         rate::What,
         streams::{Open, Waiting},
     },
+    audit::{Act, Audit, Fact, Origin, SignedIn},
     auth::{
         gate::{Caller, Gate},
         grants::Need,
@@ -66,6 +67,8 @@ pub struct Services {
     pub gate: Gate,
     /// How much everybody may take.
     pub allowances: Allowances,
+    /// Who did what.
+    pub audit: Audit,
     /// How sessions behave.
     pub limits: SessionLimits,
     /// The going away of the server: nobody is let in, then every session ends and says so.
@@ -101,6 +104,8 @@ struct Held {
     allowance: Arc<Allowance>,
     /// Its place among the open streams.
     _open: Open,
+    /// That they are here, for what is recorded of what they do.
+    signed_in: Option<SignedIn>,
 }
 
 /// The end of a session.
@@ -205,13 +210,15 @@ impl StreamHandler {
         waiting: Option<Waiting>,
     ) -> Option<End> {
         let mut inbound = pin!(inbound);
-        let (joined, held) = match self.wait_for_join(&mut inbound).await {
+        let (joined, mut held) = match self.wait_for_join(&mut inbound).await {
             Ok(joined) => joined,
             Err(step) => return end_of(step),
         };
         drop(waiting);
         let user = joined.seat.user().clone();
         tracing::debug!(room = %joined.room.id(), %user, "joined");
+        let namespace = joined.room.id().namespace();
+        held.signed_in = Some(self.services.audit.signed_in(namespace, user, self.origin()));
         let mut active = Active::new(self, joined, Arc::clone(&held.allowance));
         let end = end_of(active.serve(&mut inbound).await);
         active.leave();
@@ -300,7 +307,7 @@ impl StreamHandler {
         let allowance = Arc::new(self.services.allowances.of(&payer));
         let held = allowance.take(What::Joins).and_then(|()| allowance.open_stream());
         let held = match held {
-            Ok(open) => Held { allowance: Arc::clone(&allowance), _open: open },
+            Ok(open) => Held { allowance: Arc::clone(&allowance), _open: open, signed_in: None },
             Err(rejection) => return Ok(Err(rejection)),
         };
         // Coming back as somebody else costs what a command costs, beside what a join costs.
@@ -343,7 +350,16 @@ impl StreamHandler {
         }
     }
 
+    /// How whoever speaks here is connected.
+    fn origin(&self) -> Origin {
+        Origin { credential: self.caller.principal.credential.to_string(), peer: self.caller.peer }
+    }
+
     fn refuse(&self, rejection: &Rejection, request_id: Option<&RequestId>) {
+        if rejection.code == Code::RateLimited {
+            let hit = Fact::new(self.caller.principal.namespace.clone(), Act::LimitHit).from(self.origin());
+            self.services.audit.record(hit);
+        }
         tracing::debug!(code = %rejection.code, "command refused");
         self.outbound.push_reply(reply::error(rejection, request_id, self.dialect));
     }

@@ -24,6 +24,11 @@ impl TokenSource {
     pub fn new(verifier: Verifier, directory: Directory) -> Self {
         Self { verifier, directory }
     }
+
+    /// Reads the keys that are elsewhere, so that the first token need not wait for them.
+    pub async fn warm(&self) {
+        self.verifier.warm().await;
+    }
 }
 
 #[async_trait]
