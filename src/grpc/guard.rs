@@ -15,10 +15,12 @@ use tonic::{body::Body, server::NamedService};
 use tower::Service;
 
 use crate::{
+    allowance::Allowances,
     auth::{
         gate::{Caller, Gate, Refused},
         principal::Principal,
     },
+    domain::rejection::Rejection,
     grpc::{credentials, peer::Peer, status},
 };
 
@@ -26,13 +28,14 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Guard<S> {
     gate: Gate,
+    allowances: Allowances,
     inner: S,
 }
 
 impl<S> Guard<S> {
-    /// Puts the gate before a service.
-    pub fn new(gate: Gate, inner: S) -> Self {
-        Self { gate, inner }
+    /// Puts the gate before a service; `allowances` says how often a credential may be none.
+    pub fn new(gate: Gate, allowances: Allowances, inner: S) -> Self {
+        Self { gate, allowances, inner }
     }
 }
 
@@ -57,13 +60,13 @@ where
         // The one that was found ready is called; what stays is asked again before the next call.
         let ready = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, ready);
-        let gate = self.gate.clone();
+        let (gate, allowances) = (self.gate.clone(), self.allowances.clone());
         async move {
             let principal = match gate.anybody() {
                 Some(anybody) => anybody,
-                None => match admit(&gate, &mut request).await {
+                None => match admit(&gate, &allowances, &mut request).await {
                     Ok(principal) => principal,
-                    Err(refused) => return Ok(status::of(&refused.rejection()).into_http()),
+                    Err(rejection) => return Ok(status::of(&rejection).into_http()),
                 },
             };
             let peer = request.extensions().get::<Peer>().and_then(|peer| peer.address);
@@ -74,8 +77,22 @@ where
     }
 }
 
-async fn admit(gate: &Gate, request: &mut Request<Body>) -> Result<Arc<Principal>, Refused> {
-    gate.admit(credentials::take(request)?).await
+/// Who shows what a call shows. Whoever has guessed too often is not looked at for a while.
+async fn admit(
+    gate: &Gate,
+    allowances: &Allowances,
+    request: &mut Request<Body>,
+) -> Result<Arc<Principal>, Rejection> {
+    let peer = request.extensions().get::<Peer>().and_then(Peer::counted);
+    allowances.may_sign_in(peer)?;
+    let admitted = match credentials::take(request) {
+        Ok(shown) => gate.admit(shown).await,
+        Err(refused) => Err(refused),
+    };
+    if let Err(Refused::Invalid(_)) = admitted {
+        allowances.sign_in_failed(peer);
+    }
+    admitted.map_err(|refused| refused.rejection())
 }
 
 /// Who calls. Without a guard before it a service serves nobody.

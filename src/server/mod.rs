@@ -30,7 +30,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::{
     allowance::{
-        FORGET_INTERVAL,
+        Allowances, FORGET_INTERVAL,
         usage::{FRESH, Usages},
     },
     auth::gate::Gate,
@@ -236,7 +236,7 @@ impl Server {
             graph.services.allowances.clone(),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
-        let (health, routes) = routes(graph.services.gate.clone(), door)?;
+        let (health, routes) = routes(graph.services.gate.clone(), graph.services.allowances.clone(), door)?;
         let server = Self {
             address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
@@ -403,7 +403,7 @@ async fn tidy_up(
     Ok((life, (store.is_shared() || left > 0).then_some(sweeper)))
 }
 
-fn routes(gate: Gate, door: Door) -> Result<(HealthReporter, Routes), Error> {
+fn routes(gate: Gate, allowances: Allowances, door: Door) -> Result<(HealthReporter, Routes), Error> {
     let (health, health_service) = tonic_health::server::health_reporter();
     let v1 = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(pb::DESCRIPTORS)
@@ -415,8 +415,8 @@ fn routes(gate: Gate, door: Door) -> Result<(HealthReporter, Routes), Error> {
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
         .build_v1alpha()
         .map_err(Error::Reflection)?;
-    let routes = Routes::new(Guard::new(gate.clone(), door.clone()))
-        .add_service(Guard::new(gate, OriginalDoor(door)))
+    let routes = Routes::new(Guard::new(gate.clone(), allowances.clone(), door.clone()))
+        .add_service(Guard::new(gate, allowances, OriginalDoor(door)))
         .add_service(health_service)
         .add_service(v1)
         .add_service(v1alpha);
