@@ -269,7 +269,8 @@ impl RoomService for RoomApi {
         charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::Generations)?;
         let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
         let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;
-        let generated = self.generator.propose(&prompt, principal.namespace.clone(), user).await.map_err(refuse)?;
+        let generated =
+            self.generator.propose(&prompt, principal.namespace.clone(), user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
             draft: Some(draft_to_pb(&generated.room)),
             model: generated.model,
