@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     allowance::{Allowance, Allowances, payer::Payer, purse::Purse, quotas::over},
+    auth::directory::Directory,
     domain::rejection::Rejection,
     ids::Namespace,
     store::{NamespaceUsage, Store},
@@ -39,12 +40,20 @@ pub(super) struct Known {
 pub struct Usages {
     store: Arc<dyn Store>,
     allowances: Allowances,
+    /// Where namespaces' own quotas are written down; none: nobody has any.
+    directory: Option<Directory>,
 }
 
 impl Usages {
     /// What is taken of this store.
     pub fn new(store: Arc<dyn Store>, allowances: Allowances) -> Self {
-        Self { store, allowances }
+        Self { store, allowances, directory: None }
+    }
+
+    /// The same, with the quotas that this directory has for namespaces.
+    #[must_use]
+    pub fn with_quotas_of(self, directory: Directory) -> Self {
+        Self { directory: Some(directory), ..self }
     }
 
     /// What everybody may take.
@@ -83,6 +92,13 @@ impl Usages {
     /// Asks the store again about all namespaces of which somebody is here and that have a quota of bytes.
     pub async fn refresh(&self) {
         for namespace in self.allowances.0.namespaces.keys() {
+            if let Some(directory) = &self.directory {
+                match directory.get_namespace(&namespace).await {
+                    Ok(record) => self.allowances.set_quotas(&namespace, Some(record.quotas)),
+                    // What was read last holds on.
+                    Err(rejection) => tracing::debug!(%namespace, %rejection, "quotas could not be read"),
+                }
+            }
             if self.allowances.quotas(&namespace).stored_bytes.is_some() {
                 let allowance = self.allowances.of(&Payer::user(namespace.clone(), None));
                 if let Some(purse) = allowance.shared() {
