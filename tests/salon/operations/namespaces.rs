@@ -54,7 +54,7 @@ async fn lived(config: &StoreConfig) {
         }
         let keys = Folder::new(&["keys", name]);
         for key in ["00aa", "Zo\u{eb}\0", &"k".repeat(256)] {
-            let body = vec![n as u8 + 1; 1 << (8 * n)];
+            let body = vec![n.to_le_bytes()[0] + 1; 1 << (8 * n)];
             for _ in 0..=n {
                 assert!(store.put_document(&keys, key, Expect::Anything, body.clone().into()).await.unwrap());
             }

@@ -195,7 +195,7 @@ pub async fn a_document_may_have_its_size_and_no_more(store: Arc<dyn Store>) {
     }
     assert!(names(&store, &f, 9).await.is_empty());
 
-    let body: Bytes = (0..BODY_BYTES).map(|n| n as u8).collect();
+    let body: Bytes = (0..BODY_BYTES).map(|n| n.to_le_bytes()[0]).collect();
     let long = folder(&"f".repeat(128));
     for n in 0..20 {
         let name = format!("{n:02}{}", &longest[2..]);
