@@ -10,6 +10,7 @@ pub mod autopilot;
 pub mod command;
 pub mod decide;
 pub mod event;
+pub mod invitation;
 pub mod limits;
 pub mod llm;
 pub mod mention;

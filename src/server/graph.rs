@@ -161,6 +161,7 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
                 + config.llm.queue_per_room
                 // Those wait for a person, and take no place of the others.
                 + PENDING_APPROVALS,
+            private_by_invitation: false,
         },
         queue: ROOM_QUEUE,
         snapshot_every: config.rooms.snapshot_every,

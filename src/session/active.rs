@@ -362,7 +362,7 @@ impl<'a> Active<'a> {
 
     fn typing(&mut self, is_typing: bool) -> Result<Answered, Rejection> {
         self.transient_rate()?;
-        self.seat.require(Action::Write)?;
+        self.seat.require(Action::Post)?;
         if is_typing {
             self.typing_until = Some(Instant::now() + self.handler.services.limits.typing_expiry);
             self.seat.typing(true);
@@ -402,7 +402,7 @@ impl<'a> Active<'a> {
         to: Vec<crate::ids::UserId>,
     ) -> Result<Answered, Rejection> {
         self.transient_rate()?;
-        self.seat.require(Action::Write)?;
+        self.seat.require(Action::Post)?;
         self.seat.signal(kind, data, to);
         Ok(Answered::No)
     }

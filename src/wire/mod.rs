@@ -15,6 +15,7 @@ pub mod model;
 pub mod pb;
 pub mod polls;
 pub mod reply;
+pub mod rights;
 mod shrink;
 pub mod snapshot;
 pub mod transient;

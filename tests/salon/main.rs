@@ -32,6 +32,7 @@ mod mcp;
 mod moving;
 mod nodes;
 mod operations;
+mod permissions;
 mod process;
 mod providers;
 mod sessions;
