@@ -128,7 +128,7 @@ fn ann() -> UserId {
 }
 
 fn profile() -> JoinProfile {
-    JoinProfile { name: "Ann".into(), role: None, title: String::new(), avatar: String::new() }
+    JoinProfile { name: "Ann".into(), ..JoinProfile::default() }
 }
 
 async fn say(rooms: &Rooms, room: &RoomId, n: u64) {

@@ -63,6 +63,7 @@ fn feed(registry: &HandlerRegistry, handlers: u64) -> (Arc<Feed>, Vec<Arc<Outbou
             title: String::new(),
             avatar: String::new(),
             joined_at: Timestamp::default(),
+            muted_until: None,
         };
         feed.enter(ConnectionId::next(), &member, &outbound, ChunkWish::default(), |_, delivered| {
             outbound.start(bytes::Bytes::from_static(b"state"), delivered, delivered);

@@ -267,6 +267,19 @@ text_id! {
     RequestId, max 128, |c| !c.is_control()
 }
 
+text_id! {
+    /// An invitation: the first 16 hexadecimal digits of the SHA-256 of its secret.
+    InvitationId, max 16, |c| c.is_ascii_hexdigit()
+}
+
+impl InvitationId {
+    /// The id of the invitation whose secret has this SHA-256.
+    pub fn of_hash(hash: &[u8; 32]) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = hash;
+        Self(format!("{:016x}", u64::from_be_bytes([*a, *b, *c, *d, *e, *f, *g, *h])).into())
+    }
+}
+
 impl OptionId {
     /// The id of the option at `index`, counted from 0.
     pub fn at(index: usize) -> Self {

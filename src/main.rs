@@ -377,6 +377,7 @@ fn chat_options(chat: args::Chat) -> ChatOptions {
         user: chat.user.id.unwrap_or_else(machine_user),
         name: chat.name,
         create: chat.create,
+        invitation: chat.invitation.unwrap_or_default(),
         color: chat::style::ColorChoice::Auto,
         resume_after: None,
         wait: CHAT_WAIT,

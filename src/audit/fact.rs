@@ -62,6 +62,8 @@ acts! {
     InvitationCreate = "invitation_create",
     /// An invitation was used.
     InvitationUse = "invitation_use",
+    /// An invitation was taken back.
+    InvitationRevoke = "invitation_revoke",
     /// A namespace was created.
     NamespaceCreate = "namespace_create",
     /// The name or the quotas of a namespace were changed, or it was brought back.

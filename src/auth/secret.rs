@@ -24,6 +24,13 @@ pub const SECRET_CHARS: usize = 64;
 #[error("the system gives no randomness")]
 pub struct NoRandomness;
 
+/// Bytes that nobody can guess.
+pub fn random_bytes() -> Result<[u8; SECRET_CHARS / 2], NoRandomness> {
+    let mut bytes = [0; SECRET_CHARS / 2];
+    rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
+    Ok(bytes)
+}
+
 /// A secret: printed only by whoever asks for it by name.
 #[derive(Clone)]
 pub struct Secret(SecretString);
@@ -31,9 +38,7 @@ pub struct Secret(SecretString);
 impl Secret {
     /// A new one.
     pub fn random() -> Result<Self, NoRandomness> {
-        let mut bytes = [0; SECRET_CHARS / 2];
-        rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
-        Ok(Self(digest::to_hex(&bytes).into()))
+        Ok(Self(digest::to_hex(&random_bytes()?).into()))
     }
 
     /// Its text, for the one answer that shows it.

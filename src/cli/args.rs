@@ -252,6 +252,9 @@ pub struct Chat {
     /// Create the room if there is none
     #[arg(long)]
     pub create: bool,
+    /// What an invitation to the room says
+    #[arg(long, value_name = "SECRET", env = "SALON_INVITATION", hide_env_values = true)]
+    pub invitation: Option<String>,
 }
 
 /// `salon rooms`.
@@ -419,6 +422,7 @@ mod tests {
             user: User { id: Some("ada".into()) },
             name: Some("Ada".into()),
             create: true,
+            invitation: None,
         };
         assert_eq!(args.into_command(), Command::Chat(expected));
     }

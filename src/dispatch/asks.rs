@@ -93,6 +93,8 @@ fn of_event(room: &Room, event: &Event, events: &[Recorded]) -> Vec<Wish> {
         | Event::AutopilotChanged(_)
         | Event::RoomUpdated(_)
         | Event::MemberChanged { .. }
+        | Event::InvitationCreated(_)
+        | Event::InvitationClosed { .. }
         | Event::ReactionChanged { .. }
         | Event::LlmUpdated(_)
         | Event::PollVoted(_)
@@ -124,6 +126,8 @@ fn ends(event: &Event) -> Option<Wish> {
         | Event::RoomActivated
         | Event::RoomUpdated(_)
         | Event::MemberChanged { .. }
+        | Event::InvitationCreated(_)
+        | Event::InvitationClosed { .. }
         | Event::MessagePosted(_)
         | Event::MessageEdited { regenerate: false, .. }
         | Event::MessageDeleted { .. }

@@ -230,7 +230,7 @@ impl Interruptible for LlmDispatcher {
 /// What whoever interrupts is told.
 fn found(any: bool) -> Result<Done, Rejection> {
     if any {
-        return Ok(Done { events: None, duplicate: false });
+        return Ok(Done::NOTHING);
     }
     Err(Rejection::new(Code::NotFound, "no such answer is running in this room"))
 }

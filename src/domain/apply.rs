@@ -6,17 +6,22 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::{
+    clock::Timestamp,
     domain::{
         autopilot::Autopilot,
         event::{Event, MemberChange, NewRoom, Recorded, Vote},
+        invitation::Invitation,
         llm::{LlmConfig, Run},
         message::{Author, Message},
         poll::Abstention,
-        room::{Member, Role, Room, Status},
+        room::{Member, Profile, Role, Room, Status},
         summaries,
     },
     ids::{MessageId, PollId, Seq, UserId},
 };
+
+/// Those who have posted and gone, kept in slow mode besides twice the members: then they are forgotten.
+const FORMER_POSTS: usize = 64;
 
 /// The room after its first event, which creates it.
 pub fn create(first: &Recorded) -> Option<Room> {
@@ -32,6 +37,9 @@ pub fn create(first: &Recorded) -> Option<Room> {
         members: BTreeMap::new(),
         banned: BTreeSet::new(),
         former_roles: BTreeMap::new(),
+        former_mutes: BTreeMap::new(),
+        last_posts: BTreeMap::new(),
+        invitations: BTreeMap::new(),
         llms: llms.clone(),
         polls: BTreeMap::new(),
         recent: VecDeque::new(),
@@ -66,10 +74,15 @@ pub fn apply(room: &mut Room, recorded: &Recorded) {
     match &recorded.event {
         Event::RoomCreated(_) => {}
         Event::RoomActivated => room.status = Status::Active,
-        Event::RoomUpdated(profile) => room.profile = profile.clone(),
+        Event::RoomUpdated(profile) => room_updated(room, profile),
         Event::RoomEnded { .. } => room.status = Status::Ended(recorded.at),
-        Event::MemberChanged { member, change, .. } => member_changed(room, member, *change),
+        Event::MemberChanged { member, change, .. } => member_changed(room, member, *change, recorded.at),
+        Event::InvitationCreated(invitation) => invited(room, invitation, recorded.at),
+        Event::InvitationClosed { id, .. } => {
+            room.invitations.remove(id);
+        }
         Event::MessagePosted(message) => {
+            posted_by(room, &message.author, recorded.at);
             room.push_recent(Message { seq: recorded.seq, at: recorded.at, ..message.clone() });
         }
         Event::MessageEdited { message_id, of, content, mentions, .. } => {
@@ -135,6 +148,8 @@ pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
         | Event::RoomUpdated(_)
         | Event::RoomEnded { .. }
         | Event::MemberChanged { .. }
+        | Event::InvitationCreated(_)
+        | Event::InvitationClosed { .. }
         | Event::MessagePosted(_)
         | Event::LlmAdded(_)
         | Event::LlmUpdated(_)
@@ -154,17 +169,18 @@ pub fn apply_to_message(message: &mut Message, recorded: &Recorded) {
     }
 }
 
-fn member_changed(room: &mut Room, member: &Member, change: MemberChange) {
+fn member_changed(room: &mut Room, member: &Member, change: MemberChange, at: Timestamp) {
     match change {
         MemberChange::Joined | MemberChange::Updated => {
             room.former_roles.remove(&member.id);
+            room.former_mutes.remove(&member.id);
             room.members.insert(member.id.clone(), member.clone());
         }
         // Who goes by themselves may come back as what they were; who is sent away not as an ADMIN.
-        MemberChange::Left => member_went(room, &member.id, Role::Admin),
-        MemberChange::Removed => member_went(room, &member.id, Role::Member),
+        MemberChange::Left => member_went(room, &member.id, Role::Admin, at),
+        MemberChange::Removed => member_went(room, &member.id, Role::Member, at),
         MemberChange::Banned => {
-            member_went(room, &member.id, Role::Member);
+            member_went(room, &member.id, Role::Member, at);
             room.banned.insert(member.id.clone());
         }
         MemberChange::Unbanned => {
@@ -173,9 +189,15 @@ fn member_changed(room: &mut Room, member: &Member, change: MemberChange) {
     }
 }
 
-/// Keeps the role a user may come back with, but not when it is what anybody gets: the map stays small.
-fn member_went(room: &mut Room, user: &UserId, most: Role) {
+/// Keeps the role a user may come back with, but not when it is what anybody gets: the map stays small. What let in
+/// others in their name does so no more.
+fn member_went(room: &mut Room, user: &UserId, most: Role, at: Timestamp) {
     let fresh = room.fresh_role(user);
+    room.invitations.retain(|_, invitation| &invitation.created_by != user);
+    room.former_mutes.retain(|_, until| *until > at);
+    if let Some(until) = room.members.get(user).and_then(|m| m.muted_until).filter(|until| *until > at) {
+        room.former_mutes.insert(user.clone(), until);
+    }
     let had = match room.members.remove(user) {
         Some(member) => member.role,
         // Who is not here can be banned; a role of an earlier time counts.
@@ -186,6 +208,34 @@ fn member_went(room: &mut Room, user: &UserId, most: Role) {
         room.former_roles.remove(user);
     } else {
         room.former_roles.insert(user.clone(), role);
+    }
+}
+
+fn room_updated(room: &mut Room, profile: &Profile) {
+    room.profile = profile.clone();
+    if profile.settings.slow_mode.is_zero() {
+        room.last_posts.clear();
+    }
+}
+
+/// Adds an invitation, and forgets those that have expired.
+fn invited(room: &mut Room, invitation: &Invitation, at: Timestamp) {
+    room.invitations.retain(|_, known| known.is_open(at));
+    room.invitations.insert(invitation.id.clone(), invitation.clone());
+}
+
+/// Remembers who may not post again for a while. Of those who have gone no more are kept than there are members: the
+/// map cannot grow by joining under ever new names.
+fn posted_by(room: &mut Room, author: &Author, at: Timestamp) {
+    let slow = room.profile.settings.slow_mode;
+    let Some(user) = author.user().filter(|_| !slow.is_zero()) else {
+        return;
+    };
+    room.last_posts.insert(user.clone(), at);
+    let most = room.members.len().saturating_mul(2).saturating_add(FORMER_POSTS);
+    if room.last_posts.len() > most {
+        let members = &room.members;
+        room.last_posts.retain(|user, last| members.contains_key(user) && at.since(*last) < slow);
     }
 }
 

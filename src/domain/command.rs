@@ -7,13 +7,14 @@ use crate::{
         approval::Approval,
         autopilot::{AutopilotInput, Control, Step},
         event::NewRoom,
+        invitation::SecretHash,
         llm::{LlmConfig, LlmPatch, Run, RunEnd, RunReport},
         message::Author,
         room::{Role, Visibility},
         settings::SettingsPatch,
         summary::Summary,
     },
-    ids::{ApprovalId, AutopilotId, LlmId, MessageId, OptionId, PollId, Seq, UserId},
+    ids::{ApprovalId, AutopilotId, InvitationId, LlmId, MessageId, OptionId, PollId, Seq, UserId},
 };
 
 /// On whose authority a command is carried out.
@@ -45,8 +46,8 @@ impl Actor {
     }
 }
 
-/// What a user says of themselves on joining.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a user says of themselves on joining, and what lets them in.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JoinProfile {
     /// Empty: the user id.
     pub name: String,
@@ -56,6 +57,10 @@ pub struct JoinProfile {
     pub title: String,
     /// An emoji or a URL.
     pub avatar: String,
+    /// Of the secret of the invitation they come with.
+    pub invitation: Option<SecretHash>,
+    /// The role that a verified credential grants them here; never from what a client says.
+    pub granted: Option<Role>,
 }
 
 /// An option of a poll that is to be created.
@@ -219,6 +224,26 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// For some time a member may only read.
+    MuteMember {
+        /// Whom.
+        user_id: UserId,
+        /// From now; zero: they may write again.
+        duration: Duration,
+        /// Why.
+        reason: String,
+    },
+    /// Make what lets somebody in.
+    CreateInvitation {
+        /// For how long; `None`: the usual time.
+        expires_in: Option<Duration>,
+        /// What it makes of who comes with it.
+        role: Role,
+        /// Only this user; `None`: anybody.
+        for_user: Option<UserId>,
+    },
+    /// Make an invitation let nobody in any more.
+    RevokeInvitation(InvitationId),
     /// End the room.
     EndRoom {
         /// Why.

@@ -5,13 +5,14 @@ use crate::{
     domain::{
         approval::{Approval, Decided},
         autopilot::Autopilot,
+        invitation::Invitation,
         llm::{LlmConfig, Run, RunEnd, RunReport},
         message::{Author, Message},
         poll::{Abstention, Ballot, Poll},
         room::{Member, Profile, Visibility},
         summary::Summary,
     },
-    ids::{ApprovalId, EventId, LlmId, MessageId, OptionId, PollId, RoomId, Seq, UserId},
+    ids::{ApprovalId, EventId, InvitationId, LlmId, MessageId, OptionId, PollId, RoomId, Seq, UserId},
 };
 
 /// What a room is created with.
@@ -32,7 +33,7 @@ pub struct NewRoom {
 pub enum MemberChange {
     /// A new member.
     Joined,
-    /// Name, title, avatar or role.
+    /// Name, title, avatar, role, or until when they are muted.
     Updated,
     /// By oneself.
     Left,
@@ -100,6 +101,8 @@ pub enum Event {
         mentions: Vec<LlmId>,
         /// Its answers are made anew.
         regenerate: bool,
+        /// Who did it, if not the author.
+        by: Option<UserId>,
     },
     /// The text of a message is gone.
     MessageDeleted {
@@ -139,6 +142,17 @@ pub enum Event {
         emoji: String,
         /// false: taken back.
         added: bool,
+    },
+    /// An invitation was made.
+    InvitationCreated(Invitation),
+    /// An invitation was used or revoked.
+    InvitationClosed {
+        /// Which.
+        id: InvitationId,
+        /// Who became a member by it.
+        used_by: Option<UserId>,
+        /// Who revoked it.
+        revoked_by: Option<UserId>,
     },
     /// An LLM joined.
     LlmAdded(LlmConfig),
@@ -235,6 +249,8 @@ impl Event {
             | Self::RoomUpdated(_)
             | Self::RoomEnded { .. }
             | Self::MemberChanged { .. }
+            | Self::InvitationCreated(_)
+            | Self::InvitationClosed { .. }
             | Self::LlmAdded(_)
             | Self::LlmUpdated(_)
             | Self::LlmRemoved(_)
@@ -263,6 +279,8 @@ impl Event {
             | Self::MessageEdited { .. }
             | Self::MessageDeleted { .. }
             | Self::ReactionChanged { .. }
+            | Self::InvitationCreated(_)
+            | Self::InvitationClosed { .. }
             | Self::LlmAdded(_)
             | Self::LlmUpdated(_)
             | Self::LlmRemoved(_)
@@ -299,6 +317,8 @@ impl Event {
             | Self::RoomUpdated(_)
             | Self::RoomEnded { .. }
             | Self::MemberChanged { .. }
+            | Self::InvitationCreated(_)
+            | Self::InvitationClosed { .. }
             | Self::LlmAdded(_)
             | Self::LlmUpdated(_)
             | Self::LlmRemoved(_)

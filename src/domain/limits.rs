@@ -1,6 +1,8 @@
 //! How large things may be. `config.yaml` documents those an operator can change; the others are part of the
 //! contract in `proto/room/v1/room.proto`.
 
+use std::time::Duration;
+
 use crate::domain::rejection::Rejection;
 
 /// Messages kept in a room's state: what `room_state` shows and what an LLM is given.
@@ -75,6 +77,11 @@ pub const AUTOPILOT_TURNS: u32 = 200;
 /// Turns of an autopilot whose starter names no number.
 pub const AUTOPILOT_TURNS_DEFAULT: u32 = 20;
 
+/// The longest least time between two messages of one member.
+pub const SLOW_MODE: Duration = Duration::from_secs(6 * 60 * 60);
+/// The longest time for which somebody is muted at once.
+pub const MUTE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 /// The limits an operator can change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -88,6 +95,8 @@ pub struct Limits {
     pub chain_depth: u32,
     /// Answers that have begun and not ended in one room, those included that wait for a person.
     pub open_runs_per_room: usize,
+    /// Who joins a private room needs an invitation, unless the room says otherwise.
+    pub private_by_invitation: bool,
 }
 
 impl Default for Limits {
@@ -98,6 +107,7 @@ impl Default for Limits {
             members_per_room: 100_000,
             chain_depth: 5,
             open_runs_per_room: 40,
+            private_by_invitation: false,
         }
     }
 }

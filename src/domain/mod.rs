@@ -11,6 +11,7 @@ pub mod chain;
 pub mod command;
 pub mod decide;
 pub mod event;
+pub mod invitation;
 pub mod limits;
 pub mod llm;
 pub mod mention;

@@ -8,14 +8,16 @@ use crate::{
         approval::Approval,
         autopilot::{Autopilot, Status as AutopilotStatus},
         chain::Link,
-        limits::RECENT_MESSAGES,
+        invitation::Invitation,
+        limits::{Limits, RECENT_MESSAGES},
         llm::{LlmConfig, Run},
         message::{Author, Message},
+        permissions::{Action, Least, Standing},
         poll::Poll,
-        settings::Settings,
+        settings::{JoinRule, Settings},
         summary::{ChangedMessage, Summary},
     },
-    ids::{ApprovalId, LlmId, MessageId, PollId, RoomId, Seq, UserId},
+    ids::{ApprovalId, InvitationId, LlmId, MessageId, PollId, RoomId, Seq, UserId},
 };
 
 /// What a member may do; see [`crate::domain::permissions`].
@@ -76,6 +78,15 @@ pub struct Member {
     pub avatar: String,
     /// When they first joined.
     pub joined_at: Timestamp,
+    /// Until then they can only read; it may have passed.
+    pub muted_until: Option<Timestamp>,
+}
+
+impl Member {
+    /// What decides what they may do.
+    pub fn standing(&self) -> Standing {
+        Standing { role: self.role, muted_until: self.muted_until }
+    }
 }
 
 /// What is shown of a room in a list.
@@ -87,8 +98,15 @@ pub struct Profile {
     pub description: String,
     /// To whom it is listed.
     pub visibility: Visibility,
-    /// How its LLMs behave.
+    /// How its LLMs behave, and who may do what.
     pub settings: Settings,
+}
+
+impl Profile {
+    /// What an action needs in this room.
+    pub fn least(&self, action: Action) -> Least {
+        self.settings.permissions.least(action, self.visibility)
+    }
 }
 
 /// A room at one position of its log.
@@ -114,6 +132,12 @@ pub struct Room {
     /// The role with which somebody who has gone may come back, where it is not [`Room::fresh_role`]: nobody gets a
     /// better role by leaving and joining again.
     pub former_roles: BTreeMap<UserId, Role>,
+    /// Until when those are muted who have gone: nobody is heard again by leaving and joining.
+    pub former_mutes: BTreeMap<UserId, Timestamp>,
+    /// When those have posted last who may not again for a while; empty without [`Settings::slow_mode`].
+    pub last_posts: BTreeMap<UserId, Timestamp>,
+    /// What has been neither used nor revoked; some may have expired.
+    pub invitations: BTreeMap<InvitationId, Invitation>,
     /// In the order they were added.
     pub llms: Vec<LlmConfig>,
     /// Open polls, and closed ones that a message in `recent` announces.
@@ -175,6 +199,15 @@ impl Room {
             None => self.status == Status::Waiting,
         };
         if founder { Role::Admin } else { Role::Member }
+    }
+
+    /// Who may become a member.
+    pub fn join_rule(&self, limits: &Limits) -> JoinRule {
+        let usual = match self.profile.visibility {
+            Visibility::Private if limits.private_by_invitation => JoinRule::Invited,
+            Visibility::Private | Visibility::Public => JoinRule::Open,
+        };
+        self.profile.settings.join_rule.unwrap_or(usual)
     }
 
     /// The last summary of what was said up to here.
@@ -250,8 +283,23 @@ impl Room {
         if self.runs.values().filter(|run| run.turn.is_some()).count() > 1 {
             return Some("two turns of an autopilot are taken at once".into());
         }
-        if let Some(user) = self.former_roles.keys().find(|u| self.members.contains_key(*u)) {
+        let former = self.former_roles.keys().chain(self.former_mutes.keys());
+        if let Some(user) = former.into_iter().find(|u| self.members.contains_key(*u)) {
             return Some(format!("{user} is a former member and a member"));
+        }
+        if let Some(muted) = self.members.values().find(|m| m.role == Role::Admin && m.muted_until.is_some())
+        {
+            return Some(format!("{} is muted and ADMIN", muted.id));
+        }
+        if !self.last_posts.is_empty() && self.profile.settings.slow_mode.is_zero() {
+            return Some("last posts are kept without a slow mode".into());
+        }
+        let stray = |i: &&Invitation| !self.members.contains_key(&i.created_by) || i.id != i.hash.id();
+        if let Some(invitation) = self.invitations.values().find(stray) {
+            return Some(format!("the invitation {} is nobody's", invitation.id));
+        }
+        if let Err(rejection) = self.profile.settings.permissions.check() {
+            return Some(rejection.message);
         }
         None
     }

@@ -1,7 +1,10 @@
-//! How the LLMs of a room behave: chosen by its ADMINs, part of its profile.
+//! How the LLMs of a room behave, and who may come and do what: chosen by its ADMINs, part of its profile.
+
+use std::time::Duration;
 
 use crate::domain::{
-    limits::{TOOL_PATTERN_CHARS, TOOL_PATTERNS, check_name},
+    limits::{SLOW_MODE, TOOL_PATTERN_CHARS, TOOL_PATTERNS, check_name},
+    permissions::{Action, Least, Overrides},
     rejection::Rejection,
 };
 
@@ -27,7 +30,16 @@ pub enum ResponsePolicy {
     AddressedOnly,
 }
 
-/// How the LLMs of a room behave.
+/// Who may become a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum JoinRule {
+    /// Whoever knows the room's id.
+    Open,
+    /// Whoever has an invitation, and the room's creator.
+    Invited,
+}
+
+/// How the LLMs of a room behave, and who may come and do what.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Settings {
     /// What happens when somebody asks while answers are being written.
@@ -36,6 +48,12 @@ pub struct Settings {
     pub responses: ResponsePolicy,
     /// Tools from outside that LLMs of this room may call at most, as patterns.
     pub allowed_tools: Vec<String>,
+    /// Who may do what, where it is not the usual.
+    pub permissions: Overrides,
+    /// Who may become a member; `None`: as is usual on this server.
+    pub join_rule: Option<JoinRule>,
+    /// The least time between two messages of one member who is no ADMIN; zero: any.
+    pub slow_mode: Duration,
 }
 
 /// What of [`Settings`] a command changes.
@@ -47,17 +65,51 @@ pub struct SettingsPatch {
     pub responses: Option<ResponsePolicy>,
     /// See [`Settings::allowed_tools`].
     pub allowed_tools: Option<Vec<String>>,
+    /// See [`Settings::permissions`]; `None` for an action: the usual again.
+    pub permissions: Vec<(Action, Option<Least>)>,
+    /// See [`Settings::join_rule`].
+    pub join_rule: Option<JoinRule>,
+    /// See [`Settings::slow_mode`].
+    pub slow_mode: Option<Duration>,
+}
+
+impl SettingsPatch {
+    /// Whether it changes who may come and do what: that is for ADMINs only.
+    pub fn is_about_rights(&self) -> bool {
+        !self.permissions.is_empty() || self.join_rule.is_some() || self.slow_mode.is_some()
+    }
 }
 
 impl Settings {
     /// These settings with the changes of `patch`.
     pub fn patched(&self, patch: SettingsPatch) -> Self {
+        let mut permissions = self.permissions.clone();
+        for (action, least) in patch.permissions {
+            permissions.set(action, least);
+        }
         Self {
+            permissions,
+            join_rule: patch.join_rule.or(self.join_rule),
+            slow_mode: patch.slow_mode.unwrap_or(self.slow_mode),
             turns: patch.turns.unwrap_or(self.turns),
             responses: patch.responses.unwrap_or(self.responses),
             allowed_tools: patch.allowed_tools.unwrap_or_else(|| self.allowed_tools.clone()),
         }
     }
+}
+
+/// Refuses settings that no room may have.
+pub(super) fn check(settings: &Settings) -> Result<(), Rejection> {
+    check_patterns("settings.allowed_tools", &settings.allowed_tools)?;
+    settings.permissions.check()?;
+    if settings.slow_mode > SLOW_MODE {
+        let (max, ms) = (SLOW_MODE.as_millis(), settings.slow_mode.as_millis());
+        return Err(Rejection::field(
+            "settings.slow_mode_ms",
+            format_args!("must be at most {max}, is {ms}"),
+        ));
+    }
+    Ok(())
 }
 
 /// Whether one of `patterns` names this tool: as it is, by its beginning (`server__*`), or as one of all (`*`).

@@ -16,7 +16,8 @@ use crate::{
     domain::{
         event::MemberChange,
         llm::{ActiveAnswer, LiveAnswer},
-        room::{Member, Presence, Role},
+        permissions::{Action, Least, Overrides, Standing},
+        room::{Member, Presence, Visibility},
     },
     ids::{ConnectionId, NodeId, RoomId, Seq, UserId},
     registry::{
@@ -98,6 +99,8 @@ pub(super) struct State {
     merged: Option<Merged>,
     occupancy_changed: bool,
     recent: Recent,
+    /// Who may do what, where it is not the usual.
+    permissions: Overrides,
 }
 
 /// Membership events that large rooms are told as one.
@@ -124,6 +127,7 @@ impl Feed {
             merged: None,
             occupancy_changed: false,
             recent: Recent::default(),
+            permissions: Overrides::default(),
         };
         Self {
             room,
@@ -241,7 +245,7 @@ impl Feed {
             connection,
             user: member.id.clone(),
             outbound: Arc::clone(outbound),
-            role: member.role,
+            standing: member.standing(),
             pace,
         });
         state.keep_member(member);
@@ -255,9 +259,16 @@ impl Feed {
         state.news(change, self.limits)
     }
 
-    /// What the user behind a connection may do now.
-    pub fn role(&self, connection: ConnectionId) -> Option<Role> {
-        self.lock().present.role(connection)
+    /// What decides whether the user behind a connection may do this now, which must not depend on the visibility of the
+    /// room; `None`: the session has ended.
+    pub fn rights(&self, connection: ConnectionId, action: Action) -> Option<(Standing, Least)> {
+        let state = self.lock();
+        Some((state.present.standing(connection)?, state.permissions.least(action, Visibility::Public)))
+    }
+
+    /// Sets who may do what, where it is not the usual; later changes are heard with the log.
+    pub fn permit(&self, permissions: Overrides) {
+        self.lock().permissions = permissions;
     }
 
     /// Tells the session behind this queue, which was behind, what holds now. One that has left is told nothing.
@@ -452,11 +463,15 @@ impl State {
             Note::RunStarted(answer) => self.answers.begin(answer.clone()),
             Note::RunEnded(message_id) => self.answers.end(*message_id),
             Note::RoomEnded => self.expel(Expelled::RoomEnded, None),
-            Note::Membership { user, change, role } => match change {
+            Note::Permissions(overrides) => self.permissions = overrides.clone(),
+            Note::Membership { user, change, role, muted_until } => match change {
                 MemberChange::Left => self.expel(Expelled::Left, Some(user)),
                 MemberChange::Removed => self.expel(Expelled::Removed, Some(user)),
                 MemberChange::Banned => self.expel(Expelled::Banned, Some(user)),
-                MemberChange::Joined | MemberChange::Updated => self.present.set_role(user, *role),
+                MemberChange::Joined | MemberChange::Updated => {
+                    let standing = Standing { role: *role, muted_until: *muted_until };
+                    self.present.set_standing(user, standing);
+                }
                 MemberChange::Unbanned => {}
             },
         }

@@ -8,7 +8,10 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::time::Instant;
 
 use crate::{
-    domain::room::{Member, Presence, Role},
+    domain::{
+        permissions::Standing,
+        room::{Member, Presence},
+    },
     ids::{ConnectionId, NodeId, UserId},
     registry::{
         others::{Beyond, Others, Shift},
@@ -24,8 +27,8 @@ pub(super) struct Session {
     pub(super) connection: ConnectionId,
     pub(super) user: UserId,
     pub(super) outbound: Arc<Outbound>,
-    /// What the user may do now.
-    pub(super) role: Role,
+    /// What decides what the user may do now.
+    pub(super) standing: Standing,
     /// How it is told of answers.
     pub(super) pace: Pace,
 }
@@ -173,19 +176,20 @@ impl Present {
         known.is_some_and(|known| std::mem::replace(known, Arc::clone(member)) != *member)
     }
 
-    /// Sets what a user may do.
-    pub(super) fn set_role(&mut self, user: &UserId, role: Role) {
+    /// Sets what decides what a user may do.
+    pub(super) fn set_standing(&mut self, user: &UserId, standing: Standing) {
         for session in self.sessions.iter_mut().filter(|s| &s.user == user) {
-            session.role = role;
+            session.standing = standing;
         }
         if let Some(member) = self.users.get_mut(user).and_then(|here| here.member.as_mut()) {
-            Arc::make_mut(member).role = role;
+            let member = Arc::make_mut(member);
+            (member.role, member.muted_until) = (standing.role, standing.muted_until);
         }
     }
 
-    /// What the user behind a connection may do.
-    pub(super) fn role(&self, connection: ConnectionId) -> Option<Role> {
-        self.sessions.iter().find(|s| s.connection == connection).map(|s| s.role)
+    /// What decides what the user behind a connection may do.
+    pub(super) fn standing(&self, connection: ConnectionId) -> Option<Standing> {
+        self.sessions.iter().find(|s| s.connection == connection).map(|s| s.standing)
     }
 
     /// How a session is told of answers.
@@ -350,7 +354,7 @@ mod tests {
             connection,
             user: user.clone(),
             outbound: Arc::new(outbound),
-            role: Role::Member,
+            standing: Standing { role: crate::domain::room::Role::Member, muted_until: None },
             pace: PACE,
         }
     }

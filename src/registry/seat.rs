@@ -9,7 +9,7 @@ use crate::{
     bus::{Audience, BusMessage, Transient, TransientContent},
     clock::Clock,
     domain::{
-        permissions::{self, Action},
+        permissions::Action,
         rejection::Rejection,
         room::{Member, Presence},
     },
@@ -69,15 +69,10 @@ impl Seat {
         &self.feed
     }
 
-    /// Whether the role allows something now.
+    /// Whether the user may do something now.
     pub fn require(&self, action: Action) -> Result<(), Rejection> {
-        match self.feed.role(self.connection) {
-            Some(role) if permissions::allows(role, action) => Ok(()),
-            Some(role) => Err(Rejection::denied(format!(
-                "this needs the role {:?}, {} is {role:?}",
-                action.least_role(),
-                self.member.id
-            ))),
+        match self.feed.rights(self.connection, action) {
+            Some((standing, least)) => standing.check(&self.member.id, action, least, self.clock.now()),
             None => Err(Rejection::denied("this session has ended")),
         }
     }

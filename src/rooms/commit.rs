@@ -9,7 +9,7 @@ use crate::{
         apply,
         autopilot::Status,
         command::{Actor, Command},
-        decide::{Decision, NewEvent},
+        decide::{Aside, Decision, NewEvent},
         event::{DirectoryChange, Event, Kind, MemberChange, Recorded},
         message::Author,
         rejection::Rejection,
@@ -30,6 +30,7 @@ pub(super) struct Entry {
     pub(super) command: Command,
     pub(super) recorded: Vec<Recorded>,
     pub(super) append: Append,
+    pub(super) asides: Vec<Aside>,
     pub(super) then: Then,
 }
 
@@ -147,6 +148,8 @@ pub(super) fn directory_after(room: &Room, event: &Event) -> Option<DirectoryCha
         | Event::ApprovalDecided { .. }
         | Event::ContextSummarised(_)
         | Event::RoomEnded { .. }
+        | Event::InvitationCreated(_)
+        | Event::InvitationClosed { .. }
         | Event::MessagePosted(_)
         | Event::MessageEdited { .. }
         | Event::MessageDeleted { .. }

@@ -3,11 +3,13 @@
 use uuid::Uuid;
 
 use crate::{
+    auth::secret,
     bus::BusMessage,
     domain::{
         command::{Actor, Command, RunOutcome},
         decide::{self, Context, Decision, Facts, Lookup},
         event::Recorded,
+        invitation::Secret,
         llm::{RunEnd, RunReport},
         rejection::{Code, Rejection},
     },
@@ -60,7 +62,7 @@ impl Worker {
         };
         match decided {
             Ok(decision) if decision.events.is_empty() => {
-                self.done(then, Ok(Done { events: None, duplicate: false }));
+                self.done(then, Ok(Done::NOTHING));
             }
             Ok(decision) => {
                 if let Err(rejection) = self.charge(&then) {
@@ -140,7 +142,9 @@ impl Worker {
             None => Facts::default(),
         };
         let room = self.state.as_ref().ok_or_else(reply::unavailable)?;
+        let secret = if decide::needs_secret(command) { Some(fresh_secret()?) } else { None };
         let mut context = Context {
+            secret,
             at: self.rooms.clock().now(),
             limits: &self.rooms.limits().domain,
             facts: &facts,
@@ -181,10 +185,11 @@ impl Worker {
         let after_repeatable = self.group.iter().any(Entry::may_be_a_repeat_that_matters);
         let fence = (decision.fenced || after_repeatable).then_some(room.fence);
         let at = self.rooms.clock().now();
+        let asides = decision.asides;
         let (recorded, records, directory) = commit::apply_and_encode(room, decision.events, at);
         let node = self.rooms.identity().now();
         let append = Append { records, fence, idempotency, directory, node };
-        self.group.push(Entry { actor, command, recorded, append, then });
+        self.group.push(Entry { actor, command, recorded, append, asides, then });
     }
 
     /// What a repeated command came to the first time, if it is one.
@@ -257,7 +262,7 @@ impl Worker {
                         link = link.map(|link| chain::appended(&link, record));
                         committed.push(recorded);
                     }
-                    finished.push((entry.then, Ok(done(receipt, false))));
+                    finished.push((entry.then, Ok(Done { asides: entry.asides, ..done(receipt, false) })));
                 }
                 Outcome::Duplicate(receipt) => {
                     as_expected = false;
@@ -307,7 +312,7 @@ impl Worker {
                 Ok(decision) if !decision.events.is_empty() => {
                     self.add(entry.actor, entry.command, decision, idempotency, entry.then);
                 }
-                Ok(_) => self.done(entry.then, Ok(Done { events: None, duplicate: false })),
+                Ok(_) => self.done(entry.then, Ok(Done::NOTHING)),
                 Err(rejection) => self.done(entry.then, Err(rejection)),
             }
         }
@@ -321,7 +326,21 @@ fn most_tries(group: &[Entry]) -> usize {
 }
 
 fn done(receipt: Receipt, duplicate: bool) -> Done {
-    Done { events: Some((receipt.first, receipt.last, receipt.event_id)), duplicate }
+    Done {
+        events: Some((receipt.first, receipt.last, receipt.event_id)),
+        duplicate,
+        // Nobody is told again what was told to nobody else.
+        asides: Vec::new(),
+    }
+}
+
+/// What lets somebody in.
+fn fresh_secret() -> Result<Secret, Rejection> {
+    let random = secret::random_bytes().map_err(|error| {
+        tracing::error!(%error, "the system gives no random bytes");
+        Rejection::new(Code::Internal, "the server could not make a secret")
+    })?;
+    Ok(Secret::new(random))
 }
 
 fn reused() -> Rejection {

@@ -204,6 +204,7 @@ impl Rooms {
             limits: &self.0.limits.domain,
             facts: &Facts::default(),
             new_id: &mut Uuid::now_v7,
+            secret: None,
         };
         commit::first_append(
             decide::create(Command::CreateRoom(new), &mut context)?,

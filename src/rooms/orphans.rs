@@ -108,7 +108,9 @@ impl Rooms {
         let mut request = format!("{} outlives {}", orphan.run, orphan.node);
         loop {
             match self.submit_once(room, step.clone(), &request).await {
-                Ok(Done { duplicate: true, events: Some((_, at, _)) }) if self.is_still(orphan).await? => {
+                Ok(Done { duplicate: true, events: Some((_, at, _)), .. })
+                    if self.is_still(orphan).await? =>
+                {
                     // A node that did not know yet that it had lost its lease has steered it behind that restart.
                     request = format!("{} outlives {} after {at}", orphan.run, orphan.node);
                 }

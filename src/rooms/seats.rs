@@ -83,6 +83,7 @@ impl Worker {
             unread,
             heartbeat: self.rooms.limits().heartbeat,
             participants_shown: self.rooms.limits().participants_shown,
+            at: self.rooms.clock().now(),
         }
     }
 
@@ -101,7 +102,7 @@ impl Worker {
         let Some(room) = &self.state else {
             return reply.send(Err(reply::unavailable()));
         };
-        if let Err(rejection) = permissions::require(room, seat.user(), Action::Read) {
+        if let Err(rejection) = permissions::require_role(room, seat.user(), Action::Read) {
             return reply.send(Err(rejection));
         }
         let target = match up_to {
@@ -140,7 +141,7 @@ async fn move_cursor(
     if after > before {
         seat.receipt(after, target.1);
     }
-    Ok(Done { events: None, duplicate: false })
+    Ok(Done::NOTHING)
 }
 
 /// Lets a session begin with what holds now.

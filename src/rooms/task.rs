@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use crate::{
     domain::{
         command::{Actor, Command, RunOutcome},
+        decide::Aside,
         llm::{RunEnd, RunReport},
         rejection::Rejection,
         room::Room,
@@ -21,12 +22,19 @@ use crate::{
 };
 
 /// What came of a command that was carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
     /// The first and the last event it made, and the id of the first; `None`: it changed nothing.
     pub events: Option<(Seq, Seq, EventId)>,
     /// It had been carried out before.
     pub duplicate: bool,
+    /// What nobody else is told.
+    pub asides: Vec<Aside>,
+}
+
+impl Done {
+    /// What comes of something that changes nothing.
+    pub const NOTHING: Self = Self { events: None, duplicate: false, asides: Vec::new() };
 }
 
 /// Looks at the room, or is told why there is none.
@@ -176,13 +184,22 @@ impl Reply {
 impl SessionReply {
     /// Tells the result.
     pub fn send(self, result: Result<Done, Rejection>) {
-        match (result, &self.request_id) {
-            (Ok(done), Some(id)) => self.outbound.push_reply(reply::ack(id, done.events, done.duplicate)),
-            (Ok(_), None) => {}
-            (Err(rejection), id) => {
-                self.outbound.push_reply(reply::error(&rejection, id.as_ref(), self.dialect));
+        let id = self.request_id.as_ref();
+        let done = match result {
+            Ok(done) => done,
+            Err(rejection) => {
+                self.outbound.push_reply(reply::error(&rejection, id, self.dialect));
+                return;
             }
+        };
+        let tell = |aside: &Aside| self.outbound.push_reply(reply::aside(aside, id, self.dialect));
+        let (first, behind): (Vec<_>, Vec<_>) =
+            done.asides.iter().partition(|aside| matches!(aside, Aside::Secret { .. }));
+        first.into_iter().for_each(tell);
+        if let Some(id) = id {
+            self.outbound.push_reply(reply::ack(id, done.events, done.duplicate));
         }
+        behind.into_iter().for_each(tell);
     }
 }
 

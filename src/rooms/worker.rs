@@ -225,6 +225,7 @@ impl Worker {
             None => {
                 let feed = self.rooms.registry().open(&self.id, loaded.room.seq);
                 feed.running(loaded.room.runs.values().map(live).collect());
+                feed.permit(loaded.room.profile.settings.permissions.clone());
                 self.feed = Some(feed);
                 self.heard = loaded.room.seq;
                 self.rooms.0.after_commit.loaded(&loaded.room);

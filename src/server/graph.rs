@@ -13,7 +13,7 @@ use crate::{
         config::{BusConfig, BusKind, BusUrl},
     },
     clock::Clock,
-    config::{Config, Integrity, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
+    config::{AuthMode, Config, Integrity, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
         generate::{GenerateSettings, Generator},
@@ -173,6 +173,7 @@ fn rooms_limits(config: &Config) -> RoomsLimits {
                 + config.llm.queue_per_room
                 // Those wait for a person, and take no place of the others.
                 + PENDING_APPROVALS,
+            private_by_invitation: config.auth.mode == AuthMode::Required,
         },
         queue: ROOM_QUEUE,
         snapshot_every: config.rooms.snapshot_every,

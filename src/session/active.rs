@@ -444,7 +444,7 @@ impl<'a> Active<'a> {
     fn may_write(&self) -> Result<(), Rejection> {
         self.transient_rate()?;
         self.pass.principal().grants.require(Need::Write)?;
-        self.seat.require(Action::Write)
+        self.seat.require(Action::Post)
     }
 
     fn transient_rate(&self) -> Result<(), Rejection> {

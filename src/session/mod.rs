@@ -294,6 +294,7 @@ impl StreamHandler {
         if let Some(name) = &principal.name {
             wish.profile.name.clone_from(name);
         }
+        wish.profile.granted = principal.grants.role;
         Ok(wish.of(room, user))
     }
 

@@ -163,7 +163,11 @@ fn need(command: &Command) -> Need {
         | Command::DecideApproval { .. }
         | Command::StartAutopilot(_)
         | Command::ControlAutopilot { .. } => Need::Write,
-        Command::UpdateMember { .. } | Command::RemoveMember { .. } => Need::Moderate,
+        Command::UpdateMember { .. }
+        | Command::RemoveMember { .. }
+        | Command::MuteMember { .. }
+        | Command::CreateInvitation { .. }
+        | Command::RevokeInvitation(_) => Need::Moderate,
         Command::UpdateRoom { .. } | Command::EndRoom { .. } => Need::Admin,
         // Not a client's: nobody can send them.
         Command::CreateRoom(_)

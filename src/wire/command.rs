@@ -21,6 +21,7 @@ use crate::{
         conduct,
         model::{chat_style_from_pb, llm_from_pb, role_from_pb, visibility_from_pb},
         pb::room::v1::{self as pb, client_message::Payload},
+        rights,
     },
 };
 
@@ -249,6 +250,9 @@ fn request(message: pb::ClientMessage) -> Result<Request, Rejection> {
         | Payload::DecideApproval(_)
         | Payload::StartAutopilot(_)
         | Payload::ControlAutopilot(_)
+        | Payload::CreateInvitation(_)
+        | Payload::RevokeInvitation(_)
+        | Payload::MuteMember(_)
         | Payload::EndRoom(_) => Request::Command(command(payload)?),
     })
 }
@@ -324,6 +328,9 @@ fn command_about_the_room(payload: Payload) -> Result<Command, Rejection> {
             visibility: visibility_from_pb(update.visibility),
             settings: conduct::read_settings(update.settings.as_ref(), update.allowed_tools)?,
         },
+        Payload::CreateInvitation(create) => rights::read_create(&create)?,
+        Payload::RevokeInvitation(revoke) => rights::read_revoke(&revoke)?,
+        Payload::MuteMember(mute) => rights::read_mute(mute)?,
         Payload::EndRoom(end) => Command::EndRoom { reason: end.reason },
         // `request` hands over lasting commands only.
         _ => return Err(Rejection::new(Code::Internal, "not a lasting command")),
@@ -362,6 +369,9 @@ fn read_join(join: pb::JoinRoom) -> Result<JoinWish, Rejection> {
             role,
             title: join.title,
             avatar: join.avatar,
+            invitation: rights::read_secret(&join.invitation)?,
+            // What a client says of itself grants nothing.
+            granted: None,
         },
         after: join.after_seq.map(Seq),
         chunks: ChunkWish {

@@ -14,6 +14,7 @@ use crate::{
     wire::{
         basic::{Corrupt, id, optional_id, time, timestamp},
         pb::room::v1::{self as pb, server_event::Payload},
+        rights,
     },
 };
 
@@ -28,16 +29,18 @@ pub(super) fn settings_to_pb(settings: &Settings) -> pb::RoomSettings {
         ResponsePolicy::AgentChain => pb::ResponsePolicy::AgentChain,
         ResponsePolicy::AddressedOnly => pb::ResponsePolicy::AddressedOnly,
     };
-    pb::RoomSettings {
+    let shown = pb::RoomSettings {
         turn_policy: turns.into(),
         response_policy: responses.into(),
         allowed_tools: settings.allowed_tools.clone(),
-    }
+        ..Default::default()
+    };
+    rights::settings_to_pb(settings, shown)
 }
 
 /// What of settings a message changes; policies that are unspecified, or not known to this server, stay as they are.
 fn patch_from_pb(settings: &pb::RoomSettings) -> SettingsPatch {
-    SettingsPatch {
+    let patch = SettingsPatch {
         turns: match settings.turn_policy() {
             pb::TurnPolicy::Unspecified => None,
             pb::TurnPolicy::Parallel => Some(TurnPolicy::Parallel),
@@ -54,7 +57,9 @@ fn patch_from_pb(settings: &pb::RoomSettings) -> SettingsPatch {
         } else {
             Some(settings.allowed_tools.clone())
         },
-    }
+        ..SettingsPatch::default()
+    };
+    rights::patch_from_pb(settings, patch)
 }
 
 /// The settings in a message; `None`: those a room has when nobody says otherwise.
@@ -67,6 +72,7 @@ pub(super) fn read_settings(
     settings: Option<&pb::RoomSettings>,
     allowed_tools: Option<pb::StringList>,
 ) -> Result<SettingsPatch, Rejection> {
+    settings.map_or(Ok(()), rights::check)?;
     let patch = settings.map(patch_from_pb).unwrap_or_default();
     match (patch.allowed_tools.is_some(), allowed_tools) {
         (true, Some(_)) => Err(Rejection::field(

@@ -22,6 +22,7 @@ use crate::{
             salon::log::v1 as log,
         },
         polls::{abstention_from_pb, poll_from_pb},
+        rights,
     },
 };
 
@@ -58,7 +59,13 @@ fn payload_to_event(payload: Payload, private: log::EventPrivate) -> Result<Even
             content: edited.content,
             mentions: edited.mentions.iter().map(|m| id("LLM id", m)).collect::<Result<_, _>>()?,
             regenerate: edited.regenerate,
+            by: optional_id("user id", &edited.edited_by_id)?,
         },
+        Payload::InvitationCreated(created) => {
+            let invitation = created.invitation.unwrap_or_default();
+            Event::InvitationCreated(rights::invitation_from_pb(&invitation, &private.invitation_hash)?)
+        }
+        Payload::InvitationClosed(closed) => rights::closed_from_pb(&closed)?,
         Payload::MessageSuperseded(superseded) => Event::MessageSuperseded {
             message_id: id("message id", &superseded.message_id)?,
             of: Seq(private.message_seq),

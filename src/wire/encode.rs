@@ -12,7 +12,7 @@ use crate::{
         poll::Poll,
         room::{Member, Presence, Room},
     },
-    ids::{OptionId, PollId, UserId},
+    ids::{LlmId, MessageId, OptionId, PollId, UserId},
     wire::{
         basic::{namespace_of, time},
         conduct, frame,
@@ -22,6 +22,7 @@ use crate::{
             salon::log::v1 as log,
         },
         polls::{Ballots, abstention_to_pb, ballots_shown, poll_to_pb, poll_with, vote_to_pb},
+        rights,
     },
 };
 
@@ -81,11 +82,12 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
             let message = pb::Message { seq: 0, ..message_to_pb(message) };
             Payload::MessageReceived(pb::MessageReceived { message: Some(message) })
         }
-        Event::MessageEdited { message_id, content, mentions, regenerate, .. } => {
-            let mentions = mentions.iter().map(ToString::to_string).collect();
-            let (message_id, content) = (message_id.to_string(), content.clone());
-            let regenerate = *regenerate;
-            Payload::MessageEdited(pb::MessageEdited { message_id, content, mentions, regenerate })
+        Event::InvitationCreated(invitation) => rights::invitation_created(invitation, private),
+        Event::InvitationClosed { id, used_by, revoked_by } => {
+            rights::invitation_closed(id, used_by.as_ref(), revoked_by.as_ref())
+        }
+        Event::MessageEdited { message_id, content, mentions, regenerate, by, .. } => {
+            edited(*message_id, content, mentions, *regenerate, by.as_ref())
         }
         Event::MessageSuperseded { message_id, by, .. } => {
             let (message_id, by_message_id) = (message_id.to_string(), by.to_string());
@@ -133,6 +135,22 @@ fn payload(after: &Room, event: &Event, private: &mut log::EventPrivate) -> Payl
         Event::RunStarted(run) => run_started(run, private),
         Event::RunEnded { run, end, report } => run_ended(run, *end, report, private),
     }
+}
+
+fn edited(
+    message_id: MessageId,
+    content: &str,
+    mentions: &[LlmId],
+    regenerate: bool,
+    by: Option<&UserId>,
+) -> Payload {
+    Payload::MessageEdited(pb::MessageEdited {
+        message_id: message_id.to_string(),
+        content: content.to_owned(),
+        mentions: mentions.iter().map(ToString::to_string).collect(),
+        regenerate,
+        edited_by_id: by.map(ToString::to_string).unwrap_or_default(),
+    })
 }
 
 /// What of a run the fold needs and members must not see.

@@ -16,6 +16,7 @@ pub mod pb;
 pub mod polls;
 pub mod reply;
 pub mod retry;
+pub mod rights;
 mod shrink;
 pub mod snapshot;
 pub mod transient;

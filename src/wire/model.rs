@@ -17,6 +17,7 @@ use crate::{
         basic::{Corrupt, id, optional_id, time, timestamp},
         conduct,
         pb::room::v1 as pb,
+        rights,
     },
 };
 
@@ -170,6 +171,7 @@ pub fn member_to_pb(member: &Member, presence: Presence) -> pb::Participant {
         avatar: member.avatar.clone(),
         presence: presence_to_pb(presence),
         joined_at: time(member.joined_at),
+        muted_until: rights::muted_to_pb(member),
     }
 }
 
@@ -181,6 +183,7 @@ pub(super) fn member_from_pb(member: pb::Participant) -> Result<Member, Corrupt>
         title: member.title,
         avatar: member.avatar,
         joined_at: timestamp(member.joined_at.as_ref()),
+        muted_until: member.muted_until.as_ref().map(|until| timestamp(Some(until))),
     })
 }
 
@@ -196,6 +199,7 @@ pub fn llm_participant(llm: &LlmConfig) -> pb::Participant {
         avatar: llm.avatar.clone(),
         presence: presence_to_pb(Presence::Online),
         joined_at: None,
+        muted_until: None,
     }
 }
 

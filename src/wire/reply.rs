@@ -5,10 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::{
+    clock::Timestamp,
     domain::{
+        decide::Aside,
         llm::ActiveAnswer,
         rejection::{Code, Rejection},
-        room::{Presence, Room},
+        room::{Presence, Role, Room},
     },
     ids::{EventId, RequestId, Seq, UserId},
     wire::{
@@ -18,7 +20,7 @@ use crate::{
         model::{llm_participant, member_to_pb, message_to_pb, room_info},
         pb::room::v1::{self as pb, server_event::Payload},
         polls::poll_to_pb,
-        shrink,
+        rights, shrink,
     },
 };
 
@@ -133,6 +135,8 @@ pub struct View<'a> {
     pub heartbeat: Duration,
     /// How many human participants to show.
     pub participants_shown: usize,
+    /// Now.
+    pub at: Timestamp,
 }
 
 /// What holds now, as a stream is told it.
@@ -161,6 +165,7 @@ pub fn room_state(room: &Room, view: &View<'_>, request_id: Option<&RequestId>) 
         approvals: room.approvals.values().map(conduct::approval_to_pb).collect(),
         autopilot: room.autopilot.as_ref().map(conduct::autopilot_to_pb),
         summary: room.summary.as_ref().map(conduct::summary_to_pb),
+        invitations: invitations(room, view),
     };
     let texts_omitted = shrink::state(&mut state);
     let frame = frame(&pb::ServerEvent {
@@ -213,6 +218,13 @@ fn participants(room: &Room, view: &View<'_>) -> Vec<pb::Participant> {
         .collect()
 }
 
+/// What still lets somebody in; for an ADMIN.
+fn invitations(room: &Room, view: &View<'_>) -> Vec<pb::Invitation> {
+    let is_admin = room.members.get(view.you).is_some_and(|you| you.role == Role::Admin);
+    let open = room.invitations.values().filter(|invitation| is_admin && invitation.is_open(view.at));
+    open.map(rights::invitation_to_pb).collect()
+}
+
 fn presence_of(view: &View<'_>, user: &UserId) -> Presence {
     view.online.iter().find(|(id, _)| id == user).map_or(Presence::Online, |(_, presence)| *presence)
 }
@@ -262,6 +274,22 @@ pub fn error(rejection: &Rejection, request_id: Option<&RequestId>, dialect: Dia
         request_id: request_id.map(ToString::to_string).unwrap_or_default(),
         ..Default::default()
     })
+}
+
+/// Something that only whoever sent a command is told, beside its ack.
+pub fn aside(aside: &Aside, request_id: Option<&RequestId>, dialect: Dialect) -> Bytes {
+    match aside {
+        Aside::Secret { id, secret } => frame(&pb::ServerEvent {
+            payload: Some(Payload::InvitationSecret(pb::InvitationSecret {
+                invitation_id: id.to_string(),
+                secret: secret.reveal(),
+            })),
+            request_id: request_id.map(ToString::to_string).unwrap_or_default(),
+            ..Default::default()
+        }),
+        // With the request id it would be taken for the command's refusal.
+        Aside::Without(rejection) => error(rejection, None, dialect),
+    }
 }
 
 /// The answer to a ping.

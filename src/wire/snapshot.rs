@@ -1,6 +1,6 @@
 //! The state of a room as the store keeps it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -12,10 +12,10 @@ use crate::{
         llm::Run,
         message::Message,
         poll::Poll,
-        room::{Presence, Profile, Room, Status, Visibility},
+        room::{Presence, Profile, Role, Room, Status, Visibility},
         summary::ChangedMessage,
     },
-    ids::Seq,
+    ids::{Seq, UserId},
     wire::{
         basic::{Corrupt, id, namespace_of, optional_id, room_id, timestamp},
         conduct,
@@ -25,6 +25,7 @@ use crate::{
         },
         pb::{room::v1 as pb, salon::log::v1 as log},
         polls::{Ballots, poll_from_pb, poll_with},
+        rights,
     },
 };
 
@@ -65,6 +66,9 @@ pub fn encode(room: &Room) -> Bytes {
             .filter_map(|poll| Some((poll.id.to_string(), poll.asked_by.as_ref()?.to_string())))
             .collect(),
         chain: room.chain.as_ref().filter(|link| link.seq == room.seq).map(|link| link.hash.to_vec()),
+        invitations: rights::open_invitations(room),
+        former_mutes: times_to_pb(&room.former_mutes),
+        last_posts: times_to_pb(&room.last_posts),
     };
     snapshot.encode_to_vec().into()
 }
@@ -83,12 +87,6 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
     for member in snapshot.members {
         let member = member_from_pb(member)?;
         members.insert(member.id.clone(), member);
-    }
-    let mut former_roles = BTreeMap::new();
-    for (user, role) in &snapshot.former_roles {
-        let role =
-            role_from_pb(*role).ok_or_else(|| Corrupt::new("snapshot", "a former member has no role"))?;
-        former_roles.insert(id("user id", user)?, role);
     }
     let mut polls: BTreeMap<_, Poll> = BTreeMap::new();
     for poll in snapshot.polls {
@@ -127,7 +125,10 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
         created_by: optional_id("user id", &info.created_by)?,
         members,
         banned: snapshot.banned.iter().map(|u| id("user id", u)).collect::<Result<BTreeSet<_>, _>>()?,
-        former_roles,
+        former_roles: roles_from_pb(&snapshot.former_roles)?,
+        former_mutes: times_from_pb(&snapshot.former_mutes)?,
+        last_posts: times_from_pb(&snapshot.last_posts)?,
+        invitations: rights::invitations_from_pb(&snapshot.invitations)?,
         llms: llms_from_pb(info.llms)?,
         polls,
         recent,
@@ -146,6 +147,23 @@ pub fn decode(bytes: &[u8]) -> Result<Room, Corrupt> {
 fn chain_from_pb(seq: Seq, chain: Option<Vec<u8>>) -> Result<Option<Link>, Corrupt> {
     let hash = chain.map(|chain| chain.try_into().map_err(|_| Corrupt::new("snapshot", "its link is none")));
     Ok(hash.transpose()?.map(|hash| Link { seq, hash }))
+}
+
+fn roles_from_pb(roles: &HashMap<String, i32>) -> Result<BTreeMap<UserId, Role>, Corrupt> {
+    let read = |(user, role): (&String, &i32)| {
+        let role =
+            role_from_pb(*role).ok_or_else(|| Corrupt::new("snapshot", "a former member has no role"))?;
+        Ok((id("user id", user)?, role))
+    };
+    roles.iter().map(read).collect()
+}
+
+fn times_to_pb(times: &BTreeMap<UserId, Timestamp>) -> HashMap<String, i64> {
+    times.iter().map(|(user, at)| (user.to_string(), at.0)).collect()
+}
+
+fn times_from_pb(times: &HashMap<String, i64>) -> Result<BTreeMap<UserId, Timestamp>, Corrupt> {
+    times.iter().map(|(user, at)| Ok((id("user id", user)?, Timestamp(*at)))).collect()
 }
 
 fn changed_from_pb(changed: &log::ChangedMessage) -> ChangedMessage {

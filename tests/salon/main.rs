@@ -36,6 +36,7 @@ mod mcp;
 mod moving;
 mod nodes;
 mod operations;
+mod permissions;
 mod process;
 mod providers;
 mod sessions;

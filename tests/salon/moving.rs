@@ -215,6 +215,7 @@ async fn the_chat_client_moves_without_a_word() {
         user: "ann".into(),
         name: None,
         create: false,
+        invitation: String::new(),
         color: ColorChoice::Never,
         resume_after: None,
         wait: crate::harness::DEADLINE,

@@ -105,6 +105,7 @@ fn what_is_for_the_session() {
         role,
         title: title.into(),
         avatar: avatar.into(),
+        ..JoinProfile::default()
     };
     let read_join = |profile, after| {
         let chunks = ChunkWish::default();

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use proptest::{prelude::*, test_runner::TestRunner};
 use prost::Message as _;
 use salon::{
+    clock::Timestamp,
     domain::{
         apply,
         event::{Event, Recorded},
@@ -242,6 +243,7 @@ fn state_of(room: &Room) -> pb::ServerEvent {
         unread: 4,
         heartbeat: Duration::from_secs(20),
         participants_shown: 200,
+        at: Timestamp::default(),
     };
     let framed = reply::room_state(room, &view, None);
     let state = pb::ServerEvent::decode(&framed.frame[PREFIX..]).unwrap();

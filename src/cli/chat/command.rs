@@ -6,6 +6,7 @@ use crate::{
     cli::chat::{
         direct,
         input::Action,
+        people,
         view::{Known, View},
     },
     wire::pb::room::v1::{
@@ -89,6 +90,7 @@ pub fn command(action: Action, view: &View) -> Result<Command, String> {
             llm: Some(LlmConfig { id, display_name: name, model, persona, ..Default::default() }),
         }),
         Action::Direct(direct) => direct::payload(direct, view, |called| llm(view, called))?,
+        Action::People(people) => people::payload(people, view),
         Action::RemoveLlm(called) => Payload::RemoveLlm(RemoveLlm { llm_id: llm(view, &called)? }),
     };
     Ok(Command::Send(payload))

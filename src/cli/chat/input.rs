@@ -5,6 +5,7 @@
 
 use crate::cli::chat::{
     direct::{self, Direct},
+    people::{self, People},
     words::{number, split_word, text},
 };
 
@@ -66,6 +67,8 @@ pub enum Action {
     RemoveLlm(String),
     /// A command to the LLMs.
     Direct(Direct),
+    /// A command about people.
+    People(People),
     /// `/help`
     Help,
     /// `/quit`
@@ -90,6 +93,13 @@ const COMMANDS: &[(&str, &str, &str)] = &[
     ("/autopilot", "MODE [@LLM…] topic | stop | pause | resume", "let LLMs talk among themselves"),
     ("/llm", "add ID NAME [MODEL] [persona…] | remove ID", "change who answers; \"…\" keeps words together"),
     ("/topic", "text", "describe the room"),
+    ("/invite", "[USER]", "make an invitation, for anybody or only for USER"),
+    (
+        "/mute",
+        "USER [MINUTES]",
+        "let somebody only read for 10 minutes, or for as long as you say; 0 ends it",
+    ),
+    ("/kick", "USER [reason]", "remove somebody from the room"),
     ("/help", "", "this list"),
     ("/quit", "", "leave; you stay a member"),
 ];
@@ -151,6 +161,7 @@ fn command_of(name: &str, rest: &str) -> Result<Action, String> {
         "/interrupt" => Some(Action::Interrupt(text(rest.trim_start_matches('@')))),
         "/llm" => llm(rest),
         "/approve" | "/deny" | "/regenerate" | "/autopilot" => direct::parse(name, rest).map(Action::Direct),
+        "/invite" | "/mute" | "/kick" => people::parse(name, rest).map(Action::People),
         "/help" => Some(Action::Help),
         "/quit" | "/exit" => Some(Action::Quit),
         _ => return Err(unknown(name)),

@@ -16,6 +16,7 @@ pub mod live;
 pub mod llms;
 pub mod news;
 pub mod outbox;
+mod people;
 pub mod polls;
 pub mod screen;
 pub mod session;
@@ -69,6 +70,8 @@ pub struct ChatOptions {
     pub name: Option<String>,
     /// Create the room when there is none.
     pub create: bool,
+    /// The secret of an invitation; empty: none.
+    pub invitation: String,
     /// When to use colours.
     pub color: ColorChoice,
     /// Continue behind this position instead of from the room's present state.
@@ -118,6 +121,7 @@ async fn open(options: &ChatOptions) -> Result<Opened, Error> {
         user_id: options.user.clone(),
         display_name: options.name.clone().unwrap_or_default(),
         after_seq: options.resume_after,
+        invitation: options.invitation.clone(),
         ..Default::default()
     };
     let mut joined = dial(&mut client, &join).await;

@@ -51,6 +51,20 @@ pub fn told(view: &View, payload: &Payload) -> Option<String> {
             "" => format!("{} ended the room", name(&ended.ended_by_id)),
             reason => format!("{} ended the room: {reason}", name(&ended.ended_by_id)),
         },
+        Payload::InvitationSecret(told) => {
+            format!(
+                "invitation {}, told only once: {}",
+                text::line(&told.invitation_id),
+                text::line(&told.secret)
+            )
+        }
+        Payload::InvitationCreated(created) => {
+            let invitation = created.invitation.as_ref()?;
+            format!("{} has made an invitation", name(&invitation.created_by_id))
+        }
+        Payload::InvitationClosed(closed) if !closed.revoked_by_id.is_empty() => {
+            format!("{} has revoked an invitation", name(&closed.revoked_by_id))
+        }
         Payload::Occupancy(occupancy) => format!("{} are here", occupancy.online_count),
         _ => return None,
     })
@@ -83,6 +97,7 @@ fn member(view: &View, changed: &MemberChanged) -> Option<String> {
     let what = match changed.change() {
         // Whoever joins for the first time is announced by `user_joined` as well.
         MemberChange::Joined | MemberChange::Unspecified => return None,
+        MemberChange::Updated if member.muted_until.is_some() => "is muted".to_owned(),
         MemberChange::Updated => format!("is now {}", role_name(member.role())),
         MemberChange::Left => "is no longer a member".to_owned(),
         MemberChange::Removed => "was removed".to_owned(),

@@ -64,8 +64,13 @@ pub(super) fn read(answer: &str, most: usize, limits: &Limits) -> Result<NewRoom
         created_by: None,
         llms,
     };
-    let mut context =
-        Context { at: Timestamp::default(), limits, facts: &Facts::default(), new_id: &mut Uuid::now_v7 };
+    let mut context = Context {
+        at: Timestamp::default(),
+        limits,
+        facts: &Facts::default(),
+        new_id: &mut Uuid::now_v7,
+        secret: None,
+    };
     decide::create(Command::CreateRoom(room.clone()), &mut context).map_err(|rejection| rejection.message)?;
     Ok(room)
 }
@@ -140,6 +145,7 @@ mod tests {
             members_per_room: 10,
             chain_depth: 5,
             open_runs_per_room: 8,
+            private_by_invitation: false,
         }
     }
 

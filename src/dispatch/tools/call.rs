@@ -32,10 +32,10 @@ impl Caller<'_> {
         let Some(asked_by) = self.job.asked_by.clone() else {
             return Err(Answered::failed("nobody asked for this whose rights it could be done with"));
         };
-        let look = self
-            .inner
-            .rooms
-            .read(&self.job.room, move |room, _| permissions::require(room, &asked_by, action).map(|_| ()));
+        let at = self.inner.rooms.clock().now();
+        let look = self.inner.rooms.read(&self.job.room, move |room, _| {
+            permissions::require(room, &asked_by, action, at).map(|_| ())
+        });
         let checked = look.await.and_then(|checked| checked);
         checked.map_err(|rejection| Answered::failed(&rejection.message))
     }

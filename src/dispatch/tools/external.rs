@@ -1,7 +1,7 @@
 //! Tools of other servers: who may call which, and what their answers are to a model.
 //!
 //! A tool is called when the operator's configuration offers it, the room's and the LLM's own lists name it, whoever
-//! asked is a member who may write, and, if it is for trusted runs only, the run has read nothing from outside. This
+//! asked is a member who may have LLMs use tools, and, if it is for trusted runs only, the run has read nothing from outside. This
 //! is looked at for the offer, at each call in the room as it is then, and once more when a person has approved it.
 //! What such a tool says is data from outside: it is bounded, and the run has read it from then on.
 
@@ -18,6 +18,7 @@ use super::{
     registry::{Kind, Offered},
 };
 use crate::{
+    clock::Timestamp,
     dispatch::{pause, plain},
     domain::{
         approval::Decided,
@@ -45,6 +46,8 @@ struct Claim {
     asked_by: Option<UserId>,
     /// The run has read something from outside.
     is_tainted: bool,
+    /// Now.
+    at: Timestamp,
 }
 
 impl Claim {
@@ -53,6 +56,7 @@ impl Claim {
             llm: by.job.llm_id.clone(),
             asked_by: by.job.asked_by.clone(),
             is_tainted: !effects.outside.is_empty(),
+            at: by.inner.rooms.clock().now(),
         }
     }
 
@@ -68,7 +72,8 @@ impl Claim {
         }
         let asked_by =
             self.asked_by.as_ref().ok_or("nobody asked for this whose rights it could be done with")?;
-        permissions::require(room, asked_by, Action::Write).map_err(|rejection| rejection.message)?;
+        permissions::require(room, asked_by, Action::RunTools, self.at)
+            .map_err(|rejection| rejection.message)?;
         if tool.policy.trusted_only && self.is_tainted {
             return Err(format!("{name} is not called after something from outside the room was read"));
         }
@@ -86,6 +91,7 @@ pub(super) async fn offered(by: Caller<'_>) -> Vec<Offered> {
         llm: by.job.llm_id.clone(),
         asked_by: by.job.asked_by.clone(),
         is_tainted: !by.scene.outside.is_empty(),
+        at: by.inner.rooms.clock().now(),
     };
     let allowed = by.inner.rooms.read(&by.job.room, move |room, _| {
         let allowed = tools.into_iter().filter(|tool| claim.check(room, tool).is_ok());
@@ -165,7 +171,8 @@ async fn approved(
 }
 
 async fn ask_room(by: Caller<'_>, claim: &Claim, tool: &Arc<ToolInfo>) -> Result<(), Answered> {
-    let (claim, tool) = (claim.clone(), Arc::clone(tool));
+    let claim = Claim { at: by.inner.rooms.clock().now(), ..claim.clone() };
+    let tool = Arc::clone(tool);
     let checked = by.inner.rooms.read(&by.job.room, move |room, _| claim.check(room, &tool)).await;
     match checked {
         Ok(Ok(())) => Ok(()),
@@ -266,6 +273,7 @@ pub(super) mod tests {
                 title: String::new(),
                 avatar: String::new(),
                 joined_at: Timestamp(0),
+                muted_until: None,
             };
             let (change, by, reason) = (MemberChange::Joined, None, String::new());
             apply::apply(&mut room, &at(seq, Event::MemberChanged { member, change, by, reason }));
@@ -286,7 +294,7 @@ pub(super) mod tests {
 
     fn claim(asked_by: Option<&str>, is_tainted: bool) -> Claim {
         let asked_by = asked_by.map(|id| UserId::parse(id).unwrap());
-        Claim { llm: LlmId::parse("ada").unwrap(), asked_by, is_tainted }
+        Claim { llm: LlmId::parse("ada").unwrap(), asked_by, is_tainted, at: Timestamp(0) }
     }
 
     #[test]
@@ -297,7 +305,7 @@ pub(super) mod tests {
         for (name, asked_by, why) in [
             ("files__write", Some("ann"), "you are not allowed"),
             ("mail__send", Some("ann"), "this room does not allow"),
-            ("files__read", Some("vic"), "writing needs the role Member"),
+            ("files__read", Some("vic"), "having LLMs use tools needs the role Member"),
             ("files__read", Some("eve"), "not a member"),
             ("files__read", None, "nobody asked"),
         ] {

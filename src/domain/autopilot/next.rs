@@ -97,7 +97,7 @@ impl Autopilot {
                 }
             });
         }
-        if let Err(rejection) = permissions::require(room, &self.started_by, Action::DirectLlms) {
+        if let Err(rejection) = permissions::require_role(room, &self.started_by, Action::DirectLlms) {
             return Next::Over(format!("nobody answers for it any more: {}", rejection.message));
         }
         self.turn(room).map_or_else(Next::Over, Next::Turn)

@@ -38,6 +38,7 @@ fn room(llms: &[&str]) -> Room {
         avatar: String::new(),
         role: Role::Member,
         joined_at: Timestamp(0),
+        muted_until: None,
     };
     let profile = Profile {
         name: "Test".into(),

@@ -40,7 +40,7 @@ pub(super) fn decide(
 ) -> Result<Decision, Rejection> {
     check_chars("decide_approval.reason", &reason, REASON_CHARS)?;
     let approval = waiting(room, id)?;
-    permissions::may_decide(room, approval, user)?;
+    permissions::may_decide(room, approval, user, context.at)?;
     if context.at >= approval.expires_at {
         return Err(Rejection::new(Code::NotFound, "the time to decide this has passed"));
     }

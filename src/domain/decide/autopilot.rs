@@ -4,14 +4,13 @@ use crate::{
     domain::{
         autopilot::{Autopilot, AutopilotInput, Control, Mode, OnRestart, Status, Step},
         decide::{
-            Context, Decision, messages, require, runs,
+            Context, Decision, check_pace, member, messages, runs,
             turns::{known, open},
         },
         event::Event,
         limits::{AUTOPILOT_TURNS, AUTOPILOT_TURNS_DEFAULT, REASON_CHARS, check_chars},
         llm::Run,
         message::{Author, Message},
-        permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
         summary::add_outside,
@@ -25,7 +24,7 @@ pub(super) fn start(
     input: AutopilotInput,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let member = require(room, user, Action::DirectLlms)?;
+    let member = member(room, user)?;
     if room.open_autopilot().is_some() {
         return Err(Rejection::new(
             Code::AlreadyExists,
@@ -46,6 +45,7 @@ pub(super) fn start(
             format_args!("must be at most {AUTOPILOT_TURNS}, is {max_turns}"),
         ));
     }
+    check_pace(room, member, context.at)?;
     let message_id = MessageId((context.new_id)());
     let author = Author::User(user.clone());
     // What is said to all of them calls none of them besides.
@@ -125,7 +125,7 @@ pub(super) fn control(
     reason: String,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let member = require(room, user, Action::DirectLlms)?;
+    let member = member(room, user)?;
     check_chars("control_autopilot.reason", &reason, REASON_CHARS)?;
     let autopilot = open(room)?;
     let status = match control {

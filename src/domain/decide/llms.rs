@@ -2,7 +2,7 @@
 
 use crate::{
     domain::{
-        decide::{Context, Decision, require},
+        decide::{Context, Decision},
         event::Event,
         limits::{
             AVATAR_CHARS, DISPLAY_NAME_CHARS, FALLBACK_MODELS, Limits, MODEL_CHARS, PERSONA_CHARS,
@@ -10,21 +10,14 @@ use crate::{
         },
         llm::{LlmConfig, LlmPatch},
         mention::{self, is_everyone},
-        permissions::Action,
         rejection::{Code, Rejection},
         room::Room,
         settings::check_patterns,
     },
-    ids::{LlmId, UserId},
+    ids::LlmId,
 };
 
-pub(super) fn add(
-    room: &Room,
-    user: &UserId,
-    llm: LlmConfig,
-    context: &mut Context<'_>,
-) -> Result<Decision, Rejection> {
-    require(room, user, Action::DirectLlms)?;
+pub(super) fn add(room: &Room, llm: LlmConfig, context: &mut Context<'_>) -> Result<Decision, Rejection> {
     check_count(room.llms.len() + 1, context.limits)?;
     check(&llm)?;
     check_unique(&llm, &room.llms)?;
@@ -33,12 +26,10 @@ pub(super) fn add(
 
 pub(super) fn update(
     room: &Room,
-    user: &UserId,
     llm_id: &LlmId,
     patch: LlmPatch,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    require(room, user, Action::DirectLlms)?;
     let llm = room.llm(llm_id).ok_or_else(|| Rejection::not_found("LLM", llm_id))?;
     let now = LlmConfig {
         id: llm.id.clone(),
@@ -60,13 +51,7 @@ pub(super) fn update(
     Ok(Decision::fenced(vec![context.event(Event::LlmUpdated(now))]))
 }
 
-pub(super) fn remove(
-    room: &Room,
-    user: &UserId,
-    llm_id: LlmId,
-    context: &mut Context<'_>,
-) -> Result<Decision, Rejection> {
-    require(room, user, Action::DirectLlms)?;
+pub(super) fn remove(room: &Room, llm_id: LlmId, context: &mut Context<'_>) -> Result<Decision, Rejection> {
     if room.llm(&llm_id).is_none() {
         return Err(Rejection::not_found("LLM", llm_id));
     }

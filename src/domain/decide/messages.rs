@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::MessageInput,
-        decide::{Context, Decision, NewEvent, require, turns},
+        decide::{Aside, Context, Decision, NewEvent, check_pace, member, turns},
         event::Event,
         limits::{
             CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, MODEL_CHARS,
@@ -11,7 +11,7 @@ use crate::{
         },
         mention,
         message::{Author, Message, PLAIN_TEXT},
-        permissions::Action,
+        permissions::{self, Action, Least},
         rejection::{Code, Rejection},
         room::{Role, Room},
     },
@@ -24,7 +24,7 @@ pub(super) fn send(
     input: MessageInput,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let member = require(room, user, Action::Write)?;
+    let member = member(room, user)?;
     check_content("message.content", &input.content, context.limits.message_bytes)?;
     check_name("message.content_type", &input.content_type, CONTENT_TYPE_CHARS)?;
     if input.mentions.len() > MENTIONS {
@@ -40,9 +40,11 @@ pub(super) fn send(
             return Err(Rejection::not_found("message", id));
         }
     }
+    check_pace(room, member, context.at)?;
     let id = MessageId((context.new_id)());
     let content_type = if input.content_type.is_empty() { PLAIN_TEXT.to_owned() } else { input.content_type };
     let mentions = mentions_in(room, &input.content, &content_type, &input.mentions);
+    let (mentions, asides) = callable(room, user, mentions, context);
     let message = Message {
         content_type,
         reply_to: input.reply_to,
@@ -51,10 +53,28 @@ pub(super) fn send(
     };
     let name = message.author_name.clone();
     let posted = posted(message);
-    Ok(match turns::interrupted_by(room, &name, context) {
+    let decision = match turns::interrupted_by(room, &name, context) {
         Some(paused) => Decision::fenced(vec![posted, paused]),
         None => Decision::free(vec![posted]),
-    })
+    };
+    Ok(Decision { asides, ..decision })
+}
+
+/// Whom a message of this user calls; somebody who may call nobody is told of each whom it does not.
+fn callable(
+    room: &Room,
+    user: &UserId,
+    mentions: Vec<LlmId>,
+    context: &Context<'_>,
+) -> (Vec<LlmId>, Vec<Aside>) {
+    let Err(refused) = permissions::require(room, user, Action::MentionLlms, context.at) else {
+        return (mentions, Vec::new());
+    };
+    let told = |id: &LlmId| {
+        let message = format!("the LLM {id} was not asked: {refused}");
+        Aside::Without(Rejection { message, ..refused.clone() })
+    };
+    (Vec::new(), mentions.iter().map(told).collect())
 }
 
 pub(super) fn edit(
@@ -65,24 +85,34 @@ pub(super) fn edit(
     regenerate: bool,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    require(room, user, Action::Write)?;
     check_content("edit_message.content", &content, context.limits.message_bytes)?;
     let message = living_target(room, message_id, context)?;
-    if message.author.user() != Some(user) {
+    let is_own = message.author.user() == Some(user);
+    if is_own {
+        permissions::require(room, user, Action::ChangeOwn, context.at)?;
+    } else if message.author.user().is_none() || regenerate {
+        // What LLMs have said is not put into their mouths, and nobody asks again in the name of another.
         return Err(Rejection::denied("only its author may edit a message"));
+    } else if let Err(refused) = permissions::require(room, user, Action::EditOthers, context.at) {
+        let nobody = room.profile.least(Action::EditOthers) == Least::Nobody;
+        return Err(if nobody { Rejection::denied("only its author may edit a message") } else { refused });
     }
     if message.poll_id.is_some() {
         return Err(Rejection::field("edit_message.message_id", "is a poll, which cannot be edited"));
     }
     if regenerate {
-        require(room, user, Action::DirectLlms)?;
+        permissions::require(room, user, Action::DirectLlms, context.at)?;
     } else if message.content == content {
         return Ok(Decision::nothing());
     }
     check_changes(message)?;
     let mentions = mentions_in(room, &content, &message.content_type, &[]);
-    let edited = Event::MessageEdited { message_id, of: message.seq, content, mentions, regenerate };
-    Ok(Decision::free(vec![context.event(edited)]))
+    let (mentions, asides) = callable(room, user, mentions, context);
+    let by = (!is_own).then(|| user.clone());
+    let edited = Event::MessageEdited { message_id, of: message.seq, content, mentions, regenerate, by };
+    // Without `regenerate` nobody would have been asked anyway.
+    let asides = if regenerate { asides } else { Vec::new() };
+    Ok(Decision { asides, ..Decision::free(vec![context.event(edited)]) })
 }
 
 pub(super) fn regenerate(
@@ -92,7 +122,6 @@ pub(super) fn regenerate(
     model: String,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    require(room, user, Action::DirectLlms)?;
     check_name("regenerate.model", &model, MODEL_CHARS)?;
     let message = living_target(room, message_id, context)?;
     replaceable(room, message)?;
@@ -127,10 +156,14 @@ pub(super) fn delete(
     message_id: MessageId,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let member = require(room, user, Action::Write)?;
     let message = target(room, message_id, context)?;
-    if message.author.user() != Some(user) && member.role != Role::Admin {
-        return Err(Rejection::denied("only its author or an ADMIN may delete a message"));
+    // Whoever may delete what others wrote may delete what they wrote themselves.
+    if permissions::require(room, user, Action::ModerateMessages, context.at).is_err() {
+        if message.author.user() != Some(user) {
+            let who = least_name(room, Action::ModerateMessages);
+            return Err(Rejection::denied(format!("only its author or {who} may delete a message")));
+        }
+        permissions::require(room, user, Action::ChangeOwn, context.at)?;
     }
     if message.poll_id.is_some() {
         return Err(Rejection::field("delete_message.message_id", "is a poll: close it instead"));
@@ -150,7 +183,6 @@ pub(super) fn react(
     add: bool,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    require(room, user, Action::Write)?;
     if emoji.is_empty() || emoji.len() > EMOJI_BYTES {
         let len = emoji.len();
         return Err(Rejection::field(
@@ -179,6 +211,16 @@ pub(super) fn react(
     }
     let event = Event::ReactionChanged { message_id, user: user.clone(), emoji, added: add };
     Ok(Decision::free(vec![context.event(event)]))
+}
+
+/// Who may do something in this room, for a sentence.
+pub(super) fn least_name(room: &Room, action: Action) -> &'static str {
+    match room.profile.least(action) {
+        Least::Role(Role::Viewer) => "any member",
+        Least::Role(Role::Member) => "a MEMBER",
+        Least::Role(Role::Admin) => "an ADMIN",
+        Least::Nobody => "nobody else",
+    }
 }
 
 /// Refuses to change a message that has been changed as often as may be.

@@ -5,6 +5,7 @@
 
 mod approvals;
 mod autopilot;
+mod invitations;
 mod llms;
 mod members;
 mod messages;
@@ -22,15 +23,16 @@ use crate::{
     domain::{
         command::{Actor, Command},
         event::Event,
+        invitation::Secret,
         limits::Limits,
         llm::Run,
         message::Message,
-        permissions::{self, Action},
+        permissions,
         poll::Poll,
         rejection::{Code, Rejection},
-        room::{Member, Room},
+        room::{Member, Role, Room},
     },
-    ids::{EventId, MessageId, PollId, UserId},
+    ids::{EventId, InvitationId, MessageId, PollId, UserId},
 };
 
 /// What a decision may look at besides the room and the command.
@@ -44,6 +46,13 @@ pub struct Context<'a> {
     pub facts: &'a Facts,
     /// Makes time-ordered ids.
     pub new_id: &'a mut dyn FnMut() -> Uuid,
+    /// Fresh random bytes, for a command that [`needs_secret`].
+    pub secret: Option<Secret>,
+}
+
+/// Whether [`Context::secret`] must be there for this command.
+pub fn needs_secret(command: &Command) -> bool {
+    matches!(command, Command::CreateInvitation { .. })
 }
 
 /// Something older than the state keeps, read from the store beforehand.
@@ -89,6 +98,9 @@ pub fn lookup(room: &Room, command: &Command) -> Option<Lookup> {
         | Command::UpdateRoom { .. }
         | Command::UpdateMember { .. }
         | Command::RemoveMember { .. }
+        | Command::MuteMember { .. }
+        | Command::CreateInvitation { .. }
+        | Command::RevokeInvitation(_)
         | Command::EndRoom { .. }
         | Command::DecideApproval { .. }
         | Command::StartAutopilot(_)
@@ -124,6 +136,22 @@ pub struct Decision {
     pub events: Vec<NewEvent>,
     /// Whether the decision rests on state that another node might be changing.
     pub fenced: bool,
+    /// What only whoever sent the command is told, when it is stored.
+    pub asides: Vec<Aside>,
+}
+
+/// Something for whoever sent a command, and for nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Aside {
+    /// What lets somebody in.
+    Secret {
+        /// By which invitation.
+        id: InvitationId,
+        /// What they must know.
+        secret: Secret,
+    },
+    /// A part of it was not carried out.
+    Without(Rejection),
 }
 
 impl Decision {
@@ -134,12 +162,12 @@ impl Decision {
 
     /// Events that rest on members, polls, LLMs or the life of the room.
     fn fenced(events: Vec<NewEvent>) -> Self {
-        Self { events, fenced: true }
+        Self { events, fenced: true, asides: Vec::new() }
     }
 
     /// Events that are right whatever happens beside them.
     fn free(events: Vec<NewEvent>) -> Self {
-        Self { events, fenced: false }
+        Self { events, fenced: false, asides: Vec::new() }
     }
 }
 
@@ -168,6 +196,7 @@ pub fn decide(
     if room.has_ended() {
         return Err(Rejection::room_ended());
     }
+    permissions::admit(room, actor, &command, context.at)?;
     match command {
         Command::CreateRoom(new) => {
             Err(Rejection::new(Code::AlreadyExists, format!("the room {} exists already", new.id.name())))
@@ -180,6 +209,13 @@ pub fn decide(
         Command::RemoveMember { user_id, ban, reason } => {
             members::remove(room, user(actor)?, user_id, ban, reason, context)
         }
+        Command::MuteMember { user_id, duration, reason } => {
+            members::mute(room, user(actor)?, &user_id, duration, reason, context)
+        }
+        Command::CreateInvitation { expires_in, role, for_user } => {
+            invitations::create(room, user(actor)?, expires_in, role, for_user, context)
+        }
+        Command::RevokeInvitation(id) => invitations::revoke(room, user(actor)?, id, context),
         Command::SendMessage(input) => messages::send(room, user(actor)?, input, context),
         Command::EditMessage { message_id, content, regenerate } => {
             messages::edit(room, user(actor)?, message_id, content, regenerate, context)
@@ -191,9 +227,9 @@ pub fn decide(
         Command::React { message_id, emoji, add } => {
             messages::react(room, user(actor)?, message_id, emoji, add, context)
         }
-        Command::AddLlm(llm) => llms::add(room, user(actor)?, llm, context),
-        Command::UpdateLlm { llm_id, patch } => llms::update(room, user(actor)?, &llm_id, patch, context),
-        Command::RemoveLlm(llm_id) => llms::remove(room, user(actor)?, llm_id, context),
+        Command::AddLlm(llm) => llms::add(room, llm, context),
+        Command::UpdateLlm { llm_id, patch } => llms::update(room, &llm_id, patch, context),
+        Command::RemoveLlm(llm_id) => llms::remove(room, llm_id, context),
         Command::CreatePoll(input) => polls::create(room, actor, input, context),
         Command::CastVote { poll_id, options, reason } => {
             polls::vote(room, actor, poll_id, &options, reason, context)
@@ -211,24 +247,16 @@ pub fn decide(
             autopilot::control(room, user(actor)?, control, reason, context)
         }
         Command::EndRoom { reason } => rooms::end(room, user(actor)?, reason, context),
-        Command::StartTurn(id, run) => {
-            server(actor).and_then(|()| autopilot::start_turn(room, id, run, context))
-        }
-        Command::StartRun(run) => server(actor).and_then(|()| runs::start(room, run, context)),
-        Command::FinishRun(outcome) => server(actor).and_then(|()| runs::finish(room, outcome, context)),
+        Command::StartTurn(id, run) => autopilot::start_turn(room, id, run, context),
+        Command::StartRun(run) => runs::start(room, run, context),
+        Command::FinishRun(outcome) => runs::finish(room, outcome, context),
         Command::Abstain { poll_id, llm_id, reason } => {
-            server(actor).map(|()| polls::abstain(room, poll_id, llm_id, &reason, context))
+            Ok(polls::abstain(room, poll_id, llm_id, &reason, context))
         }
-        Command::RequestApproval(approval) => {
-            server(actor).and_then(|()| approvals::request(room, approval, context))
-        }
-        Command::ExpireApproval(id) => server(actor).and_then(|()| approvals::expire(room, id, context)),
-        Command::RecordSummary { summary, read_at } => {
-            server(actor).and_then(|()| runs::summarised(room, summary, read_at, context))
-        }
-        Command::StepAutopilot(id, step) => {
-            server(actor).and_then(|()| autopilot::step(room, id, step, context))
-        }
+        Command::RequestApproval(approval) => approvals::request(room, approval, context),
+        Command::ExpireApproval(id) => approvals::expire(room, id, context),
+        Command::RecordSummary { summary, read_at } => runs::summarised(room, summary, read_at, context),
+        Command::StepAutopilot(id, step) => autopilot::step(room, id, step, context),
     }
 }
 
@@ -242,16 +270,27 @@ fn user(actor: &Actor) -> Result<&UserId, Rejection> {
     }
 }
 
-/// Answers are begun and ended by the server alone: a member asks by a mention.
-fn server(actor: &Actor) -> Result<(), Rejection> {
-    match actor {
-        Actor::Server => Ok(()),
-        Actor::User(_) | Actor::Llm(_) | Actor::Tool { .. } => {
-            Err(Rejection::denied("only the server may do this"))
-        }
-    }
+/// A member who was admitted; what the command needs beyond that is asked with [`permissions::require`].
+fn member<'a>(room: &'a Room, user: &UserId) -> Result<&'a Member, Rejection> {
+    room.members.get(user).ok_or_else(|| Rejection::denied(format!("{user} is not a member of this room")))
 }
 
-fn require<'a>(room: &'a Room, user: &UserId, action: Action) -> Result<&'a Member, Rejection> {
-    permissions::require(room, user, action)
+/// Whether this member may post already, in a room that lets each post only once in a while.
+fn check_pace(room: &Room, member: &Member, at: Timestamp) -> Result<(), Rejection> {
+    let slow = room.profile.settings.slow_mode;
+    if slow.is_zero() || member.role == Role::Admin {
+        return Ok(());
+    }
+    let since = room.last_posts.get(&member.id).map(|last| at.since(*last));
+    match since.and_then(|since| slow.checked_sub(since)).filter(|left| !left.is_zero()) {
+        Some(left) => Err(Rejection {
+            message: format!(
+                "this room is in slow mode, with {} ms between two messages of a member; try again in {} ms",
+                slow.as_millis(),
+                left.as_millis()
+            ),
+            ..Rejection::rate_limited("messages", left)
+        }),
+        None => Ok(()),
+    }
 }

@@ -3,17 +3,17 @@
 use crate::{
     domain::{
         command::{Actor, OptionInput, PollInput},
-        decide::{Context, Decision, NewEvent, messages, require},
+        decide::{Context, Decision, NewEvent, check_pace, member, messages},
         event::{Event, Vote},
         limits::{
             OPEN_POLLS, POLL_DEADLINE_MS, POLL_OPTION_CHARS, POLL_OPTION_DESCRIPTION_CHARS, POLL_OPTIONS,
             POLL_QUESTION_CHARS, QUORUM, REASON_CHARS, check_chars, check_required,
         },
         message::{Author, Message},
-        permissions::Action,
+        permissions::{self, Action},
         poll::{Abstention, Ballot, Poll, PollOption},
         rejection::{Code, Rejection},
-        room::{Role, Room},
+        room::Room,
         summary::add_outside,
     },
     ids::{LlmId, MessageId, OptionId, PollId},
@@ -36,6 +36,9 @@ pub(super) fn create(
             Code::ResourceExhausted,
             format!("a room has at most {OPEN_POLLS} open polls"),
         ));
+    }
+    if let Actor::User(user) = actor {
+        check_pace(room, member(room, user)?, context.at)?;
     }
     let creator_name = room.name_of(&creator).to_owned();
     let poll_id = PollId((context.new_id)());
@@ -206,9 +209,15 @@ pub(super) fn close(
     };
     let poll = open_poll(room, poll_id, context)?;
     if let Some(by) = &by {
-        let admin = by.user().and_then(|id| room.members.get(id)).is_some_and(|m| m.role == Role::Admin);
-        if by != &poll.creator && !admin {
-            return Err(Rejection::denied("only its creator or an ADMIN may close a poll"));
+        let others = |user| permissions::require(room, user, Action::ClosePolls, context.at);
+        if by.user().is_none_or(|user| others(user).is_err()) {
+            if by != &poll.creator {
+                let who = messages::least_name(room, Action::ClosePolls);
+                return Err(Rejection::denied(format!("only its creator or {who} may close a poll")));
+            }
+            if let Author::User(user) = by {
+                permissions::require(room, user, Action::CreatePolls, context.at)?;
+            }
         }
     }
     let by_name = by.as_ref().map(|by| room.name_of(by).to_owned()).unwrap_or_default();
@@ -260,19 +269,15 @@ fn abstention(room: &Room, llm_id: LlmId, why: &str) -> Abstention {
     Abstention { llm_id, llm_name, reason: why.chars().take(REASON_CHARS).collect() }
 }
 
-/// Who takes part in polls: members who may, and the LLMs of the room.
+/// Who takes part in polls: members, who were admitted, and the LLMs of the room.
 fn voter(room: &Room, actor: &Actor) -> Result<Author, Rejection> {
     match actor {
-        Actor::User(id) => {
-            require(room, id, Action::Poll)?;
-            Ok(Author::User(id.clone()))
-        }
+        Actor::User(id) => Ok(Author::User(id.clone())),
         Actor::Llm(id) => {
             room.llm(id).ok_or_else(|| Rejection::not_found("LLM", id))?;
             Ok(Author::Llm(id.clone()))
         }
-        Actor::Tool { llm, asked_by } => {
-            require(room, asked_by, Action::Poll)?;
+        Actor::Tool { llm, asked_by: _ } => {
             room.llm(llm).ok_or_else(|| Rejection::not_found("LLM", llm))?;
             Ok(Author::Llm(llm.clone()))
         }

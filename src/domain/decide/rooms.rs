@@ -3,16 +3,15 @@
 use crate::{
     domain::{
         autopilot::{Autopilot, Status as AutopilotStatus},
-        decide::{Context, Decision, approvals, llms, polls, require},
+        decide::{Context, Decision, approvals, llms, member, polls},
         event::{Event, NewRoom},
         limits::{
             REASON_CHARS, ROOM_DESCRIPTION_CHARS, ROOM_NAME_CHARS, check_chars, check_name, check_required,
         },
         llm::{RunEnd, RunReport},
         message::Author,
-        permissions::Action,
         rejection::Rejection,
-        room::{Profile, Room, Visibility},
+        room::{Profile, Role, Room, Visibility},
         settings::{self, SettingsPatch},
     },
     ids::UserId,
@@ -32,8 +31,10 @@ pub(super) fn update(
     settings: SettingsPatch,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let only_description = name.is_none() && visibility.is_none() && settings == SettingsPatch::default();
-    require(room, user, if only_description { Action::Describe } else { Action::ChangeRoom })?;
+    // Whoever may change the room cannot give themselves or others more rights by it.
+    if settings.is_about_rights() && member(room, user)?.role != Role::Admin {
+        return Err(Rejection::denied("who may come and do what in a room is changed by an ADMIN only"));
+    }
     let profile = Profile {
         name: name.unwrap_or_else(|| room.profile.name.clone()),
         description: description.unwrap_or_else(|| room.profile.description.clone()),
@@ -54,7 +55,7 @@ pub(super) fn end(
     reason: String,
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
-    let member = require(room, user, Action::EndRoom)?;
+    let member = member(room, user)?;
     check_chars("reason", &reason, REASON_CHARS)?;
     let mut events = Vec::new();
     if let Some(autopilot) = room.open_autopilot() {
@@ -85,5 +86,5 @@ fn check_profile(profile: &Profile) -> Result<(), Rejection> {
     check_required("name", &profile.name, ROOM_NAME_CHARS)?;
     check_name("name", &profile.name, ROOM_NAME_CHARS)?;
     check_chars("description", &profile.description, ROOM_DESCRIPTION_CHARS)?;
-    settings::check_patterns("settings.allowed_tools", &profile.settings.allowed_tools)
+    settings::check(&profile.settings)
 }

@@ -91,6 +91,7 @@ impl Node {
             title: String::new(),
             avatar: "🦊".into(),
             joined_at: Timestamp(0),
+            muted_until: None,
         };
         let limits = QueueLimits { events: 4096, bytes: 1 << 24, replies: 8 };
         let (connection, outbound) = (ConnectionId::next(), Arc::new(Outbound::new(limits)));

@@ -120,6 +120,7 @@ impl Stage {
             title: String::new(),
             avatar: String::new(),
             joined_at: Timestamp(0),
+            muted_until: None,
         };
         let mut told = Vec::new();
         self.feed.enter(connection, &member, &outbound, wish, |now, seq| {

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::*;
 use crate::{
     clock::Timestamp,
+    domain::room::Role,
     ids::{LlmId, MessageId},
     registry::outbound::{QueueLimits, Work},
 };
@@ -32,6 +33,7 @@ fn member(name: &str) -> Member {
         title: String::new(),
         avatar: String::new(),
         joined_at: Timestamp(0),
+        muted_until: None,
     }
 }
 
@@ -64,7 +66,7 @@ fn batch(first: u64, last: u64, notes: &[Note]) -> LogBatch {
 }
 
 fn membership(name: &str, change: MemberChange, role: Role) -> Note {
-    Note::Membership { user: UserId::parse(name).unwrap(), change, role }
+    Note::Membership { user: UserId::parse(name).unwrap(), change, role, muted_until: None }
 }
 
 fn chunk(message_id: MessageId, offset: usize, text: &str) -> Transient {
@@ -284,18 +286,37 @@ fn a_user_with_too_many_sessions_loses_the_oldest_ones() {
 #[test]
 fn roles_follow_the_log() {
     let feed = feed(0);
+    let role = |c| feed.rights(c, Action::Post).map(|(standing, _)| standing.role);
     let (ann, _outbound, _) = enter(&feed, "ann");
     let (too, _outbound, _) = enter(&feed, "ann");
     let (bob, _outbound, _) = enter(&feed, "bob");
     let _ = feed.deliver(batch(1, 1, &[membership("ann", MemberChange::Updated, Role::Admin)]));
-    assert_eq!(
-        [ann, too, bob].map(|c| feed.role(c)),
-        [Some(Role::Admin), Some(Role::Admin), Some(Role::Member)]
-    );
+    assert_eq!([ann, too, bob].map(role), [Some(Role::Admin), Some(Role::Admin), Some(Role::Member)]);
     let _ = feed.deliver(batch(2, 2, &[membership("ann", MemberChange::Joined, Role::Viewer)]));
-    assert_eq!(feed.role(too), Some(Role::Viewer));
+    assert_eq!(role(too), Some(Role::Viewer));
     let _ = feed.exit(ann);
-    assert_eq!(feed.role(ann), None);
+    assert_eq!(role(ann), None);
+}
+
+#[test]
+fn mutes_and_permissions_follow_the_log() {
+    let feed = feed(0);
+    let (ann, _outbound, _) = enter(&feed, "ann");
+    let mut permissions = Overrides::default();
+    permissions.set(Action::Post, Some(Least::Role(Role::Admin)));
+    let muted = Note::Membership {
+        user: UserId::parse("ann").unwrap(),
+        change: MemberChange::Updated,
+        role: Role::Member,
+        muted_until: Some(Timestamp(5)),
+    };
+    let _ = feed.deliver(batch(1, 1, &[muted]));
+    let _ = feed.deliver(batch(2, 2, &[Note::Permissions(permissions)]));
+    let standing = Standing { role: Role::Member, muted_until: Some(Timestamp(5)) };
+    assert_eq!(feed.rights(ann, Action::Post), Some((standing, Least::Role(Role::Admin))));
+    assert_eq!(feed.rights(ann, Action::DirectLlms), Some((standing, Least::Role(Role::Member))));
+    feed.permit(Overrides::default());
+    assert_eq!(feed.rights(ann, Action::Post), Some((standing, Least::Role(Role::Member))));
 }
 
 #[test]

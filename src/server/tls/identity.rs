@@ -3,10 +3,7 @@
 //! Never decides whether a certificate is to be trusted: rustls has done that before anything is read here. One whose
 //! names cannot be read is an error, never an empty name.
 
-use std::fmt::Write as _;
-
 use rustls::pki_types::CertificateDer;
-use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use x509_cert::{
     Certificate,
@@ -19,7 +16,7 @@ use x509_cert::{
     time::Time,
 };
 
-use crate::{clock::Timestamp, grpc::peer::ClientCertificate};
+use crate::{clock::Timestamp, digest, grpc::peer::ClientCertificate};
 
 /// `id-at-commonName` (RFC 5280, appendix A.1).
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
@@ -60,10 +57,7 @@ pub(super) fn client_certificate(shown: &CertificateDer<'_>) -> Result<ClientCer
     if subject.len() > NAME_BYTES || subject.contains(char::is_control) {
         return Err(Unreadable::Name);
     }
-    let fingerprint = Sha256::digest(shown).iter().fold(String::new(), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
+    let fingerprint = digest::to_hex(&digest::sha256(&[shown]));
     Ok(ClientCertificate { subject, fingerprint, not_after: moment(content.validity.not_after) })
 }
 

@@ -24,6 +24,7 @@ use crate::{
             room::v1 as room,
             salon::bus::v1::{self as pb, envelope::Content, note::Kind},
         },
+        rights::{overrides_from_pb, overrides_to_pb},
     },
 };
 
@@ -134,7 +135,11 @@ fn note_to_pb(note: &Note) -> pb::Note {
         }),
         Note::RunEnded(message_id) => Kind::RunEnded(message_id_to_pb(*message_id)),
         Note::RoomEnded => Kind::RoomEnded(true),
-        Note::Membership { user, change, role } => Kind::Membership(pb::Membership {
+        Note::Permissions(overrides) => {
+            Kind::Permissions(pb::Permissions { permissions: overrides_to_pb(overrides) })
+        }
+        Note::Membership { user, change, role, muted_until } => Kind::Membership(pb::Membership {
+            muted_until_ms: muted_until.map_or(0, |until| until.0),
             user_id: user.to_string(),
             change: member_change(*change).into(),
             role: role_to_pb(*role),
@@ -165,7 +170,9 @@ fn note_from_pb(note: pb::Note, first: u64, last: u64) -> Result<Note, HintError
                 .and_then(member_change_from_pb)
                 .ok_or(Malformed("a change of a membership"))?,
             role: role_from_pb(membership.role).ok_or(Malformed("a role"))?,
+            muted_until: (membership.muted_until_ms != 0).then_some(Timestamp(membership.muted_until_ms)),
         },
+        Kind::Permissions(changed) => Note::Permissions(overrides_from_pb(&changed.permissions)),
     })
 }
 

@@ -12,9 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
+    clock::Timestamp,
     domain::{
         event::{Event, MemberChange, Recorded},
         llm::{ActiveAnswer, LiveAnswer},
+        permissions::Overrides,
         room::Role,
     },
     ids::{ConnectionId, LlmId, MessageId, Seq, UserId},
@@ -59,7 +61,11 @@ pub enum Note {
         change: MemberChange,
         /// The role now.
         role: Role,
+        /// Until when the member can only read.
+        muted_until: Option<Timestamp>,
     },
+    /// Who may do what changed.
+    Permissions(Overrides),
 }
 
 impl Note {
@@ -79,8 +85,10 @@ impl Note {
             Event::RunEnded { run, .. } => Some(Self::RunEnded(run.message_id)),
             Event::RoomEnded { .. } => Some(Self::RoomEnded),
             Event::MemberChanged { member, change, .. } => {
-                Some(Self::Membership { user: member.id.clone(), change: *change, role: member.role })
+                let (role, muted_until) = (member.role, member.muted_until);
+                Some(Self::Membership { user: member.id.clone(), change: *change, role, muted_until })
             }
+            Event::RoomUpdated(profile) => Some(Self::Permissions(profile.settings.permissions.clone())),
             Event::RoomCreated(_)
             | Event::RoomActivated
             | Event::MessageSuperseded { .. }
@@ -90,7 +98,8 @@ impl Note {
             | Event::ApprovalDecided { .. }
             | Event::ContextSummarised(_)
             | Event::AutopilotChanged(_)
-            | Event::RoomUpdated(_)
+            | Event::InvitationCreated(_)
+            | Event::InvitationClosed { .. }
             | Event::MessagePosted(_)
             | Event::MessageEdited { .. }
             | Event::MessageDeleted { .. }

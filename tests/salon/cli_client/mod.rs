@@ -25,6 +25,7 @@ fn options(server: SocketAddr) -> ChatOptions {
         user: "ann".into(),
         name: Some("Ann".into()),
         create: false,
+        invitation: String::new(),
         color: ColorChoice::Never,
         resume_after: None,
         wait: LONG,

@@ -8,6 +8,7 @@ mod hub;
 mod interrupts;
 mod observers;
 mod reads;
+mod rights;
 mod rooms;
 #[cfg(all(feature = "nats", feature = "postgres", feature = "redis"))]
 mod servers;

@@ -119,8 +119,7 @@ async fn orders(seed: u64) {
         node.rooms.read(&room, |_, _| ()).await.unwrap();
     }
     for user in ["ann", "bob"] {
-        let profile =
-            JoinProfile { name: user.into(), role: None, title: String::new(), avatar: String::new() };
+        let profile = JoinProfile { name: user.into(), ..JoinProfile::default() };
         let actor = Actor::User(UserId::parse(user).unwrap());
         nodes[0].rooms.submit(&room, actor, Command::Join(profile)).await.unwrap();
     }

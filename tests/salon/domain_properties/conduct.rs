@@ -157,6 +157,7 @@ fn settings(turns: u8, tools: Option<bool>) -> Command {
             [usize::from(turns)],
         responses: tools.map(|_| ResponsePolicy::AddressedOnly),
         allowed_tools: tools.map(|good| vec![if good { "files__*" } else { "no tool" }.into()]),
+        ..SettingsPatch::default()
     };
     Command::UpdateRoom { name: None, description: None, visibility: None, settings }
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use salon::domain::{llm::RunEnd, room::Role};
 
 use super::{
-    conduct,
+    conduct, rights,
     steps::{KNOWN, Op, Opening, Step},
 };
 
@@ -92,6 +92,7 @@ fn op() -> BoxedStrategy<Op> {
         3 => (others(), any::<bool>()).prop_map(|(user, ban)| Op::RemoveMember { user, ban }),
         1 => Just(Op::Leave),
         1 => Just(Op::Create),
+        6 => rights::rights().prop_map(Op::Rights),
     ];
     prop_oneof![240 => message, 100 => poll, 40 => llm, 30 => room, 15 => join(), 1 => Just(Op::EndRoom)]
         .boxed()

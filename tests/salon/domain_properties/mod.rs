@@ -6,6 +6,7 @@
 mod conduct;
 pub mod generators;
 mod model;
+mod rights;
 mod steps;
 pub mod world;
 
@@ -66,6 +67,8 @@ fn check_reached(reached: &BTreeMap<String, usize>) {
         "ContextSummarised",
         "InvalidArgument",
         "InvalidPoll",
+        "InvitationClosed",
+        "InvitationCreated",
         "LlmAdded",
         "LlmRemoved",
         "LlmUpdated",
@@ -84,6 +87,7 @@ fn check_reached(reached: &BTreeMap<String, usize>) {
         "PollClosed",
         "PollCreated",
         "PollVoted",
+        "RateLimited",
         "ReactionChanged",
         "RegenerateRequested",
         "ResourceExhausted",

@@ -104,7 +104,9 @@ impl Model {
                 assert_eq!(older.superseded_by, None, "an answer was replaced twice");
                 older.superseded_by = Some(*by);
             }
-            Event::RegenerateRequested { .. }
+            Event::InvitationCreated(_)
+            | Event::InvitationClosed { .. }
+            | Event::RegenerateRequested { .. }
             | Event::ApprovalRequested(_)
             | Event::ApprovalDecided { .. }
             | Event::ContextSummarised(_)

@@ -14,7 +14,7 @@ use salon::{
     ids::{LlmId, MessageId, OptionId, PollId, RoomId, UserId},
 };
 
-use super::{conduct::Conduct, world::World};
+use super::{conduct::Conduct, rights::Rights, world::World};
 
 /// How a room begins.
 #[derive(Debug, Clone)]
@@ -130,6 +130,7 @@ pub enum Op {
         mention: Option<u8>,
     },
     Conduct(Conduct),
+    Rights(Rights),
     /// A poll's deadline passes.
     Wait {
         seconds: u8,
@@ -164,7 +165,9 @@ impl Op {
                 role,
                 title: format!("Title {name}"),
                 avatar: "🦊".repeat(name.into()),
+                ..JoinProfile::default()
             }),
+            Self::Rights(rights) => rights.command(world),
             Self::Leave => Command::Leave,
             Self::Send { text, reply_to, mention } => send(world, text, reply_to, mention),
             Self::Edit { target, text: content } => Command::EditMessage {

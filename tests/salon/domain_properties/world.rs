@@ -7,13 +7,16 @@ use salon::{
     domain::{
         apply,
         command::{Actor, Command},
-        decide::{self, Context, Decision, Facts, Lookup},
+        decide::{self, Aside, Context, Decision, Facts, Lookup},
         event::{Event, MemberChange, Recorded},
+        invitation::Secret,
         limits::{Limits, RECENT_MESSAGES},
         llm::LlmConfig,
         message::Author,
+        permissions::Overrides,
         rejection::{Code, Rejection},
         room::{Role, Room},
+        settings::{JoinRule, Settings},
     },
     ids::{EventId, Seq},
 };
@@ -31,6 +34,8 @@ pub struct World {
     ids: Cell<u128>,
     limits: Limits,
     pub model: Model,
+    /// The secrets of the invitations that were made, the last ones last.
+    pub secrets: Vec<Secret>,
     /// How often each kind of event and refusal came.
     pub reached: BTreeMap<String, usize>,
 }
@@ -44,7 +49,13 @@ impl World {
         let at = Timestamp(1_000_000);
         let decision = decide::create(
             Command::CreateRoom(opening.room()),
-            &mut Context { at, limits: &limits, facts: &Facts::default(), new_id: &mut || count(&mut ids) },
+            &mut Context {
+                at,
+                limits: &limits,
+                facts: &Facts::default(),
+                new_id: &mut || count(&mut ids),
+                secret: None,
+            },
         )
         .unwrap();
         let [created] = <[_; 1]>::try_from(decision.events).unwrap();
@@ -59,6 +70,7 @@ impl World {
             ids: Cell::new(ids),
             limits,
             model,
+            secrets: Vec::new(),
             reached: [("RoomCreated".to_owned(), 1)].into(),
         }
     }
@@ -105,7 +117,11 @@ impl World {
             }
             Ok(decision) => {
                 assert!(!ended, "{what} was accepted in an ended room");
-                check_decision(&before, actor, &decision, &what);
+                check_decision(&before, actor, &decision, self.now(), &what);
+                self.secrets.extend(decision.asides.iter().filter_map(|aside| match aside {
+                    Aside::Secret { secret, .. } => Some(secret.clone()),
+                    Aside::Without(_) => None,
+                }));
                 if decision.events.is_empty() {
                     self.reach("nothing".into());
                 }
@@ -123,11 +139,13 @@ impl World {
             None => {}
         }
         let mut ids = self.ids.get();
+        let secret = decide::needs_secret(&command).then(|| secret(ids));
         let mut context = Context {
             at: self.now.get(),
             limits: &self.limits,
             facts: &facts,
             new_id: &mut || count(&mut ids),
+            secret,
         };
         let result = decide::decide(&self.room, actor, command, &mut context);
         self.ids.set(ids);
@@ -184,8 +202,9 @@ impl World {
 }
 
 /// What an actor may cause, whatever was asked.
-fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str) {
+fn check_decision(before: &Room, actor: &Actor, decision: &Decision, at: Timestamp, what: &str) {
     let events = || decision.events.iter().map(|new| &new.event);
+    check_rights(before, actor, decision, at, what);
     assert!(decision.fenced || !events().any(Event::moves_fence), "{what} moves the fence without asking it");
     for event in events() {
         if let Event::PollClosed { poll, .. } = event {
@@ -212,7 +231,8 @@ fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str)
             return;
         }
     };
-    if matches!(role, None | Some(Role::Viewer)) {
+    let gives_more = before.profile.settings.permissions != Overrides::default();
+    if role.is_none() || (role == Some(Role::Viewer) && !gives_more) {
         assert!(events().all(|event| is_own_membership(event, actor)), "{what} by {role:?}");
     }
     let others_can_moderate = before
@@ -223,14 +243,54 @@ fn check_decision(before: &Room, actor: &Actor, decision: &Decision, what: &str)
         let gone = |e: &Event| matches!(e, Event::MemberChanged { change: MemberChange::Left, .. });
         assert!(!events().any(gone), "{what}: the only ADMIN left the others alone");
     }
-    if role != Some(Role::Admin) {
+    if role != Some(Role::Admin) && !gives_more {
         assert!(!events().any(|event| matches!(event, Event::RoomEnded { .. })), "{what} by {role:?}");
+    }
+}
+
+/// What mutes, slow mode, invitations and permissions promise, whatever was asked.
+fn check_rights(before: &Room, actor: &Actor, decision: &Decision, at: Timestamp, what: &str) {
+    let events = || decision.events.iter().map(|new| &new.event);
+    if let Actor::User(user) | Actor::Tool { asked_by: user, .. } = actor
+        && let Some(member) = before.members.get(user)
+    {
+        let muted = member.muted_until.is_some_and(|until| until > at);
+        assert!(!muted || events().all(|event| is_own_membership(event, actor)), "{what} by a muted member");
+        let posts = || {
+            events().any(|event| matches!(event, Event::MessagePosted(m) if m.author.user() == Some(user)))
+        };
+        let slow = before.profile.settings.slow_mode;
+        let since = before.last_posts.get(user).map(|last| at.since(*last));
+        let too_soon =
+            !slow.is_zero() && member.role != Role::Admin && since.is_some_and(|since| since < slow);
+        assert!(!too_soon || !posts(), "{what} in slow mode");
+    }
+    for event in events() {
+        match event {
+            Event::InvitationClosed { id, .. } => assert!(before.invitations[id].is_open(at), "{what}"),
+            Event::MemberChanged { member, change: MemberChange::Joined, .. } => {
+                let invited = events().any(|event| {
+                    matches!(event, Event::InvitationClosed { used_by: Some(user), .. } if *user == member.id)
+                });
+                let invited_only = before.profile.settings.join_rule == Some(JoinRule::Invited);
+                let founder = before.fresh_role(&member.id) == Role::Admin;
+                assert!(!invited_only || invited || founder, "{what} without an invitation");
+            }
+            Event::RoomUpdated(profile) => {
+                let (old, new) = (&before.profile.settings, &profile.settings);
+                let rights = |s: &Settings| (s.permissions.clone(), s.join_rule, s.slow_mode);
+                let is_admin = matches!(actor, Actor::User(user) if before.members[user].role == Role::Admin);
+                assert!(is_admin || rights(old) == rights(new), "{what}: rights changed by no ADMIN");
+            }
+            _ => {}
+        }
     }
 }
 
 fn is_own_membership(event: &Event, actor: &Actor) -> bool {
     match event {
         Event::RoomActivated => true,
+        Event::InvitationClosed { used_by: Some(user), .. } => *actor == Actor::User(user.clone()),
         Event::MemberChanged { member, change, by, .. } => {
             let own = matches!(change, MemberChange::Joined | MemberChange::Updated | MemberChange::Left);
             own && by.is_none() && *actor == Actor::User(member.id.clone())
@@ -274,6 +334,13 @@ fn name(event: &Event) -> String {
     }
     let debug = format!("{event:?}");
     debug.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned()
+}
+
+/// The secret of the invitation that is made when so many ids have been.
+pub fn secret(ids: u128) -> Secret {
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&ids.to_be_bytes());
+    Secret::new(bytes)
 }
 
 fn count(ids: &mut u128) -> Uuid {

@@ -63,6 +63,7 @@ pub(in crate::dispatch) fn room() -> Room {
             title: String::new(),
             avatar: String::new(),
             joined_at: Timestamp(0),
+            muted_until: None,
         };
         room.members.insert(member.id.clone(), member);
     }

@@ -19,7 +19,7 @@ fn rename(id: &str, name: &str) -> Command {
 fn members_direct_llms() {
     let mut table = Table::new();
     for command in [add("new", "New"), rename("ada", "New"), Command::RemoveLlm(llm_id("ada"))] {
-        table.refused("vic", command.clone(), Code::PermissionDenied, "directing LLMs");
+        table.refused("vic", command.clone(), Code::PermissionDenied, "adding and changing LLMs");
         table.refused("bot", command.clone(), Code::PermissionDenied, "only people");
         table.ok("bob", command);
         table.ok(

@@ -4,7 +4,7 @@ use super::*;
 use crate::domain::event::MemberChange;
 
 fn named(name: &str) -> Command {
-    Command::Join(JoinProfile { name: name.into(), role: None, title: String::new(), avatar: String::new() })
+    Command::Join(JoinProfile { name: name.into(), ..JoinProfile::default() })
 }
 
 fn update(user: &str, role: Role) -> Command {
@@ -70,6 +70,7 @@ fn a_profile_has_limits() {
             role: None,
             title: "é".repeat(title),
             avatar: "é".repeat(avatar),
+            ..JoinProfile::default()
         })
     };
     table.ok("cy", profile(100, 200, 500));
@@ -174,7 +175,7 @@ fn who_was_sent_away_comes_back_as_member_at_most() {
 #[test]
 fn an_admin_changes_roles_and_one_always_stays() {
     let mut table = Table::new();
-    table.refused("bob", update("vic", Role::Member), Code::PermissionDenied, "moderating");
+    table.refused("bob", update("vic", Role::Member), Code::PermissionDenied, "changing roles");
     table.refused("ann", update("eve", Role::Member), Code::NotFound, "no member eve");
     table.nothing("ann", update("bob", Role::Member));
     table.refused("ann", update("ann", Role::Member), Code::PermissionDenied, "only ADMIN");
@@ -187,7 +188,7 @@ fn an_admin_changes_roles_and_one_always_stays() {
 #[test]
 fn members_are_removed_banned_and_let_in_again() {
     let mut table = Table::new();
-    table.refused("bob", remove("vic", false, ""), Code::PermissionDenied, "moderating");
+    table.refused("bob", remove("vic", false, ""), Code::PermissionDenied, "removing");
     table.refused("ann", remove("ann", true, ""), Code::InvalidArgument, "use leave");
     table.refused("ann", remove("eve", false, ""), Code::NotFound, "no member eve");
     table.refused("ann", remove("bob", false, &"x".repeat(1001)), Code::InvalidArgument, "reason");

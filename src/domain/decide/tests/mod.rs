@@ -1,10 +1,12 @@
 //! Every way a decision can go, once. `random sequences` are in the system's tests; here are the borders.
 
 mod autopilot;
+mod invitations;
 mod llms;
 mod members;
 mod messages;
 mod polls;
+mod rights;
 mod rooms;
 mod runs;
 
@@ -67,8 +69,15 @@ impl Table {
             None => Actor::User(user_id(who)),
         };
         let ids = &mut self.ids;
-        let mut context =
-            Context { at: self.at, limits: &self.limits, facts: &self.facts, new_id: &mut || next(ids) };
+        // A secret nobody else has, that a test can tell.
+        let secret = needs_secret(&command).then(|| secret(*ids));
+        let mut context = Context {
+            at: self.at,
+            limits: &self.limits,
+            facts: &self.facts,
+            new_id: &mut || next(ids),
+            secret,
+        };
         decide(&self.room, &actor, command, &mut context)
     }
 
@@ -134,13 +143,20 @@ fn check_refusal(rejection: &Rejection, code: Code, words: &str, what: &str) {
 
 fn create_with(new: NewRoom, limits: &Limits, ids: &mut u128) -> Result<Decision, Rejection> {
     let facts = Facts::default();
-    let mut context = Context { at: Timestamp(1_000_000), limits, facts: &facts, new_id: &mut || next(ids) };
+    let new_id = &mut || next(ids);
+    let mut context = Context { at: Timestamp(1_000_000), limits, facts: &facts, new_id, secret: None };
     create(Command::CreateRoom(new), &mut context)
 }
 
 fn next(ids: &mut u128) -> Uuid {
     *ids += 1;
     Uuid::from_u128(*ids)
+}
+
+fn secret(n: u128) -> Secret {
+    let mut bytes = [7; 32];
+    bytes[..16].copy_from_slice(&n.to_be_bytes());
+    Secret::new(bytes)
 }
 
 fn user_id(name: &str) -> UserId {
@@ -180,7 +196,7 @@ fn llm(id: &str, name: &str) -> LlmConfig {
 }
 
 fn join(role: Option<Role>) -> Command {
-    Command::Join(JoinProfile { name: String::new(), role, title: String::new(), avatar: String::new() })
+    Command::Join(JoinProfile { role, ..JoinProfile::default() })
 }
 
 fn input(content: &str) -> MessageInput {

@@ -95,7 +95,7 @@ fn a_poll_is_announced_by_a_message() {
         ("eve", "not a member"),
         ("server", "take part in polls"),
         ("ada", "on behalf of a person"),
-        ("vic as ada", "polls"),
+        ("vic as ada", "use tools"),
         ("eve as ada", "not a member"),
     ] {
         table.refused(who, Command::CreatePoll(super::poll(&["a", "b"])), Code::PermissionDenied, words);
@@ -164,7 +164,7 @@ fn a_ballot_that_cannot_be_is_refused() {
     table.refused("bob", vote(id, &[1, 1]), Code::InvalidArgument, "1 is there twice");
     table.refused("bob", vote(id, &[4]), Code::NotFound, "no option 4");
     table.refused("bob", vote(PollId(unknown()), &[1]), Code::NotFound, "no poll");
-    table.refused("vic", vote(id, &[1]), Code::PermissionDenied, "polls");
+    table.refused("vic", vote(id, &[1]), Code::PermissionDenied, "voting");
     table.refused("eve", vote(id, &[1]), Code::PermissionDenied, "not a member");
     table.refused("ghost", vote(id, &[1]), Code::NotFound, "no LLM ghost");
     table.refused("server", vote(id, &[1]), Code::PermissionDenied, "take part in polls");

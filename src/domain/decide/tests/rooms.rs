@@ -38,7 +38,8 @@ fn a_room_is_created_within_its_limits() {
 #[test]
 fn only_a_creation_begins_a_room_and_only_once() {
     let (limits, facts) = (Limits::default(), Facts::default());
-    let mut context = Context { at: Timestamp(0), limits: &limits, facts: &facts, new_id: &mut unknown };
+    let new_id = &mut unknown;
+    let mut context = Context { at: Timestamp(0), limits: &limits, facts: &facts, new_id, secret: None };
     let rejection = create(send("a secret"), &mut context).unwrap_err();
     check_refusal(&rejection, Code::RoomNotFound, "no such room", "send");
     assert!(!rejection.message.contains("secret"));

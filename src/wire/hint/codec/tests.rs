@@ -8,6 +8,7 @@ use super::*;
 use crate::{
     domain::{
         event::MemberChange,
+        permissions::{Action, Least, Overrides},
         room::{Member, Presence, Role},
     },
     ids::{ConnectionId, LlmId, UserId},
@@ -56,8 +57,25 @@ fn notes(first: u64, last: u64) -> impl Strategy<Value = Note> {
         })),
         message_ids().prop_map(Note::RunEnded),
         Just(Note::RoomEnded),
-        (users(), prop::sample::select(changes.to_vec()), prop::sample::select(roles.to_vec()))
-            .prop_map(|(user, change, role)| Note::Membership { user, change, role }),
+        (
+            users(),
+            prop::sample::select(changes.to_vec()),
+            prop::sample::select(roles.to_vec()),
+            prop::option::of(1..i64::MAX)
+        )
+            .prop_map(|(user, change, role, until)| {
+                Note::Membership { user, change, role, muted_until: until.map(Timestamp) }
+            }),
+        prop::collection::vec((prop::sample::select(Action::ALL[1..].to_vec()), 0..4_usize), 0..5).prop_map(
+            |changes| {
+                let least = [Role::Viewer, Role::Member, Role::Admin].map(Least::Role);
+                let mut overrides = Overrides::default();
+                for (action, n) in changes {
+                    overrides.set(action, Some(least.get(n).copied().unwrap_or(Least::Nobody)));
+                }
+                Note::Permissions(overrides)
+            }
+        ),
     ]
 }
 
@@ -109,7 +127,7 @@ fn present_users(gone: bool) -> impl Strategy<Value = PresentUser> {
     (users(), presences, arrivals, shown).prop_map(|(user, presence, arrivals, shown)| {
         let member = shown.map(|(name, title, avatar, role, joined_at)| {
             let joined_at = Timestamp(joined_at.into());
-            Arc::new(Member { id: user.clone(), name, title, avatar, role, joined_at })
+            Arc::new(Member { id: user.clone(), name, title, avatar, role, joined_at, muted_until: None })
         });
         PresentUser { user, presence, arrivals: arrivals.into_iter().collect(), member }
     })
@@ -260,7 +278,15 @@ fn presence_beyond_what_a_node_says_is_refused() {
     let named = |name: &str| {
         let id = user.user.clone();
         let (title, avatar, joined_at) = (String::new(), String::new(), Timestamp(0));
-        let member = Member { id, name: name.to_owned(), role: Role::Member, title, avatar, joined_at };
+        let member = Member {
+            id,
+            name: name.to_owned(),
+            role: Role::Member,
+            title,
+            avatar,
+            joined_at,
+            muted_until: None,
+        };
         changed(&PresentUser { member: Some(Arc::new(member)), ..user.clone() })
     };
     assert!(named(&"x".repeat(128)) && !named(&"x".repeat(129)) && !named("a\u{202E}b"));
