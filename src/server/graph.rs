@@ -8,11 +8,7 @@ use crate::{
     audit::{Audit, AuditSettings},
     auth::gate::Gate,
     budget::{self, Budgets},
-    bus::{
-        Bus,
-        config::{BusConfig, BusKind, BusUrl},
-    },
-    clock::Clock,
+    bus::config::{BusConfig, BusKind, BusUrl},
     config::{AuthMode, Config, Integrity, McpSettings, McpWord, ModelEntry, ProviderSettings, ToolApproval},
     dispatch::{
         DispatchLimits, LlmDispatcher, SummarySettings,
@@ -37,16 +33,13 @@ use crate::{
     registry::{HandlerRegistry, RegistryLimits, outbound::QueueLimits},
     rooms::{Rooms, RoomsLimits},
     server::{
-        Error,
+        Error, Parts,
         accept::ConnectionLimits,
         allowances::allowances,
         tls::files::{ClientAuth, TlsFiles},
     },
     session::{Services, SessionLimits, drain::Drain},
-    store::{
-        Store,
-        config::{Durability, StoreConfig, StoreKind, StoreUrl},
-    },
+    store::config::{Durability, StoreConfig, StoreKind, StoreUrl},
 };
 
 /// Commands that wait for one room.
@@ -78,16 +71,10 @@ pub struct Graph {
 }
 
 /// Builds the parts; `stop` ends the tasks of rooms, `drain` the sessions.
-pub fn build(
-    config: &Config,
-    store: Arc<dyn Store>,
-    bus: Arc<dyn Bus>,
-    router: Arc<Router>,
-    clock: Arc<dyn Clock>,
-    stop: &CancellationToken,
-    drain: Drain,
-    gate: Gate,
-) -> Graph {
+pub fn build(config: &Config, parts: &Parts, stop: &CancellationToken, drain: Drain, gate: Gate) -> Graph {
+    let Parts { store, bus, router, clock } = parts;
+    let (store, bus) = (Arc::clone(store), Arc::clone(bus));
+    let (router, clock) = (Arc::clone(router), Arc::clone(clock));
     let tasks = TaskTracker::new();
     let registry = HandlerRegistry::start(
         Arc::clone(&store),

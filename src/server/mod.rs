@@ -215,23 +215,14 @@ impl Server {
     ) -> Result<Self, Error> {
         let listener: Option<TcpListener> = listener.into();
         let (stop, drain) = (CancellationToken::new(), Drain::default());
-        let Parts { store, bus, router, clock } = parts;
         let tls = match tls_files(config) {
-            Some(files) => Some(Reloader::start(files, Arc::clone(&clock)).await.map_err(Error::Tls)?),
+            Some(files) => Some(Reloader::start(files, Arc::clone(&parts.clock)).await.map_err(Error::Tls)?),
             None => None,
         };
         let (tls, reloader) = tls.unzip();
-        let gates = Gates::open(config, &store, &clock).map_err(Error::Tokens)?;
-        let graph = graph::build(
-            config,
-            Arc::clone(&store),
-            Arc::clone(&bus),
-            router,
-            Arc::clone(&clock),
-            &stop,
-            drain.clone(),
-            gates.gate.clone(),
-        );
+        let gates = Gates::open(config, &parts.store, &parts.clock).map_err(Error::Tokens)?;
+        let graph = graph::build(config, &parts, &stop, drain.clone(), gates.gate.clone());
+        let Parts { store, bus, router: _, clock } = parts;
         gates.start(&graph.tasks, stop.clone());
         let (life, sweeper) = tidy_up(config, &store, &graph).await.map_err(Error::Recovery)?;
         let sessions = TaskTracker::new();

@@ -60,7 +60,8 @@ pub fn play(data: &[u8]) -> Table {
             Err(unreadable) => check_rejection(&unreadable.rejection),
             Ok(inbound) => match inbound.request {
                 Request::Join(join) => {
-                    step(&mut table, &mut known, &Actor::User(join.user_id), Command::Join(join.profile));
+                    let who = join.user_id.map_or_else(|| user(name), Actor::User);
+                    step(&mut table, &mut known, &who, Command::Join(join.profile));
                 }
                 Request::Command(command) => step(&mut table, &mut known, &user(name), command),
                 Request::Leave { keep_membership: false } => {

@@ -11,6 +11,7 @@ use salon::{
         command::{Actor, Command, JoinProfile, MessageInput, OptionInput, PollInput},
         decide::{self, Context, Facts},
         event::{Event, NewRoom, Recorded},
+        invitation::Secret,
         limits::Limits,
         llm::{ChatStyle, LlmConfig, Run},
         room::{Profile, Role, Room, Visibility},
@@ -53,6 +54,7 @@ impl Table {
                 limits: &limits,
                 facts: &Facts::default(),
                 new_id: &mut || next(&mut ids),
+                secret: None,
             },
         )
         .unwrap();
@@ -69,8 +71,9 @@ impl Table {
 
     fn fill(&mut self) {
         for (name, role) in [("ada", None), ("bob", None), ("vera", Some(Role::Viewer)), ("eve", None)] {
+            let (name_shown, title, avatar) = (String::new(), String::new(), String::new());
             let profile =
-                JoinProfile { name: String::new(), role, title: String::new(), avatar: String::new() };
+                JoinProfile { name: name_shown, role, title, avatar, invitation: None, granted: None };
             self.must(&user(name), Command::Join(profile));
         }
         self.must(
@@ -142,7 +145,10 @@ impl Table {
         facts: &Facts,
     ) -> Result<decide::Decision, salon::domain::rejection::Rejection> {
         let ids = &mut self.ids;
-        let mut context = Context { at: self.now, limits: &self.limits, facts, new_id: &mut || next(ids) };
+        // Always the same one: what is found must be found again.
+        let secret = decide::needs_secret(&command).then(|| Secret::new([7; 32]));
+        let new_id = &mut || next(ids);
+        let mut context = Context { at: self.now, limits: &self.limits, facts, new_id, secret };
         decide::decide(&self.room, actor, command, &mut context)
     }
 

@@ -39,6 +39,8 @@ async fn lived(config: &StoreConfig) {
                     role: None,
                     title: String::new(),
                     avatar: String::new(),
+                    invitation: None,
+                    granted: None,
                 };
                 rooms.submit(&id, actor(), Command::Join(profile)).await.unwrap();
                 for line in 0..=n {
