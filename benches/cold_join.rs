@@ -41,7 +41,7 @@ use salon::{
         self, Store,
         config::{Durability, StoreConfig, StoreKind},
     },
-    wire::command::{ChunkWish, Join},
+    wire::join::{ChunkWish, Join},
 };
 use tokio::runtime::Runtime;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

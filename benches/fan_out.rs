@@ -23,7 +23,7 @@ use salon::{
         outbound::{Outbound, QueueLimits},
     },
     store::memory::MemoryStore,
-    wire::{command::ChunkWish, frame, pb::room::v1 as pb},
+    wire::{frame, join::ChunkWish, pb::room::v1 as pb},
 };
 use tokio::{runtime::Runtime, sync::mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};

@@ -30,7 +30,7 @@ use crate::{
         recent::{Recent, Stretch},
     },
     store::Page,
-    wire::{command::ChunkWish, transient},
+    wire::{join::ChunkWish, transient},
 };
 
 /// Batches kept that came too early; beyond it the hole is read from the store with all that follows.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::wire::command::ChunkWish;
+use crate::wire::join::ChunkWish;
 
 /// The intervals that there are besides the server's own, in milliseconds.
 const STEPS: [u64; 6] = [0, 20, 40, 100, 250, 500];
@@ -32,7 +32,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::command::CHUNK_INTERVAL_MAX;
+    use crate::wire::join::CHUNK_INTERVAL_MAX;
 
     #[test]
     fn what_is_asked_for_is_rounded_up_to_one_of_few() {

@@ -40,7 +40,7 @@ use crate::{
     registry::{HandlerRegistry, feed::Feed, outbound::Outbound, seat::Seat},
     rooms::task::{Charge, CommandTask, Done, JoinTask, Reply, Task},
     store::{self, Append, Outcome, Store},
-    wire::{command::Join, reply},
+    wire::{join::Join, reply},
 };
 
 /// How rooms behave.

@@ -20,7 +20,8 @@ use crate::{
         worker::Worker,
     },
     wire::{
-        command::{Join, ReadUpTo},
+        command::ReadUpTo,
+        join::Join,
         reply::{self, View},
     },
 };

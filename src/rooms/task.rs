@@ -16,7 +16,8 @@ use crate::{
     registry::{feed::Feed, outbound::Outbound, seat::Seat},
     store::Idempotency,
     wire::{
-        command::{Join, ReadUpTo},
+        command::ReadUpTo,
+        join::Join,
         reply::{self, Dialect},
     },
 };

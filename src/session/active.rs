@@ -11,7 +11,6 @@ use tokio::{
 
 use crate::{
     allowance::{Allowance, rate::What},
-    audit::{Act, Fact},
     auth::grants::Need,
     domain::{
         command::{Actor, Command},
@@ -32,7 +31,7 @@ use crate::{
         End, InboundError, Step, StreamHandler, aged,
         drain::age_of_one,
         draining, finished,
-        pass::{Pass, Turn},
+        pass::{self, Pass},
         sleep_until,
     },
     store::{Idempotency, Record},
@@ -123,7 +122,7 @@ impl<'a> Active<'a> {
             let step = tokio::select! {
                 biased;
                 () = self.handler.services.drain.closing() => Step::End(draining()),
-                turn = self.pass.next() => credential(self.handler, turn),
+                turn = self.pass.next() => pass::take(self.handler, turn),
                 () = self.handler.outbound.changed() => Step::Continue,
                 missed = poll_missed(&mut self.missed) => self.take_missed(missed),
                 () = poll(&mut self.finishing), if may_finish => Step::End(self.finished()),
@@ -488,27 +487,4 @@ async fn poll(future: &mut Option<BoxFuture<'static, ()>>) {
         Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }
-}
-
-/// What becomes of a stream whose credential ends or is another now.
-fn credential(handler: &StreamHandler, turn: Turn) -> Step {
-    let told = |act| {
-        let namespace = handler.caller.principal.namespace.clone();
-        handler.services.audit.record(Fact::new(namespace, act).from(handler.origin()));
-    };
-    match turn {
-        Turn::Ended(end) => {
-            told(Act::StreamRevoked);
-            return Step::End(end);
-        }
-        Turn::Expiring(at) => handler.outbound.push_reply(transient::credential_expiring(at)),
-        Turn::Renewed(request_id, Ok(())) => {
-            told(Act::Reauthenticate);
-            if let Some(id) = &request_id {
-                handler.outbound.push_reply(reply::ack(id, None, false));
-            }
-        }
-        Turn::Renewed(request_id, Err(rejection)) => handler.refuse(&rejection, request_id.as_ref()),
-    }
-    Step::Continue
 }

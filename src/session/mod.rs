@@ -34,7 +34,8 @@ use crate::{
     rooms::{Joined, Rooms, task::Charge},
     session::{active::Active, drain::Drain},
     wire::{
-        command::{self, Inbound, Join, JoinWish, Request},
+        command::{self, Inbound, Request},
+        join::{Join, JoinWish},
         reply::{self, Closing, ClosingReason, Dialect},
     },
 };

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::{
+    audit::{Act, Fact},
     auth::{gate::Gate, grants::Need, principal::Principal},
     clock::Timestamp,
     domain::{
@@ -18,8 +19,11 @@ use crate::{
         rejection::{Code, Rejection},
     },
     ids::{RequestId, RoomId, UserId},
-    session::{End, sleep_until},
-    wire::reply::ClosingReason,
+    session::{End, Step, StreamHandler, sleep_until},
+    wire::{
+        reply::{self, ClosingReason},
+        transient,
+    },
 };
 
 /// How long before its end a credential's end is told: time to fetch another one.
@@ -142,6 +146,29 @@ async fn poll<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
         Some(waiting) => waiting.await,
         None => std::future::pending().await,
     }
+}
+
+/// What becomes of a stream whose credential ends or is another now.
+pub(super) fn take(handler: &StreamHandler, turn: Turn) -> Step {
+    let told = |act| {
+        let namespace = handler.caller.principal.namespace.clone();
+        handler.services.audit.record(Fact::new(namespace, act).from(handler.origin()));
+    };
+    match turn {
+        Turn::Ended(end) => {
+            told(Act::StreamRevoked);
+            return Step::End(end);
+        }
+        Turn::Expiring(at) => handler.outbound.push_reply(transient::credential_expiring(at)),
+        Turn::Renewed(request_id, Ok(())) => {
+            told(Act::Reauthenticate);
+            if let Some(id) = &request_id {
+                handler.outbound.push_reply(reply::ack(id, None, false));
+            }
+        }
+        Turn::Renewed(request_id, Err(rejection)) => handler.refuse(&rejection, request_id.as_ref()),
+    }
+    Step::Continue
 }
 
 /// What of a credential a command needs; whether the role allows it is another question.

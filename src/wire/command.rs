@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::{
     digest,
     domain::{
-        command::{Command, JoinProfile, MessageInput, OptionInput, PollInput},
+        command::{Command, MessageInput, OptionInput, PollInput},
         event::NewRoom,
         llm::{LlmConfig, LlmPatch},
         rejection::{Code, Rejection},
@@ -19,6 +19,7 @@ use crate::{
     ids::{IdError, LlmId, MessageId, RequestId, RoomId, Seq, UserId},
     wire::{
         conduct,
+        join::{self, JoinWish},
         model::{chat_style_from_pb, llm_from_pb, role_from_pb, visibility_from_pb},
         pb::room::v1::{self as pb, client_message::Payload},
         rights,
@@ -97,56 +98,6 @@ pub enum ReadUpTo {
     Message(MessageId),
 }
 
-/// A join as a client asks for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JoinWish {
-    /// The name of the room.
-    pub room_id: RoomId,
-    /// Who; none: whom the credential speaks for.
-    pub user_id: Option<UserId>,
-    /// What they say of themselves.
-    pub profile: JoinProfile,
-    /// Continue behind this position.
-    pub after: Option<Seq>,
-    /// How to be told of answers.
-    pub chunks: ChunkWish,
-}
-
-impl JoinWish {
-    /// The join of this user to this room.
-    pub fn of(self, room_id: RoomId, user_id: UserId) -> Join {
-        let Self { profile, after, chunks, room_id: _, user_id: _ } = self;
-        Join { room_id, user_id, profile, after, chunks }
-    }
-}
-
-/// A join of a known user to a known room.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Join {
-    /// Which room.
-    pub room_id: RoomId,
-    /// Who.
-    pub user_id: UserId,
-    /// What they say of themselves.
-    pub profile: JoinProfile,
-    /// Continue behind this position.
-    pub after: Option<Seq>,
-    /// How to be told of answers.
-    pub chunks: ChunkWish,
-}
-
-/// How a client wishes to be told the text of answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ChunkWish {
-    /// Between two chunks of an answer; `None`: as the server likes.
-    pub interval: Option<Duration>,
-    /// Chunks name their answer by its position, and a text that was told is not told again.
-    pub compact: bool,
-}
-
-/// The longest time between two chunks that may be asked for.
-pub const CHUNK_INTERVAL_MAX: Duration = Duration::from_millis(500);
-
 /// A message that could not be read, with the request id it had, if that could be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unreadable {
@@ -200,7 +151,10 @@ fn digest(message: &pb::ClientMessage) -> u64 {
     (length << 32) | u64::from(crc32fast::hash(&bytes))
 }
 
-fn parse<T: std::str::FromStr<Err = IdError>>(field: &'static str, text: &str) -> Result<T, Rejection> {
+pub(super) fn parse<T: std::str::FromStr<Err = IdError>>(
+    field: &'static str,
+    text: &str,
+) -> Result<T, Rejection> {
     text.parse().map_err(|error| Rejection::id(field, &error))
 }
 
@@ -210,7 +164,7 @@ fn existing<T: std::str::FromStr<Err = IdError>>(what: &'static str, text: &str)
 }
 
 /// Enough of a wrong id to recognise it.
-fn shorten(text: &str) -> String {
+pub(super) fn shorten(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
@@ -222,7 +176,7 @@ fn request(message: pb::ClientMessage) -> Result<Request, Rejection> {
         ));
     };
     Ok(match payload {
-        Payload::Join(join) => Request::Join(read_join(join)?),
+        Payload::Join(join) => Request::Join(join::read(join)?),
         Payload::Ping(_) => Request::Ping,
         Payload::Authenticate(asked) => Request::Authenticate(read_credential(asked.credential)?),
         Payload::Leave(leave) => Request::Leave { keep_membership: leave.keep_membership },
@@ -350,47 +304,6 @@ fn read_credential(credential: String) -> Result<Shown, Rejection> {
         )),
         _ => Ok(Shown(credential.into())),
     }
-}
-
-fn read_join(join: pb::JoinRoom) -> Result<JoinWish, Rejection> {
-    let role = role_from_pb(join.role);
-    Ok(JoinWish {
-        // What cannot be a room's id is no room.
-        room_id: RoomId::parse(&join.room_id).map_err(|error| {
-            let message = format!("there is no room {:?}: join.room_id {error}", shorten(&join.room_id));
-            Rejection { field: Some("join.room_id"), ..Rejection::new(Code::RoomNotFound, message) }
-        })?,
-        user_id: match join.user_id.as_str() {
-            "" => None,
-            text => Some(parse("join.user_id", text)?),
-        },
-        profile: JoinProfile {
-            name: join.display_name.trim().to_owned(),
-            role,
-            title: join.title,
-            avatar: join.avatar,
-            invitation: rights::read_secret(&join.invitation)?,
-            // What a client says of itself grants nothing.
-            granted: None,
-        },
-        after: join.after_seq.map(Seq),
-        chunks: ChunkWish {
-            interval: join.chunk_interval_ms.map(read_chunk_interval).transpose()?,
-            compact: join.compact_answers,
-        },
-    })
-}
-
-fn read_chunk_interval(ms: u32) -> Result<Duration, Rejection> {
-    let interval = Duration::from_millis(ms.into());
-    if interval > CHUNK_INTERVAL_MAX {
-        let most = CHUNK_INTERVAL_MAX.as_millis();
-        return Err(Rejection::field(
-            "join.chunk_interval_ms",
-            format_args!("must be at most {most}, is {ms}"),
-        ));
-    }
-    Ok(interval)
 }
 
 fn read_interrupt(interrupt: &pb::InterruptLlm) -> Result<Request, Rejection> {

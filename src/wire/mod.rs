@@ -11,6 +11,7 @@ pub mod decode;
 pub mod encode;
 pub mod frame;
 pub mod hint;
+pub mod join;
 pub mod model;
 pub mod pb;
 pub mod polls;

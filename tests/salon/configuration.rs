@@ -230,6 +230,47 @@ fn durations_and_sizes_need_their_unit() {
     assert_eq!((config.store.max_bytes, config.limits.grpc_message), (Some(2 << 30), 2 << 20));
 }
 
+/// Keys that are no amounts.
+const WORDS: &[&str] = &[
+    "auth.allow_open_on_network",
+    "auth.certificate_namespace",
+    "auth.mode",
+    "auth.tokens.issuers",
+    "auth.tokens.signing_key_env",
+    "auth.tokens.signing_key_file",
+    "auth.tokens.signing_name",
+    "bus.credentials",
+    "bus.kind",
+    "bus.prefix",
+    "bus.url",
+    "chat_service.address",
+    "grpc.host",
+    "llm.aliases",
+    "llm.default_provider",
+    "llm.generate_model",
+    "llm.fallbacks",
+    "llm.models",
+    "llm.providers",
+    "llm.summary.model",
+    "mcp.servers",
+    "log.format",
+    "log.level",
+    "audit.enabled",
+    "rooms.integrity",
+    "store.durability",
+    "store.kind",
+    "store.path",
+    "store.region",
+    "store.schema",
+    "store.table",
+    "store.url",
+    "store.url_file",
+    "tls.certificate",
+    "tls.client_auth",
+    "tls.client_ca",
+    "tls.key",
+];
+
 #[test]
 fn no_amount_is_without_bounds() {
     // Zero means something for these: no cap, any port, no waiting, no LLMs, counts only.
@@ -240,44 +281,6 @@ fn no_amount_is_without_bounds() {
         "llm.summary.after",
         "limits.llms_per_room",
         "limits.participants_shown",
-    ];
-    let words = [
-        "auth.allow_open_on_network",
-        "auth.mode",
-        "auth.tokens.issuers",
-        "auth.tokens.signing_key_env",
-        "auth.tokens.signing_key_file",
-        "auth.tokens.signing_name",
-        "bus.credentials",
-        "bus.kind",
-        "bus.prefix",
-        "bus.url",
-        "chat_service.address",
-        "grpc.host",
-        "llm.aliases",
-        "llm.default_provider",
-        "llm.generate_model",
-        "llm.fallbacks",
-        "llm.models",
-        "llm.providers",
-        "llm.summary.model",
-        "mcp.servers",
-        "log.format",
-        "log.level",
-        "audit.enabled",
-        "rooms.integrity",
-        "store.durability",
-        "store.kind",
-        "store.path",
-        "store.region",
-        "store.schema",
-        "store.table",
-        "store.url",
-        "store.url_file",
-        "tls.certificate",
-        "tls.client_auth",
-        "tls.client_ca",
-        "tls.key",
     ];
     for (key, default) in keys() {
         let (zero, huge) = match default.as_str() {
@@ -296,7 +299,7 @@ fn no_amount_is_without_bounds() {
             _ if key == "limits.max_session_age" => ("0s", "1000000h"),
             _ if key.starts_with("llm.budgets.") => ("0", "4000000000000"),
             _ => {
-                assert!(words.contains(&key.as_str()), "{key} is neither an amount nor known as a word");
+                assert!(WORDS.contains(&key.as_str()), "{key} is neither an amount nor known as a word");
                 continue;
             }
         };

@@ -14,7 +14,8 @@ use salon::{
     },
     ids::{LlmId, MessageId, OptionId, PollId, RequestId, RoomId, Seq, UserId},
     wire::{
-        command::{ChunkWish, Inbound, JoinWish, ReadUpTo, Request, Unreadable, new_room, read},
+        command::{Inbound, ReadUpTo, Request, Unreadable, new_room, read},
+        join::{ChunkWish, JoinWish},
         pb::room::v1::{self as pb, client_message::Payload},
     },
 };

@@ -25,8 +25,8 @@ use crate::{
     },
     store::memory::MemoryStore,
     wire::{
-        command::ChunkWish,
         frame::{PREFIX, len_at},
+        join::ChunkWish,
         pb::room::v1::{PresenceStatus, ServerEvent, server_event::Payload},
     },
 };

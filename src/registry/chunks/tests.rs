@@ -24,8 +24,8 @@ use crate::{
         outbound::{Outbound, QueueLimits, Work},
     },
     wire::{
-        command::ChunkWish,
         frame::{PREFIX, frame, len_at, put_stored, stored},
+        join::ChunkWish,
         pb::room::v1::{self as pb, server_event::Payload},
     },
 };

@@ -30,7 +30,7 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// How a test's server is built; the defaults are the shipped ones with a store in memory.
 pub struct Setup {
-    pub config: Config,
+    pub config: Box<Config>,
     pub store: Arc<dyn Store>,
     pub bus: Arc<dyn Bus>,
     pub provider: Arc<dyn Provider>,
@@ -40,7 +40,7 @@ pub struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let mut config = Config::default();
+        let mut config = Box::<Config>::default();
         // Tests talk faster than people; what is limited is tested where the limit is.
         config.limits.messages_per_second = 1_000_000;
         config.limits.messages_burst = 1_000_000;
@@ -128,13 +128,13 @@ impl Setup {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let server = Box::pin(Server::start(&self.config, self.parts(), listener)).await.unwrap();
         let url = format!("http://{}", server.address().unwrap());
-        TestServer { server, url, config: self.config }
+        TestServer { server: Box::new(server), url, config: self.config }
     }
 
     /// Starts without a port: for paused time, which lies over real sockets. See [`TestServer::duplex`].
     pub async fn start_without_port(self) -> TestServer {
         let server = Box::pin(Server::start(&self.config, self.parts(), None)).await.unwrap();
-        TestServer { server, url: String::new(), config: self.config }
+        TestServer { server: Box::new(server), url: String::new(), config: self.config }
     }
 }
 
@@ -156,9 +156,9 @@ impl Clock for RuntimeClock {
 
 /// A running server.
 pub struct TestServer {
-    pub server: Server,
+    pub server: Box<Server>,
     pub url: String,
-    pub config: Config,
+    pub config: Box<Config>,
 }
 
 impl TestServer {
