@@ -371,10 +371,11 @@ fn client_command(file: Option<&Path>, command: Command) -> anyhow::Result<ExitC
 }
 
 fn chat_options(chat: args::Chat) -> ChatOptions {
+    let server: client::Server = chat.server.into();
     ChatOptions {
-        server: chat.server.into(),
+        user: chat.user.id.unwrap_or_else(|| nobody_else(&server)),
+        server,
         room: chat.room,
-        user: chat.user.id.unwrap_or_else(machine_user),
         name: chat.name,
         create: chat.create,
         invitation: chat.invitation.unwrap_or_default(),
@@ -413,12 +414,15 @@ fn own_server(config: &Config, given: TlsOptions) -> client::Server {
 
 fn generate_options(args: args::Generate) -> GenerateOptions {
     let args::Generate { prompt, server, user, accept, json } = args;
-    GenerateOptions {
-        server: server.into(),
-        user: user.id.unwrap_or_else(machine_user),
-        prompt,
-        accept,
-        json,
+    let server: client::Server = server.into();
+    GenerateOptions { user: user.id.unwrap_or_else(|| nobody_else(&server)), server, prompt, accept, json }
+}
+
+/// Who asks, where nobody says it: whom the credential speaks for, or whoever sits here.
+fn nobody_else(server: &client::Server) -> String {
+    match server.token.is_some() || server.tls.identity.is_some() {
+        true => String::new(),
+        false => machine_user(),
     }
 }
 

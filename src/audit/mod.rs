@@ -121,11 +121,14 @@ impl Audit {
         }
     }
 
-    /// Somebody has signed in, and is here until what is returned is dropped. Recorded, and what they do in rooms
+    /// Somebody is here until what is returned is dropped. Recorded if a credential was shown, and what they do in rooms
     /// meanwhile is recorded with `origin`.
     pub fn signed_in(&self, namespace: Namespace, user: UserId, origin: Origin) -> SignedIn {
         let guard = Here::enter(&self.0.here, (namespace.clone(), user.clone()), origin.clone());
-        self.record(Fact::new(namespace, Act::SignIn).by(user).from(origin));
+        // Where nobody is asked who they are, nothing was shown.
+        if !origin.credential.is_empty() {
+            self.record(Fact::new(namespace, Act::SignIn).by(user).from(origin));
+        }
         guard
     }
 

@@ -229,7 +229,7 @@ impl From<Server> for client::Server {
 /// Who asks.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct User {
-    /// Who you are to the server; without it your name on this machine
+    /// Who you are to the server; without it whom your credential speaks for, or your name on this machine
     #[arg(long = "user", env = "SALON_USER", value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     pub id: Option<String>,
 }

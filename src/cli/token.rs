@@ -29,13 +29,17 @@ pub struct TokenArgs {
 
 impl From<TokenArgs> for Option<Token> {
     fn from(args: TokenArgs) -> Self {
-        args.token_file.or(args.token)
+        // A variable that is set to nothing is as good as none.
+        args.token_file.or(args.token).filter(|token| *token != Token::EMPTY)
     }
 }
 
 /// A credential; `None`: a text that cannot be sent.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(Option<MetadataValue<Ascii>>);
+pub struct Token {
+    value: Option<MetadataValue<Ascii>>,
+    is_empty: bool,
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -44,15 +48,19 @@ impl fmt::Debug for Token {
 }
 
 impl Token {
+    /// Nothing was given.
+    const EMPTY: Self = Self { value: None, is_empty: true };
+
     /// What this text is, without the white space around it.
     pub fn new(text: &str) -> Self {
         let text = text.trim();
         let is_sound = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
         let value = is_sound.then(|| format!("Bearer {text}").parse().ok()).flatten();
-        Self(value.map(|mut value: MetadataValue<Ascii>| {
+        let value = value.map(|mut value: MetadataValue<Ascii>| {
             value.set_sensitive(true);
             value
-        }))
+        });
+        Self { value, is_empty: text.is_empty() }
     }
 }
 
@@ -80,10 +88,10 @@ impl Interceptor for Bearer {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         match &self.0 {
             None => {}
-            Some(Token(Some(value))) => {
+            Some(Token { value: Some(value), .. }) => {
                 request.metadata_mut().insert("authorization", value.clone());
             }
-            Some(Token(None)) => {
+            Some(Token { value: None, .. }) => {
                 let problem =
                     "what was given is no credential: it must be one line of visible ASCII characters";
                 return Err(Status::unauthenticated(problem));
@@ -114,6 +122,14 @@ mod tests {
             let refused = Bearer(Some(Token::new(wrong))).call(Request::new(())).unwrap_err();
             assert!(!format!("{refused:?}").contains("secrets"), "{refused}");
             assert!(refused.message().contains("one line"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_variable_without_anything_in_it_is_none() {
+        for nothing in ["", " \n"] {
+            let args = TokenArgs { token: Some(Token::new(nothing)), token_file: None };
+            assert_eq!(Option::<Token>::from(args), None);
         }
     }
 

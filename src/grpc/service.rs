@@ -266,9 +266,10 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Write).map_err(refuse)?;
-        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::Generations)?;
-        let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
-        let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;
+        let asker = optional_user(request.get_ref().user_id.as_deref())?;
+        let user = principal.speaks_for("user_id", asker).map_err(refuse)?;
+        charge(self.usages.allowances(), &request, user.clone(), What::Generations)?;
+        let prompt = request.into_inner().prompt;
         let generated =
             self.generator.propose(&prompt, principal.namespace.clone(), user).await.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {

@@ -354,7 +354,9 @@ impl StreamHandler {
 
     /// How whoever speaks here is connected.
     fn origin(&self) -> Origin {
-        Origin { credential: self.caller.principal.credential.to_string(), peer: self.caller.peer }
+        let Caller { principal, peer } = &self.caller;
+        let credential = if principal.is_open() { String::new() } else { principal.credential.to_string() };
+        Origin { credential, peer: *peer }
     }
 
     fn refuse(&self, rejection: &Rejection, request_id: Option<&RequestId>) {

@@ -284,10 +284,10 @@ fn no_amount_is_without_bounds() {
     ];
     for (key, default) in keys() {
         let (zero, huge) = match default.as_str() {
-            None if default.is_number() => ("0", "4000000000"),
             Some(_) if key.starts_with("limits.rates.") => ("0/s", "4000000000/s"),
             _ if key.starts_with("limits.quotas.") && key.ends_with("_bytes") => ("0B", "1000000000GiB"),
             _ if key.starts_with("limits.quotas.") => ("0", "4000000000000"),
+            None if default.is_number() => ("0", "4000000000"),
             _ if key.starts_with("limits.streams_per_") => ("0", "4000000000"),
             Some(text) if text.ends_with("iB") => ("0B", "1000000000GiB"),
             Some(text)
@@ -304,7 +304,10 @@ fn no_amount_is_without_bounds() {
             }
         };
         let name = variable(&key);
-        let refused = |value: &str| problems("", &[(&name, value)]).iter().any(|problem| problem.key == key);
+        let refused = |value: &str| {
+            let error = read("", &[(&name, value)]).err();
+            error.is_some_and(|error| error.problems().iter().any(|problem| problem.key == key))
+        };
         assert!(refused(huge), "{key} = {huge}");
         if may_be_zero.contains(&key.as_str()) {
             good("", &[(&name, zero)]);
@@ -472,7 +475,9 @@ fn an_open_server_stays_on_this_machine_unless_told_otherwise() {
     for host in ["127.0.0.1", "127.8.8.8", "::1", "localhost", "::ffff:127.0.0.1"] {
         good("", &[("GRPC_HOST", host)]);
     }
-    problem("auth: { mode: required }", &[], &["auth.mode", "\"required\"", "not built yet", "write `open`"]);
+    good("auth: { mode: required }", &[("GRPC_HOST", "0.0.0.0")]);
+    let named = "auth: { certificate_namespace: Acme }";
+    problem(named, &[], &["auth.certificate_namespace", "Acme", "a-z, 0-9", "write `default`"]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ use crate::{
         exit::Exit,
         text,
     },
-    wire::pb::room::v1::{CreateRoomRequest, JoinRoom, ServerEvent},
+    wire::pb::room::v1::{CreateRoomRequest, JoinRoom, ServerEvent, server_event::Payload},
 };
 
 /// Updates that are not yet on the screen; a slow terminal slows the stream, and the server copes with that.
@@ -64,7 +64,7 @@ pub struct ChatOptions {
     pub server: client::Server,
     /// The room to join.
     pub room: String,
-    /// Who joins.
+    /// Who joins; empty: whom the credential speaks for.
     pub user: String,
     /// How others see this user; none: by the user's id, or by the name the room already has.
     pub name: Option<String>,
@@ -147,6 +147,14 @@ fn is_no_room(code: &str) -> bool {
     code.eq_ignore_ascii_case("room_not_found")
 }
 
+/// Who this is, as the server knows them: a credential says it where the options do not.
+fn you(first: &ServerEvent) -> Option<&str> {
+    match first.payload.as_ref()? {
+        Payload::RoomState(state) => state.you.as_ref().map(|you| you.id.as_str()),
+        _ => None,
+    }
+}
+
 async fn create(client: &mut Rooms, options: &ChatOptions) -> Result<(), Error> {
     let request = CreateRoomRequest {
         name: options.room.clone(),
@@ -163,6 +171,7 @@ async fn create(client: &mut Rooms, options: &ChatOptions) -> Result<(), Error> 
 }
 
 async fn converse(options: &ChatOptions, opened: Opened, io: Io, style: Style) -> Result<Exit, Error> {
+    let me = you(&opened.first).unwrap_or(&options.user).to_owned();
     let (commands, queue) = mpsc::channel(COMMANDS);
     let (updates, told) = mpsc::channel(UPDATES);
     // Somebody who sits there decides alone when to give up.
@@ -170,7 +179,7 @@ async fn converse(options: &ChatOptions, opened: Opened, io: Io, style: Style) -
     let session = Session::new(opened.client, opened.join, give_up_after, queue, updates);
     let mut tasks = JoinSet::new();
     tasks.spawn(session.run(opened.link, opened.first));
-    let conversation = Conversation::new(&options.user, io, style, commands, options.wait);
+    let conversation = Conversation::new(&me, io, style, commands, options.wait);
     let exit = conversation.run(told).await;
     tasks.shutdown().await;
     match exit {

@@ -239,7 +239,7 @@ impl Log {
         let log = Self::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::DEBUG)
+            .with_env_filter("debug,provider_words=trace")
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
@@ -283,7 +283,7 @@ async fn what_a_server_says_of_a_failure_is_for_debugging_and_what_it_answers_fo
     let told = log.text();
     let lines: Vec<_> = told.lines().filter(|line| line.contains("hunter2")).collect();
     assert_eq!(lines.len(), count, "{told}");
-    assert!(lines.iter().all(|line| line.contains("DEBUG") && line.contains("salon::llm::fault")), "{told}");
+    assert!(lines.iter().all(|line| line.contains("TRACE") && line.contains("provider_words")), "{told}");
 }
 
 #[tokio::test]
