@@ -183,6 +183,14 @@ impl Gate {
         }
     }
 
+    /// Refuses who has been let in and would not be any more.
+    pub fn still(&self, principal: &Principal) -> Result<(), Refused> {
+        match principal.is_open() {
+            true => Ok(()),
+            false => self.judge(principal.clone()).map(drop),
+        }
+    }
+
     /// How long a credential is still good; none: as long as nobody takes it back.
     pub fn time_left(&self, principal: &Principal) -> Option<std::time::Duration> {
         principal.expires_at.map(|at| {

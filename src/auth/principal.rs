@@ -5,7 +5,10 @@
 use std::fmt;
 
 use crate::{
-    auth::{grants::Grants, scope::Powers},
+    auth::{
+        grants::{Grants, Need},
+        scope::{Powers, Scope},
+    },
     clock::Timestamp,
     domain::rejection::{Code, Rejection},
     ids::{Namespace, RoomId, UserId},
@@ -89,6 +92,15 @@ impl Principal {
     /// Whether nobody was asked who they are.
     pub fn is_open(&self) -> bool {
         self.credential == Credential::Open
+    }
+
+    /// Whether somebody may become a member by it: a key that only reads writes nobody into a room.
+    pub fn may_join(&self) -> Result<(), Rejection> {
+        self.grants.require(Need::Join)?;
+        if matches!(self.credential, Credential::Key(_)) && !self.powers.scopes.allow(Scope::RoomsWrite) {
+            return Err(Rejection::denied("joining a room needs the scope `rooms.write`"));
+        }
+        Ok(())
     }
 
     /// The room of this name in the caller's namespace. One that the credential does not reach is not there.

@@ -79,7 +79,8 @@ impl RoomService for RoomApi {
         request: Request<pb::CreateRoomRequest>,
     ) -> Result<Response<pb::CreateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
-        let creator = named(&request.get_ref().created_by);
+        let creator = UserId::parse(&request.get_ref().created_by).ok();
+        let creator = principal.speaks_for("created_by", creator).map_err(refuse)?;
         let allowance = charge(self.usages.allowances(), &request, creator, What::Rooms)?;
         let mut new = command::new_room(request.into_inner()).map_err(refuse)?;
         principal.grants.require(Need::Write).map_err(refuse)?;
@@ -94,8 +95,8 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetRoomRequest>,
     ) -> Result<Response<pb::GetRoomResponse>, Status> {
-        charge(self.usages.allowances(), &request, None, What::History)?;
         let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
+        charge(self.usages.allowances(), &request, reader.clone(), What::History)?;
         let shown = self.limits.participants_shown;
         let look = move |room: &Room, feed: &Arc<Feed>| {
             let is_in = reader.as_ref().is_none_or(|reader| room.members.contains_key(reader));
@@ -122,9 +123,11 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
-        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Join).map_err(refuse)?;
+        let asker = optional_user(request.get_ref().user_id.as_deref())?;
+        let asker = principal.speaks_for("user_id", asker).map_err(refuse)?;
+        charge(self.usages.allowances(), &request, asker, What::History)?;
         let (request, namespace) = (request.into_inner(), principal.namespace.clone());
         let (filter, list) = match optional_user(request.user_id.as_deref())? {
             None => {
@@ -152,9 +155,9 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::LoadHistoryRequest>,
     ) -> Result<Response<pb::LoadHistoryResponse>, Status> {
-        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
+        charge(self.usages.allowances(), &request, reader.clone(), What::History)?;
         let request = request.into_inner();
         self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
         let (back, forth) = (format!("history {id} back"), format!("history {id} forth"));
@@ -191,8 +194,8 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::ListMembersRequest>,
     ) -> Result<Response<pb::ListMembersResponse>, Status> {
-        charge(self.usages.allowances(), &request, None, What::History)?;
         let (id, reader) = reader(&request, &request.get_ref().room_id, None)?;
+        charge(self.usages.allowances(), &request, reader.clone(), What::History)?;
         let request = request.into_inner();
         self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
         let list = format!("members {id}");
@@ -216,9 +219,9 @@ impl RoomService for RoomApi {
     type ReadLogStream = LogStream;
 
     async fn read_log(&self, request: Request<pb::ReadLogRequest>) -> Result<Response<LogStream>, Status> {
-        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
+        charge(self.usages.allowances(), &request, reader.clone(), What::History)?;
         let request = request.into_inner();
         self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
         // Of the store, not of the room in memory: what was acknowledged through another server is in it.
@@ -241,6 +244,7 @@ impl RoomService for RoomApi {
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
+        principal.grants.require(Need::Join).map_err(refuse)?;
         let request = request.into_inner();
         let named = optional_user(request.user_id.as_deref())?;
         let room = request.room_id.filter(|text| !text.is_empty()).map(|text| room_id(&text)).transpose()?;
@@ -351,11 +355,6 @@ fn optional_user(text: Option<&str>) -> Result<Option<UserId>, Status> {
         None | Some("") => Ok(None),
         Some(text) => UserId::parse(text).map(Some).map_err(|error| refuse(Rejection::id("user_id", &error))),
     }
-}
-
-/// Whom a call names; what cannot be a user's id is refused where it is read.
-fn named(user: &str) -> Option<UserId> {
-    UserId::parse(user).ok()
 }
 
 /// A page of the size that is asked for, within bounds.

@@ -23,10 +23,7 @@ use crate::{
         streams::{Open, Waiting},
     },
     audit::{Act, Audit, Fact, Origin, SignedIn},
-    auth::{
-        gate::{Caller, Gate},
-        grants::Need,
-    },
+    auth::gate::{Caller, Gate},
     dispatch::LlmDispatcher,
     domain::rejection::{Code, Rejection},
     ids::{ConnectionId, RequestId},
@@ -287,7 +284,9 @@ impl StreamHandler {
     /// Who joins what: what the credential says goes before what the message says.
     fn who_joins(&self, mut wish: JoinWish) -> Result<Join, Rejection> {
         let principal = &self.caller.principal;
-        principal.grants.require(Need::Join)?;
+        // The stream may have waited for as long as a join may take.
+        self.services.gate.still(principal).map_err(|refused| refused.rejection())?;
+        principal.may_join()?;
         let room = principal.room(&wish.room_id)?;
         let user = principal
             .speaks_for("join.user_id", wish.user_id.take())?
