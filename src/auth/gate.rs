@@ -13,6 +13,7 @@ use thiserror::Error;
 
 use crate::{
     auth::{
+        directory::Directory,
         jwt::error::TokenError,
         principal::{Credential, Principal},
     },
@@ -126,6 +127,8 @@ pub struct Sources {
     pub secrets: Option<Arc<dyn Source>>,
     /// The namespace that clients' certificates speak for; none: a certificate is no credential.
     pub certificates: Option<Namespace>,
+    /// Which namespaces there are, for credentials that are kept nowhere.
+    pub namespaces: Option<Directory>,
     /// What was taken back.
     pub revoked: Option<Arc<dyn Revoked>>,
 }
@@ -169,7 +172,7 @@ impl Gate {
             Shown { bearer: Some(secret), .. } | Shown { identity: Some(secret), .. } => {
                 self.verify(&secret).await?
             }
-            Shown { certificate: Some(certificate), .. } => self.certified(certificate)?,
+            Shown { certificate: Some(certificate), .. } => self.certified(certificate).await?,
             Shown { .. } => return Err(Refused::Missing),
         };
         self.judge(principal).map(Arc::new)
@@ -217,10 +220,13 @@ impl Gate {
         }
     }
 
-    fn certified(&self, certificate: Certificate) -> Result<Principal, Refused> {
+    async fn certified(&self, certificate: Certificate) -> Result<Principal, Refused> {
         let Some(namespace) = self.0.sources.certificates.clone() else {
             return Err(Refused::Missing);
         };
+        if let Some(directory) = &self.0.sources.namespaces {
+            directory.admits(&namespace).await?;
+        }
         let user = UserId::parse(&certificate.subject)
             .map_err(|_| Refused::Invalid("its subject cannot be the id of a user"))?;
         Ok(Principal {

@@ -10,7 +10,7 @@ use crate::{
         scope::{Powers, Scope},
     },
     clock::Timestamp,
-    domain::rejection::{Code, Rejection},
+    domain::rejection::Rejection,
     ids::{Namespace, RoomId, UserId},
 };
 
@@ -103,11 +103,21 @@ impl Principal {
         Ok(())
     }
 
+    /// Refuses what concerns more than one room, where the credential is for one.
+    pub fn in_every_room(&self) -> Result<(), Rejection> {
+        match &self.room {
+            None => Ok(()),
+            Some(only) => {
+                Err(Rejection::denied(format!("your credential is for the room {:?} only", only.name())))
+            }
+        }
+    }
+
     /// The room of this name in the caller's namespace. One that the credential does not reach is not there.
     pub fn room(&self, named: &RoomId) -> Result<RoomId, Rejection> {
         let room = named.within(&self.namespace);
         match &self.room {
-            Some(only) if *only != room => Err(not_there(&room)),
+            Some(only) if *only != room => Err(Rejection::no_room(&room)),
             Some(_) | None => Ok(room),
         }
     }
@@ -130,14 +140,10 @@ impl Principal {
     }
 }
 
-/// What is said of a room that is not there, and of one that is not to be seen.
-pub fn not_there(room: &RoomId) -> Rejection {
-    Rejection::new(Code::RoomNotFound, format!("there is no room {:?}", room.name()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::rejection::Code;
 
     fn of(user: Option<&str>, room: Option<&str>) -> Principal {
         let namespace = Namespace::parse("acme").unwrap();

@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use thiserror::Error;
 
-use crate::ids::IdError;
+use crate::ids::{IdError, RoomId};
 
 /// The closed list of error codes; `proto/room/v1/room.proto` documents each for clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -136,6 +136,11 @@ impl Rejection {
     /// A refusal without a field.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), field: None, retry_after: None }
+    }
+
+    /// What is said of a room that is not there, and of one that is not to be seen.
+    pub fn no_room(room: &RoomId) -> Self {
+        Self::new(Code::RoomNotFound, format!("there is no room {:?}", room.name()))
     }
 
     /// A field that is malformed or beyond its limit.

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     allowance::{Allowances, rate::What, usage::Usages},
-    auth::{grants::Need, principal::not_there},
+    auth::grants::Need,
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
     domain::{
@@ -86,6 +86,11 @@ impl RoomService for RoomApi {
         principal.grants.require(Need::Write).map_err(refuse)?;
         new.id = principal.room(&new.id).map_err(refuse)?;
         new.created_by = principal.speaks_for("created_by", new.created_by).map_err(refuse)?;
+        // Whoever comes first would be its ADMIN: anybody of the namespace.
+        if !principal.is_open() && new.created_by.is_none() && new.profile.visibility == Visibility::Private {
+            let problem = "must say whose a private room is, where the credential does not";
+            return Err(refuse(Rejection::field("created_by", problem)));
+        }
         self.usages.check_room(&allowance).await.map_err(refuse)?;
         let room_id = self.rooms.create(new).await.map_err(refuse)?.name().to_owned();
         Ok(Response::new(pb::CreateRoomResponse { room_id }))
@@ -101,7 +106,7 @@ impl RoomService for RoomApi {
         let look = move |room: &Room, feed: &Arc<Feed>| {
             let is_in = reader.as_ref().is_none_or(|reader| room.members.contains_key(reader));
             if !is_in && room.profile.visibility == Visibility::Private {
-                return Err(not_there(&room.id));
+                return Err(Rejection::no_room(&room.id));
             }
             // Who is there is told to those who are.
             let online = if is_in { feed.online(shown) } else { Vec::new() };
@@ -124,7 +129,7 @@ impl RoomService for RoomApi {
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
-        principal.grants.require(Need::Join).map_err(refuse)?;
+        principal.grants.require(Need::Join).and_then(|()| principal.in_every_room()).map_err(refuse)?;
         let asker = optional_user(request.get_ref().user_id.as_deref())?;
         let asker = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, asker, What::History)?;
@@ -269,7 +274,7 @@ impl RoomService for RoomApi {
         request: Request<pb::GenerateRoomRequest>,
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
-        principal.grants.require(Need::Write).map_err(refuse)?;
+        principal.grants.require(Need::Write).and_then(|()| principal.in_every_room()).map_err(refuse)?;
         let asker = optional_user(request.get_ref().user_id.as_deref())?;
         let user = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, user.clone(), What::Generations)?;

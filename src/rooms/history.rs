@@ -11,7 +11,7 @@ use crate::{
         message::Message,
         poll::Poll,
         rejection::{Code, Rejection},
-        room::{Member, Presence, Room},
+        room::{Member, Presence, Room, Visibility},
     },
     ids::{MessageId, PollId, RoomId, Seq, UserId},
     rooms::{Rooms, load, refused},
@@ -132,9 +132,13 @@ impl Rooms {
         let Some(reader) = reader else {
             return self.read_latest(room, |_, _| ()).await;
         };
+        let hidden = self.limits().domain.private_by_invitation;
         self.read_latest(room, move |room, _| {
             if room.members.contains_key(&reader) {
                 return Ok(());
+            }
+            if hidden && room.profile.visibility == Visibility::Private {
+                return Err(Rejection::no_room(&room.id));
             }
             Err(Rejection::denied(format!("{reader} is not a member of this room")))
         })

@@ -19,7 +19,7 @@ use crate::{
     domain::{
         command::{Actor, Command},
         llm::{LiveAnswer, Run},
-        rejection::{Code, Rejection},
+        rejection::Rejection,
         room::Room,
     },
     ids::{EventId, RoomId, Seq},
@@ -211,7 +211,7 @@ impl Worker {
         let chained = self.rooms.limits().chained;
         let loaded = load::load(store, &self.id, chained).await.map_err(|error| refused(&self.id, &error))?;
         let Some(loaded) = loaded else {
-            return Err(Rejection::new(Code::RoomNotFound, format!("there is no room {}", self.id)));
+            return Err(Rejection::no_room(&self.id));
         };
         self.saved = loaded.snapshot;
         match self.feed.clone() {

@@ -1,6 +1,6 @@
 //! Who is let in, and who may change that, as the configuration says.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,6 +22,9 @@ use crate::{
     store::Store,
 };
 
+/// How far clocks of servers may be apart that believe one another's tokens, and a little more.
+const SIGNING_LEEWAY: Duration = Duration::from_secs(120);
+
 /// What stands before the doors, and what administers it.
 #[derive(Debug)]
 pub(super) struct Gates {
@@ -41,7 +44,9 @@ impl Gates {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, TokensError> {
-        let directory = Directory::new(Arc::clone(store), Arc::clone(clock), DirectorySettings::default());
+        let settings =
+            DirectorySettings { revocations_kept: longest_token(config), ..DirectorySettings::default() };
+        let directory = Directory::new(Arc::clone(store), Arc::clone(clock), settings);
         let TokenParts { verifier, signer } = tokens::build(&config.auth.tokens)?;
         let (gate, tokens) = match config.auth.mode {
             AuthMode::Open => (Gate::open(Arc::clone(clock)), None),
@@ -55,6 +60,7 @@ impl Gates {
                         .certificate_namespace
                         .as_deref()
                         .and_then(|name| Namespace::parse(name).ok()),
+                    namespaces: Some(directory.clone()),
                     revoked: Some(Arc::new(directory.revocations().clone())),
                 };
                 (Gate::required(Arc::clone(clock), sources), Some(tokens))
@@ -80,6 +86,14 @@ impl Gates {
         let sink = Arc::new(Administration(audit.clone()));
         AdminApi::new(self.directory.clone(), self.mint.clone(), sink, Arc::clone(&self.clock))
     }
+}
+
+/// How long any token can be believed: so long is remembered what was revoked.
+fn longest_token(config: &Config) -> Duration {
+    let tokens = &config.auth.tokens;
+    let issuers = tokens.issuers.values().map(|issuer| issuer.max_lifetime + 2 * issuer.leeway);
+    let least = DirectorySettings::default().revocations_kept;
+    issuers.chain([tokens.signing_max_lifetime + SIGNING_LEEWAY]).fold(least, Duration::max)
 }
 
 /// What the administration does, told to the audit.

@@ -337,8 +337,9 @@ impl<'a> Active<'a> {
             true => self.allowance.check_space(),
             false => Ok(()),
         };
-        if let Err(rejection) =
-            may.and_then(|()| self.allowance.take(What::Messages)).and_then(|()| self.pass.allows(&command))
+        if let Err(rejection) = may
+            .and_then(|()| self.allowance.take(What::Messages))
+            .and_then(|()| self.pass.allows(&command, &self.seat))
         {
             self.handler.refuse(&rejection, request_id.as_ref());
             return Step::Continue;

@@ -16,9 +16,11 @@ use crate::{
     clock::Timestamp,
     domain::{
         command::Command,
+        permissions::Action,
         rejection::{Code, Rejection},
     },
     ids::{RequestId, RoomId, UserId},
+    registry::seat::Seat,
     session::{End, Step, StreamHandler, sleep_until},
     wire::{
         reply::{self, ClosingReason},
@@ -124,9 +126,17 @@ impl Pass {
         Ok(())
     }
 
-    /// Whether the credential grants this command.
-    pub(super) fn allows(&self, command: &Command) -> Result<(), Rejection> {
-        self.principal.grants.require(need(command))
+    /// Whether the credential grants this command. A command by which `seat` could act on what others have said is one
+    /// of moderating, whosever it is this time: whose it is, the room knows, and the room knows nothing of credentials.
+    pub(super) fn allows(&self, command: &Command, seat: &Seat) -> Result<(), Rejection> {
+        let grants = self.principal.grants;
+        grants.require(need(command))?;
+        match on_others(command) {
+            Some(action) if !grants.moderate && seat.require(action).is_ok() => {
+                grants.require(Need::Moderate)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 }
 
@@ -169,6 +179,16 @@ pub(super) fn take(handler: &StreamHandler, turn: Turn) -> Step {
         Turn::Renewed(request_id, Err(rejection)) => handler.refuse(&rejection, request_id.as_ref()),
     }
     Step::Continue
+}
+
+/// The right by which a command may be about what others have said.
+fn on_others(command: &Command) -> Option<Action> {
+    match command {
+        Command::DeleteMessage { .. } => Some(Action::ModerateMessages),
+        Command::EditMessage { .. } => Some(Action::EditOthers),
+        Command::ClosePoll(_) => Some(Action::ClosePolls),
+        _ => None,
+    }
 }
 
 /// What of a credential a command needs; whether the role allows it is another question.

@@ -10,7 +10,7 @@ use crate::{
         invitation::{DEFAULT_LIFE, INVITATIONS, Invitation, LONGEST_LIFE},
         permissions::{self, Action},
         rejection::{Code, Rejection},
-        room::{Role, Room},
+        room::{Role, Room, Visibility},
         settings::JoinRule,
     },
     ids::{InvitationId, UserId},
@@ -92,6 +92,14 @@ pub(super) fn admission(
         // Who is to have a role here has it of an operator: that is an invitation as well.
         let invited = room.fresh_role(user) == Role::Admin || profile.granted.is_some();
         return match room.join_rule(context.limits) {
+            // To whom it is not listed, it is not there either.
+            JoinRule::Invited
+                if !invited
+                    && context.limits.private_by_invitation
+                    && room.profile.visibility == Visibility::Private =>
+            {
+                Err(Rejection::no_room(&room.id))
+            }
             JoinRule::Invited if !invited => {
                 Err(Rejection::denied("this room can be joined with an invitation only"))
             }

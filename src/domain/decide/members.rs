@@ -39,6 +39,17 @@ pub(super) fn join(
 /// raises it.
 fn rejoin(member: &Member, profile: JoinProfile, context: &mut Context<'_>) -> Decision {
     let role = profile.granted.map_or(member.role, |granted| granted.max(member.role));
+    // A name is something that is said.
+    let is_muted = member.muted_until.is_some_and(|until| until > context.at) && role != Role::Admin;
+    let profile = match is_muted {
+        true => JoinProfile {
+            name: member.name.clone(),
+            title: member.title.clone(),
+            avatar: member.avatar.clone(),
+            ..profile
+        },
+        false => profile,
+    };
     let now = Member {
         role,
         // An ADMIN is not muted.
@@ -93,12 +104,17 @@ fn first_join(
 }
 
 /// A client may ask for less than MEMBER, never for more; who has been here gets at most what they had, and who comes
-/// with an invitation what it says. What a verified credential grants is above all of that.
+/// with an invitation what it says. What a verified credential grants stands in the place of that, but never below what
+/// somebody has been, or has founded.
 fn first_role(room: &Room, user: &UserId, invited: Option<Role>, profile: &JoinProfile) -> Role {
     let fresh = room.fresh_role(user);
     let invited = invited.filter(|_| fresh != Role::Admin).unwrap_or(fresh);
-    let most = room.former_roles.get(user).copied().unwrap_or(invited);
-    let most = profile.granted.map_or(most, |granted| granted.max(most));
+    let former = room.former_roles.get(user).copied();
+    let most = match profile.granted {
+        Some(granted) if fresh != Role::Admin => former.map_or(granted, |former| former.max(granted)),
+        Some(granted) => former.unwrap_or(fresh).max(granted),
+        None => former.unwrap_or(invited),
+    };
     match (most, profile.role) {
         (Role::Member, Some(Role::Viewer)) => Role::Viewer,
         // An ADMIN is wanted as one: without it nobody could change members or end the room.

@@ -32,7 +32,8 @@ pub(super) fn update(
     context: &mut Context<'_>,
 ) -> Result<Decision, Rejection> {
     // Whoever may change the room cannot give themselves or others more rights by it.
-    if settings.is_about_rights() && member(room, user)?.role != Role::Admin {
+    let opens = visibility.is_some_and(|visibility| visibility != room.profile.visibility);
+    if (settings.is_about_rights() || opens) && member(room, user)?.role != Role::Admin {
         return Err(Rejection::denied("who may come and do what in a room is changed by an ADMIN only"));
     }
     let profile = Profile {
