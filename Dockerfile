@@ -13,8 +13,9 @@ COPY --from=build /src/target/release/salon /usr/local/bin/salon
 # The store's directory must belong to the user that writes it, also when a new volume is laid over it.
 COPY --from=build --chown=65532:65532 /data /data
 
-# Inside a container only an address that others reach is of use. Without authentication Salon listens there only
-# when told so: publish the port to a network that you trust, or put a proxy before it that authenticates.
+# Inside a container only an address that others reach is of use. In open mode Salon listens there only when told so:
+# publish the port to a network that you trust, or set SALON__AUTH__MODE=required, and SALON__TLS__CERTIFICATE and
+# SALON__TLS__KEY with files that are mounted (README.md, Deployment).
 ENV GRPC_HOST=0.0.0.0 \
     GRPC_PORT=50052 \
     SALON__AUTH__ALLOW_OPEN_ON_NETWORK=true \

@@ -18,7 +18,7 @@ Works on the store that the configuration names, because nobody can call the ser
 embedded store the server must not run meanwhile. The key is all that is printed to the standard output. Keep it in a
 safe place, and make lesser ones with it:
 
-  salon admin key create --everywhere --label ops --scope admin --expires-in 30d --token-file root.key";
+  salon admin key create --everywhere --label ops --scope admin --expires-in 720h --token-file root.key";
 
 const NAMESPACE_EXAMPLES: &str = "\
 Examples:
@@ -36,7 +36,7 @@ Examples:
 
 const KEY_EXAMPLES: &str = "\
 Examples:
-  salon admin key create --namespace acme --label web --scope tokens --expires-in 90d
+  salon admin key create --namespace acme --label web --scope tokens --expires-in 2160h
   salon admin key list --namespace acme
   salon admin key revoke 3f2a9c11d07be845 --namespace acme
 
