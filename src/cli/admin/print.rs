@@ -1,6 +1,6 @@
 //! What `salon admin` prints: tables for people, one JSON object a line for programs.
 
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 
 use prost::Message;
 
@@ -28,7 +28,7 @@ impl<W: Write> Output<W> {
         Ok(self.out.flush()?)
     }
 
-    /// Something was made that is shown this once: the secret on a line of its own.
+    /// Something was made that is shown this once: the secret is the answer.
     pub(super) fn made(
         &mut self,
         message: &str,
@@ -40,7 +40,9 @@ impl<W: Write> Output<W> {
             true => writeln!(self.out, "{}", Printer::new(message)?.line(answer)?)?,
             false => {
                 let (what, secret) = (text::line(what), text::line(secret));
-                writeln!(self.out, "{what}; it is shown only now:\n{secret}")?;
+                // What it is goes beside it, so that the answer alone can be kept in a file.
+                writeln!(io::stderr(), "{what}; it is shown only now:")?;
+                writeln!(self.out, "{secret}")?;
             }
         }
         Ok(())
@@ -151,6 +153,6 @@ mod tests {
     #[test]
     fn a_secret_stands_on_a_line_of_its_own() {
         let text = printed(false, |output| output.made("room.v1.ApiKey", &ApiKey::default(), "key ab", "s3"));
-        assert_eq!(text, "key ab; it is shown only now:\ns3\n");
+        assert_eq!(text, "s3\n");
     }
 }

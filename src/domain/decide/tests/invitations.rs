@@ -92,7 +92,7 @@ fn private_rooms_are_by_invitation_where_the_server_says_so_and_the_room_nothing
     );
     table.ok("cy", join(None));
     table.limits.private_by_invitation = true;
-    table.refused("di", join(None), Code::RoomNotFound, "with an invitation only");
+    table.refused("di", join(None), Code::RoomNotFound, "there is no room");
     table.ok("ann", rule(JoinRule::Open));
     table.ok("di", join(None));
 }
