@@ -7,7 +7,7 @@
 //! recorded once a minute for each who causes it, with how often it was. What does not fit or cannot be written is
 //! counted, and the count is a fact of its own; so a store that is away loses facts, but never without a trace.
 //!
-//! Facts of rooms are recorded by the node that has committed them ([`room`]); they know the user, and [`here`] knows by
+//! Facts of rooms are recorded by the node that has committed them ([`room`]); they know the user, and `here` knows by
 //! which credentials and from where that user is connected to this node.
 
 mod fact;
