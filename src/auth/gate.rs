@@ -183,6 +183,17 @@ impl Gate {
         }
     }
 
+    /// Whether somebody who was let in would still be: the credential may have ended since.
+    pub fn still_admits(&self, principal: &Principal) -> Result<(), Refused> {
+        if principal.expires_at.is_some_and(|at| at <= self.0.clock.now()) {
+            return Err(Refused::Expired);
+        }
+        if self.0.sources.revoked.as_ref().is_some_and(|revoked| revoked.is_revoked(principal)) {
+            return Err(Refused::Revoked);
+        }
+        Ok(())
+    }
+
     /// How long a credential is still good; none: as long as nobody takes it back.
     pub fn time_left(&self, principal: &Principal) -> Option<std::time::Duration> {
         principal.expires_at.map(|at| {
@@ -226,12 +237,6 @@ impl Gate {
 
     /// What holds for every kind.
     fn judge(&self, principal: Principal) -> Result<Principal, Refused> {
-        if principal.expires_at.is_some_and(|at| at <= self.0.clock.now()) {
-            return Err(Refused::Expired);
-        }
-        if self.0.sources.revoked.as_ref().is_some_and(|revoked| revoked.is_revoked(&principal)) {
-            return Err(Refused::Revoked);
-        }
-        Ok(principal)
+        self.still_admits(&principal).map(|()| principal)
     }
 }

@@ -100,6 +100,17 @@ impl Principal {
         }
     }
 
+    /// Refuses what is not about one room to a credential that is for one room only: of the others it must not tell.
+    pub fn reaches_all_rooms(&self) -> Result<(), Rejection> {
+        match &self.room {
+            Some(only) => {
+                let message = format!("your credential is for the room {:?} only", only.name());
+                Err(Rejection::denied(message))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// The user the caller speaks for; `named` is whom the call names, in a field of this path.
     pub fn speaks_for(
         &self,
@@ -141,6 +152,12 @@ mod tests {
         assert_eq!(Principal::open().room(&tea).unwrap(), tea);
         assert_eq!(of(None, Some("tea")).room(&tea).unwrap().as_str(), "acme/tea");
         assert_eq!(of(None, Some("milk")).room(&tea).unwrap_err().code, Code::RoomNotFound);
+    }
+
+    #[test]
+    fn who_is_let_into_one_room_is_told_of_no_other() {
+        assert_eq!(of(None, None).reaches_all_rooms(), Ok(()));
+        assert_eq!(of(None, Some("tea")).reaches_all_rooms().unwrap_err().code, Code::PermissionDenied);
     }
 
     #[test]

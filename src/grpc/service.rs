@@ -125,6 +125,7 @@ impl RoomService for RoomApi {
         charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Join).map_err(refuse)?;
+        principal.reaches_all_rooms().map_err(refuse)?;
         let (request, namespace) = (request.into_inner(), principal.namespace.clone());
         let (filter, list) = match optional_user(request.user_id.as_deref())? {
             None => {
@@ -250,6 +251,7 @@ impl RoomService for RoomApi {
             room: room.map(|room| principal.room(&room)).transpose().map_err(refuse)?,
         };
         if let Some(room) = &scopes.room {
+            principal.grants.require(Need::Join).map_err(refuse)?;
             self.rooms.check_reader(room, principal.user.clone()).await.map_err(refuse)?;
         }
         let usage = self.budgets.usage(&scopes).await.map_err(|error| {
@@ -266,6 +268,7 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Write).map_err(refuse)?;
+        principal.reaches_all_rooms().map_err(refuse)?;
         charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::Generations)?;
         let pb::GenerateRoomRequest { prompt, user_id: user } = request.into_inner();
         let user = principal.speaks_for("user_id", optional_user(user.as_deref())?).map_err(refuse)?;

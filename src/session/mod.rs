@@ -287,6 +287,8 @@ impl StreamHandler {
     /// Who joins what: what the credential says goes before what the message says.
     fn who_joins(&self, mut wish: JoinWish) -> Result<Join, Rejection> {
         let principal = &self.caller.principal;
+        // It was good when the stream was opened, which is not now.
+        self.services.gate.still_admits(principal).map_err(|refused| refused.rejection())?;
         principal.grants.require(Need::Join)?;
         let room = principal.room(&wish.room_id)?;
         let user = principal
