@@ -186,12 +186,15 @@ impl Gate {
         }
     }
 
-    /// Refuses who has been let in and would not be any more.
-    pub fn still(&self, principal: &Principal) -> Result<(), Refused> {
-        match principal.is_open() {
-            true => Ok(()),
-            false => self.judge(principal.clone()).map(drop),
+    /// Refuses who was let in and would not be any more: the credential may have ended since.
+    pub fn still_admits(&self, principal: &Principal) -> Result<(), Refused> {
+        if principal.expires_at.is_some_and(|at| at <= self.0.clock.now()) {
+            return Err(Refused::Expired);
         }
+        if self.0.sources.revoked.as_ref().is_some_and(|revoked| revoked.is_revoked(principal)) {
+            return Err(Refused::Revoked);
+        }
+        Ok(())
     }
 
     /// How long a credential is still good; none: as long as nobody takes it back.
@@ -240,12 +243,6 @@ impl Gate {
 
     /// What holds for every kind.
     fn judge(&self, principal: Principal) -> Result<Principal, Refused> {
-        if principal.expires_at.is_some_and(|at| at <= self.0.clock.now()) {
-            return Err(Refused::Expired);
-        }
-        if self.0.sources.revoked.as_ref().is_some_and(|revoked| revoked.is_revoked(&principal)) {
-            return Err(Refused::Revoked);
-        }
-        Ok(principal)
+        self.still_admits(&principal).map(|()| principal)
     }
 }

@@ -103,22 +103,23 @@ impl Principal {
         Ok(())
     }
 
-    /// Refuses what concerns more than one room, where the credential is for one.
-    pub fn in_every_room(&self) -> Result<(), Rejection> {
-        match &self.room {
-            None => Ok(()),
-            Some(only) => {
-                Err(Rejection::denied(format!("your credential is for the room {:?} only", only.name())))
-            }
-        }
-    }
-
     /// The room of this name in the caller's namespace. One that the credential does not reach is not there.
     pub fn room(&self, named: &RoomId) -> Result<RoomId, Rejection> {
         let room = named.within(&self.namespace);
         match &self.room {
             Some(only) if *only != room => Err(Rejection::no_room(&room)),
             Some(_) | None => Ok(room),
+        }
+    }
+
+    /// Refuses what is not about one room to a credential that is for one room only: of the others it must not tell.
+    pub fn reaches_all_rooms(&self) -> Result<(), Rejection> {
+        match &self.room {
+            Some(only) => {
+                let message = format!("your credential is for the room {:?} only", only.name());
+                Err(Rejection::denied(message))
+            }
+            None => Ok(()),
         }
     }
 
@@ -159,6 +160,12 @@ mod tests {
         assert_eq!(Principal::open().room(&tea).unwrap(), tea);
         assert_eq!(of(None, Some("tea")).room(&tea).unwrap().as_str(), "acme/tea");
         assert_eq!(of(None, Some("milk")).room(&tea).unwrap_err().code, Code::RoomNotFound);
+    }
+
+    #[test]
+    fn who_is_let_into_one_room_is_told_of_no_other() {
+        assert_eq!(of(None, None).reaches_all_rooms(), Ok(()));
+        assert_eq!(of(None, Some("tea")).reaches_all_rooms().unwrap_err().code, Code::PermissionDenied);
     }
 
     #[test]

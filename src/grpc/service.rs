@@ -129,7 +129,7 @@ impl RoomService for RoomApi {
         request: Request<pb::ListRoomsRequest>,
     ) -> Result<Response<pb::ListRoomsResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
-        principal.grants.require(Need::Join).and_then(|()| principal.in_every_room()).map_err(refuse)?;
+        principal.grants.require(Need::Join).and_then(|()| principal.reaches_all_rooms()).map_err(refuse)?;
         let asker = optional_user(request.get_ref().user_id.as_deref())?;
         let asker = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, asker, What::History)?;
@@ -259,6 +259,7 @@ impl RoomService for RoomApi {
             room: room.map(|room| principal.room(&room)).transpose().map_err(refuse)?,
         };
         if let Some(room) = &scopes.room {
+            principal.grants.require(Need::Join).map_err(refuse)?;
             self.rooms.check_reader(room, principal.user.clone()).await.map_err(refuse)?;
         }
         let usage = self.budgets.usage(&scopes).await.map_err(|error| {
@@ -274,7 +275,7 @@ impl RoomService for RoomApi {
         request: Request<pb::GenerateRoomRequest>,
     ) -> Result<Response<pb::GenerateRoomResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
-        principal.grants.require(Need::Write).and_then(|()| principal.in_every_room()).map_err(refuse)?;
+        principal.grants.require(Need::Write).and_then(|()| principal.reaches_all_rooms()).map_err(refuse)?;
         let asker = optional_user(request.get_ref().user_id.as_deref())?;
         let user = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, user.clone(), What::Generations)?;

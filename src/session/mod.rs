@@ -285,7 +285,7 @@ impl StreamHandler {
     fn who_joins(&self, mut wish: JoinWish) -> Result<Join, Rejection> {
         let principal = &self.caller.principal;
         // The stream may have waited for as long as a join may take.
-        self.services.gate.still(principal).map_err(|refused| refused.rejection())?;
+        self.services.gate.still_admits(principal).map_err(|refused| refused.rejection())?;
         principal.may_join()?;
         let room = principal.room(&wish.room_id)?;
         let user = principal

@@ -23,6 +23,7 @@ mod configuration;
 mod control;
 mod documents;
 mod domain_properties;
+mod doors;
 mod fake_chat_service;
 mod fake_openai;
 mod faults;

@@ -103,18 +103,14 @@ fn first_join(
     Ok(Decision::fenced(events))
 }
 
-/// A client may ask for less than MEMBER, never for more; who has been here gets at most what they had, and who comes
-/// with an invitation what it says. What a verified credential grants stands in the place of that, but never below what
-/// somebody has been, or has founded.
+/// A client may ask for less than MEMBER, never for more; who has been here gets at most what they had, who comes with
+/// an invitation what it says, and who comes for the first time with a verified credential the role that it grants. That
+/// role is also the least that anybody gets: a credential raises, and lowers nobody.
 fn first_role(room: &Room, user: &UserId, invited: Option<Role>, profile: &JoinProfile) -> Role {
     let fresh = room.fresh_role(user);
-    let invited = invited.filter(|_| fresh != Role::Admin).unwrap_or(fresh);
-    let former = room.former_roles.get(user).copied();
-    let most = match profile.granted {
-        Some(granted) if fresh != Role::Admin => former.map_or(granted, |former| former.max(granted)),
-        Some(granted) => former.unwrap_or(fresh).max(granted),
-        None => former.unwrap_or(invited),
-    };
+    let usual = invited.or(profile.granted).filter(|_| fresh != Role::Admin).unwrap_or(fresh);
+    let most = room.former_roles.get(user).copied().unwrap_or(usual);
+    let most = profile.granted.map_or(most, |granted| granted.max(most));
     match (most, profile.role) {
         (Role::Member, Some(Role::Viewer)) => Role::Viewer,
         // An ADMIN is wanted as one: without it nobody could change members or end the room.

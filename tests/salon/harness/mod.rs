@@ -8,6 +8,7 @@ pub mod held;
 pub mod network;
 pub mod raw;
 pub mod session;
+pub mod tenants;
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,12 +19,18 @@ use salon::{
     llm::{Provider, offline::OfflineProvider, route::Router},
     server::{Parts, Server, graph},
     store::{Store, memory::MemoryStore},
-    wire::pb::room::v1::{self as pb, room_service_client::RoomServiceClient},
+    wire::pb::room::v1::{
+        self as pb, admin_service_client::AdminServiceClient, room_service_client::RoomServiceClient,
+    },
 };
 use tokio::{net::TcpListener, time::Instant};
-use tonic::transport::{Channel, Endpoint};
+use tonic::{
+    Status,
+    transport::{Channel, Endpoint},
+};
 
 pub use session::Session;
+pub use tenants::{Shown, Tenants};
 
 /// What only a fault reaches.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -169,6 +176,9 @@ impl TestServer {
 
     /// A connection of its own, before it is known what is called on it.
     pub async fn channel(&self) -> Channel {
+        if self.url.is_empty() {
+            return self.duplex_channel().await;
+        }
         Endpoint::from_shared(self.url.clone()).unwrap().connect().await.unwrap()
     }
 
@@ -181,14 +191,15 @@ impl TestServer {
 
     /// A connection of its own: through memory, if there is no port.
     pub async fn client(&self) -> RoomServiceClient<Channel> {
-        if self.url.is_empty() {
-            return self.duplex().await;
-        }
         RoomServiceClient::new(self.channel().await).max_decoding_message_size(64 << 20)
     }
 
     /// A connection through memory.
     pub async fn duplex(&self) -> RoomServiceClient<Channel> {
+        RoomServiceClient::new(self.duplex_channel().await).max_decoding_message_size(64 << 20)
+    }
+
+    async fn duplex_channel(&self) -> Channel {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         self.server.serve_connection(theirs);
         let mut ours = Some(hyper_util::rt::TokioIo::new(ours));
@@ -196,8 +207,24 @@ impl TestServer {
             let io = ours.take().ok_or_else(|| std::io::Error::other("connected once"));
             async move { io }
         });
-        let channel = Endpoint::from_static("http://duplex").connect_with_connector(connector).await.unwrap();
-        RoomServiceClient::new(channel).max_decoding_message_size(64 << 20)
+        Endpoint::from_static("http://duplex").connect_with_connector(connector).await.unwrap()
+    }
+
+    /// The administration, on a connection of its own.
+    pub async fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(self.channel().await)
+    }
+
+    /// Opens a stream with a credential, and says nothing.
+    pub async fn open_as(&self, shown: &Shown) -> Result<Session, Status> {
+        Session::open_with(self.client().await, shown).await
+    }
+
+    /// Joins with a credential, on a connection of its own, and takes the `room_state`.
+    pub async fn join_as(&self, shown: &Shown, room: &str, user: &str) -> Session {
+        let mut session = self.open_as(shown).await.unwrap();
+        session.enter(room, user).await;
+        session
     }
 
     /// How many answers are running or waiting.

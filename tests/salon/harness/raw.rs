@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use prost::Message as _;
 use salon::wire::pb::room::v1::{self as pb, client_message::Payload as Say, server_event::Payload};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 use tonic::{
-    Status, Streaming,
+    Code, Status, Streaming,
     body::Body,
     client::GrpcService as _,
     codec::{Codec as _, CompressionEncoding},
@@ -59,6 +59,22 @@ pub async fn call(
     std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
     let response = timeout(DEADLINE, channel.call(request.body(body).unwrap())).await.unwrap().unwrap();
     (sender, response)
+}
+
+/// Calls `path` with one message, as no generated client is needed for it; the code of the status.
+pub async fn unary(mut channel: Channel, path: &str, headers: &[(&str, &str)], message: &[u8]) -> Code {
+    let mut request =
+        http::Request::post(path).header("content-type", "application/grpc").header("te", "trailers");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let body = Body::new(Full::new(frame(0, message)).map_err(|never| match never {}));
+    std::future::poll_fn(|context| channel.poll_ready(context)).await.unwrap();
+    let response = timeout(DEADLINE, channel.call(request.body(body).unwrap())).await.unwrap().unwrap();
+    let (parts, body) = response.into_parts();
+    let read = timeout(DEADLINE, body.collect()).await.unwrap().unwrap();
+    let status = parts.headers.get("grpc-status").or_else(|| read.trailers()?.get("grpc-status"));
+    Code::from_bytes(status.unwrap().as_bytes())
 }
 
 impl RawSession {

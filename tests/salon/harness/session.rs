@@ -13,7 +13,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
-use super::DEADLINE;
+use super::{DEADLINE, tenants::Shown};
 
 /// How many request ids were made: two streams of one user must not have the same.
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
@@ -35,10 +35,15 @@ pub struct Session {
 
 impl Session {
     /// Opens a stream and says nothing.
-    pub async fn open(mut client: RoomServiceClient<Channel>) -> Self {
+    pub async fn open(client: RoomServiceClient<Channel>) -> Self {
+        Self::open_with(client, &Shown::Nothing).await.unwrap()
+    }
+
+    /// Opens a stream with a credential and says nothing.
+    pub async fn open_with(mut client: RoomServiceClient<Channel>, shown: &Shown) -> Result<Self, Status> {
         let (sender, receiver) = mpsc::channel(1024);
-        let response = client.room_session(ReceiverStream::new(receiver)).await.unwrap();
-        Self {
+        let response = client.room_session(shown.on(ReceiverStream::new(receiver))).await?;
+        Ok(Self {
             sender: Some(sender),
             receiver: response.into_inner(),
             skipped: VecDeque::new(),
@@ -46,16 +51,21 @@ impl Session {
             seq: 0,
             user: String::new(),
             patience: DEADLINE,
-        }
+        })
     }
 
     /// Opens a stream, joins, and takes the `room_state`.
     pub async fn join(client: RoomServiceClient<Channel>, room: &str, user: &str) -> Self {
         let mut session = Self::open(client).await;
-        session.say(Say::Join(join(room, user))).await;
-        session.take_state().await;
-        session.user = user.to_owned();
+        session.enter(room, user).await;
         session
+    }
+
+    /// Joins, and takes the `room_state`.
+    pub async fn enter(&mut self, room: &str, user: &str) {
+        self.say(Say::Join(join(room, user))).await;
+        self.take_state().await;
+        self.user = user.to_owned();
     }
 
     /// Opens a stream and resumes behind `after`; the answer is the caller's to read.
@@ -101,6 +111,17 @@ impl Session {
             Some(Payload::Ack(ack)) => Ok(ack),
             Some(Payload::Error(error)) => Err(error),
             other => panic!("neither ack nor error: {other:?}"),
+        }
+    }
+
+    /// Sends anything with a request id, and waits for its answer: the code of its error, or nothing.
+    pub async fn answer(&mut self, payload: Say) -> String {
+        let request_id = self.new_request_id("");
+        self.send(pb::ClientMessage { payload: Some(payload), request_id: request_id.clone() }).await;
+        match self.find(|event| event.request_id == request_id).await.payload {
+            Some(Payload::Error(error)) => error.code,
+            Some(_) => String::new(),
+            None => panic!("an empty answer"),
         }
     }
 

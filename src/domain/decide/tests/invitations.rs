@@ -214,6 +214,14 @@ fn a_credential_grants_a_role_and_raises_but_never_lowers() {
     assert_eq!(table.role("vic"), Role::Member);
     table.nothing("ann", granted(Role::Viewer));
     assert_eq!(table.role("ann"), Role::Admin);
+    table.ok("dee", granted(Role::Viewer));
+    assert_eq!(table.role("dee"), Role::Viewer, "whoever is to watch only is no MEMBER");
+    table.ok("dee", Command::Leave);
+    let key = invited(&mut table, "ann", invite(Role::Member, None));
+    let invited =
+        JoinProfile { invitation: Some(key), granted: Some(Role::Viewer), ..JoinProfile::default() };
+    table.ok("eli", Command::Join(invited));
+    assert_eq!(table.role("eli"), Role::Member, "an invitation may say more");
     let ban = Command::RemoveMember { user_id: user_id("bob"), ban: true, reason: String::new() };
     table.ok("ann", ban);
     table.refused("bob", granted(Role::Admin), Code::PermissionDenied, "banned");
