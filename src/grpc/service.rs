@@ -240,6 +240,7 @@ impl RoomService for RoomApi {
         &self,
         request: Request<pb::GetUsageRequest>,
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
+        charge(self.usages.allowances(), &request, named(request.get_ref().user_id()), What::History)?;
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         let request = request.into_inner();
         let named = optional_user(request.user_id.as_deref())?;
@@ -292,8 +293,6 @@ impl RoomService for RoomApi {
         Err(Status::unimplemented("RoomSession is served by the door"))
     }
 }
-
-impl RoomApi {}
 
 /// A log that is being read, page by page: a slow reader holds one page.
 struct Reading {

@@ -18,6 +18,15 @@ use super::DEADLINE;
 /// How many request ids were made: two streams of one user must not have the same.
 static REQUESTS: AtomicU64 = AtomicU64::new(0);
 
+/// A request that shows this credential.
+pub fn showing<T>(credential: Option<&str>, asked: T) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(asked);
+    if let Some(credential) = credential {
+        request.metadata_mut().insert("authorization", format!("Bearer {credential}").parse().unwrap());
+    }
+    request
+}
+
 /// A stream; it ends when this is dropped.
 pub struct Session {
     sender: Option<mpsc::Sender<pb::ClientMessage>>,
@@ -35,9 +44,15 @@ pub struct Session {
 
 impl Session {
     /// Opens a stream and says nothing.
-    pub async fn open(mut client: RoomServiceClient<Channel>) -> Self {
+    pub async fn open(client: RoomServiceClient<Channel>) -> Self {
+        Self::open_with(client, None).await
+    }
+
+    /// Opens a stream that shows this credential, and says nothing.
+    pub async fn open_with(mut client: RoomServiceClient<Channel>, credential: Option<&str>) -> Self {
         let (sender, receiver) = mpsc::channel(1024);
-        let response = client.room_session(ReceiverStream::new(receiver)).await.unwrap();
+        let request = showing(credential, ReceiverStream::new(receiver));
+        let response = client.room_session(request).await.unwrap();
         Self {
             sender: Some(sender),
             receiver: response.into_inner(),
@@ -52,6 +67,20 @@ impl Session {
     /// Opens a stream, joins, and takes the `room_state`.
     pub async fn join(client: RoomServiceClient<Channel>, room: &str, user: &str) -> Self {
         let mut session = Self::open(client).await;
+        session.say(Say::Join(join(room, user))).await;
+        session.take_state().await;
+        session.user = user.to_owned();
+        session
+    }
+
+    /// As [`Session::join`], with this credential.
+    pub async fn join_with(
+        client: RoomServiceClient<Channel>,
+        credential: &str,
+        room: &str,
+        user: &str,
+    ) -> Self {
+        let mut session = Self::open_with(client, Some(credential)).await;
         session.say(Say::Join(join(room, user))).await;
         session.take_state().await;
         session.user = user.to_owned();
