@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     allowance::{Allowance, Allowances, payer::Payer, purse::Purse, quotas::over},
-    auth::directory::Directory,
+    auth::{directory::Directory, quotas::Quotas},
     domain::rejection::Rejection,
     ids::Namespace,
     store::{NamespaceUsage, Store},
@@ -89,12 +89,17 @@ impl Usages {
         }
     }
 
-    /// Asks the store again about all namespaces of which somebody is here and that have a quota of bytes.
+    /// Reads the quotas of all namespaces of which somebody is here, and asks the store again about those that have a
+    /// quota of bytes.
     pub async fn refresh(&self) {
         for namespace in self.allowances.0.namespaces.keys() {
             if let Some(directory) = &self.directory {
                 match directory.get_namespace(&namespace).await {
-                    Ok(record) => self.allowances.set_quotas(&namespace, Some(record.quotas)),
+                    Ok(record) => {
+                        // What says nothing takes no memory.
+                        let own = Some(record.quotas).filter(|own| *own != Quotas::default());
+                        self.allowances.set_quotas(&namespace, own);
+                    }
                     // What was read last holds on.
                     Err(rejection) => tracing::debug!(%namespace, %rejection, "quotas could not be read"),
                 }
@@ -151,7 +156,6 @@ mod tests {
     use super::*;
     use crate::{
         allowance::{quotas::Given, rate::RateTable, streams::StreamLimits},
-        auth::quotas::Quotas,
         domain::rejection::Code,
         ids::UserId,
         store::memory::MemoryStore,

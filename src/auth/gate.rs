@@ -80,6 +80,14 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// Whether what was shown may have been a guess; what was valid once, or cannot be verified, is none.
+    pub fn may_be_guess(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Token(_) => true,
+            Self::Missing | Self::Several | Self::Expired | Self::Revoked | Self::Unavailable => false,
+        }
+    }
+
     /// What a client is told.
     pub fn rejection(&self) -> Rejection {
         let code = match self {

@@ -101,7 +101,7 @@ async fn admit(
         Ok(shown) => gate.admit(shown).await,
         Err(refused) => Err(refused),
     };
-    if let Err(Refused::Invalid(_) | Refused::Token(_)) = admitted {
+    if admitted.as_ref().is_err_and(Refused::may_be_guess) {
         allowances.sign_in_failed(peer);
     }
     admitted.map_err(|refused| refused.rejection())

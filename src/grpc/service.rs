@@ -250,16 +250,17 @@ impl RoomService for RoomApi {
     ) -> Result<Response<pb::GetUsageResponse>, Status> {
         let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         principal.grants.require(Need::Join).map_err(refuse)?;
-        let request = request.into_inner();
-        let named = optional_user(request.user_id.as_deref())?;
-        let room = request.room_id.filter(|text| !text.is_empty()).map(|text| room_id(&text)).transpose()?;
+        let asker = optional_user(request.get_ref().user_id.as_deref())?;
+        let user = principal.speaks_for("user_id", asker).map_err(refuse)?;
+        charge(self.usages.allowances(), &request, user.clone(), What::History)?;
+        let room = request.into_inner().room_id.filter(|text| !text.is_empty());
+        let room = room.map(|text| room_id(&text)).transpose()?;
         let scopes = Scopes {
             namespace: principal.namespace.clone(),
-            user: principal.speaks_for("user_id", named).map_err(refuse)?,
+            user,
             room: room.map(|room| principal.room(&room)).transpose().map_err(refuse)?,
         };
         if let Some(room) = &scopes.room {
-            principal.grants.require(Need::Join).map_err(refuse)?;
             self.rooms.check_reader(room, principal.user.clone()).await.map_err(refuse)?;
         }
         let usage = self.budgets.usage(&scopes).await.map_err(|error| {
@@ -303,8 +304,6 @@ impl RoomService for RoomApi {
         Err(Status::unimplemented("RoomSession is served by the door"))
     }
 }
-
-impl RoomApi {}
 
 /// A log that is being read, page by page: a slow reader holds one page.
 struct Reading {

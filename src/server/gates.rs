@@ -18,7 +18,10 @@ use crate::{
     config::{AuthMode, Config},
     grpc::admin::AdminApi,
     ids::Namespace,
-    server::tokens::{self, TokenParts, TokensError},
+    server::{
+        graph::Graph,
+        tokens::{self, TokenParts, TokensError},
+    },
     store::Store,
 };
 
@@ -30,7 +33,8 @@ const SIGNING_LEEWAY: Duration = Duration::from_secs(120);
 pub(super) struct Gates {
     /// Asked by every door.
     pub(super) gate: Gate,
-    directory: Directory,
+    /// Who there is.
+    pub(super) directory: Directory,
     mint: Option<Arc<dyn MintTokens>>,
     /// `None`: nobody is asked.
     tokens: Option<Arc<TokenSource>>,
@@ -82,9 +86,11 @@ impl Gates {
     }
 
     /// The calls of the administration.
-    pub(super) fn admin(&self, audit: &Audit) -> AdminApi {
+    pub(super) fn admin(&self, graph: &Graph) -> AdminApi {
+        let (audit, allowances) = (graph.audit.clone(), graph.services.allowances.clone());
         let sink = Arc::new(Administration(audit.clone()));
-        AdminApi::new(self.directory.clone(), self.mint.clone(), sink, Arc::clone(&self.clock))
+        let clock = Arc::clone(&self.clock);
+        AdminApi::new(self.directory.clone(), self.mint.clone(), sink, audit, allowances, clock)
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
         FORGET_INTERVAL,
         usage::{FRESH, Usages},
     },
+    auth::directory::Directory,
     bus::{self, Bus},
     clock::{Clock, SystemClock},
     config::Config,
@@ -103,7 +104,7 @@ pub enum Error {
 }
 
 /// The names health is reported for.
-const HEALTH_SERVICES: [&str; 3] = ["", "room.v1.RoomService", "api.room.Room"];
+const HEALTH_SERVICES: [&str; 4] = ["", "room.v1.RoomService", "room.v1.AdminService", "api.room.Room"];
 /// How often the store is asked whether it can be written to.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 /// How long calls in flight may take when every session has ended.
@@ -234,7 +235,7 @@ impl Server {
             graph.services.allowances.clone(),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
-        let (health, routes) = routes(&graph.services, door, gates.admin(&graph.audit))?;
+        let (health, routes) = routes(&graph.services, door, gates.admin(&graph))?;
         let server = Self {
             address: listener.as_ref().and_then(|listener| listener.local_addr().ok()),
             graph,
@@ -260,7 +261,7 @@ impl Server {
         if let Some(reloader) = reloader {
             server.tasks.spawn(reloader.run(server.stop_accepting.clone()));
         }
-        server.start_tasks(config, clock).await;
+        server.start_tasks(config, gates.directory, clock).await;
         Ok(server)
     }
 
@@ -288,7 +289,7 @@ impl Server {
         });
     }
 
-    async fn start_tasks(&self, config: &Config, clock: Arc<dyn Clock>) {
+    async fn start_tasks(&self, config: &Config, directory: Directory, clock: Arc<dyn Clock>) {
         report_health(&self.health, self.store.check().await.is_ok()).await;
         let (store, health, stop) =
             (Arc::clone(&self.store), self.health.clone(), self.stop_accepting.clone());
@@ -302,7 +303,8 @@ impl Server {
                 services.allowances.forget_quiet();
             }
         });
-        let usages = Usages::new(Arc::clone(&self.store), self.graph.services.allowances.clone());
+        let allowances = self.graph.services.allowances.clone();
+        let usages = Usages::new(Arc::clone(&self.store), allowances).with_quotas_of(directory);
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             let mut tick = tokio::time::interval(FRESH);

@@ -31,7 +31,7 @@ use crate::{
         End, InboundError, Step, StreamHandler, aged,
         drain::age_of_one,
         draining, finished,
-        pass::{self, Pass},
+        pass::{self, Pass, SignIns},
         sleep_until,
     },
     store::{Idempotency, Record},
@@ -80,7 +80,8 @@ impl<'a> Active<'a> {
     pub(super) fn new(handler: &'a StreamHandler, joined: Joined, allowance: Arc<Allowance>) -> Self {
         let principal = Arc::clone(&handler.caller.principal);
         let (user, room) = (joined.seat.user().clone(), joined.room.id().clone());
-        let pass = Pass::new(handler.services.gate.clone(), principal, user, room);
+        let sign_ins = SignIns { allowances: handler.services.allowances.clone(), peer: handler.payer.peer };
+        let pass = Pass::new(handler.services.gate.clone(), principal, user, room, sign_ins);
         Self {
             pass,
             handler,

@@ -4,13 +4,14 @@
 //! back. What it does not grant is refused here, before the room is asked; what the role does not allow is the room's to
 //! refuse.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use tokio::time::Instant;
 
 use crate::{
+    allowance::Allowances,
     audit::{Act, Fact},
     auth::{gate::Gate, grants::Need, principal::Principal},
     clock::Timestamp,
@@ -45,12 +46,21 @@ pub(super) enum Turn {
 
 type Renewing = BoxFuture<'static, (Option<RequestId>, Result<Arc<Principal>, Rejection>)>;
 
+/// Where credentials that are none are counted: in the middle of a stream they cost a guess what they cost before it.
+pub(super) struct SignIns {
+    /// What everybody may take.
+    pub(super) allowances: Allowances,
+    /// The address at the other end, as addresses are counted.
+    pub(super) peer: Option<IpAddr>,
+}
+
 /// The credential of one stream that has joined.
 pub(super) struct Pass {
     gate: Gate,
     principal: Arc<Principal>,
     user: UserId,
     room: RoomId,
+    sign_ins: SignIns,
     warn_at: Option<Instant>,
     end_at: Option<Instant>,
     revoked: Option<BoxFuture<'static, ()>>,
@@ -59,9 +69,16 @@ pub(super) struct Pass {
 }
 
 impl Pass {
-    pub(super) fn new(gate: Gate, principal: Arc<Principal>, user: UserId, room: RoomId) -> Self {
+    pub(super) fn new(
+        gate: Gate,
+        principal: Arc<Principal>,
+        user: UserId,
+        room: RoomId,
+        sign_ins: SignIns,
+    ) -> Self {
         let (warn_at, end_at, revoked) = (None, None, None);
-        let mut pass = Self { gate, principal, user, room, warn_at, end_at, revoked, renewing: None };
+        let mut pass =
+            Self { gate, principal, user, room, sign_ins, warn_at, end_at, revoked, renewing: None };
         pass.watch();
         pass
     }
@@ -114,9 +131,17 @@ impl Pass {
             let rejection = Rejection::new(Code::RateLimited, "another credential is being verified");
             return Err(Rejection { retry_after: Some(Duration::from_secs(1)), ..rejection });
         }
+        let SignIns { allowances, peer } = &self.sign_ins;
+        allowances.may_sign_in(*peer)?;
+        let (allowances, peer) = (allowances.clone(), *peer);
         let (gate, user, room) = (self.gate.clone(), self.user.clone(), self.room.clone());
         self.renewing = Some(Box::pin(async move {
             let verified = tokio::time::timeout(PATIENCE, gate.verify_again(&credential)).await;
+            if let Ok(Err(refused)) = &verified
+                && refused.may_be_guess()
+            {
+                allowances.sign_in_failed(peer);
+            }
             let late = || Rejection::new(Code::Unavailable, "credentials cannot be verified now; try again");
             let principal = verified
                 .map_err(|_| late())
@@ -160,23 +185,27 @@ async fn poll<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
 
 /// What becomes of a stream whose credential ends or is another now.
 pub(super) fn take(handler: &StreamHandler, turn: Turn) -> Step {
-    let told = |act| {
+    let fact = |act| {
         let namespace = handler.caller.principal.namespace.clone();
-        handler.services.audit.record(Fact::new(namespace, act).from(handler.origin()));
+        Fact::new(namespace, act).from(handler.origin())
     };
+    let told = |fact| handler.services.audit.record(fact);
     match turn {
         Turn::Ended(end) => {
-            told(Act::StreamRevoked);
+            told(fact(Act::StreamRevoked));
             return Step::End(end);
         }
         Turn::Expiring(at) => handler.outbound.push_reply(transient::credential_expiring(at)),
         Turn::Renewed(request_id, Ok(())) => {
-            told(Act::Reauthenticate);
+            told(fact(Act::Reauthenticate));
             if let Some(id) = &request_id {
                 handler.outbound.push_reply(reply::ack(id, None, false));
             }
         }
-        Turn::Renewed(request_id, Err(rejection)) => handler.refuse(&rejection, request_id.as_ref()),
+        Turn::Renewed(request_id, Err(rejection)) => {
+            told(fact(Act::Reauthenticate).refused(rejection.code.as_str()));
+            handler.refuse(&rejection, request_id.as_ref());
+        }
     }
     Step::Continue
 }
@@ -226,5 +255,76 @@ fn need(command: &Command) -> Need {
         | Command::ExpireApproval(_)
         | Command::RecordSummary { .. }
         | Command::StepAutopilot(..) => Need::Admin,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::{
+        allowance::{
+            quotas::Given,
+            rate::{Paces, Rate, RateTable, What},
+            streams::StreamLimits,
+        },
+        auth::gate::{Refused, Source, Sources},
+        clock::SystemClock,
+    };
+
+    /// Knows one secret.
+    #[derive(Debug)]
+    struct Known;
+
+    #[async_trait::async_trait]
+    impl Source for Known {
+        async fn verify(&self, credential: &str, _: Timestamp) -> Result<Principal, Refused> {
+            match credential {
+                "good" => Ok(Principal::open()),
+                "old" => Err(Refused::Expired),
+                _ => Err(Refused::Invalid("it is not known")),
+            }
+        }
+    }
+
+    /// What a credential comes to: refused at once, or when it was looked at.
+    async fn show(pass: &mut Pass, credential: &str) -> Result<(), Code> {
+        pass.renew(credential.to_owned().into(), None).map_err(|rejection| rejection.code)?;
+        match pass.next().await {
+            Turn::Renewed(_, result) => result.map_err(|rejection| rejection.code),
+            Turn::Expiring(_) | Turn::Ended(_) => panic!("nothing ends here"),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn guesses_in_the_middle_of_a_stream_are_failed_sign_ins() {
+        let two = Rate::in_each(NonZeroU32::new(2).unwrap(), Duration::from_secs(60));
+        let peer = Paces::new([(What::FailedSignIns, Some(two))]);
+        let streams = StreamLimits {
+            per_user: 9,
+            per_credential: None,
+            per_peer: None,
+            waiting: 9,
+            waiting_per_peer: 9,
+        };
+        let allowances =
+            Allowances::new(RateTable { peer, ..RateTable::default() }, streams, Given::default());
+        let sources = Sources { secrets: Some(Arc::new(Known)), ..Sources::default() };
+        let gate = Gate::required(Arc::new(SystemClock), sources);
+        let peer: Option<IpAddr> = Some([192, 0, 2, 1].into());
+        let sign_ins = SignIns { allowances: allowances.clone(), peer };
+        let (user, room) = (UserId::parse("ann").unwrap(), RoomId::parse("tea").unwrap());
+        let mut pass = Pass::new(gate, Arc::new(Principal::open()), user, room, sign_ins);
+        // What was valid once is no guess.
+        for credential in ["old", "old", "old", "one"] {
+            assert_eq!(show(&mut pass, credential).await, Err(Code::Unauthenticated), "{credential}");
+        }
+        show(&mut pass, "good").await.unwrap();
+        assert_eq!(show(&mut pass, "two").await, Err(Code::Unauthenticated));
+        assert_eq!(show(&mut pass, "good").await, Err(Code::RateLimited), "nothing is looked at for a while");
+        assert!(allowances.may_sign_in(peer).is_err(), "and nothing before a stream either");
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        show(&mut pass, "good").await.unwrap();
     }
 }

@@ -1,9 +1,11 @@
 //! `salon admin` against the administration: from the first key to a revoked identity.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use clap::Parser as _;
 use salon::{
+    allowance::{Allowances, quotas::Given, rate::RateTable, streams::StreamLimits},
+    audit::{Act, Audit, AuditSettings, Fact},
     auth::{
         audit::LogSink,
         directory::{Directory, DirectorySettings},
@@ -17,21 +19,24 @@ use salon::{
     },
     clock::{Clock, SystemClock},
     grpc::admin::AdminApi,
+    ids::{Namespace, NodeId},
     ops::bootstrap,
     store::{Store, memory::MemoryStore},
     wire::pb::room::v1::admin_service_server::AdminServiceServer,
 };
 use tokio::{net::TcpListener, runtime::Handle, task::JoinSet};
 use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Request, Status, transport::Server};
 
-use crate::process::Place;
+use crate::{harness::DEADLINE, process::Place};
 
 /// The administration at a port, behind a door that only looks secrets up.
 struct World {
     url: String,
     directory: Directory,
     root: String,
+    audit: Audit,
     _tasks: JoinSet<()>,
 }
 
@@ -40,8 +45,21 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let made = bootstrap::run(Arc::clone(&store), Arc::clone(&clock), false).await.unwrap();
-        let directory = Directory::new(store, Arc::clone(&clock), DirectorySettings::default());
-        let api = AdminApi::new(directory.clone(), None, Arc::new(LogSink), clock);
+        let directory = Directory::new(Arc::clone(&store), Arc::clone(&clock), DirectorySettings::default());
+        let settings = AuditSettings { enabled: true, retention: Duration::from_secs(86_400) };
+        let (kept, stop) = (Arc::clone(&store), CancellationToken::new());
+        let audit =
+            Audit::start(kept, Arc::clone(&clock), NodeId::random(), settings, &TaskTracker::new(), stop);
+        let streams = StreamLimits {
+            per_user: 9,
+            per_credential: None,
+            per_peer: None,
+            waiting: 9,
+            waiting_per_peer: 9,
+        };
+        let allowances = Allowances::new(RateTable::default(), streams, Given::default());
+        let sink = Arc::new(LogSink);
+        let api = AdminApi::new(directory.clone(), None, sink, audit.clone(), allowances, clock);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let known = directory.clone();
@@ -52,7 +70,7 @@ impl World {
             let serving = Server::builder().add_service(service);
             serving.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
         });
-        Self { url, directory, root: made.secret.expose().to_owned(), _tasks: tasks }
+        Self { url, directory, root: made.secret.expose().to_owned(), audit, _tasks: tasks }
     }
 
     /// Runs a command with this credential.
@@ -147,6 +165,78 @@ async fn keys_of_the_server_are_made_by_its_own_alone() {
     assert!(refused.to_string().contains("credential of the server"), "{refused}");
     let refused = world.run(ops, "identity create --namespace nowhere").await.unwrap_err().to_string();
     assert!(refused.contains("there is no namespace \"nowhere\""), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_and_identities_are_shown_and_changed_without_touching_the_rest() {
+    let world = World::new().await;
+    let root = world.root.as_str();
+    world.run(root, "namespace create acme").await.unwrap();
+    world.run(root, "namespace update acme --rooms 5 --stored-bytes 10GiB").await.unwrap();
+    let changed = world.json(root, "namespace update acme --rooms default --streams 7").await;
+    let quotas = serde_json::json!({ "storedBytes": "10737418240", "streams": "7" });
+    assert_eq!(changed["quotas"], quotas);
+    let named = world.json(root, "namespace update acme --display-name Acme").await;
+    assert_eq!((&named["displayName"], &named["quotas"]), (&"Acme".into(), &quotas));
+    let table = world.run(root, "namespace show acme").await.unwrap();
+    assert!(table.contains("stored-bytes=10737418240,streams=7"), "{table}");
+
+    let made = world.json(root, "identity create --namespace acme --user ann --name Ann").await;
+    let id = text(&made, "/identity/identityId").to_owned();
+    let command = format!("identity update {id} --namespace acme --metadata team=red --metadata x=a=b");
+    let changed = world.json(root, &command).await;
+    assert_eq!(changed["metadata"], serde_json::json!({ "team": "red", "x": "a=b" }));
+    world.run(root, &format!("identity update {id} --namespace acme --name Anna")).await.unwrap();
+    let shown = world.json(root, &format!("identity show {id} --namespace acme")).await;
+    assert_eq!((text(&shown, "/displayName"), text(&shown, "/metadata/team")), ("Anna", "red"));
+    for wrong in [
+        "namespace update acme",
+        "namespace update acme --rooms many",
+        "namespace update acme --stored-bytes 10",
+        "identity update x",
+        "identity update x --metadata y",
+        "audit --since yesterday",
+        "audit --limit 0",
+    ] {
+        let words = ["salon", "admin"].into_iter().chain(wrong.split_whitespace());
+        assert!(Args::try_parse_from(words).is_err(), "{wrong}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_is_read_from_when_on_and_as_much_as_was_asked_for() {
+    let world = World::new().await;
+    let root = world.root.as_str();
+    let count = 1203;
+    for n in 0..count {
+        world.audit.record(Fact::new(Namespace::default(), Act::Kick).to(format!("u{n}\u{1b}[2J")));
+    }
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    let lines = loop {
+        let out = world.run(root, "audit --limit 5000 --json").await.unwrap();
+        let lines: Vec<String> = out.lines().map(str::to_owned).collect();
+        if lines.len() == count {
+            break lines;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{} entries", lines.len());
+    };
+    let entry = |line: &String| serde_json::from_str::<serde_json::Value>(line).unwrap();
+    for (n, line) in lines.iter().enumerate() {
+        assert!(!line.contains('\u{1b}'), "{line}");
+        assert_eq!(text(&entry(line), "/subject"), format!("u{n}\u{1b}[2J"), "in order, over pages");
+    }
+    let out = world.run(root, "audit --limit 501").await.unwrap();
+    assert_eq!(out.lines().count(), 501);
+    assert!(out.contains("kick done subject=\"u500\"") && !out.contains('\u{1b}'), "{out}");
+    assert_eq!(world.run(root, "audit --since 2100-01-01T00:00:00Z").await.unwrap(), "");
+    assert_eq!(
+        world.run(root, "audit --since 1970-01-01T00:00:00Z --limit 1").await.unwrap().lines().count(),
+        1
+    );
+    let made = world.json(root, "key create --namespace default --label look --scope audit").await;
+    let reader = text(&made, "/secret");
+    world.run(reader, "audit --limit 1").await.unwrap();
+    world.run(reader, "identity list").await.unwrap_err();
 }
 
 #[tokio::test]

@@ -1,22 +1,35 @@
 //! Limits as clients meet them: refused in band or with a status, each with what it was and when to come again.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, num::NonZeroU32, path::Path, sync::Arc, time::Duration};
 
 use salon::{
-    auth::quotas::Quotas,
-    config::{Config, RateWord},
+    allowance::usage::FRESH,
+    auth::{
+        directory::{Directory, DirectorySettings, NamespaceChange, NewKey, NewNamespace},
+        quotas::Quotas,
+        scope::Scope,
+    },
+    clock::SystemClock,
+    config::{AuthMode, Config, RateWord},
     ids::Namespace,
+    llm::offline::OfflineProvider,
+    store::{Store, memory::MemoryStore},
     wire::pb::room::v1::{self as pb, client_message::Payload as Say},
 };
+use tokio::time::Instant;
 use tonic::{Code, Status};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
+};
 
 use crate::harness::{
-    Session, Setup,
+    Session, Setup, TestServer, llm,
     session::{join, message},
+    tenants::Shown,
 };
 
 fn rate(count: u32) -> RateWord {
-    RateWord(std::num::NonZeroU32::new(count).map(|count| (count, Duration::from_secs(3600))))
+    RateWord(NonZeroU32::new(count).map(|count| (count, Duration::from_secs(3600))))
 }
 
 /// What a status says of when to come again, in milliseconds.
@@ -173,14 +186,15 @@ async fn questions_to_llms_are_counted_for_whoever_asks() {
     server.shutdown().await;
 }
 
-#[tokio::test]
-async fn quotas_of_a_namespace_refuse_what_is_beyond_them() {
-    let setup = Setup::default().config(|config| {
+#[tokio::test(start_paused = true)]
+async fn quotas_of_a_namespace_refuse_what_is_beyond_them_until_it_is_given_more() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::shared());
+    let setup = Setup::default().store(Arc::clone(&store)).virtual_time().config(|config| {
         config.limits.quotas.default_namespace.rooms = Some(2);
         config.limits.quotas.default_namespace.streams = Some(1);
         config.limits.quotas.default_namespace.runs = Some(1_000_000);
     });
-    let server = setup.start().await;
+    let server = setup.start_without_port().await;
     let room = server.room(&[]).await;
     server.room(&[]).await;
     let new = pb::CreateRoomRequest { name: "r".into(), created_by: "ann".into(), ..Default::default() };
@@ -190,13 +204,185 @@ async fn quotas_of_a_namespace_refuse_what_is_beyond_them() {
     let mut bob = Session::open(server.client().await).await;
     let error = bob.command(Say::Join(join(&room, "bob"))).await.unwrap_err();
     assert!(error.message.contains("the quota `streams`"), "{error:?}");
-    // More was given to it: at once.
+    // More was written down for it.
     let more = Quotas { rooms: Some(3), streams: Some(2), ..Quotas::default() };
-    server.server.graph().services.allowances.set_quotas(&Namespace::default(), Some(more));
-    server.client().await.create_room(new).await.unwrap();
-    bob.say(Say::Join(join(&room, "bob"))).await;
-    bob.take_state().await;
-    drop(ann);
+    give(&store, &Namespace::default(), more).await;
+    server.client().await.create_room(new.clone()).await.unwrap();
+    let status = server.client().await.create_room(new.clone()).await.unwrap_err();
+    refused(&status, &["the quota `rooms`", "allows 3"]);
+    let bob = server.join(&room, "bob").await;
+    // What is taken away again leaves the server's own.
+    give(&store, &Namespace::default(), Quotas::default()).await;
+    let status = server.client().await.create_room(new).await.unwrap_err();
+    refused(&status, &["the quota `rooms`", "allows 2"]);
+    drop((ann, bob));
+    server.shutdown().await;
+}
+
+/// Writes quotas of a namespace down, as the administration does, and waits until servers have read them.
+async fn give(store: &Arc<dyn Store>, namespace: &Namespace, quotas: Quotas) {
+    let change = NamespaceChange { quotas: Some(quotas), ..NamespaceChange::default() };
+    directory(store).change_namespace(namespace, change).await.unwrap();
+    tokio::time::sleep(2 * FRESH).await;
+}
+
+fn directory(store: &Arc<dyn Store>) -> Directory {
+    Directory::new(Arc::clone(store), Arc::new(SystemClock), DirectorySettings::default())
+}
+
+/// A namespace with a key that may talk in its rooms.
+struct Tenant {
+    key: String,
+}
+
+impl Tenant {
+    async fn new(store: &Arc<dyn Store>, name: &str) -> Self {
+        let (directory, namespace) = (directory(store), Namespace::parse(name).unwrap());
+        let new =
+            NewNamespace { name: namespace.clone(), display_name: String::new(), quotas: Quotas::default() };
+        directory.create_namespace(new).await.unwrap();
+        let scopes = [Scope::RoomsRead, Scope::RoomsWrite].into_iter().collect();
+        let new = NewKey { label: "app".into(), scopes, expires_at: None };
+        let (_, _, secret) = directory.create_key(Some(&namespace), new).await.unwrap();
+        Self { key: secret.expose().to_owned() }
+    }
+
+    /// A room with one LLM.
+    async fn room(&self, server: &TestServer) -> Result<String, Status> {
+        let asked = pb::CreateRoomRequest {
+            name: "r".into(),
+            created_by: "ann".into(),
+            llms: vec![llm("ada")],
+            ..Default::default()
+        };
+        let answer = server.client().await.create_room(Shown::Bearer(self.key.clone()).on(asked)).await?;
+        Ok(answer.into_inner().room_id)
+    }
+
+    /// Its user in a room of its own.
+    async fn talker(&self, server: &TestServer) -> Session {
+        let room = self.room(server).await.unwrap();
+        let shown = Shown::Bearer(self.key.clone());
+        let mut session = Session::open_with(server.client().await, &shown).await.unwrap();
+        session.enter(&room, "ann").await;
+        session
+    }
+}
+
+/// A server that asks everybody who they are, and two namespaces of it.
+async fn tenants(change: impl FnOnce(&mut Config)) -> (TestServer, Arc<dyn Store>, [Tenant; 2]) {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::shared());
+    let both = [Tenant::new(&store, "loud").await, Tenant::new(&store, "quiet").await];
+    let setup = Setup::default().store(Arc::clone(&store)).virtual_time();
+    let pace = Duration::from_millis(100);
+    let setup = setup.provider(OfflineProvider::with_pause("offline", pace)).config(|config| {
+        config.auth.mode = AuthMode::Required;
+        change(config);
+    });
+    (setup.start_without_port().await, store, both)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_has_the_quotas_that_it_was_given_and_others_have_theirs() {
+    let (server, store, [loud, quiet]) = tenants(|_| {}).await;
+    loud.room(&server).await.unwrap();
+    quiet.room(&server).await.unwrap();
+    let two = Quotas { rooms: Some(2), ..Quotas::default() };
+    give(&store, &Namespace::parse("loud").unwrap(), two).await;
+    loud.room(&server).await.unwrap();
+    refused(&loud.room(&server).await.unwrap_err(), &["this namespace has 2 rooms", "the quota `rooms`"]);
+    for _ in 0..5 {
+        quiet.room(&server).await.unwrap();
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_that_goes_a_hundred_times_too_fast_holds_up_no_other() {
+    let second = Duration::from_secs(1);
+    let (server, _, [loud, quiet]) = tenants(|config| {
+        config.limits.rates.namespace.messages = RateWord(NonZeroU32::new(10).map(|count| (count, second)));
+    })
+    .await;
+    let (mut loud, mut quiet) = (loud.talker(&server).await, quiet.talker(&server).await);
+    // 1000 a second, three seconds long.
+    let flood = async {
+        let (mut stored, mut refused) = (0, 0);
+        for _ in 0..300 {
+            for _ in 0..10 {
+                match loud.command(message("more")).await {
+                    Ok(_) => stored += 1,
+                    Err(error) => {
+                        assert_eq!(error.code, "rate_limited");
+                        assert!(error.message.contains("in this namespace"), "{error:?}");
+                        refused += 1;
+                    }
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        (stored, refused)
+    };
+    // Nine a second.
+    let talk = async {
+        let mut longest = Duration::ZERO;
+        for _ in 0..27 {
+            let asked = Instant::now();
+            quiet.talk("hello").await;
+            longest = longest.max(asked.elapsed());
+            tokio::time::sleep(second / 9).await;
+        }
+        longest
+    };
+    let ((stored, refused), longest) = tokio::join!(flood, talk);
+    assert!((30..=41).contains(&stored) && stored + refused == 3000, "{stored} stored, {refused} refused");
+    assert_eq!(longest, Duration::ZERO, "every ack came at once");
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_questions_of_one_namespace_do_not_stand_in_the_way_of_anothers() {
+    let (server, _, [loud, quiet]) = tenants(|config| {
+        config.llm.runs_per_room = 1;
+        config.llm.runs_per_node = 2;
+    })
+    .await;
+    let mut rooms = Vec::new();
+    for _ in 0..20 {
+        let mut ann = loud.talker(&server).await;
+        ann.talk("@ada hello").await;
+        rooms.push(ann);
+    }
+    let mut quiet = quiet.talker(&server).await;
+    let waiting = server.run_count();
+    quiet.talk("@ada hello").await;
+    quiet.pick(|payload| matches!(payload, pb::server_event::Payload::LlmDone(_)).then_some(())).await;
+    let left = server.run_count();
+    // Two were being written when it asked; while it was, at most two others began and ended.
+    assert!(waiting >= 15 && left + 5 >= waiting, "{left} of {waiting} are left");
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn the_administration_is_in_the_lists_of_services_and_its_health_is_told() {
+    let server = TestServer::start().await;
+    let mut health = HealthClient::new(server.channel().await);
+    for service in ["", "room.v1.RoomService", "room.v1.AdminService", "api.room.Room"] {
+        let asked = HealthCheckRequest { service: service.into() };
+        let status = health.check(asked).await.unwrap().into_inner().status;
+        assert_eq!(status, ServingStatus::Serving as i32, "{service}");
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test]
+async fn reading_what_is_used_counts_as_reading() {
+    let setup = Setup::default().config(|config| config.limits.rates.user.history = rate(1));
+    let server = setup.start().await;
+    let mut client = server.client().await;
+    let asked = pb::GetUsageRequest { user_id: Some("ann".into()), ..Default::default() };
+    client.get_usage(asked.clone()).await.unwrap();
+    refused(&client.get_usage(asked).await.unwrap_err(), &["too many reading calls of this user"]);
     server.shutdown().await;
 }
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum, builder::NonEmptyStringValueParser};
 
 use crate::{
     cli::args::{Server, timeout},
-    config::parse_duration,
+    clock::Timestamp,
+    config::{parse_duration, parse_size},
+    wire::basic::timestamp,
 };
 
 const BOOTSTRAP_EXAMPLES: &str = "\
@@ -24,6 +26,7 @@ const NAMESPACE_EXAMPLES: &str = "\
 Examples:
   salon admin namespace create acme --display-name \"Acme Inc.\"
   salon admin namespace list --json | jq -r .namespace
+  salon admin namespace update acme --rooms 500 --stored-bytes 10GiB --streams default
   salon admin namespace rotate acme --overlap 1h      The old secret is worth something for an hour more
   salon admin namespace archive acme                  Ends what is open, and lets nobody in";
 
@@ -31,6 +34,7 @@ const IDENTITY_EXAMPLES: &str = "\
 Examples:
   salon admin identity create --namespace acme --user ann --name Ann
   salon admin identity list --namespace acme
+  salon admin identity update 3f2a9c11d07be845 --namespace acme --name \"Ann Lee\"
   salon admin identity rotate 3f2a9c11d07be845 --namespace acme --overlap 10m
   salon admin identity revoke 3f2a9c11d07be845 --namespace acme";
 
@@ -46,7 +50,14 @@ const TOKEN_EXAMPLES: &str = "\
 Examples:
   salon admin token create --namespace acme --user ann --room tea --lifetime 10m
   salon admin token revoke 5c0b… --namespace acme      One token, by its id
-  salon admin token revoke --user ann --namespace acme Whatever ann had until now";
+  salon admin token revoke --user ann --namespace acme  Whatever ann had until now";
+
+const AUDIT_EXAMPLES: &str = "\
+Examples:
+  salon admin audit --namespace acme --since 1h
+  salon admin audit --since 2027-01-31T08:00:00Z --limit 100 --json | jq -r .act
+
+Oldest first. In the default namespace is also what nobody in particular has done: credentials that were none.";
 
 /// `salon admin`.
 #[expect(clippy::large_enum_variant, reason = "there is one, for as long as the process lives")]
@@ -75,6 +86,97 @@ pub enum Call {
     /// Tokens: what users show for a short time
     #[command(subcommand, after_help = TOKEN_EXAMPLES)]
     Token(Token),
+    /// The audit: who did what, by which credential, from where
+    #[command(after_help = AUDIT_EXAMPLES)]
+    Audit(ReadAudit),
+}
+
+/// `salon admin audit`.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub struct ReadAudit {
+    /// From when on: how long ago (90s, 2h), or a time like 2027-01-31T08:00:00Z
+    #[arg(long, default_value = "24h", value_name = "WHEN", value_parser = since)]
+    pub since: Since,
+    /// The most entries
+    #[arg(long, default_value_t = 1000, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: u32,
+    /// In which namespace.
+    #[command(flatten)]
+    pub within: Within,
+}
+
+/// From when on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Since {
+    /// So long before now.
+    Ago(Duration),
+    /// This moment.
+    At(Timestamp),
+}
+
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(ago) = parse_duration(text) {
+        return Ok(Since::Ago(ago));
+    }
+    let moment = text.parse::<prost_types::Timestamp>();
+    moment
+        .map(|at| Since::At(timestamp(Some(&at))))
+        .map_err(|_| "must be how long ago, like 90s or 2h, or a time like 2027-01-31T08:00:00Z".to_owned())
+}
+
+/// How much a namespace is given; what is left out stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Args)]
+pub struct QuotaChange {
+    /// Rooms, those that have ended included; or `default`, what the server gives to everybody
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub rooms: Option<Quota>,
+    /// Bytes of its rooms' logs, like 10GiB; or `default`
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub stored_bytes: Option<Quota>,
+    /// Answers of LLMs that are written or wait, on one server; or `default`
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub runs: Option<Quota>,
+    /// Streams that have joined, on one server; or `default`
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub streams: Option<Quota>,
+}
+
+/// One quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// What the server gives to everybody.
+    Default,
+    /// So much.
+    Most(u64),
+}
+
+impl Quota {
+    /// As the contract says it.
+    pub(super) fn most(self) -> Option<u64> {
+        match self {
+            Self::Default => None,
+            Self::Most(most) => Some(most),
+        }
+    }
+}
+
+fn count(text: &str) -> Result<Quota, String> {
+    match text {
+        "default" => Ok(Quota::Default),
+        text => text.parse().map(Quota::Most).map_err(|_| "must be a whole number, or `default`".to_owned()),
+    }
+}
+
+fn size(text: &str) -> Result<Quota, String> {
+    match text {
+        "default" => Ok(Quota::Default),
+        text => parse_size(text).map(|bytes| Quota::Most(u64::try_from(bytes).unwrap_or(u64::MAX))),
+    }
+}
+
+fn entry(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("must be KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// `salon admin bootstrap`.
@@ -143,6 +245,22 @@ pub enum Namespace {
         #[command(flatten)]
         common: Common,
     },
+    /// Change what it is called, and how much it may have
+    #[command(group(ArgGroup::new("change").required(true).multiple(true)
+        .args(["display_name", "rooms", "stored_bytes", "runs", "streams"])))]
+    Update {
+        /// Which
+        name: String,
+        /// What people call it
+        #[arg(long, value_name = "TEXT")]
+        display_name: Option<String>,
+        /// How much it may have.
+        #[command(flatten)]
+        quotas: QuotaChange,
+        /// Where, and how to answer.
+        #[command(flatten)]
+        common: Common,
+    },
     /// End what is open and let nobody in any more
     Archive {
         /// Which
@@ -185,6 +303,29 @@ pub enum Identity {
     },
     /// List them, also those that were revoked
     List(Within),
+    /// Show one
+    Show {
+        /// Its id
+        id: String,
+        /// In which namespace.
+        #[command(flatten)]
+        within: Within,
+    },
+    /// Change the name others see, or what is remembered of it
+    #[command(group(ArgGroup::new("change").required(true).multiple(true).args(["name", "metadata"])))]
+    Update {
+        /// Its id
+        id: String,
+        /// The name others see; empty: what each join says
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+        /// What the application remembers of it, in place of all that was; can be repeated
+        #[arg(long, value_name = "KEY=VALUE", value_parser = entry)]
+        metadata: Vec<(String, String)>,
+        /// In which namespace.
+        #[command(flatten)]
+        within: Within,
+    },
     /// Make a new secret, which is printed once
     Rotate {
         /// Its id
@@ -286,4 +427,43 @@ pub enum Role {
     Member,
     /// Decides.
     Admin,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args;
+
+    /// The words of a line of help, as a shell would take them apart; what stands behind two spaces is a remark.
+    fn words(line: &str) -> Vec<String> {
+        let command = [" | ", " > ", "  "].iter().fold(line, |line, end| line.split(end).next().unwrap());
+        let parts = command.split('"').enumerate();
+        let words = |(at, part): (usize, &str)| match at % 2 {
+            0 => part.split_whitespace().map(str::to_owned).collect(),
+            _ => vec![part.to_owned()],
+        };
+        parts.flat_map(words).collect()
+    }
+
+    #[test]
+    fn every_example_of_the_help_can_be_called() {
+        let texts = [
+            BOOTSTRAP_EXAMPLES,
+            NAMESPACE_EXAMPLES,
+            IDENTITY_EXAMPLES,
+            KEY_EXAMPLES,
+            TOKEN_EXAMPLES,
+            AUDIT_EXAMPLES,
+        ];
+        let lines = texts.iter().flat_map(|text| text.lines()).filter_map(|line| line.strip_prefix("  "));
+        let examples: Vec<&str> = lines.filter(|line| line.starts_with("salon ")).collect();
+        assert!(examples.len() > 15, "{examples:?}");
+        for example in examples {
+            if let Err(error) = args::Args::try_parse_from(words(example)) {
+                panic!("{example}: {error}");
+            }
+        }
+    }
 }

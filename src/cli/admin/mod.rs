@@ -1,4 +1,4 @@
-//! `salon admin`: namespaces, identities, API keys and tokens, through the server's `AdminService`.
+//! `salon admin`: namespaces, identities, API keys, tokens and the audit, through the server's `AdminService`.
 //!
 //! A secret is printed once, to the standard output, with what it belongs to; whoever loses it makes another. What the
 //! server refuses is told in its words.
@@ -13,7 +13,10 @@ use tonic::{Response, Status};
 use crate::{
     cli::{
         admin::{
-            args::{Call, Common, Identity, Key, Keys, Namespace, Role, Token, Within},
+            args::{
+                Call, Common, Identity, Key, Keys, Namespace, Quota, QuotaChange, ReadAudit, Role, Since,
+                Token, Within,
+            },
             print::Output,
         },
         client::{self, Admin, Error},
@@ -37,6 +40,7 @@ pub async fn run(call: Call, now: Timestamp, out: &mut (impl Write + Send)) -> R
         Call::Identity(command) => identity(command, &mut output).await,
         Call::Key(command) => key(command, now, &mut output).await,
         Call::Token(command) => token(command, &mut output).await,
+        Call::Audit(asked) => audit(asked, now, &mut output).await,
     };
     match done.and_then(|()| output.flush()) {
         Err(error) if !error.is_broken_pipe() => Err(error),
@@ -83,6 +87,20 @@ async fn namespace(command: Namespace, output: &mut Output<impl Write>) -> Resul
             let asked = pb::GetNamespaceRequest { namespace };
             output.namespaces(answer(client.get_namespace(asked).await)?.namespace.as_slice())
         }
+        Namespace::Update { name: namespace, display_name, quotas: change, common } => {
+            let mut client = client(&common, output).await?;
+            let quotas = match change {
+                QuotaChange { rooms: None, stored_bytes: None, runs: None, streams: None } => None,
+                change => {
+                    // The contract replaces them as a whole.
+                    let asked = pb::GetNamespaceRequest { namespace: namespace.clone() };
+                    let known = answer(client.get_namespace(asked).await)?.namespace;
+                    Some(changed(known.and_then(|known| known.quotas).unwrap_or_default(), change))
+                }
+            };
+            let asked = pb::UpdateNamespaceRequest { namespace, display_name, quotas };
+            output.namespaces(answer(client.update_namespace(asked).await)?.namespace.as_slice())
+        }
         Namespace::Archive { name: namespace, undo: false, common } => {
             let mut client = client(&common, output).await?;
             let asked = pb::ArchiveNamespaceRequest { namespace };
@@ -101,6 +119,42 @@ async fn namespace(command: Namespace, output: &mut Output<impl Write>) -> Resul
             output.made(message, &made, "the new secret of its owner", &made.secret)
         }
     }
+}
+
+/// These quotas, with what is changed of them.
+fn changed(known: pb::Quotas, change: QuotaChange) -> pb::Quotas {
+    pb::Quotas {
+        rooms: change.rooms.map_or(known.rooms, Quota::most),
+        stored_bytes: change.stored_bytes.map_or(known.stored_bytes, Quota::most),
+        runs: change.runs.map_or(known.runs, Quota::most),
+        streams: change.streams.map_or(known.streams, Quota::most),
+    }
+}
+
+/// Page after page, until the audit or the limit is at its end.
+async fn audit(asked: ReadAudit, now: Timestamp, output: &mut Output<impl Write>) -> Result<(), Error> {
+    let ReadAudit { since, limit, within: Within { namespace, common } } = asked;
+    let mut client = client(&common, output).await?;
+    let begin = match since {
+        Since::Ago(ago) => {
+            Timestamp(now.0.saturating_sub(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)))
+        }
+        Since::At(moment) => moment,
+    };
+    let (mut since, mut cursor, mut left) = (time(begin), None, limit);
+    while left > 0 {
+        let asked =
+            pb::ReadAuditRequest { namespace: namespace.clone(), limit: left.min(PAGE), cursor, since };
+        let page = answer(client.read_audit(asked).await)?;
+        output.audit(&page.entries)?;
+        left = left.saturating_sub(u32::try_from(page.entries.len()).unwrap_or(u32::MAX));
+        cursor = page.next_cursor.filter(|_| !page.entries.is_empty());
+        since = None;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 async fn identity(command: Identity, output: &mut Output<impl Write>) -> Result<(), Error> {
@@ -127,6 +181,19 @@ async fn identity(command: Identity, output: &mut Output<impl Write>) -> Result<
                     return output.identities(&all);
                 }
             }
+        }
+        Identity::Show { id: identity_id, within: Within { namespace, common } } => {
+            let mut client = client(&common, output).await?;
+            let asked = pb::GetIdentityRequest { namespace, identity_id };
+            output.identities(answer(client.get_identity(asked).await)?.identity.as_slice())
+        }
+        Identity::Update { id: identity_id, name: display_name, metadata, within } => {
+            let Within { namespace, common } = within;
+            let mut client = client(&common, output).await?;
+            let metadata = Some(pb::Metadata { entries: metadata.into_iter().collect() })
+                .filter(|metadata| !metadata.entries.is_empty());
+            let asked = pb::UpdateIdentityRequest { namespace, identity_id, display_name, metadata };
+            output.identities(answer(client.update_identity(asked).await)?.identity.as_slice())
         }
         Identity::Rotate { id: identity_id, overlap, within: Within { namespace, common } } => {
             let mut client = client(&common, output).await?;

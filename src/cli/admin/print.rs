@@ -6,7 +6,7 @@ use prost::Message;
 
 use crate::{
     cli::{client::Error, json::Printer, text},
-    wire::pb::room::v1::{ApiKey, Identity, NamespaceInfo},
+    wire::pb::room::v1::{ApiKey, AuditEntry, Identity, NamespaceInfo, Quotas},
 };
 
 /// Longer names are cut in tables; JSON has them whole.
@@ -58,11 +58,12 @@ impl<W: Write> Output<W> {
     }
 
     pub(super) fn namespaces(&mut self, all: &[NamespaceInfo]) -> Result<(), Error> {
-        let header = ["NAMESPACE", "NAME", "STATUS", "CREATED"].map(str::to_owned);
+        let header = ["NAMESPACE", "NAME", "STATUS", "QUOTAS", "CREATED"].map(str::to_owned);
         let row = |one: &NamespaceInfo| {
             let status = if one.archived_at.is_some() { "archived" } else { "active" };
             let name = text::excerpt(&one.display_name, NAME_CHARS);
-            [text::line(&one.namespace), name, status.to_owned(), moment(one.created_at.as_ref())]
+            let quotas = one.quotas.as_ref().map(quotas).unwrap_or_default();
+            [text::line(&one.namespace), name, status.to_owned(), quotas, moment(one.created_at.as_ref())]
         };
         self.list("room.v1.NamespaceInfo", all, header, row)
     }
@@ -99,6 +100,17 @@ impl<W: Write> Output<W> {
         self.list("room.v1.ApiKey", all, header, row)
     }
 
+    /// A page of the audit, one line an entry: the next page may be long in coming, and its widths are not known.
+    pub(super) fn audit(&mut self, entries: &[AuditEntry]) -> Result<(), Error> {
+        if self.is_json {
+            return self.list("room.v1.AuditEntry", entries, [], |_| []);
+        }
+        for entry in entries {
+            writeln!(self.out, "{}", audit_line(entry))?;
+        }
+        Ok(self.out.flush()?)
+    }
+
     fn list<T: Message, const N: usize>(
         &mut self,
         message: &str,
@@ -115,6 +127,33 @@ impl<W: Write> Output<W> {
     }
 }
 
+/// What a namespace was given of its own.
+fn quotas(quotas: &Quotas) -> String {
+    let Quotas { rooms, stored_bytes, runs, streams } = quotas;
+    let all = [("rooms", rooms), ("stored-bytes", stored_bytes), ("runs", runs), ("streams", streams)];
+    let own = all.iter().filter_map(|(name, most)| Some(format!("{name}={}", most.as_ref()?)));
+    own.collect::<Vec<_>>().join(",")
+}
+
+/// Each word with its name, and those that are empty not at all.
+fn audit_line(entry: &AuditEntry) -> String {
+    let AuditEntry { act, outcome, actor, room_id, subject, detail, origins, count, .. } = entry;
+    let mut line = format!("{} {} {}", moment(entry.at.as_ref()), text::line(act), text::line(outcome));
+    for (name, word) in [("actor", actor), ("room", room_id), ("subject", subject), ("detail", detail)] {
+        if !word.is_empty() {
+            line.push_str(&format!(" {name}={:?}", text::line(word)));
+        }
+    }
+    for origin in origins {
+        let (credential, peer) = (text::line(&origin.credential), text::line(&origin.peer));
+        line.push_str(&format!(" by={credential:?} from={peer:?}"));
+    }
+    if *count > 1 {
+        line.push_str(&format!(" count={count}"));
+    }
+    line
+}
+
 /// A moment without its fractions; nothing where there is none.
 fn moment(at: Option<&prost_types::Timestamp>) -> String {
     at.map(|at| prost_types::Timestamp { nanos: 0, ..*at }.to_string()).unwrap_or_default()
@@ -123,6 +162,7 @@ fn moment(at: Option<&prost_types::Timestamp>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::pb::room::v1::AuditOrigin;
 
     fn printed(is_json: bool, print: impl FnOnce(&mut Output<&mut Vec<u8>>) -> Result<(), Error>) -> String {
         let mut out = Vec::new();
@@ -148,6 +188,36 @@ mod tests {
         let line = printed(true, |output| output.keys(&[key]));
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["keyId"], "ab12");
+    }
+
+    #[test]
+    fn an_entry_of_the_audit_is_one_harmless_line() {
+        let entry = AuditEntry {
+            at: Some(prost_types::Timestamp { seconds: 0, nanos: 1 }),
+            act: "kick".into(),
+            outcome: "done".into(),
+            actor: "ann".into(),
+            subject: "b\u{1b}[2J\nob\u{202e}".into(),
+            origins: vec![AuditOrigin { credential: "key ab".into(), peer: String::new() }],
+            count: 3,
+            ..AuditEntry::default()
+        };
+        let text = printed(false, |output| output.audit(std::slice::from_ref(&entry)));
+        let expected = "1970-01-01T00:00:00Z kick done actor=\"ann\" subject=\"b ob<U+202E>\" \
+                        by=\"key ab\" from=\"\" count=3\n";
+        assert_eq!(text, expected);
+        let line = printed(true, |output| output.audit(&[entry]));
+        assert!(!line.trim_end().chars().any(crate::ids::is_disturbing), "{line}");
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&value["act"], &value["count"]), (&"kick".into(), &"3".into()));
+    }
+
+    #[test]
+    fn a_namespace_is_shown_with_what_it_was_given() {
+        let quotas = Some(Quotas { rooms: Some(5), streams: Some(0), ..Quotas::default() });
+        let one = NamespaceInfo { namespace: "acme".into(), quotas, ..NamespaceInfo::default() };
+        let table = printed(false, |output| output.namespaces(&[one]));
+        assert!(table.contains("acme") && table.contains("rooms=5,streams=0"), "{table}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! `room.v1.AdminService`: namespaces, identities, API keys, tokens.
+//! `room.v1.AdminService`: namespaces, identities, API keys, tokens, the audit.
 //!
 //! Says who may ask (`caller.rs`) and hands on to the directory, which says what can be. Every call is told to the audit,
-//! also a refused one, but for those without a caller. Secrets are in the answers that make them and in no log.
+//! also a refused one, but for those without a caller and those that are too many. Secrets are in the answers that make
+//! them and in no log.
 
 mod caller;
 mod convert;
+mod entries;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -12,6 +14,8 @@ use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
 use crate::{
+    allowance::{Allowances, rate::What},
+    audit::Audit,
     auth::{
         audit::AuditSink,
         directory::{Directory, IdentityChange, NamespaceChange, NewIdentity, NewKey, NewNamespace},
@@ -32,7 +36,9 @@ use crate::{
                 scopes_from_pb,
             },
         },
-        cursor, status,
+        cursor,
+        payer::charge,
+        status,
     },
     ids::{Namespace, RoomId, UserId},
     wire::{
@@ -52,6 +58,8 @@ pub struct AdminApi {
     directory: Directory,
     mint: Option<Arc<dyn MintTokens>>,
     audit: Arc<dyn AuditSink>,
+    entries: Audit,
+    allowances: Allowances,
     clock: Arc<dyn Clock>,
 }
 
@@ -59,14 +67,23 @@ pub struct AdminApi {
 type Done<T> = Result<(T, String), Rejection>;
 
 impl AdminApi {
-    /// Calls on this directory. Without `mint` no tokens are made.
+    /// Calls on this directory. Without `mint` no tokens are made. What is done is told to `audit`; what is read of it is
+    /// in `entries`.
     pub fn new(
         directory: Directory,
         mint: Option<Arc<dyn MintTokens>>,
         audit: Arc<dyn AuditSink>,
+        entries: Audit,
+        allowances: Allowances,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { directory, mint, audit, clock }
+        Self { directory, mint, audit, entries, allowances, clock }
+    }
+
+    /// Who calls; it counts as one of their calls.
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        charge(&self.allowances, request, None, What::Admin)?;
+        Caller::of(request)
     }
 
     /// Does it, tells the audit, and answers. `target` is what the call names, for when it is refused.
@@ -131,7 +148,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateNamespaceRequest>,
     ) -> Result<Response<pb::CreateNamespaceResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let named = (asked.namespace.as_str(), "");
         let work = async {
             caller.everywhere()?;
@@ -152,7 +169,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ListNamespacesRequest>,
     ) -> Result<Response<pb::ListNamespacesResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             caller.everywhere()?;
             let after = after("namespaces", asked.cursor.as_deref())?;
@@ -172,7 +189,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::GetNamespaceRequest>,
     ) -> Result<Response<pb::GetNamespaceResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let name = caller.within(&asked.namespace, Scope::Admin)?;
             let record = self.directory.get_namespace(&name).await?;
@@ -186,7 +203,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::UpdateNamespaceRequest>,
     ) -> Result<Response<pb::UpdateNamespaceResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let name = caller.within(&asked.namespace, Scope::Admin)?;
             if asked.quotas.is_some() {
@@ -205,7 +222,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ArchiveNamespaceRequest>,
     ) -> Result<Response<pb::ArchiveNamespaceResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let name = caller.within(&asked.namespace, Scope::Admin)?;
             let record = self.directory.archive_namespace(&name, true).await?;
@@ -219,7 +236,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::UnarchiveNamespaceRequest>,
     ) -> Result<Response<pb::UnarchiveNamespaceResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             caller.everywhere()?;
             let name = caller.within(&asked.namespace, Scope::Admin)?;
@@ -234,7 +251,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RotateNamespaceSecretRequest>,
     ) -> Result<Response<pb::RotateNamespaceSecretResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let name = caller.within(&asked.namespace, Scope::Admin)?;
             let overlap = Duration::from_millis(asked.overlap_ms);
@@ -249,7 +266,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateIdentityRequest>,
     ) -> Result<Response<pb::CreateIdentityResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let named = (asked.namespace.as_str(), "");
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Identities)?;
@@ -270,7 +287,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ListIdentitiesRequest>,
     ) -> Result<Response<pb::ListIdentitiesResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Identities)?;
             let (list, limit) = (format!("identities of {namespace}"), page(asked.limit));
@@ -287,7 +304,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::GetIdentityRequest>,
     ) -> Result<Response<pb::GetIdentityResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Identities)?;
             let record = self.directory.get_identity(&namespace, &asked.identity_id).await?;
@@ -301,7 +318,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::UpdateIdentityRequest>,
     ) -> Result<Response<pb::UpdateIdentityResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Identities)?;
             let metadata = asked.metadata.clone().map(|metadata| metadata.entries.into_iter().collect());
@@ -317,7 +334,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RotateIdentitySecretRequest>,
     ) -> Result<Response<pb::RotateIdentitySecretResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let id = asked.identity_id.as_str();
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Identities)?;
@@ -334,7 +351,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RevokeIdentityRequest>,
     ) -> Result<Response<pb::RevokeIdentityResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Identities)?;
             let record = self.directory.revoke_identity(&namespace, &asked.identity_id).await?;
@@ -348,7 +365,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateApiKeyRequest>,
     ) -> Result<Response<pb::CreateApiKeyResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.keys_of(&asked.namespace, asked.server)?;
             let scopes = scopes_from_pb(&asked.scopes)?;
@@ -366,7 +383,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::ListApiKeysRequest>,
     ) -> Result<Response<pb::ListApiKeysResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.keys_of(&asked.namespace, asked.server)?;
             let of = namespace.as_ref().map_or("the server", Namespace::as_str);
@@ -384,7 +401,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RevokeApiKeyRequest>,
     ) -> Result<Response<pb::RevokeApiKeyResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.keys_of(&asked.namespace, asked.server)?;
             let record = self.directory.revoke_key(namespace.as_ref(), &asked.key_id).await?;
@@ -398,7 +415,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::CreateJoinTokenRequest>,
     ) -> Result<Response<pb::CreateJoinTokenResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = self.mint(&caller, &asked);
         self.answer(&caller, "token.create", (&asked.namespace, &asked.user_id), work).await
     }
@@ -407,7 +424,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RevokeTokenRequest>,
     ) -> Result<Response<pb::RevokeTokenResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Tokens)?;
             self.directory.get_namespace(&namespace).await?;
@@ -422,7 +439,7 @@ impl AdminService for AdminApi {
         &self,
         request: Request<pb::RevokeUserRequest>,
     ) -> Result<Response<pb::RevokeUserResponse>, Status> {
-        let (caller, asked) = (Caller::of(&request)?, request.into_inner());
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
         let work = async {
             let namespace = caller.within(&asked.namespace, Scope::Tokens)?;
             self.directory.get_namespace(&namespace).await?;
@@ -431,6 +448,19 @@ impl AdminService for AdminApi {
             Ok((pb::RevokeUserResponse {}, user.to_string()))
         };
         self.answer(&caller, "user.revoke", (&asked.namespace, &asked.user_id), work).await
+    }
+
+    async fn read_audit(
+        &self,
+        request: Request<pb::ReadAuditRequest>,
+    ) -> Result<Response<pb::ReadAuditResponse>, Status> {
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
+        let work = async {
+            let namespace = caller.within(&asked.namespace, Scope::Audit)?;
+            self.directory.get_namespace(&namespace).await?;
+            Ok((entries::read(&self.entries, &namespace, &asked).await?, String::new()))
+        };
+        self.answer(&caller, "audit.read", (&asked.namespace, ""), work).await
     }
 }
 

@@ -3,9 +3,16 @@
 use std::sync::{Mutex, PoisonError};
 
 use secrecy::SecretString;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::*;
 use crate::{
+    allowance::{
+        quotas::Given,
+        rate::{Paces, Rate, RateTable},
+        streams::StreamLimits,
+    },
+    audit::{self, Act, AuditSettings, Origin},
     auth::{
         audit::Fact,
         directory::DirectorySettings,
@@ -15,10 +22,14 @@ use crate::{
         scope::{Powers, Scopes},
     },
     clock::{ManualClock, Timestamp},
-    store::memory::MemoryStore,
+    ids::NodeId,
+    store::{Store, memory::MemoryStore},
 };
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
+
+const STREAMS: StreamLimits =
+    StreamLimits { per_user: 9, per_credential: None, per_peer: None, waiting: 9, waiting_per_peer: 9 };
 
 /// Remembers what it is told.
 #[derive(Debug, Default)]
@@ -47,16 +58,38 @@ struct World {
     api: AdminApi,
     directory: Directory,
     audit: Arc<Remembered>,
+    clock: Arc<ManualClock>,
+    entries: Audit,
+    tasks: TaskTracker,
+    stop: CancellationToken,
 }
 
 impl World {
     fn new(mint: Option<Arc<dyn MintTokens>>) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(START));
-        let store = Arc::new(MemoryStore::shared());
+        Self::with_rates(mint, RateTable::default())
+    }
+
+    fn with_rates(mint: Option<Arc<dyn MintTokens>>, rates: RateTable) -> Self {
+        let manual = Arc::new(ManualClock::new(START));
+        let clock: Arc<dyn Clock> = Arc::<ManualClock>::clone(&manual);
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::shared());
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let settings = AuditSettings { enabled: true, retention: Duration::from_secs(86_400) };
+        let (kept, node) = (Arc::clone(&store), NodeId::random());
+        let entries = Audit::start(kept, Arc::clone(&clock), node, settings, &tasks, stop.clone());
         let directory = Directory::new(store, Arc::clone(&clock), DirectorySettings::default());
         let audit = Arc::new(Remembered::default());
-        let api = AdminApi::new(directory.clone(), mint, Arc::clone(&audit) as Arc<dyn AuditSink>, clock);
-        Self { api, directory, audit }
+        let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
+        let allowances = Allowances::new(rates, STREAMS, Given::default());
+        let api = AdminApi::new(directory.clone(), mint, sink, entries.clone(), allowances, clock);
+        Self { api, directory, audit, clock: manual, entries, tasks, stop }
+    }
+
+    /// Everything that was recorded is written down.
+    async fn written(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
     }
 
     /// The namespaces `acme` and `other`, and the principal of each one's owner.
@@ -265,4 +298,89 @@ async fn lists_come_in_pages_whose_cursors_are_their_own() {
     sorted.sort_unstable();
     sorted.dedup();
     assert_eq!((ids.len(), &ids), (5, &sorted));
+}
+
+#[tokio::test]
+async fn who_calls_too_often_is_refused_before_anything_is_done() {
+    let two = Rate::in_each(std::num::NonZeroU32::new(2).unwrap(), Duration::from_secs(3600));
+    let credential = Paces::new([(What::Admin, Some(two))]);
+    let world = World::with_rates(None, RateTable { credential, ..RateTable::default() });
+    // The two that make the namespaces are the server's.
+    let [acme, _] = world.tenants().await;
+    let refused = world.api.list_namespaces(from(&server(), Default::default())).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+    for part in ["too many administrative calls", "limits.rates.credential.admin: at most 2 an hour"] {
+        assert!(refused.message().contains(part), "{refused:?}");
+    }
+    world.api.create_identity(from(&acme, identity_in(""))).await.unwrap();
+    world.api.create_identity(from(&acme, identity_in("other"))).await.unwrap_err();
+    let refused = world.api.create_identity(from(&acme, identity_in(""))).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::ResourceExhausted, "what was refused has counted");
+    let listed = world.directory.list_identities(&acme.namespace, None, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+}
+
+fn kick(namespace: &str, subject: &str) -> audit::Fact {
+    let origin = Origin { credential: "key 0123".into(), peer: Some([192, 0, 2, 1].into()) };
+    let fact = audit::Fact::new(Namespace::parse(namespace).unwrap(), Act::Kick).from(origin);
+    fact.by(UserId::parse("ann").unwrap()).to(subject)
+}
+
+#[tokio::test]
+async fn the_audit_of_a_namespace_is_read_in_pages_by_whoever_may() {
+    let world = World::new(None);
+    world.tenants().await;
+    for n in 0..5 {
+        world.entries.record(kick("acme", &format!("user {n}")));
+        world.clock.advance(Duration::from_secs(1));
+    }
+    world.entries.record(kick("other", "eve"));
+    world.written().await;
+    let reader = with_scope("acme", Scope::Audit);
+    let (mut all, mut cursor) = (Vec::new(), None);
+    loop {
+        let asked = pb::ReadAuditRequest { limit: 2, cursor, ..Default::default() };
+        let page = world.api.read_audit(from(&reader, asked)).await.unwrap().into_inner();
+        assert!(page.entries.len() <= 2);
+        all.extend(page.entries);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+        let foreign = pb::ReadAuditRequest { cursor: cursor.clone(), ..Default::default() };
+        let refused = world.api.read_audit(from(&with_scope("other", Scope::Audit), foreign)).await;
+        assert_eq!(refused.unwrap_err().code(), tonic::Code::InvalidArgument);
+        let since = time(START);
+        let both = pb::ReadAuditRequest { cursor: cursor.clone(), since, ..Default::default() };
+        let refused = world.api.read_audit(from(&reader, both)).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    }
+    let subjects: Vec<&str> = all.iter().map(|entry| entry.subject.as_str()).collect();
+    assert_eq!(subjects, ["user 0", "user 1", "user 2", "user 3", "user 4"]);
+    let first = &all[0];
+    assert_eq!((first.act.as_str(), first.outcome.as_str(), first.actor.as_str()), ("kick", "done", "ann"));
+    assert_eq!((first.at, first.count), (time(START), 1));
+    assert_eq!(
+        (first.origins[0].credential.as_str(), first.origins[0].peer.as_str()),
+        ("key 0123", "192.0.2.1")
+    );
+    let later = pb::ReadAuditRequest {
+        namespace: "acme".into(),
+        since: time(START.plus(Duration::from_secs(3))),
+        ..Default::default()
+    };
+    let page = world.api.read_audit(from(&server(), later.clone())).await.unwrap().into_inner();
+    assert_eq!(page.entries, all[3..]);
+    for (who, code) in [
+        (with_scope("acme", Scope::Tokens), tonic::Code::PermissionDenied),
+        (with_scope("other", Scope::Audit), tonic::Code::NotFound),
+    ] {
+        assert_eq!(world.api.read_audit(from(&who, later.clone())).await.unwrap_err().code(), code);
+    }
+    let nowhere = pb::ReadAuditRequest { namespace: "nowhere".into(), ..Default::default() };
+    let refused = world.api.read_audit(from(&server(), nowhere)).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::NotFound);
+    let facts = world.facts();
+    let read = facts.iter().filter(|fact| fact.action == "audit.read" && fact.refused.is_some());
+    assert!(read.count() > 0, "who may not is remembered");
 }

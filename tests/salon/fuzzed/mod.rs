@@ -16,23 +16,25 @@ mod replay;
 #[cfg(test)]
 mod seeds;
 mod stored;
+mod tokens;
 
 pub use self::{
     commands::commands, configurations::configuration, cursors::cursor, hints::hint, mentions::mention,
-    stored::stored,
+    stored::stored, tokens::token,
 };
 
 /// A function that is fed.
 pub type Target = fn(&[u8]);
 
 /// Every target by its name, which is that of its program and of its folder in `fuzz/corpus/`.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("commands", commands),
     ("configuration", configuration),
     ("cursor", cursor),
     ("hint", hint),
     ("mention", mention),
     ("stored", stored),
+    ("token", token),
 ];
 
 /// What stands between the pieces of an input: no text has it, and a cut or a copy of the fuzzer leaves it whole.

@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
-use salon::domain::event::Event;
+use prost_reflect::DescriptorPool;
+use salon::{domain::event::Event, wire::pb};
 
-use super::{TARGETS, Target, commands::play, opening::Table, seeds};
+use super::{TARGETS, Target, commands::play, opening::Table, pieces, seeds, tokens::believed};
 
 /// As much as a reviewer and a clone put up with.
 const MOST_FILES: usize = 200;
@@ -68,6 +69,40 @@ fn kept_bytes_of_stores_break_no_rule() {
     replay("stored");
 }
 
+#[test]
+fn kept_tokens_break_no_rule() {
+    replay("token");
+}
+
+/// Where every token was refused, no rule about those that are believed would be tried.
+#[test]
+fn the_seeds_of_tokens_are_believed_where_they_should_be() {
+    let believed: Vec<bool> = seeds::of("token").iter().map(|(_, data)| believed(data)).collect();
+    let expected = [true, true, true, false, false, false, false, false, true, true, true, false, true];
+    assert_eq!(believed, expected);
+}
+
+/// A new command is not forgotten.
+#[test]
+fn every_message_of_clients_has_a_seed() {
+    let pool = DescriptorPool::decode(pb::DESCRIPTORS).unwrap();
+    let client = pool.get_message_by_name("room.v1.ClientMessage").unwrap();
+    let wanted: BTreeSet<String> = client
+        .oneofs()
+        .flat_map(|oneof| oneof.fields().collect::<Vec<_>>())
+        .map(|f| f.name().into())
+        .collect();
+    let mut found = BTreeSet::new();
+    for (_, data) in seeds::of("commands") {
+        for piece in pieces(&data) {
+            let message = prost_reflect::DynamicMessage::decode(client.clone(), &piece[1..]).unwrap();
+            found.extend(message.fields().map(|(field, _)| field.name().to_owned()));
+        }
+    }
+    let missing: Vec<_> = wanted.difference(&found).collect();
+    assert!(wanted.len() > 30 && missing.is_empty(), "{missing:?} of {wanted:?}");
+}
+
 /// Where every command was refused, no rule would be tried: the seeds must still mean what they meant.
 #[test]
 fn the_seeds_reach_what_they_are_for() {
@@ -80,6 +115,7 @@ fn the_seeds_reach_what_they_are_for() {
     let wanted = [
         "ApprovalDecided",
         "AutopilotChanged",
+        "InvitationCreated",
         "LlmAdded",
         "LlmRemoved",
         "LlmUpdated",

@@ -20,7 +20,7 @@ use salon::{
 };
 use uuid::Uuid;
 
-use super::{BETWEEN, opening::Table};
+use super::{BETWEEN, opening::Table, tokens};
 
 /// The seeds of a target, with their names.
 pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
@@ -31,6 +31,7 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
         "hint" => hints(),
         "mention" => mentions(),
         "stored" => stored(),
+        "token" => tokens(),
         other => panic!("no target {other}"),
     };
     seeds.into_iter().enumerate().map(|(at, data)| (format!("seed-{at:02}"), data)).collect()
@@ -70,7 +71,7 @@ impl There {
 }
 
 fn commands() -> Vec<Vec<u8>> {
-    let one = talk().into_iter().chain(rule()).chain(automate()).chain(transient_ones());
+    let one = talk().into_iter().chain(moderate()).chain(rule()).chain(automate()).chain(transient_ones());
     let mut seeds: Vec<Vec<u8>> = one.collect();
     // All of them in one room, but for the one that ends it.
     let all: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
@@ -190,6 +191,31 @@ fn rule() -> Vec<Vec<u8>> {
     ]
 }
 
+fn moderate() -> Vec<Vec<u8>> {
+    vec![
+        step(
+            ADA,
+            Payload::CreateInvitation(pb::CreateInvitation {
+                expires_in_ms: 60_000,
+                role: 3,
+                for_user_id: "una".into(),
+            }),
+        ),
+        step(
+            ADA,
+            Payload::RevokeInvitation(pb::RevokeInvitation { invitation_id: "0123456789abcdef".into() }),
+        ),
+        step(
+            ADA,
+            Payload::MuteMember(pb::MuteMember {
+                user_id: "bob".into(),
+                duration_ms: 60_000,
+                reason: "noise".into(),
+            }),
+        ),
+    ]
+}
+
 fn automate() -> Vec<Vec<u8>> {
     let there = There::find();
     vec![
@@ -222,6 +248,7 @@ fn automate() -> Vec<Vec<u8>> {
 fn transient_ones() -> Vec<Vec<u8>> {
     vec![
         step(BOB, Payload::Ping(pb::Ping {})),
+        step(BOB, Payload::Authenticate(pb::Authenticate { credential: "a.b.c".into() })),
         step(BOB, Payload::Typing(pb::TypingIndicator { is_typing: true })),
         step(BOB, Payload::Interrupt(pb::InterruptLlm { llm_id: "bot".into(), ..Default::default() })),
         step(BOB, Payload::MarkRead(pb::MarkRead { seq: 3, ..Default::default() })),
@@ -235,6 +262,39 @@ fn transient_ones() -> Vec<Vec<u8>> {
             }),
         ),
     ]
+}
+
+fn tokens() -> Vec<Vec<u8>> {
+    const HEADER: &str = r#"{"alg":"HS256","typ":"JWT","kid":"k1"}"#;
+    let claims = |more: &str| {
+        let own = r#""iss":"https://issuer","aud":"salon","userId":"ann","tenant":"acme","exp":1800000600"#;
+        format!("{{{own}{more}}}")
+    };
+    let say =
+        |header: &str, payload: &str| [vec![1], join(&[header.as_bytes(), payload.as_bytes()])].concat();
+    let rich = r#","name":"Ann 🦊","roomId":"tea","role":"coach","iat":1800000000,"nbf":1799999990,"jti":"t1",
+        "grants":{"write":false},"permissions":["video","screen-share"]"#;
+    let mut seeds = vec![
+        say(HEADER, &claims("")),
+        say(r#"{"alg":"HS256"}"#, &claims(rich)),
+        say(HEADER, &claims(r#","grants":["join","write"],"role":"client""#)),
+        say(r#"{"alg":"none"}"#, &claims("")),
+        say(r#"{"alg":"RS256","kid":"k1","crit":["b64"]}"#, &claims("")),
+        say(HEADER, r#"{"iss":"https://issuer","aud":["a","salon"],"exp":1e9,"userId":"ann"}"#),
+        say(HEADER, r#"{"iss":"https://issuer","aud":"salon","exp":1800000600,"userId":"\u202e\u001b"}"#),
+        say(HEADER, r#"{"exp":1,"exp":2}"#),
+    ];
+    let token = tokens::signed(HEADER.as_bytes(), claims("").as_bytes());
+    seeds.push([vec![0], token.clone().into_bytes()].concat());
+    let rsa = r#"{"kty":"RSA","kid":"r","alg":"RS256","use":"sig","e":"AQAB","n":"AQAB"}"#;
+    let ec = r#"{"kty":"EC","crv":"P-256","kid":"e","x":"AA","y":"AA"}"#;
+    let okp = r#"{"kty":"OKP","crv":"Ed25519","kid":"o","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let oct = r#"{"kty":"oct","kid":"s","k":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc"}"#;
+    for keys in [okp.to_owned(), oct.to_owned(), format!("{rsa},{ec}"), format!("{okp},{oct}")] {
+        let set = format!(r#"{{"keys":[{keys}]}}"#);
+        seeds.push([vec![2], join(&[set.as_bytes(), token.as_bytes()])].concat());
+    }
+    seeds
 }
 
 fn configurations() -> Vec<Vec<u8>> {
