@@ -74,13 +74,22 @@ async fn live(world: &World, of: &str, mark: &str) -> Seen {
     let signal = pb::SendSignal { r#type: mark.into(), data, to: Vec::new() };
     two.command(Say::Signal(signal)).await.unwrap();
     one.pick(|payload| match payload {
-        Payload::Signal(signal) => Some(assert_eq!(signal.r#type, mark)),
+        Payload::Signal(signal) => (signal.r#type == mark).then_some(()),
         _ => None,
     })
     .await;
     let read = pb::MarkRead { seq: 0, message_id: said.message_id.clone() };
     two.command(Say::MarkRead(read)).await.unwrap();
 
+    let (read, cursor) = read_all(world, &ann, &bob, mark).await;
+    text += &read;
+    let message = said.message_id;
+    Seen { text, message, poll, option, cursor, invitation, ann: one, bob: two }
+}
+
+/// Reads everything that can be read of it; what came, and where a page of history ends.
+async fn read_all(world: &World, ann: &Shown, bob: &Shown, mark: &str) -> (String, String) {
+    let (mut client, mut text) = (world.server.client().await, String::new());
     let room_id = || "tea".to_owned();
     let again = pb::LoadHistoryRequest { room_id: room_id(), limit: 1, ..Default::default() };
     let history = client.load_history(ann.on(again)).await.unwrap().into_inner();
@@ -107,12 +116,10 @@ async fn live(world: &World, of: &str, mark: &str) -> Seen {
     assert_eq!(room.participants.len(), 2, "{room:?}");
     text += &format!("{room:?} {rooms:?} {members:?}");
     // Where bob has read to is his own.
-    let state = world.server.join_as(&bob, "tea", "bob").await.state;
+    let state = world.server.join_as(bob, "tea", "bob").await.state;
     assert!(state.read_seq > 0 && state.messages.len() == history_len, "{state:?}");
     text += &format!("{state:?}");
-    let cursor = history.next_cursor.unwrap();
-    let message = said.message_id;
-    Seen { text, message, poll, option, cursor, invitation, ann: one, bob: two }
+    (text, history.next_cursor.unwrap())
 }
 
 #[tokio::test]
