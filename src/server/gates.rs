@@ -41,7 +41,11 @@ impl Gates {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, TokensError> {
-        let directory = Directory::new(Arc::clone(store), Arc::clone(clock), DirectorySettings::default());
+        let settings = DirectorySettings {
+            tokens_live: tokens::longest_life(&config.auth.tokens),
+            ..DirectorySettings::default()
+        };
+        let directory = Directory::new(Arc::clone(store), Arc::clone(clock), settings);
         let TokenParts { verifier, signer } = tokens::build(&config.auth.tokens)?;
         let (gate, tokens) = match config.auth.mode {
             AuthMode::Open => (Gate::open(Arc::clone(clock)), None),
