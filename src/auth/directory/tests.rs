@@ -343,3 +343,27 @@ async fn an_address_that_guesses_keeps_nobody_out_who_is_known() {
     assert!(gate.admit(shown(&secret), known).await.is_ok());
     assert_eq!(gate.admit(shown(&Secret::random().unwrap()), known).await, unknown);
 }
+
+#[tokio::test]
+async fn a_full_folder_is_counted_once_a_minute_however_often_somebody_asks() {
+    let world = World::with(DirectorySettings { identities: 2, ..DirectorySettings::default() });
+    let (acme, _) = world.acme().await;
+    let (ann, _) = world.ann(&acme).await;
+    world.ann(&acme).await;
+    let create = || world.directory.create_identity(&acme, NewIdentity::default());
+    let full = create().await.unwrap_err();
+    assert_eq!(full.code, Code::ResourceExhausted);
+    assert!(full.message.contains("2 identities"), "{}", full.message);
+    // There is a place again, which only counting finds.
+    let folder = records::identities(&acme);
+    world
+        .store
+        .put_document(&folder, &ann, store::documents::Expect::Anything, bytes::Bytes::new())
+        .await
+        .unwrap();
+    assert!(create().await.is_err(), "it was counted just now");
+    world.directory.create_key(Some(&acme), key_for(Scope::RoomsRead)).await.unwrap();
+    world.clock.advance(Duration::from_secs(61));
+    create().await.unwrap();
+    assert!(create().await.is_err());
+}
