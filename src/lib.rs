@@ -2,6 +2,7 @@
 //!
 //! `ARCHITECTURE.md` is the map. Imports point down its floors, which `tests/architecture.rs` checks.
 
+pub mod address;
 pub mod allowance;
 pub mod audit;
 pub mod auth;

@@ -110,8 +110,8 @@ impl Allowances {
         Stranger { of: self.clone(), bucket: Bucket::default() }
     }
 
-    /// Whether somebody at this address may still try to sign in. Asked before the secret is looked at, so that a
-    /// guess costs nothing but its refusal.
+    /// Whether what somebody at this address shows may still be looked up, if it is not known. Asked before, so that a
+    /// guess costs no reading.
     pub fn may_sign_in(&self, peer: Option<IpAddr>) -> Result<(), Rejection> {
         self.peer(peer).map_or(Ok(()), |allowance| allowance.look(What::FailedSignIns))
     }

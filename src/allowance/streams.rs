@@ -27,21 +27,25 @@ pub struct StreamLimits {
     pub waiting: usize,
     /// That have not joined, from one address.
     pub waiting_per_peer: usize,
+    /// That have not joined, of one namespace but the default one, which is the operator's own.
+    pub waiting_per_namespace: usize,
 }
 
 /// The place of a stream that has not joined.
 #[derive(Debug)]
 pub struct Waiting {
     of: Allowances,
-    peer: Option<Arc<Purse>>,
+    /// Of the address and of the namespace: those of whom a place was taken.
+    held: Vec<Arc<Purse>>,
+    is_among_all: bool,
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        purse::leave(&self.of.0.waiting);
-        if let Some(peer) = &self.peer {
-            purse::leave(&peer.waiting);
+        if self.is_among_all {
+            purse::leave(&self.of.0.waiting);
         }
+        self.held.iter().for_each(|purse| purse::leave(&purse.waiting));
     }
 }
 
@@ -58,27 +62,38 @@ impl Drop for Open {
 impl Allowances {
     /// A place for a stream that has not joined.
     pub fn wait_to_join(&self, caller: &Payer) -> Result<Waiting, Rejection> {
-        let limits = &self.0.streams;
-        let peer = caller.peer.map(|key| self.0.peers.of(&key, &self.0.rates.peer, self.now()));
-        if let Some(peer) = &peer
-            && !purse::enter(&peer.waiting, limits.waiting_per_peer)
-        {
-            return Err(exhausted(format!(
-                "{} streams from this address wait to join (limits.streams_waiting_per_peer): join on those, or \
-                 end them",
-                limits.waiting_per_peer
-            )));
+        let (limits, now) = (&self.0.streams, self.now());
+        // What is taken is given back when this is dropped, also by a refusal.
+        let mut waiting = Waiting { of: self.clone(), held: Vec::with_capacity(2), is_among_all: false };
+        if let Some(peer) = caller.peer.map(|key| self.0.peers.of(&key, &self.0.rates.peer, now)) {
+            if !purse::enter(&peer.waiting, limits.waiting_per_peer) {
+                return Err(exhausted(format!(
+                    "{} streams from this address wait to join (limits.streams_waiting_per_peer): join on those, or \
+                     end them",
+                    limits.waiting_per_peer
+                )));
+            }
+            waiting.held.push(peer);
+        }
+        if !caller.namespace.is_default() {
+            let namespace = self.0.namespaces.of(&caller.namespace, &self.0.rates.namespace, now);
+            if !purse::enter(&namespace.waiting, limits.waiting_per_namespace) {
+                return Err(exhausted(format!(
+                    "{} streams of this namespace wait to join (a quarter of limits.streams_waiting_to_join): join on \
+                     those, or end them",
+                    limits.waiting_per_namespace
+                )));
+            }
+            waiting.held.push(namespace);
         }
         if !purse::enter(&self.0.waiting, limits.waiting) {
-            if let Some(peer) = &peer {
-                purse::leave(&peer.waiting);
-            }
             return Err(exhausted(format!(
                 "{} streams wait to join on this server (limits.streams_waiting_to_join): try again soon",
                 limits.waiting
             )));
         }
-        Ok(Waiting { of: self.clone(), peer })
+        waiting.is_among_all = true;
+        Ok(waiting)
     }
 }
 

@@ -5,8 +5,14 @@ use std::num::NonZeroU32;
 use super::*;
 use crate::{allowance::rate::Rate, auth::quotas::Quotas, domain::rejection::Code};
 
-const STREAMS: StreamLimits =
-    StreamLimits { per_user: 2, per_credential: Some(3), per_peer: Some(4), waiting: 3, waiting_per_peer: 2 };
+const STREAMS: StreamLimits = StreamLimits {
+    per_user: 2,
+    per_credential: Some(3),
+    per_peer: Some(4),
+    waiting: 3,
+    waiting_per_peer: 2,
+    waiting_per_namespace: 3,
+};
 
 /// So many in a second, of everything that is counted for it.
 fn all(count: u32) -> Paces {
@@ -195,6 +201,25 @@ async fn streams_that_have_not_joined_are_bounded() {
     let held = [wait(3).unwrap(), wait(3).unwrap(), wait(4).unwrap()];
     assert!(wait(5).is_err());
     drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_namespace_does_not_take_all_places_to_wait() {
+    let limits = StreamLimits { waiting: 8, waiting_per_namespace: 2, ..STREAMS };
+    let all = Allowances::new(RateTable::default(), limits, Given::default());
+    let wait = |namespace, peer| all.wait_to_join(&caller(namespace, "ann", "k", peer));
+    let mut held = vec![wait("acme", 1).unwrap(), wait("acme", 2).unwrap()];
+    let refused = wait("acme", 3).unwrap_err();
+    assert_eq!(refused.code, Code::ResourceExhausted);
+    assert!(refused.message.contains("of this namespace"), "{}", refused.message);
+    // A refusal holds nothing: the address has both of its places.
+    held.extend([wait("other", 3).unwrap(), wait("other", 3).unwrap()]);
+    held.extend((4..8).map(|peer| wait("default", peer).unwrap()));
+    assert!(wait("third", 9).unwrap_err().message.contains("on this server"));
+    drop(held);
+    drop([wait("third", 9).unwrap(), wait("acme", 3).unwrap(), wait("acme", 3).unwrap()]);
+    all.forget_quiet();
+    assert_eq!(all.known(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -161,8 +161,14 @@ mod tests {
         store::memory::MemoryStore,
     };
 
-    const STREAMS: StreamLimits =
-        StreamLimits { per_user: 9, per_credential: None, per_peer: None, waiting: 9, waiting_per_peer: 9 };
+    const STREAMS: StreamLimits = StreamLimits {
+        per_user: 9,
+        per_credential: None,
+        per_peer: None,
+        waiting: 9,
+        waiting_per_peer: 9,
+        waiting_per_namespace: 9,
+    };
 
     fn usages(quotas: Quotas) -> (Usages, Allowance) {
         let given = Given::new(quotas, Quotas::default());

@@ -54,8 +54,11 @@ acts! {
     Mute = "mute",
     /// A member may write again.
     Unmute = "unmute",
-    /// A member was changed by somebody else: `detail` has the role.
+    /// A member was changed by somebody else, or is ADMIN by a credential: `detail` has the role, and `by themselves` for
+    /// an ADMIN who has joined or changed without anybody else.
     RoleChange = "role_change",
+    /// A room was renamed, or who may see it, join it and do what there was changed: `detail` has what holds now.
+    RoomUpdate = "room_update",
     /// A room was ended.
     RoomEnd = "room_end",
     /// An invitation was made.

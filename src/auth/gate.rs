@@ -103,6 +103,16 @@ impl Refused {
     }
 }
 
+/// How much may be done to find out who shows a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// Whatever it takes.
+    Full,
+    /// What is in memory is asked, and a secret that was found good before is read again. Nothing is looked up or
+    /// fetched that whoever shows it might have invented.
+    Known,
+}
+
 /// A source of credentials.
 ///
 /// # Contract
@@ -110,11 +120,12 @@ impl Refused {
 /// * **Time.** `now` is the time to judge by; nothing else is asked for it.
 /// * **Answers.** What is not known to the source is [`Refused::Invalid`], in words that are the same whatever was
 ///   missing. [`Refused::Unavailable`] when it could not be found out; never a principal then.
+/// * **Effort.** With [`Effort::Known`] what is not known in memory is refused as if it were not there.
 /// * **Cancel safety.** A dropped call has no effect.
 #[async_trait]
 pub trait Source: Send + Sync + fmt::Debug {
     /// Who shows this.
-    async fn verify(&self, credential: &str, now: Timestamp) -> Result<Principal, Refused>;
+    async fn verify(&self, credential: &str, now: Timestamp, effort: Effort) -> Result<Principal, Refused>;
 }
 
 /// Tells that a principal is not to be let go on, on whichever node that was said.
@@ -171,14 +182,14 @@ impl Gate {
     }
 
     /// Who shows this.
-    pub async fn admit(&self, shown: Shown) -> Result<Arc<Principal>, Refused> {
+    pub async fn admit(&self, shown: Shown, effort: Effort) -> Result<Arc<Principal>, Refused> {
         if let Some(open) = self.anybody() {
             return Ok(open);
         }
         let principal = match shown {
             Shown { bearer: Some(_), identity: Some(_), .. } => return Err(Refused::Several),
             Shown { bearer: Some(secret), .. } | Shown { identity: Some(secret), .. } => {
-                self.verify(&secret).await?
+                self.verify(&secret, effort).await?
             }
             Shown { certificate: Some(certificate), .. } => self.certified(certificate).await?,
             Shown { .. } => return Err(Refused::Missing),
@@ -190,7 +201,10 @@ impl Gate {
     pub async fn verify_again(&self, credential: &SecretString) -> Result<Arc<Principal>, Refused> {
         match self.anybody() {
             Some(open) => Ok(open),
-            None => self.verify(credential).await.and_then(|found| self.judge(found)).map(Arc::new),
+            None => {
+                let found = self.verify(credential, Effort::Full).await;
+                found.and_then(|found| self.judge(found)).map(Arc::new)
+            }
         }
     }
 
@@ -218,7 +232,7 @@ impl Gate {
         Some(self.0.sources.revoked.as_ref()?.until_revoked(Arc::clone(principal)))
     }
 
-    async fn verify(&self, credential: &SecretString) -> Result<Principal, Refused> {
+    async fn verify(&self, credential: &SecretString, effort: Effort) -> Result<Principal, Refused> {
         let text = credential.expose_secret();
         // A token is three parts with points between them; no secret of ours has one.
         let source = match text.contains('.') {
@@ -226,7 +240,7 @@ impl Gate {
             false => &self.0.sources.secrets,
         };
         match source {
-            Some(source) => source.verify(text, self.0.clock.now()).await,
+            Some(source) => source.verify(text, self.0.clock.now(), effort).await,
             None => Err(Refused::Invalid("this server takes none of its kind")),
         }
     }

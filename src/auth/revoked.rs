@@ -5,6 +5,13 @@
 //! again: what was revoked meanwhile elsewhere is learned when it answers. Nothing is decided here about secrets that
 //! are shown anew, which the directory refuses by itself: this ends streams that are open, and tokens, which no
 //! document stands for.
+//!
+//! Bounded for each namespace. What ends a secret is forgotten a minute after it was told, because whoever comes later
+//! is refused by the directory; its document stays an hour, for a server that cannot read the store for so long. What
+//! ends a token is remembered as long as tokens live, what ends a user or a namespace for
+//! [`Revocations::new`]'s `kept`.
+
+mod folder;
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
@@ -12,42 +19,42 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
-    auth::principal::{Credential, Principal},
+    auth::{
+        principal::{Credential, Principal},
+        revoked::folder::{OVERLAP, Reading, Sweep, folder, key, written},
+    },
     clock::{Clock, Timestamp},
     domain::rejection::{Code, Rejection},
     ids::{Namespace, UserId},
-    store::{
-        Error, Store,
-        documents::{Document, Expect, Folder},
-    },
+    store::{Store, documents::Expect},
 };
 
 /// How often a shared store is asked: two of three readings may fail, and it still is within a second.
 const POLL: Duration = Duration::from_millis(300);
 /// By how much a reading may be later, so that nodes do not ask in step.
 const JITTER_MS: u64 = 60;
-/// How far the clock of another node may be behind ours.
-const OVERLAP: Duration = Duration::from_secs(30);
-/// Documents that are read in one call, and calls in one reading; what is left is read by the next.
-const PAGE: usize = 256;
-const PAGES: usize = 64;
 /// How often what is old is taken out of the store.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
-/// Users and tokens that one namespace may have revoked at a time.
+/// How often what is over is forgotten.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+/// How long the end of a secret is remembered after it has taken effect: streams are told at once, and a secret that was
+/// read before it ended is believed for less than a second.
+const SECRET_KEPT: Duration = Duration::from_secs(60);
+/// Users and tokens that one namespace may have revoked at a time; and secrets whose end is remembered, beyond which
+/// none is replaced.
 const MAX_PER_NAMESPACE: usize = 10_000;
 
 /// Something that is worth nothing any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Revoked {
-    /// A secret or an API key by its public id, or a client's certificate by its fingerprint.
+    /// A secret or an API key by its public id. A client's certificate is ended by its user.
     Credential {
         /// Which.
         id: String,
@@ -87,16 +94,41 @@ struct Inner {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     /// How long a revocation is remembered: as long as any token lives.
-    kept: Duration,
+    kept: Kept,
     known: RwLock<Known>,
     /// How often something has taken effect.
     changes: watch::Sender<u64>,
 }
 
+/// How long revocations are remembered.
+#[derive(Debug, Clone, Copy)]
+pub struct Kept {
+    /// What a user or a namespace had.
+    pub users: Duration,
+    /// A token: as long as the longest token lives.
+    pub tokens: Duration,
+}
+
+/// What is known of something that is revoked, in milliseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    /// From when on.
+    at: i64,
+    /// When it is forgotten.
+    until: i64,
+}
+
+/// What a namespace has revoked.
+#[derive(Debug, Default)]
+struct Marks {
+    secrets: HashMap<String, Mark>,
+    others: HashMap<Revoked, Mark>,
+}
+
 #[derive(Debug, Default)]
 struct Known {
-    /// By namespace: what is revoked, and from when on.
-    by_namespace: HashMap<String, HashMap<Revoked, i64>>,
+    /// By namespace.
+    by_namespace: HashMap<String, Marks>,
     /// The names of documents that may be read again.
     names: HashSet<String>,
     /// When what is revoked for later takes effect.
@@ -106,7 +138,7 @@ struct Known {
 impl Revocations {
     /// Nothing is known yet: [`Revocations::run`] reads what there is. What is older than `kept` is forgotten, so that
     /// no token may live longer.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, kept: Duration) -> Self {
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, kept: Kept) -> Self {
         let (changes, _) = watch::channel(0);
         Self(Arc::new(Inner { store, clock, kept, known: RwLock::default(), changes }))
     }
@@ -118,20 +150,21 @@ impl Revocations {
         let Some(of) = known.by_namespace.get(principal.namespace.as_str()) else {
             return false;
         };
-        let is_over = |what: Revoked| of.get(&what).is_some_and(|at| *at <= now);
+        let is_over = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.at <= now);
         // A time of issue in whole seconds is that of a token which may have been issued before.
         let is_before = |what: Revoked| {
             let issued = principal.issued_at.map_or(i64::MIN, |at| at.0);
-            of.get(&what).is_some_and(|at| issued <= *at)
+            of.others.get(&what).is_some_and(|mark| issued <= mark.at)
         };
         let itself = match &principal.credential {
             Credential::Open => return false,
-            Credential::Identity(id)
-            | Credential::Key(id)
-            | Credential::Owner(id)
-            | Credential::Certificate(id) => is_over(Revoked::Credential { id: id.clone() }),
-            Credential::Token { id: Some(id), .. } => is_over(Revoked::Token { id: id.clone() }),
-            Credential::Token { id: None, .. } => false,
+            Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => {
+                is_over(of.secrets.get(id))
+            }
+            Credential::Token { id: Some(id), .. } => {
+                is_over(of.others.get(&Revoked::Token { id: id.clone() }))
+            }
+            Credential::Certificate(_) | Credential::Token { id: None, .. } => false,
         };
         let user = || {
             let user = principal.user.as_ref().map(|user| user.as_str().to_owned());
@@ -171,30 +204,72 @@ impl Revocations {
         self.revoke(namespace, what, self.0.clock.now()).await
     }
 
-    /// A namespace pays for its own memory; what ends a secret always has room, because there are not many.
+    /// A namespace pays for its own memory. What ends a secret always has room: it is soon forgotten, and there are no
+    /// more than [`Revocations::check_rotation`] lets be made.
     fn check_room(&self, namespace: &Namespace, what: &Revoked) -> Result<(), Rejection> {
-        let known = self.0.read();
-        let Some(of) = known.by_namespace.get(namespace.as_str()) else {
-            return Ok(());
+        let is_full = |known: &Known| {
+            let of = known.by_namespace.get(namespace.as_str());
+            of.is_some_and(|of| of.others.len() >= MAX_PER_NAMESPACE && !of.others.contains_key(what))
         };
-        match what {
-            Revoked::User { .. } | Revoked::Token { .. }
-                if of.len() >= MAX_PER_NAMESPACE && !of.contains_key(what) =>
-            {
-                let message = format!(
-                    "{MAX_PER_NAMESPACE} users and tokens of this namespace are revoked already; they are forgotten after {} s",
-                    self.0.kept.as_secs()
-                );
-                Err(Rejection::new(Code::ResourceExhausted, message))
-            }
-            _ => Ok(()),
+        if !matches!(what, Revoked::User { .. } | Revoked::Token { .. }) || !is_full(&self.0.read()) {
+            return Ok(());
         }
+        self.0.forget();
+        let known = self.0.read();
+        match is_full(&known) {
+            true => {
+                Err(self.full(&known, namespace, "users and tokens of this namespace are revoked", |of| {
+                    of.others.values().map(|mark| mark.until).min()
+                }))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Refuses that a secret is replaced in a namespace that has done so too often: asked before it is, because what is
+    /// replaced has to end.
+    pub fn check_rotation(&self, namespace: &Namespace) -> Result<(), Rejection> {
+        let is_full = |known: &Known| {
+            let of = known.by_namespace.get(namespace.as_str());
+            of.is_some_and(|of| of.secrets.len() >= MAX_PER_NAMESPACE)
+        };
+        if !is_full(&self.0.read()) {
+            return Ok(());
+        }
+        self.0.forget();
+        let known = self.0.read();
+        match is_full(&known) {
+            true => {
+                Err(self.full(&known, namespace, "secrets of this namespace end or have just ended", |of| {
+                    of.secrets.values().map(|mark| mark.until).min()
+                }))
+            }
+            false => Ok(()),
+        }
+    }
+
+    /// Says when there is room again.
+    fn full(
+        &self,
+        known: &Known,
+        namespace: &Namespace,
+        what: &str,
+        next: impl Fn(&Marks) -> Option<i64>,
+    ) -> Rejection {
+        let now = self.0.clock.now().0;
+        let next = known.by_namespace.get(namespace.as_str()).and_then(next);
+        let wait = next.unwrap_or(now).saturating_sub(now).max(0) / 1000 + 1;
+        let message =
+            format!("{MAX_PER_NAMESPACE} {what}, the most there may be; the next is forgotten in {wait} s");
+        Rejection::new(Code::ResourceExhausted, message)
     }
 
     /// Learns what other nodes revoke, until `stop`. A store that nobody shares is read once.
     pub async fn run(self, stop: CancellationToken) {
         let mut reading = Reading::new(&self.0);
+        let mut sweep = Sweep::default();
         let mut sweep_at = Instant::now() + SWEEP_INTERVAL;
+        let mut forget_at = Instant::now() + FORGET_INTERVAL;
         let mut was_read = true;
         loop {
             if self.0.store.is_shared() || !reading.is_done {
@@ -211,9 +286,13 @@ impl Revocations {
                 was_read = read.is_ok();
             }
             self.0.tell();
+            if Instant::now() >= forget_at {
+                forget_at = Instant::now() + FORGET_INTERVAL;
+                self.0.forget();
+            }
             if Instant::now() >= sweep_at {
                 sweep_at = Instant::now() + SWEEP_INTERVAL;
-                if let Err(error) = self.0.sweep().await {
+                if let Err(error) = sweep.sweep(&self.0).await {
                     tracing::warn!(%error, "old revocations cannot be taken out of the store");
                 }
             }
@@ -254,8 +333,20 @@ impl Inner {
                 // What a user had counts up to the last time; all else is over from the first time on.
                 let up_to = matches!(what, Revoked::User { .. } | Revoked::Namespace);
                 let at = if up_to || is_for_later { at } else { at.min(now) };
-                let known = known.by_namespace.entry(namespace).or_default().entry(what).or_insert(at);
-                *known = if up_to { at.max(*known) } else { at.min(*known) };
+                // A server that learns late of a secret's end still has streams to end.
+                let from = if matches!(what, Revoked::Credential { .. }) { at.max(now) } else { at };
+                let until = from.saturating_add(self.kept(&what));
+                let of = known.by_namespace.entry(namespace).or_default();
+                let mark = Mark { at, until };
+                let known = match what {
+                    Revoked::Credential { id } => of.secrets.entry(id).or_insert(mark),
+                    Revoked::Token { .. } | Revoked::User { .. } | Revoked::Namespace => {
+                        of.others.entry(what).or_insert(mark)
+                    }
+                };
+                let at = if up_to { at.max(known.at) } else { at.min(known.at) };
+                let until = if up_to { until.max(known.until) } else { until.min(known.until) };
+                *known = Mark { at, until };
             }
         }
         if effective {
@@ -276,93 +367,41 @@ impl Inner {
         }
     }
 
-    /// Forgets what is too old to matter, here and in the store.
-    async fn sweep(&self) -> Result<(), Error> {
-        let oldest = self.oldest();
-        {
-            let mut known = self.write();
-            known.by_namespace.retain(|_, of| {
-                of.retain(|_, at| *at >= oldest.0);
-                !of.is_empty()
-            });
-        }
-        let end = key(oldest);
-        for _ in 0..PAGES {
-            let page = self.store.documents(&folder(), None, PAGE).await?;
-            let old: Vec<Document> = page.into_iter().take_while(|document| document.name < end).collect();
-            for document in &old {
-                self.store.put_document(&folder(), &document.name, Expect::Anything, Bytes::new()).await?;
-            }
-            if old.len() < PAGE {
-                break;
-            }
-        }
-        Ok(())
+    /// Forgets what is over: it needs no store.
+    fn forget(&self) {
+        let now = self.clock.now().0;
+        let mut known = self.write();
+        let Known { by_namespace, names, pending } = &mut *known;
+        pending.clear();
+        by_namespace.retain(|_, of| {
+            of.secrets.retain(|_, mark| mark.until > now);
+            of.others.retain(|_, mark| mark.until > now);
+            pending.extend(of.secrets.values().map(|mark| mark.at).filter(|at| *at > now));
+            !of.secrets.is_empty() || !of.others.is_empty()
+        });
+        // One that is read once more is learned once more, which changes nothing.
+        let oldest = key(Timestamp(now.saturating_sub(millis(OVERLAP * 2))));
+        names.retain(|name| *name >= oldest);
+    }
+
+    /// How long something is remembered, in milliseconds.
+    fn kept(&self, what: &Revoked) -> i64 {
+        millis(match what {
+            Revoked::Credential { .. } => SECRET_KEPT,
+            Revoked::Token { .. } => self.kept.tokens,
+            Revoked::User { .. } | Revoked::Namespace => self.kept.users,
+        })
     }
 
     /// From when on revocations matter.
     fn oldest(&self) -> Timestamp {
-        let kept = i64::try_from(self.kept.as_millis()).unwrap_or(i64::MAX);
+        let kept = millis(self.kept.users.max(self.kept.tokens));
         Timestamp(self.clock.now().0.saturating_sub(kept))
     }
 }
 
-/// How far the folder was read.
-struct Reading {
-    /// Everything up to this name was.
-    after: String,
-    /// Whether the end was reached once.
-    is_done: bool,
-}
-
-impl Reading {
-    fn new(of: &Inner) -> Self {
-        Self { after: key(of.oldest()), is_done: false }
-    }
-
-    async fn read(&mut self, of: &Inner) -> Result<(), Error> {
-        let begun = of.clock.now();
-        for _ in 0..PAGES {
-            let page = of.store.documents(&folder(), Some(&self.after), PAGE).await?;
-            if let Some(last) = page.last() {
-                self.after = last.name.clone();
-                of.learn(page.iter().filter_map(parse));
-                continue;
-            }
-            self.is_done = true;
-            // What a slower clock has written since then stands before what was read.
-            let overlap = i64::try_from(OVERLAP.as_millis()).unwrap_or_default();
-            let again = begun.0.saturating_sub(overlap);
-            self.after = self.after.clone().min(key(Timestamp(again)));
-            // A name is read again only within that time.
-            of.write().names.retain(|name| *name > self.after);
-            break;
-        }
-        Ok(())
-    }
-}
-
-/// When a document was written, by the clock of who wrote it.
-fn written(name: &str) -> Option<i64> {
-    name.split_once('-')?.0.parse().ok()
-}
-
-/// What a document says. One that says nothing we know is from a newer server.
-fn parse(document: &Document) -> Option<(String, Revocation)> {
-    let read = serde_json::from_slice(&document.body);
-    if let Err(error) = &read {
-        tracing::warn!(name = document.name, %error, "a revocation cannot be read");
-    }
-    Some((document.name.clone(), read.ok()?))
-}
-
-fn folder() -> Folder {
-    Folder::new(&["revoked"])
-}
-
-/// The beginning of a name: times as texts of one length, in the order of the times.
-fn key(at: Timestamp) -> String {
-    format!("{:014}", at.0.max(0))
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     allowance::Allowances,
     audit::{Act, Audit, Fact, Origin},
     auth::{
-        gate::{Caller, Gate, Refused},
+        gate::{Caller, Effort, Gate, Refused},
         principal::Principal,
     },
     domain::rejection::Rejection,
@@ -89,19 +89,23 @@ where
     }
 }
 
-/// Who shows what a call shows. Whoever has guessed too often is not looked at for a while.
+/// Who shows what a call shows. For an address that has guessed too often nothing is looked up for a while; who is known
+/// is let in, so that nobody keeps others out who share the address.
 async fn admit(
     gate: &Gate,
     allowances: &Allowances,
     request: &mut Request<Body>,
 ) -> Result<Arc<Principal>, Rejection> {
     let peer = request.extensions().get::<Peer>().and_then(Peer::counted);
-    allowances.may_sign_in(peer)?;
+    let limit = allowances.may_sign_in(peer);
+    let effort = if limit.is_ok() { Effort::Full } else { Effort::Known };
     let admitted = match credentials::take(request) {
-        Ok(shown) => gate.admit(shown).await,
+        Ok(shown) => gate.admit(shown, effort).await,
         Err(refused) => Err(refused),
     };
     if admitted.as_ref().is_err_and(Refused::may_be_guess) {
+        // Whether it is none or only not known here is not told.
+        limit?;
         allowances.sign_in_failed(peer);
     }
     admitted.map_err(|refused| refused.rejection())

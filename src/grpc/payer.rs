@@ -3,9 +3,10 @@
 use tonic::{Request, Status};
 
 use crate::{
+    address::counted,
     allowance::{Allowance, Allowances, payer::Payer, rate::What},
     auth::gate::Caller,
-    grpc::{guard, peer::counted, status},
+    grpc::{guard, status},
     ids::UserId,
 };
 

@@ -94,6 +94,8 @@ fn streams(limits: &Limits) -> StreamLimits {
         per_peer: limits.streams_per_peer,
         waiting: limits.streams_waiting_to_join,
         waiting_per_peer: limits.streams_waiting_per_peer,
+        // One tenant leaves most of the places to others.
+        waiting_per_namespace: (limits.streams_waiting_to_join / 4).max(1),
     }
 }
 

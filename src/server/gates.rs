@@ -1,6 +1,6 @@
 //! Who is let in, and who may change that, as the configuration says.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -25,9 +25,6 @@ use crate::{
     store::Store,
 };
 
-/// How far clocks of servers may be apart that believe one another's tokens, and a little more.
-const SIGNING_LEEWAY: Duration = Duration::from_secs(120);
-
 /// What stands before the doors, and what administers it.
 #[derive(Debug)]
 pub(super) struct Gates {
@@ -48,8 +45,10 @@ impl Gates {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, TokensError> {
-        let settings =
-            DirectorySettings { revocations_kept: longest_token(config), ..DirectorySettings::default() };
+        let settings = DirectorySettings {
+            tokens_live: tokens::longest_life(&config.auth.tokens),
+            ..DirectorySettings::default()
+        };
         let directory = Directory::new(Arc::clone(store), Arc::clone(clock), settings);
         let TokenParts { verifier, signer } = tokens::build(&config.auth.tokens)?;
         let (gate, tokens) = match config.auth.mode {
@@ -92,14 +91,6 @@ impl Gates {
         let clock = Arc::clone(&self.clock);
         AdminApi::new(self.directory.clone(), self.mint.clone(), sink, audit, allowances, clock)
     }
-}
-
-/// How long any token can be believed: so long is remembered what was revoked.
-fn longest_token(config: &Config) -> Duration {
-    let tokens = &config.auth.tokens;
-    let issuers = tokens.issuers.values().map(|issuer| issuer.max_lifetime + 2 * issuer.leeway);
-    let least = DirectorySettings::default().revocations_kept;
-    issuers.chain([tokens.signing_max_lifetime + SIGNING_LEEWAY]).fold(least, Duration::max)
 }
 
 /// What the administration does, told to the audit.

@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::grpc::peer;
+use crate::address;
 
 /// The connections of every peer.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Peers {
 
     /// Counts a connection; none: the peer has as many as it may.
     pub(super) fn enter(&self, address: IpAddr) -> Option<Place> {
-        let (Some(most), Some(counted)) = (self.most, peer::counted(address)) else {
+        let (Some(most), Some(counted)) = (self.most, address::counted(address)) else {
             return Some(Place { counted: None });
         };
         let mut open = self.lock();

@@ -1,5 +1,7 @@
 //! From `auth.tokens` of the configuration to who is trusted, and what signs.
 
+use std::time::Duration;
+
 use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use thiserror::Error;
 
@@ -11,7 +13,7 @@ use crate::{
         issuer::{Issuer, KeySource, Tenant},
         key::Algorithm,
         refresh::RefreshSettings,
-        sign::{Signer, SignerSettings, SigningKey},
+        sign::{LEEWAY, Signer, SignerSettings, SigningKey},
     },
     config::{TokenIssuer, Tokens},
     domain::room::Role,
@@ -48,6 +50,12 @@ pub fn build(tokens: &Tokens) -> Result<TokenParts, TokensError> {
     let signer = signer(tokens)?;
     issuers.extend(signer.as_ref().map(Signer::issuer));
     Ok(TokenParts { verifier: Verifier::new(issuers)?, signer })
+}
+
+/// How long any token may be believed: it may be from as far in the future as clocks differ, and ends as much later.
+pub fn longest_life(tokens: &Tokens) -> Duration {
+    let issuers = tokens.issuers.values().map(|entry| entry.max_lifetime + 2 * entry.leeway);
+    issuers.fold(tokens.signing_max_lifetime + 2 * LEEWAY, Duration::max)
 }
 
 fn signer(tokens: &Tokens) -> Result<Option<Signer>, KeyError> {
@@ -120,4 +128,21 @@ fn claims(entry: &TokenIssuer) -> ClaimNames {
     };
     claims.roles.extend(entry.roles.iter().filter_map(|(word, own)| Some((word.clone(), role(own)?))));
     claims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_revoked_is_remembered_as_long_as_the_longest_token_lives() {
+        let mut tokens = Tokens::default();
+        assert_eq!(longest_life(&tokens), tokens.signing_max_lifetime + 2 * LEEWAY);
+        let year = Duration::from_secs(366 * 24 * 3600);
+        let minute = Duration::from_secs(60);
+        let entry = TokenIssuer { max_lifetime: year, leeway: minute, ..TokenIssuer::default() };
+        tokens.issuers.insert("idp".into(), entry);
+        tokens.issuers.insert("other".into(), TokenIssuer::default());
+        assert_eq!(longest_life(&tokens), year + 2 * minute);
+    }
 }

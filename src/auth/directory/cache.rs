@@ -51,6 +51,11 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
+    /// Whether it was found when it was read last, however long ago: as long as there is room to remember.
+    pub(super) fn knows(&self, key: &K) -> bool {
+        self.lock().found.contains_key(key)
+    }
+
     /// Keeps a reading, as fresh as it was when it began.
     pub(super) fn put(&self, key: K, value: Option<V>, begun: Begun) {
         let mut kept = self.lock();
@@ -76,11 +81,12 @@ impl<K: Eq + Hash, V: Clone> Cache<K, V> {
         }
     }
 
-    /// Forgets everything: something has changed here.
-    pub(super) fn clear(&self) {
+    /// Forgets what has changed here, and nothing else: whoever writes often must not have all that others have read
+    /// again. Readings that are under way may be of it, and are not kept.
+    pub(super) fn forget(&self, is_changed: impl Fn(&K, Option<&V>) -> bool) {
         let mut kept = self.lock();
-        kept.found.clear();
-        kept.missing.clear();
+        kept.found.retain(|key, (_, value)| !is_changed(key, Some(value)));
+        kept.missing.retain(|key, _| !is_changed(key, None));
         kept.generation = kept.generation.wrapping_add(1);
     }
 
@@ -128,9 +134,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_was_read_before_a_change_is_not_kept() {
         let cache = Cache::new(2, FRESH);
+        cache.put(2, Some('b'), begin(&cache, 2));
+        cache.put(3, None, begin(&cache, 3));
+        cache.put(4, None, begin(&cache, 4));
         let begun = begin(&cache, 1);
-        cache.clear();
+        cache.forget(|key, _| *key == 3);
         cache.put(1, Some('a'), begun);
-        assert!(cache.get(&1).is_err());
+        assert!(cache.get(&1).is_err() && cache.get(&3).is_err());
+        assert_eq!((cache.get(&2).unwrap(), cache.get(&4).unwrap()), (Some('b'), None), "it has not changed");
+        cache.forget(|_, value| value == Some(&'b'));
+        assert!(cache.get(&2).is_err() && !cache.knows(&2));
     }
 }

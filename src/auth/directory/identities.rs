@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use crate::{
     auth::{
         directory::{
-            Directory, IdentityRecord, SecretEntry, absent,
+            Directory, IdentityRecord, Kind, SecretEntry, absent,
             records::{HolderKind, identities},
             rotate,
             shelf::Fault,
@@ -76,7 +76,6 @@ impl Directory {
         if !self.0.shelf.put(&folder, &id, Expect::Nothing, &record).await? {
             return Err(Rejection::new(Code::Unavailable, "an identity of this id is there; try again"));
         }
-        self.forget();
         Ok((id, record, secret))
     }
 
@@ -127,6 +126,7 @@ impl Directory {
         overlap: Duration,
     ) -> Result<(IdentityRecord, Secret), Rejection> {
         let until = self.overlap_ends(overlap)?;
+        self.0.revocations.check_rotation(namespace)?;
         let is_over = || Rejection::new(Code::NotFound, format!("the identity {id} is revoked"));
         if self.get_identity(namespace, id).await?.revoked_at.is_some() {
             return Err(is_over());
@@ -201,7 +201,10 @@ impl Directory {
     ) -> Result<(IdentityRecord, R), Rejection> {
         let (folder, name) = (identities(namespace), document_name(id)?);
         let changed = self.0.shelf.change(&folder, name, || Err(absent("identity", id)), change).await;
-        self.forget();
+        self.forget(|card| {
+            let is_it = matches!(&card.kind, Kind::Identity { identity, .. } if identity == id);
+            is_it && card.namespace == *namespace
+        });
         Ok(changed?)
     }
 }

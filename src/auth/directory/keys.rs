@@ -73,7 +73,6 @@ impl Directory {
         if !self.0.shelf.put(&folder, &id, Expect::Nothing, &record).await? {
             return Err(Rejection::new(Code::Unavailable, "a key of this id is there; try again"));
         }
-        self.forget();
         Ok((id, record, secret))
     }
 
@@ -99,7 +98,8 @@ impl Directory {
             Ok(())
         };
         let changed = self.0.shelf.change(&keys(namespace), document_name(id)?, missing, revoke).await;
-        self.forget();
+        // A key has one secret, and its id is that of the secret.
+        self.forget(|card| card.entry.as_ref().is_some_and(|entry| entry.id == id));
         let (record, ()) = changed?;
         let what = Revoked::Credential { id: id.to_owned() };
         self.0.revocations.revoke(&namespace.cloned().unwrap_or_default(), what, now).await?;

@@ -31,7 +31,7 @@ use crate::{
         },
         grants::Grants,
         principal::{Credential, Principal},
-        revoked::{Revocations, Revoked},
+        revoked::{self, Revocations, Revoked},
         scope::{Powers, Scopes},
         secret::{self, Hash, NoRandomness, Secret},
     },
@@ -59,8 +59,10 @@ pub struct DirectorySettings {
     pub remembered: usize,
     /// How long what was read is believed. With the reading itself it has to be less than a second.
     pub believed: Duration,
-    /// How long a revocation is remembered: no token may live longer.
+    /// How long it is remembered that what a user or a namespace had was revoked: no token may live longer.
     pub revocations_kept: Duration,
+    /// How long the longest token lives: so long it is remembered that one was revoked.
+    pub tokens_live: Duration,
 }
 
 impl Default for DirectorySettings {
@@ -72,6 +74,7 @@ impl Default for DirectorySettings {
             remembered: 10_000,
             believed: Duration::from_millis(500),
             revocations_kept: Duration::from_secs(7 * 24 * 3600),
+            tokens_live: Duration::from_secs(7 * 24 * 3600),
         }
     }
 }
@@ -183,9 +186,10 @@ struct Card {
 impl Directory {
     /// The directory of a store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, settings: DirectorySettings) -> Self {
-        let DirectorySettings { remembered, believed, revocations_kept, .. } = settings;
+        let DirectorySettings { remembered, believed, revocations_kept, tokens_live, .. } = settings;
+        let kept = revoked::Kept { users: revocations_kept.max(tokens_live), tokens: tokens_live };
         Self(Arc::new(Inner {
-            revocations: Revocations::new(Arc::clone(&store), Arc::clone(&clock), revocations_kept),
+            revocations: Revocations::new(Arc::clone(&store), Arc::clone(&clock), kept),
             shelf: Shelf::new(store),
             clock,
             settings,
@@ -232,6 +236,14 @@ impl Directory {
         }
         let (id, expires_at) = (entry.id.clone(), entry.expires_at());
         Ok(Found { namespace, kind: card.kind.clone(), id, expires_at })
+    }
+
+    /// The same for a secret that was found before; one that was not is refused as if there were none.
+    pub(super) async fn find_known(&self, shown: &str) -> Result<Found, Refused> {
+        match secret::is_shaped(shown) && self.0.secrets.knows(&Hash::of(shown)) {
+            true => self.find(shown).await,
+            false => Err(Refused::Unknown),
+        }
     }
 
     /// A namespace, archived or not; none: there is no such one. The default one is always there.
@@ -350,10 +362,16 @@ impl Directory {
         Ok((secret, SecretEntry { id, created_at: self.0.clock.now().0, until }))
     }
 
-    /// What was read before a change is not believed any more.
-    fn forget(&self) {
-        self.0.secrets.clear();
-        self.0.namespaces.clear();
+    /// What was read of this holder before a change is not believed any more. Nobody has shown a secret before it was
+    /// made, so that what was not found is not looked at.
+    fn forget(&self, is_changed: impl Fn(&Card) -> bool) {
+        self.0.secrets.forget(|_, card| card.is_some_and(|card| is_changed(card)));
+    }
+
+    /// The same for a namespace and its owner.
+    fn forget_namespace(&self, namespace: &Namespace) {
+        self.0.namespaces.forget(|name, _| name == namespace);
+        self.forget(|card| card.namespace == *namespace && card.kind == Kind::Owner);
     }
 }
 

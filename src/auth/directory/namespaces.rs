@@ -67,7 +67,7 @@ impl Directory {
         if !shelf.put(&namespaces(), name.as_str(), Expect::Nothing, &record).await? {
             return Err(taken());
         }
-        self.forget();
+        self.forget_namespace(&name);
         Ok((record, secret))
     }
 
@@ -154,6 +154,7 @@ impl Directory {
         overlap: Duration,
     ) -> Result<(NamespaceRecord, Secret), Rejection> {
         let until = self.overlap_ends(overlap)?;
+        self.0.revocations.check_rotation(name)?;
         self.get_namespace(name).await?;
         let (secret, entry) = self.new_secret(HolderKind::Owner, name, None, None).await?;
         let now = self.0.clock.now();
@@ -180,7 +181,7 @@ impl Directory {
             false => Err(absent("namespace", name.as_str())),
         };
         let changed = self.0.shelf.change(&namespaces(), name.as_str(), missing, change).await;
-        self.forget();
+        self.forget_namespace(name);
         Ok(changed?)
     }
 }

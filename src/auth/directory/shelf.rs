@@ -2,7 +2,10 @@
 //!
 //! What cannot be read as its type is an error of the store. A change that others keep overtaking is given up.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -21,6 +24,8 @@ use crate::{
 const CHANGE_ATTEMPTS: usize = 16;
 /// How many documents are read at once when all of a folder are.
 const PAGE: usize = 500;
+/// How often a full folder is counted: all of it is read for that.
+const RECOUNT_MS: i64 = 60_000;
 /// How long what is over stays in lists: as long as somebody may ask who it was.
 const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -28,6 +33,8 @@ const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 #[derive(Debug, Clone)]
 pub(super) struct Shelf {
     store: Arc<dyn Store>,
+    /// Folders that were full, and when they were counted last; no longer ago than [`RECOUNT_MS`].
+    counted: Arc<Mutex<HashMap<String, Timestamp>>>,
 }
 
 /// Why something was not done.
@@ -68,7 +75,7 @@ impl From<Fault> for Rejection {
 
 impl Shelf {
     pub(super) fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, counted: Arc::default() }
     }
 
     /// A document and its revision.
@@ -158,18 +165,39 @@ impl Shelf {
         if self.change(&counts(), folder.as_str(), || Ok(Count::default()), take).await?.1 {
             return Ok(());
         }
+        let full = || {
+            let message = format!(
+                "there can be {limit} {what} at most; revoke some that nobody uses. They are counted again once in {} s",
+                RECOUNT_MS / 1000
+            );
+            Fault::from(Rejection::new(Code::ResourceExhausted, message))
+        };
+        if !self.may_count(folder, now) {
+            return Err(full());
+        }
         let taken = self.tidy(folder, now).await?;
         let recount = |count: &mut Count| {
             count.taken = taken;
             take(count)
         };
-        match self.change(&counts(), folder.as_str(), || Ok(Count::default()), recount).await?.1 {
-            true => Ok(()),
-            false => {
-                let message = format!("there can be {limit} {what} at most; revoke some that nobody uses");
-                Err(Rejection::new(Code::ResourceExhausted, message).into())
-            }
+        let (_, is_taken) = self.change(&counts(), folder.as_str(), || Ok(Count::default()), recount).await?;
+        if !is_taken {
+            return Err(full());
         }
+        self.counted.lock().unwrap_or_else(PoisonError::into_inner).remove(folder.as_str());
+        Ok(())
+    }
+
+    /// Whether a folder that is full may be counted now: whoever asks again and again must not have all of it read each
+    /// time.
+    fn may_count(&self, folder: &Folder, now: Timestamp) -> bool {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.retain(|_, at| now.0.abs_diff(at.0) < RECOUNT_MS.unsigned_abs());
+        if counted.contains_key(folder.as_str()) {
+            return false;
+        }
+        counted.insert(folder.as_str().to_owned(), now);
+        true
     }
 
     /// Forgets what has been over for long, and counts what is left.

@@ -8,7 +8,7 @@ use futures_util::{FutureExt as _, future::BoxFuture};
 use crate::{
     auth::{
         directory::{self, Directory},
-        gate::{self, Refused},
+        gate::{self, Effort, Refused},
         principal::Principal,
         revoked::Revocations,
     },
@@ -37,8 +37,12 @@ impl From<directory::Refused> for Refused {
 
 #[async_trait]
 impl gate::Source for Directory {
-    async fn verify(&self, credential: &str, now: Timestamp) -> Result<Principal, Refused> {
-        Ok(self.find(credential).await?.principal(now))
+    async fn verify(&self, credential: &str, now: Timestamp, effort: Effort) -> Result<Principal, Refused> {
+        let found = match effort {
+            Effort::Full => self.find(credential).await,
+            Effort::Known => self.find_known(credential).await,
+        };
+        Ok(found?.principal(now))
     }
 }
 
@@ -60,6 +64,8 @@ impl gate::Revoked for Revocations {
     }
 
     fn until_revoked(&self, principal: Arc<Principal>) -> BoxFuture<'static, ()> {
+        // All streams are woken by each: one that has nothing to do with it asks a map in memory up to three times, and
+        // once where nothing of its namespace is revoked. Several that come while it asks wake it once more.
         let (revocations, mut changes) = (self.clone(), self.subscribe());
         async move {
             while !revocations.is_revoked(&principal) {

@@ -302,16 +302,68 @@ async fn the_gate_takes_secrets_and_hears_of_their_end() {
     };
     let gate = Gate::required(Arc::clone(&world.clock) as Arc<dyn Clock>, sources);
     let shown = |secret: &Secret| Shown { bearer: Some(secret.expose().into()), ..Shown::default() };
-    let ann = gate.admit(shown(&secret)).await.unwrap();
+    let ann = gate.admit(shown(&secret), gate::Effort::Full).await.unwrap();
     let ended = gate.until_revoked(&ann).unwrap();
     let (revoked, ()) = tokio::join!(world.directory.revoke_identity(&acme, &id), ended);
     revoked.unwrap();
-    assert_eq!(gate.admit(shown(&secret)).await.unwrap_err(), gate::Refused::Revoked);
-    let unknown = gate.admit(shown(&Secret::random().unwrap())).await.unwrap_err();
+    assert_eq!(gate.admit(shown(&secret), gate::Effort::Full).await.unwrap_err(), gate::Refused::Revoked);
+    let unknown = gate.admit(shown(&Secret::random().unwrap()), gate::Effort::Full).await.unwrap_err();
     assert_eq!(unknown, gate::Refused::Invalid("it is not known"));
     assert_eq!(world.directory.admits(&acme).await, Ok(()));
     world.directory.archive_namespace(&acme, true).await.unwrap();
-    assert_eq!(gate.admit(shown(&owner)).await, Err(gate::Refused::Invalid("its namespace is archived")));
+    assert_eq!(
+        gate.admit(shown(&owner), gate::Effort::Full).await,
+        Err(gate::Refused::Invalid("its namespace is archived"))
+    );
     assert!(world.directory.admits(&acme).await.is_err());
     assert!(world.directory.admits(&Namespace::parse("nowhere").unwrap()).await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_that_guesses_keeps_nobody_out_who_is_known() {
+    use crate::auth::gate;
+    let world = World::new();
+    let (acme, _) = world.acme().await;
+    let (_, secret) = world.ann(&acme).await;
+    let sources =
+        gate::Sources { secrets: Some(Arc::new(world.directory.clone())), ..gate::Sources::default() };
+    let gate = gate::Gate::required(Arc::clone(&world.clock) as Arc<dyn Clock>, sources);
+    let shown = |secret: &Secret| gate::Shown {
+        identity: Some(secret.expose().to_owned().into()),
+        ..gate::Shown::default()
+    };
+    let known = gate::Effort::Known;
+    let unknown = Err(gate::Refused::Invalid("it is not known"));
+    assert_eq!(gate.admit(shown(&secret), known).await, unknown, "it would have to be looked up");
+    gate.admit(shown(&secret), gate::Effort::Full).await.unwrap();
+    // Long after what was read is not believed any more, and whatever others write meanwhile.
+    tokio::time::advance(Duration::from_secs(3600)).await;
+    let (bob, _) = world.ann(&acme).await;
+    world.directory.revoke_identity(&acme, &bob).await.unwrap();
+    assert!(gate.admit(shown(&secret), known).await.is_ok());
+    assert_eq!(gate.admit(shown(&Secret::random().unwrap()), known).await, unknown);
+}
+
+#[tokio::test]
+async fn a_full_folder_is_counted_once_a_minute_however_often_somebody_asks() {
+    let world = World::with(DirectorySettings { identities: 2, ..DirectorySettings::default() });
+    let (acme, _) = world.acme().await;
+    let (ann, _) = world.ann(&acme).await;
+    world.ann(&acme).await;
+    let create = || world.directory.create_identity(&acme, NewIdentity::default());
+    let full = create().await.unwrap_err();
+    assert_eq!(full.code, Code::ResourceExhausted);
+    assert!(full.message.contains("2 identities"), "{}", full.message);
+    // There is a place again, which only counting finds.
+    let folder = records::identities(&acme);
+    world
+        .store
+        .put_document(&folder, &ann, store::documents::Expect::Anything, bytes::Bytes::new())
+        .await
+        .unwrap();
+    assert!(create().await.is_err(), "it was counted just now");
+    world.directory.create_key(Some(&acme), key_for(Scope::RoomsRead)).await.unwrap();
+    world.clock.advance(Duration::from_secs(61));
+    create().await.unwrap();
+    assert!(create().await.is_err());
 }

@@ -192,12 +192,20 @@ impl Trusted {
         }
     }
 
+    /// Whether one of the keys has signed it that are in memory.
+    pub(super) fn check_signature_at_once(&self, token: &Compact<'_>) -> Result<(), TokenError> {
+        let is_signed = |keys: &KeySet| is_signed(keys, token);
+        let changing = || self.changing.iter().filter_map(Refreshed::kept);
+        match is_signed(&self.fixed) || changing().any(|keys| is_signed(&keys)) {
+            true => Ok(()),
+            false => Err(TokenError::Signature),
+        }
+    }
+
     /// Whether one of its keys has signed it.
     pub(super) async fn check_signature(&self, token: &Compact<'_>) -> Result<(), TokenError> {
         let (algorithm, kid) = (token.algorithm, token.kid.as_deref());
-        let is_signed = |keys: &KeySet| {
-            keys.fitting(algorithm, kid).any(|key| key.verifies(token.signed, &token.signature))
-        };
+        let is_signed = |keys: &KeySet| is_signed(keys, token);
         if is_signed(&self.fixed) {
             return Ok(());
         }
@@ -217,6 +225,12 @@ impl Trusted {
         // What has no name cannot be unknown.
         Err(if refused == TokenError::UnknownKey && kid.is_none() { TokenError::Signature } else { refused })
     }
+}
+
+/// Whether one of these keys has signed it.
+fn is_signed(keys: &KeySet, token: &Compact<'_>) -> bool {
+    let (algorithm, kid) = (token.algorithm, token.kid.as_deref());
+    keys.fitting(algorithm, kid).any(|key| key.verifies(token.signed, &token.signature))
 }
 
 /// The keys of a source that never changes.

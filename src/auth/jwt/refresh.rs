@@ -144,6 +144,16 @@ impl Refreshed {
         }
     }
 
+    /// The keys that were read last and may still be used, without waiting; they are read again if they are old.
+    pub(super) fn kept(&self) -> Option<Arc<KeySet>> {
+        let known = self.shared.known.borrow().clone();
+        let (keys, began) = known.keys.zip(known.began)?;
+        if began.elapsed() > self.shared.settings.max_age {
+            self.begin(AGE_GAP);
+        }
+        (began.elapsed() <= self.shared.settings.keep).then_some(keys)
+    }
+
     /// Begins a reading, unless one is running or the last began less than `gap` ago: then it says when the next may.
     fn begin(&self, gap: Duration) -> Option<Instant> {
         let now = Instant::now();

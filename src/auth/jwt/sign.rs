@@ -43,7 +43,7 @@ use crate::{
 /// The claim that names the tenant: our own server speaks for all of them.
 const NAMESPACE_CLAIM: &str = "ns";
 /// How far the clocks of servers that share keys may be from one another.
-const LEEWAY: Duration = Duration::from_secs(30);
+pub const LEEWAY: Duration = Duration::from_secs(30);
 
 /// A key that tokens are signed with.
 pub struct SigningKey {

@@ -1,9 +1,13 @@
 //! What is revoked is known here at once, and elsewhere within a second.
 
-use super::*;
+use super::{
+    folder::{PAGE, SECRET_DOCUMENT_KEPT, parse},
+    *,
+};
 use crate::{auth::scope::Powers, clock::ManualClock, ids::RoomId, store::memory::MemoryStore};
 
-const KEPT: Duration = Duration::from_secs(24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const KEPT: Kept = Kept { users: DAY, tokens: DAY };
 /// Later than the beginning of time, so that there is something before it.
 const START: Timestamp = Timestamp(1_700_000_000_000);
 
@@ -142,7 +146,7 @@ async fn a_new_node_knows_what_was_revoked_before_and_old_things_are_swept() {
     let mut told = next.revocations.subscribe();
     told.changed().await.unwrap();
     assert!(next.revocations.is_revoked(&ann(token("t1"), None)));
-    clock.advance(KEPT + Duration::from_secs(1));
+    clock.advance(DAY + Duration::from_secs(1));
     tokio::time::sleep(SWEEP_INTERVAL + Duration::from_secs(1)).await;
     assert_eq!(store.documents(&folder(), None, 10).await.unwrap(), []);
     assert!(!next.revocations.is_revoked(&ann(token("t1"), None)));
@@ -164,4 +168,88 @@ async fn a_namespace_fills_its_own_memory_only() {
     revocations.revoke(&Namespace::default(), more(), START).await.unwrap();
     revocations.revoke(&acme(), Revoked::Token { id: "7".into() }, START).await.unwrap();
     revocations.revoke(&acme(), Revoked::Credential { id: "k".into() }, START).await.unwrap();
+}
+
+fn written_now(what: Revoked, n: usize) -> (String, Revocation) {
+    (format!("{}-{n}", key(START)), Revocation { namespace: "acme".into(), at: START.0, what })
+}
+
+#[tokio::test(start_paused = true)]
+async fn secrets_that_are_replaced_again_and_again_are_bounded_and_soon_forgotten() {
+    let (store, clock) = pair();
+    let revocations = Revocations::new(store, Arc::<ManualClock>::clone(&clock), KEPT);
+    let secrets = |from: usize| {
+        let ids = from..from + MAX_PER_NAMESPACE;
+        ids.map(|n| written_now(Revoked::Credential { id: n.to_string() }, n))
+    };
+    revocations.0.learn(secrets(0));
+    let refused = revocations.check_rotation(&acme()).unwrap_err();
+    assert_eq!(refused.code, Code::ResourceExhausted);
+    assert!(refused.message.contains("in 61 s"), "{}", refused.message);
+    revocations.check_rotation(&Namespace::default()).unwrap();
+    // What has to end does, and users and tokens have a room of their own.
+    revocations.revoke(&acme(), Revoked::Credential { id: "k".into() }, START).await.unwrap();
+    revocations.revoke(&acme(), Revoked::Token { id: "t".into() }, START).await.unwrap();
+    assert!(revocations.is_revoked(&ann(Credential::Key("k".into()), None)));
+    clock.advance(SECRET_KEPT + Duration::from_secs(1));
+    revocations.check_rotation(&acme()).unwrap();
+    assert!(revocations.is_revoked(&ann(token("t"), None)), "tokens live longer");
+    let known = revocations.0.read();
+    let sizes = |of: &Marks| (of.secrets.len(), of.others.len());
+    assert_eq!(known.by_namespace.get("acme").map(sizes), Some((0, 1)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nobody_shares_the_store_names_and_what_ends_later_are_forgotten_too() {
+    let clock = Arc::new(ManualClock::new(START));
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let node = Node::start(&store, &clock);
+    for n in 0..100 {
+        let credential = || Revoked::Credential { id: n.to_string() };
+        // It was to end in a week, and is taken away at once.
+        let week = START.plus(Duration::from_secs(7 * 24 * 3600 + n));
+        node.revocations.revoke(&acme(), credential(), week).await.unwrap();
+        node.revocations.revoke(&acme(), credential(), clock.now()).await.unwrap();
+    }
+    let sizes = || {
+        let known = node.revocations.0.read();
+        (known.by_namespace.len(), known.names.len(), known.pending.len())
+    };
+    assert_eq!(sizes(), (1, 200, 100));
+    clock.advance(Duration::from_secs(120));
+    tokio::time::sleep(FORGET_INTERVAL + Duration::from_secs(1)).await;
+    assert_eq!(sizes(), (0, 0, 0));
+    node.end().await;
+}
+
+#[tokio::test]
+async fn a_namespace_that_is_full_has_room_again_when_its_tokens_must_have_expired() {
+    let (store, clock) = pair();
+    let kept = Kept { users: DAY, tokens: Duration::from_secs(3600) };
+    let revocations = Revocations::new(store, Arc::<ManualClock>::clone(&clock), kept);
+    let ids = 0..MAX_PER_NAMESPACE;
+    revocations.0.learn(ids.map(|n| written_now(Revoked::Token { id: n.to_string() }, n)));
+    let more = || Revoked::User { user: "ann".into() };
+    let refused = revocations.revoke(&acme(), more(), START).await.unwrap_err();
+    assert!(refused.message.contains("in 3601 s"), "{}", refused.message);
+    clock.advance(kept.tokens + Duration::from_secs(1));
+    revocations.revoke(&acme(), more(), clock.now()).await.unwrap();
+}
+
+#[tokio::test]
+async fn documents_of_secrets_are_taken_out_of_the_store_before_others() {
+    let (store, clock) = pair();
+    let revocations = Revocations::new(Arc::clone(&store), Arc::<ManualClock>::clone(&clock), KEPT);
+    for n in 0..PAGE {
+        revocations.revoke(&acme(), Revoked::Token { id: n.to_string() }, START).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    revocations.revoke(&acme(), Revoked::Credential { id: "old".into() }, clock.now()).await.unwrap();
+    clock.advance(SECRET_DOCUMENT_KEPT + Duration::from_secs(1));
+    revocations.revoke(&acme(), Revoked::Credential { id: "young".into() }, clock.now()).await.unwrap();
+    Sweep::default().sweep(&revocations.0).await.unwrap();
+    let left = store.documents(&folder(), None, 2 * PAGE).await.unwrap();
+    assert_eq!(left.len(), PAGE + 1);
+    let last = parse(left.last().unwrap()).unwrap().1;
+    assert_eq!(last.what, Revoked::Credential { id: "young".into() });
 }

@@ -51,7 +51,10 @@ async fn verify(issuers: Vec<Issuer>, more: &Value) -> Result<Claims, TokenError
     let signed = compact::signing_input(&json!({"alg": "HS256"}), &payload);
     let key = aws_lc_rs::hmac::Key::new(aws_lc_rs::hmac::HMAC_SHA256, &[1; 32]);
     let token = compact::join(&signed, aws_lc_rs::hmac::sign(&key, signed.as_bytes()).as_ref());
-    Verifier::new(issuers).unwrap().verify(&token, NOW).await
+    let verifier = Verifier::new(issuers).unwrap();
+    let (waited, at_once) = (verifier.verify(&token, NOW).await, verifier.verify_at_once(&token, NOW));
+    assert_eq!(waited.is_ok(), at_once.is_ok(), "the keys are in memory");
+    waited
 }
 
 #[test]

@@ -71,6 +71,26 @@ async fn all_that_wait_share_one_reading() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_kept_is_told_at_once_and_nothing_is_read_for_it() {
+    let (published, set) = refreshed(Some("a"));
+    assert!(set.kept().is_none());
+    ask(&set, "a").await.unwrap();
+    for _ in 0..1000 {
+        assert!(set.kept().is_some_and(|keys| keys.names(Algorithm::Hs256, Some("a"))));
+        sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(published.readings(), 1);
+    // Old ones are still told, and read again.
+    sleep(RefreshSettings::default().max_age).await;
+    assert!(set.kept().is_some());
+    sleep(READING * 2).await;
+    assert_eq!(published.readings(), 2);
+    published.set(None);
+    sleep(RefreshSettings::default().keep + READING).await;
+    assert!(set.kept().is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_key_is_believed_while_invented_ones_are_asked_for() {
     let (published, set) = refreshed(Some("a"));
     ask(&set, "a").await.unwrap();
