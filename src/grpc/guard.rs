@@ -115,3 +115,73 @@ async fn admit(
 pub(super) fn caller(extensions: &http::Extensions) -> Result<&Caller, tonic::Status> {
     extensions.get().ok_or_else(|| status::of(&Refused::Missing.rejection()))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use async_trait::async_trait;
+
+    use super::*;
+    use crate::{
+        allowance::{
+            quotas::Given,
+            rate::{Paces, Rate, RateTable, What},
+            streams::StreamLimits,
+        },
+        auth::gate::{Source, Sources},
+        clock::{ManualClock, Timestamp},
+        domain::rejection::Code,
+    };
+
+    /// Has seen one secret before; another is good too, and would have to be looked up.
+    #[derive(Debug)]
+    struct Secrets;
+
+    #[async_trait]
+    impl Source for Secrets {
+        async fn verify(&self, shown: &str, _: Timestamp, effort: Effort) -> Result<Principal, Refused> {
+            let key = crate::auth::principal::Credential::Key("k".into());
+            match (shown, effort) {
+                ("known", _) | ("new", Effort::Full) => {
+                    Ok(Principal { credential: key, ..Principal::open() })
+                }
+                _ => Err(Refused::Invalid("it is not known")),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_guesses_keeps_no_known_caller_of_the_same_address_out() {
+        let few = Rate::in_each(NonZeroU32::new(3).unwrap(), std::time::Duration::from_secs(60));
+        let peer = Paces::new([(What::FailedSignIns, Some(few))]);
+        let streams = StreamLimits {
+            per_user: 1,
+            per_credential: None,
+            per_peer: None,
+            waiting: 1,
+            waiting_per_peer: 1,
+            waiting_per_namespace: 1,
+        };
+        let allowances =
+            Allowances::new(RateTable { peer, ..RateTable::default() }, streams, Given::default());
+        let sources = Sources { secrets: Some(Arc::new(Secrets)), ..Sources::default() };
+        let gate = Gate::required(Arc::new(ManualClock::new(Timestamp(1))), sources);
+        let sign_in = async |secret: &str| {
+            let mut request = Request::new(Body::empty());
+            let value = format!("Bearer {secret}").parse().unwrap();
+            request.headers_mut().insert("authorization", value);
+            let address = Some([192, 0, 2, 7].into());
+            request.extensions_mut().insert(Peer { address, ..Peer::default() });
+            admit(&gate, &allowances, &mut request).await.map(drop).map_err(|rejection| rejection.code)
+        };
+        for _ in 0..3 {
+            assert_eq!(sign_in("guess").await, Err(Code::Unauthenticated));
+        }
+        assert_eq!(sign_in("guess").await, Err(Code::RateLimited));
+        assert_eq!(sign_in("new").await, Err(Code::RateLimited), "it is not looked up");
+        assert_eq!(sign_in("known").await, Ok(()));
+        tokio::time::advance(std::time::Duration::from_secs(20)).await;
+        assert_eq!(sign_in("new").await, Ok(()));
+    }
+}
