@@ -269,7 +269,7 @@ mod tests {
             rate::{Paces, Rate, RateTable, What},
             streams::StreamLimits,
         },
-        auth::gate::{Refused, Source, Sources},
+        auth::gate::{Effort, Refused, Source, Sources},
         clock::SystemClock,
     };
 
@@ -279,7 +279,7 @@ mod tests {
 
     #[async_trait::async_trait]
     impl Source for Known {
-        async fn verify(&self, credential: &str, _: Timestamp) -> Result<Principal, Refused> {
+        async fn verify(&self, credential: &str, _: Timestamp, _: Effort) -> Result<Principal, Refused> {
             match credential {
                 "good" => Ok(Principal::open()),
                 "old" => Err(Refused::Expired),
@@ -307,6 +307,7 @@ mod tests {
             per_peer: None,
             waiting: 9,
             waiting_per_peer: 9,
+            waiting_per_namespace: 9,
         };
         let allowances =
             Allowances::new(RateTable { peer, ..RateTable::default() }, streams, Given::default());

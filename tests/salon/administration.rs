@@ -56,6 +56,7 @@ impl World {
             per_peer: None,
             waiting: 9,
             waiting_per_peer: 9,
+            waiting_per_namespace: 9,
         };
         let allowances = Allowances::new(RateTable::default(), streams, Given::default());
         let sink = Arc::new(LogSink);

@@ -28,8 +28,14 @@ use crate::{
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
 
-const STREAMS: StreamLimits =
-    StreamLimits { per_user: 9, per_credential: None, per_peer: None, waiting: 9, waiting_per_peer: 9 };
+const STREAMS: StreamLimits = StreamLimits {
+    per_user: 9,
+    per_credential: None,
+    per_peer: None,
+    waiting: 9,
+    waiting_per_peer: 9,
+    waiting_per_namespace: 9,
+};
 
 /// Remembers what it is told.
 #[derive(Debug, Default)]
