@@ -195,7 +195,7 @@ async fn a_foreign_room_is_answered_as_one_that_is_not_there() {
         let mut own = world.tenants.claims("acme", "ann");
         own.room = Some(salon::ids::RoomId::parse("milk").unwrap().within(&namespace("acme")));
         let bound = world.tenants.sign(&own).1;
-        let key = world.key(&[Scope::RoomsRead]).await;
+        let key = world.key(&[Scope::RoomsRead, Scope::RoomsWrite]).await;
         for shown in [world.shown(Who::Admin), &key, &bound] {
             let mut answers = Vec::new();
             for room in [&name, &absent] {

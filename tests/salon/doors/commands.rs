@@ -165,8 +165,8 @@ fn row(name: &str, things: &Things) -> (Say, [&'static str; 4]) {
 /// How the join of those is answered who do not come in.
 fn refused_join(who: Who) -> Option<&'static str> {
     match who {
-        Who::Elsewhere | Who::OtherRoom => Some("room_not_found"),
-        Who::Stranger | Who::Banned | Who::Ungranted => Some(DENIED),
+        Who::Elsewhere | Who::OtherRoom | Who::Stranger => Some("room_not_found"),
+        Who::Banned | Who::Ungranted => Some(DENIED),
         _ => None,
     }
 }

@@ -13,7 +13,7 @@ use salon::{
         scope::Scope,
     },
     clock::{Clock, SystemClock, Timestamp},
-    config::{AuthMode, Tokens, load},
+    config::{AuthMode, NamespaceRates, RateWord, Tokens, load},
     ids::{Namespace, RoomId, UserId},
     ops::bootstrap,
     server::tokens::build,
@@ -130,6 +130,9 @@ impl Tenants {
         let mut setup = Setup::default().store(store).config(|config| {
             config.auth.mode = AuthMode::Required;
             config.auth.tokens = signing(&[KEY]);
+            config.limits.rates.credential.admin = RateWord::NONE;
+            // Tests call in a loop; what is limited is tested where the limit is.
+            config.limits.rates.namespace = NamespaceRates::default();
         });
         setup.clock = Arc::clone(&self.clock);
         setup
