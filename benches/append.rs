@@ -134,7 +134,8 @@ fn server(kind: StoreKind) -> Option<StoreUrl> {
     let variable = match kind {
         StoreKind::Memory | StoreKind::Sqlite => return None,
         StoreKind::Postgres => "SALON_TEST_POSTGRES_URL",
-        StoreKind::Dynamodb => "SALON_TEST_DYNAMODB_URL",
+        // Not that of the tests: what stands in for the service there is no measure of it, and not fit for this load.
+        StoreKind::Dynamodb => "SALON_BENCH_DYNAMODB_URL",
     };
     std::env::var(variable).ok().filter(|url| !url.is_empty()).map(StoreUrl::new)
 }
