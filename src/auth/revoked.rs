@@ -32,7 +32,7 @@ use crate::{
     clock::{Clock, Timestamp},
     domain::rejection::{Code, Rejection},
     ids::{Namespace, UserId},
-    store::{Store, documents::Expect},
+    store::{self, Store, documents::Expect},
 };
 
 /// How often a shared store is asked: two of three readings may fail, and it still is within a second.
@@ -262,6 +262,15 @@ impl Revocations {
         let message =
             format!("{MAX_PER_NAMESPACE} {what}, the most there may be; the next is forgotten in {wait} s");
         Rejection::new(Code::ResourceExhausted, message)
+    }
+
+    /// Reads what there is to its end: to be done before anybody is let in.
+    pub async fn catch_up(&self) -> Result<(), store::Error> {
+        let mut reading = Reading::new(&self.0);
+        while !reading.is_done {
+            reading.read(&self.0).await?;
+        }
+        Ok(())
     }
 
     /// Learns what other nodes revoke, until `stop`. A store that nobody shares is read once.

@@ -22,7 +22,7 @@ use crate::{
         graph::Graph,
         tokens::{self, TokenParts, TokensError},
     },
-    store::Store,
+    store::{self, Store},
 };
 
 /// What stands before the doors, and what administers it.
@@ -73,15 +73,22 @@ impl Gates {
         Ok(Self { gate, directory, mint, tokens, clock: Arc::clone(clock) })
     }
 
-    /// Begins to hear what is revoked, here and on other servers, and to read the keys of issuers, where anybody is asked
-    /// who they are.
-    pub(super) fn start(&self, tasks: &TaskTracker, stop: CancellationToken) {
+    /// Reads what is revoked, and begins to hear what is from now on, here and on other servers, and to read the keys of
+    /// issuers, where anybody is asked who they are.
+    pub(super) async fn start(
+        &self,
+        tasks: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<(), store::Error> {
         if let Some(tokens) = self.tokens.clone() {
+            // A credential that was taken back must not be good for the first moments of a server.
+            self.directory.revocations().catch_up().await?;
             tasks.spawn(self.directory.revocations().clone().run(stop.clone()));
             tasks.spawn(async move {
                 stop.run_until_cancelled(tokens.warm()).await;
             });
         }
+        Ok(())
     }
 
     /// The calls of the administration.

@@ -98,8 +98,8 @@ pub enum Error {
     /// Reflection cannot be served: the build is broken.
     #[error("cannot serve reflection")]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// It cannot be found out what a crash has left open.
-    #[error("cannot read which answers were open, and what they had reserved, when a server ended")]
+    /// It cannot be found out what a crash has left open, or what was revoked.
+    #[error("cannot read what was open and reserved when a server ended, and what was revoked")]
     Recovery(#[source] store::Error),
 }
 
@@ -224,7 +224,7 @@ impl Server {
         let gates = Gates::open(config, &parts.store, &parts.clock).map_err(Error::Tokens)?;
         let graph = graph::build(config, &parts, &stop, drain.clone(), gates.gate.clone());
         let Parts { store, bus, router: _, clock } = parts;
-        gates.start(&graph.tasks, stop.clone());
+        gates.start(&graph.tasks, stop.clone()).await.map_err(Error::Recovery)?;
         let (life, sweeper) = tidy_up(config, &store, &graph).await.map_err(Error::Recovery)?;
         let sessions = TaskTracker::new();
         let api = RoomApi::new(

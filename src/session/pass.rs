@@ -170,7 +170,8 @@ fn goes_on(principal: Arc<Principal>, user: &UserId, room: &RoomId) -> Result<Ar
     let elsewhere = || Rejection::denied("the credential does not speak for this user in this room");
     let is_here = principal.room(room).is_ok_and(|reached| reached == *room);
     let is_theirs = principal.user.as_ref().is_none_or(|own| own == user);
-    match is_here && is_theirs && principal.grants.join {
+    // What could not have begun the stream does not go on with it.
+    match is_here && is_theirs && principal.may_join().is_ok() {
         true => Ok(principal),
         false => Err(elsewhere()),
     }

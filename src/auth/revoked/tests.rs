@@ -32,6 +32,20 @@ impl Node {
     }
 }
 
+#[tokio::test]
+async fn a_node_knows_everything_before_it_lets_anybody_in() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::shared());
+    let clock = Arc::new(ManualClock::new(START));
+    let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
+    let one = Revocations::new(Arc::clone(&store), as_clock(), KEPT);
+    one.revoke_user(&acme(), &UserId::parse("ann").unwrap()).await.unwrap();
+    let next = Revocations::new(store, as_clock(), KEPT);
+    let ann = ann(Credential::Token { issuer: "us".into(), id: None }, Some(START));
+    assert!(!next.is_revoked(&ann), "it has read nothing");
+    next.catch_up().await.unwrap();
+    assert!(next.is_revoked(&ann));
+}
+
 fn acme() -> Namespace {
     Namespace::parse("acme").unwrap()
 }
