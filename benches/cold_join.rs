@@ -75,6 +75,7 @@ impl Process {
             sessions_per_user: 16,
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::from_millis(40),
+            linger: Duration::ZERO,
         };
         let registry = HandlerRegistry::start(
             Arc::clone(&store),

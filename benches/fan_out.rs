@@ -91,6 +91,7 @@ fn through_feed(criterion: &mut Criterion) {
         sessions_per_user: 16,
         head_check: Duration::from_secs(2),
         chunk_interval: Duration::from_millis(40),
+        linger: Duration::ZERO,
     };
     let stop = CancellationToken::new();
     let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(LocalBus::default()));

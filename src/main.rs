@@ -4,6 +4,7 @@ use std::{
     env,
     io::{self, IsTerminal as _, Write as _},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -47,6 +48,11 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
+// Less memory for each connection than with glibc's, and a tenth less work for each delivery: docs/performance.md.
+#[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// How long `salon chat` waits for answers after its input has ended.
 const CHAT_WAIT: Duration = Duration::from_secs(60);
 /// Rooms that `salon rooms` prints; 0: all.
@@ -87,6 +93,17 @@ fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
     Ok(loaded)
 }
 
+/// What the server runs on. On one processor its own thread does everything: a second one would only take turns with it,
+/// which costs a third of the work and makes some wait for a tenth of a second under load (docs/performance.md).
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let mut builder = match processors {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
 fn config_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
     match load(file) {
         Ok(loaded) => {
@@ -103,7 +120,7 @@ fn serve_command(file: Option<&Path>) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     telemetry::init(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = runtime()?;
     runtime.block_on(serve(config))?;
     // A provider that hangs in a blocking call must not hold up the end.
     runtime.shutdown_timeout(Duration::from_secs(1));

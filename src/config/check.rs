@@ -3,7 +3,7 @@
 //! Finds every problem, not the first. Needs nothing but the configuration itself: whether a path is writable or a
 //! server answers shows when the start opens it.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use crate::config::{
     AuthMode, Budgets, Config, Grpc, Limits, Llm, Money, ProviderEntry, ProviderKind, ProviderSettings,
@@ -297,6 +297,7 @@ impl Checks<'_> {
         self.count("limits.participants_shown", limits.participants_shown, 0..=10_000);
         self.count("limits.commands_in_flight", limits.commands_in_flight, 1..=10_000);
         self.time("limits.heartbeat_interval", limits.heartbeat_interval, SECOND..=HOUR);
+        self.time("limits.linger", limits.linger, Duration::ZERO..=100 * MS);
         self.count("limits.history_page", limits.history_page, 1..=10_000);
         self.time("limits.drain", limits.drain, SECOND..=10 * MINUTE);
         if let Some(age) = limits.max_session_age {

@@ -60,6 +60,9 @@ pub struct Limits {
     /// How often a silent session is sent a sign of life.
     #[serde(with = "units::duration")]
     pub heartbeat_interval: Duration,
+    /// How long events of a large and busy room may wait to be told together; 0: not at all.
+    #[serde(with = "units::duration")]
+    pub linger: Duration,
     /// The most events or messages in one page of history.
     #[serde(deserialize_with = "units::whole")]
     pub history_page: u32,
@@ -109,6 +112,7 @@ impl Default for Limits {
             participants_shown: 200,
             commands_in_flight: 64,
             heartbeat_interval: Duration::from_secs(30),
+            linger: Duration::from_millis(5),
             history_page: 1000,
             drain: Duration::from_secs(25),
             max_session_age: None,

@@ -99,6 +99,11 @@ impl Answers {
         }
     }
 
+    /// Whether any is being written.
+    pub(super) fn any(&self) -> bool {
+        !self.live.is_empty()
+    }
+
     /// The shortest interval that a session here wants.
     pub(super) fn shortest(&self) -> Option<std::time::Duration> {
         self.paces.iter().map(|(pace, _)| pace.interval).min()

@@ -20,11 +20,12 @@ use crate::{
     ids::{EventId, NodeId, UserId},
     registry::{
         HandlerRegistry, RegistryLimits,
-        feed::{Feed, PresenceNews, State},
+        feed::Feed,
         others::Beyond,
         ours::SETTLING,
         outbound::Expelled,
-        presence::Heard,
+        presence::{Heard, PresenceNews},
+        state::State,
     },
     wire::{
         hint::presence::{PAGE_BYTES, PAGE_USERS, PAGES, PresenceHint, PresentPage, PresentUser, Said},

@@ -14,7 +14,8 @@ use crate::{
     ids::MessageId,
     registry::{
         answers::{Fresh, Telling},
-        feed::{Feed, State},
+        feed::Feed,
+        state::State,
     },
     wire::transient,
 };
@@ -27,23 +28,33 @@ impl Feed {
         (message_id, offset, text): (MessageId, usize, &str),
     ) -> bool {
         let mut state = self.lock();
+        state.flush_gathered();
         if !state.answers.add(message_id, offset, text) {
             return false;
         }
         let fresh = Fresh { message_id, offset, text, frame: &transient.frame };
         let tellings = state.answers.due(Instant::now(), Some(fresh));
         state.tell(&tellings);
-        match (state.answers.next_due(), state.timer) {
-            (Some(due), None) => {
+        match state.answers.next_due() {
+            Some(due) => self.wake_at(&mut state, due),
+            None => false,
+        }
+    }
+
+    /// Has what waits told by then. True: somebody must [`Feed::keep_pace`].
+    pub(super) fn wake_at(&self, state: &mut State, due: Instant) -> bool {
+        match state.timer {
+            None => {
                 state.timer = Some(due);
                 true
             }
-            (Some(due), Some(set)) if due < set => {
-                state.timer = Some(due);
-                self.sooner.notify_one();
+            Some(set) => {
+                if due < set {
+                    state.timer = Some(due);
+                    self.sooner.notify_one();
+                }
                 false
             }
-            _ => false,
         }
     }
 
@@ -61,9 +72,13 @@ impl Feed {
     /// Tells what is due now, and returns when to come again.
     pub(super) fn tell_due(&self) -> Option<Instant> {
         let mut state = self.lock();
-        let tellings = state.answers.due(Instant::now(), None);
+        let now = Instant::now();
+        if state.linger.due().is_some_and(|due| due <= now) {
+            state.flush_gathered();
+        }
+        let tellings = state.answers.due(now, None);
         state.tell(&tellings);
-        state.timer = state.answers.next_due();
+        state.timer = [state.answers.next_due(), state.linger.due()].into_iter().flatten().min();
         state.timer
     }
 }

@@ -5,16 +5,15 @@
 //! given and the first chunk after it fit together.
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
-    bus::{Audience, LogBatch, Note, Transient, TransientContent},
+    bus::{Audience, LogBatch, Transient, TransientContent},
     domain::{
-        event::MemberChange,
         llm::{ActiveAnswer, LiveAnswer},
         permissions::{Action, Least, Overrides, Standing},
         room::{Member, Presence, Visibility},
@@ -22,12 +21,12 @@ use crate::{
     ids::{ConnectionId, NodeId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
-        answers::Answers,
         ours::Ours,
-        outbound::{Backlog, Expelled, Outbound, count},
+        outbound::{Backlog, Expelled, Outbound},
         pace::Pace,
-        presence::{Change, Present, Session},
-        recent::{Recent, Stretch},
+        presence::{Change, PresenceNews, Present, Session},
+        recent::Stretch,
+        state::State,
     },
     store::Page,
     wire::{join::ChunkWish, transient},
@@ -41,19 +40,10 @@ const EARLY_BATCHES: usize = 64;
 pub enum Delivery {
     /// Yes, or it had been before.
     Done,
+    /// Yes, but it waits to be told with others: somebody must [`Feed::keep_pace`].
+    Waits,
     /// Something before it is missing.
     Hole,
-}
-
-/// What of a user's presence others must be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PresenceNews {
-    /// Nothing has changed for others.
-    None,
-    /// The user is there now, or is gone.
-    User,
-    /// The user is shown differently.
-    Shown(Presence),
 }
 
 /// What a session that starts to listen is told of the present.
@@ -82,53 +72,9 @@ pub struct Feed {
     moved: Notify,
 }
 
-#[derive(Debug)]
-pub(super) struct State {
-    /// The last position delivered.
-    pub(super) delivered: Seq,
-    pub(super) early: BTreeMap<Seq, LogBatch>,
-    pub(super) filling: bool,
-    /// The log is said to reach this position.
-    pub(super) told: Seq,
-    pub(super) present: Present,
-    /// What other nodes are told; `None`: there are none.
-    pub(super) ours: Option<Ours>,
-    pub(super) answers: Answers,
-    /// When the task that keeps the pace of chunks comes next; `None`: there is no such task.
-    pub(super) timer: Option<Instant>,
-    merged: Option<Merged>,
-    occupancy_changed: bool,
-    recent: Recent,
-    /// Who may do what, where it is not the usual.
-    permissions: Overrides,
-}
-
-/// Membership events that large rooms are told as one.
-#[derive(Debug, Default)]
-struct Merged {
-    first: Seq,
-    last: Seq,
-    joined: u32,
-    left: u32,
-    updated: u32,
-}
-
 impl Feed {
     pub(super) fn new(room: RoomId, head: Seq, limits: RegistryLimits) -> Self {
-        let state = State {
-            delivered: head,
-            early: BTreeMap::new(),
-            filling: false,
-            told: Seq::ZERO,
-            present: Present::default(),
-            ours: None,
-            answers: Answers::default(),
-            timer: None,
-            merged: None,
-            occupancy_changed: false,
-            recent: Recent::default(),
-            permissions: Overrides::default(),
-        };
+        let state = State::new(head);
         Self {
             room,
             limits,
@@ -240,7 +186,7 @@ impl Feed {
     ) -> PresenceNews {
         let pace = Pace::of(wish, self.limits.chunk_interval);
         let mut state = self.lock();
-        state.flush_merged();
+        state.flush();
         let change = state.present.enter(Session {
             connection,
             user: member.id.clone(),
@@ -277,7 +223,7 @@ impl Feed {
         let Some(pace) = state.present.pace_of(outbound) else {
             return;
         };
-        state.flush_merged();
+        state.flush();
         let answers = state.answers.as_told(pace);
         let online = state.online(self.limits.participants_shown);
         start(Now { online: &online, online_count: state.present.user_count(), answers: &answers });
@@ -315,6 +261,15 @@ impl Feed {
 
     /// Delivers events in order, or keeps them until what is before them has come.
     pub fn deliver(&self, batch: LogBatch) -> Delivery {
+        self.take(batch, self.limits)
+    }
+
+    /// Delivers what was read from the store for all sessions: it is late already.
+    pub(super) fn deliver_missed(&self, batch: LogBatch) {
+        self.take(batch, RegistryLimits { linger: Duration::ZERO, ..self.limits });
+    }
+
+    fn take(&self, batch: LogBatch, limits: RegistryLimits) -> Delivery {
         let mut state = self.lock();
         if batch.last <= state.delivered {
             return Delivery::Done;
@@ -325,10 +280,18 @@ impl Feed {
             }
             return Delivery::Hole;
         }
-        state.hand_out(&batch, self.limits);
-        state.hand_out_early(self.limits);
+        state.hand_out(&batch, limits);
+        state.hand_out_early(limits);
         self.moved.notify_one();
-        if state.early.is_empty() { Delivery::Done } else { Delivery::Hole }
+        if !state.early.is_empty() {
+            // Whoever reads what is missing delivers it here.
+            state.flush();
+            return Delivery::Hole;
+        }
+        match state.linger.due() {
+            Some(due) if self.wake_at(&mut state, due) => Delivery::Waits,
+            Some(_) | None => Delivery::Done,
+        }
     }
 
     /// Takes note that the log reaches a position. True: something is missing here.
@@ -347,7 +310,8 @@ impl Feed {
             }
             TransientContent::Error { .. } | TransientContent::Other => {}
         }
-        let state = self.lock();
+        let mut state = self.lock();
+        state.flush();
         for session in state.present.sessions() {
             let reaches = match &transient.audience {
                 Audience::Room => true,
@@ -371,116 +335,11 @@ impl Feed {
     pub fn tick(&self) {
         let mut state = self.lock();
         state.recent.forget_old(Instant::now());
-        state.flush_merged();
+        state.flush();
         if std::mem::take(&mut state.occupancy_changed) {
             let frame = transient::occupancy(state.present.user_count());
             for session in state.present.sessions() {
                 session.outbound.push_transient(&frame);
-            }
-        }
-    }
-}
-
-impl State {
-    fn online(&self, max: usize) -> Vec<(UserId, Presence)> {
-        self.present.users().take(max).map(|(user, presence)| (user.clone(), presence)).collect()
-    }
-
-    pub(super) fn news(&mut self, change: Change, limits: RegistryLimits) -> PresenceNews {
-        let news = match change {
-            Change::User => PresenceNews::User,
-            Change::Connection { before, after } if before == after => PresenceNews::None,
-            Change::Connection { after, .. } => PresenceNews::Shown(after),
-        };
-        if self.present.user_count() <= limits.participants_shown {
-            return news;
-        }
-        self.occupancy_changed |= news == PresenceNews::User;
-        PresenceNews::None
-    }
-
-    fn hand_out_early(&mut self, limits: RegistryLimits) {
-        while let Some((first, batch)) = self.early.pop_first() {
-            if batch.last <= self.delivered {
-                continue;
-            }
-            if first != self.delivered.next() {
-                self.early.insert(first, batch);
-                return;
-            }
-            self.hand_out(&batch, limits);
-        }
-    }
-
-    fn hand_out(&mut self, batch: &LogBatch, limits: RegistryLimits) {
-        self.delivered = batch.last;
-        let stretch = Stretch { first: batch.first, last: batch.last, frames: batch.frames.clone() };
-        self.recent.push(stretch, Instant::now());
-        let large = self.present.user_count() > limits.participants_shown;
-        if large && batch.is_membership() {
-            self.merge(batch);
-        } else {
-            self.flush_merged();
-            let events = count(batch.first, batch.last);
-            let streamed = self.end_answers(batch);
-            for session in self.present.sessions() {
-                let streamed = streamed.as_ref().filter(|_| session.pace.compact);
-                session.outbound.push_live(batch.first, batch.last, events, &batch.frames, streamed);
-            }
-        }
-        for note in batch.notes.iter() {
-            self.take_note(note);
-        }
-    }
-
-    fn merge(&mut self, batch: &LogBatch) {
-        let merged = self.merged.get_or_insert_with(|| Merged { first: batch.first, ..Merged::default() });
-        merged.last = batch.last;
-        for note in batch.notes.iter() {
-            if let Note::Membership { change, .. } = note {
-                match change {
-                    MemberChange::Joined => merged.joined += 1,
-                    MemberChange::Left | MemberChange::Removed | MemberChange::Banned => merged.left += 1,
-                    MemberChange::Updated | MemberChange::Unbanned => merged.updated += 1,
-                }
-            }
-        }
-    }
-
-    fn flush_merged(&mut self) {
-        let Some(merged) = self.merged.take() else {
-            return;
-        };
-        let Merged { first, last, joined, left, updated } = merged;
-        let frame = transient::members_merged(first, last, joined, left, updated);
-        for session in self.present.sessions() {
-            session.outbound.push_log(first, last, 1, &frame);
-        }
-    }
-
-    fn take_note(&mut self, note: &Note) {
-        match note {
-            Note::RunStarted(answer) => self.answers.begin(answer.clone()),
-            Note::RunEnded(message_id) => self.answers.end(*message_id),
-            Note::RoomEnded => self.expel(Expelled::RoomEnded, None),
-            Note::Permissions(overrides) => self.permissions = overrides.clone(),
-            Note::Membership { user, change, role, muted_until } => match change {
-                MemberChange::Left => self.expel(Expelled::Left, Some(user)),
-                MemberChange::Removed => self.expel(Expelled::Removed, Some(user)),
-                MemberChange::Banned => self.expel(Expelled::Banned, Some(user)),
-                MemberChange::Joined | MemberChange::Updated => {
-                    let standing = Standing { role: *role, muted_until: *muted_until };
-                    self.present.set_standing(user, standing);
-                }
-                MemberChange::Unbanned => {}
-            },
-        }
-    }
-
-    fn expel(&self, why: Expelled, only: Option<&UserId>) {
-        for session in self.present.sessions() {
-            if only.is_none_or(|user| user == &session.user) {
-                session.outbound.expel(why);
             }
         }
     }

@@ -50,9 +50,7 @@ impl Feed {
                     }
                 }
                 Ok(records) => match batch_of(&records) {
-                    Some(batch) => {
-                        self.deliver(batch);
-                    }
+                    Some(batch) => self.deliver_missed(batch),
                     None => {
                         tracing::error!(room = %self.room(), %after, "the log cannot be read: delivery stops");
                         self.expel_all(Expelled::Internal);

@@ -10,13 +10,15 @@ mod chunks;
 pub mod feed;
 pub mod fill;
 mod heads;
+mod linger;
 mod others;
 mod ours;
 pub mod outbound;
 pub mod pace;
-mod presence;
+pub mod presence;
 pub mod recent;
 pub mod seat;
+mod state;
 
 use std::{
     fmt,
@@ -50,6 +52,8 @@ pub struct RegistryLimits {
     pub head_check: Duration,
     /// Between two chunks of an answer, for a session that does not say.
     pub chunk_interval: Duration,
+    /// How long events of a large and busy room may wait to be told together; zero: not at all.
+    pub linger: Duration,
 }
 
 /// Ends answers of this node that somebody on any node wants to end. Must not wait.
@@ -197,11 +201,11 @@ impl Subscriber for HandlerRegistry {
             return;
         };
         match message {
-            BusMessage::Log(batch) => {
-                if feed.deliver(batch) == feed::Delivery::Hole {
-                    self.fill(&feed);
-                }
-            }
+            BusMessage::Log(batch) => match feed.deliver(batch) {
+                feed::Delivery::Done => {}
+                feed::Delivery::Waits => self.keep_pace(feed),
+                feed::Delivery::Hole => self.fill(&feed),
+            },
             BusMessage::Reaches(seq) => {
                 if feed.reaches(seq) {
                     self.fill(&feed);

@@ -21,6 +21,17 @@ use crate::{
     wire::hint::presence::{CONNECTIONS, LAST_ARRIVAL, PresenceHint, PresentUser},
 };
 
+/// What of a user's presence others must be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceNews {
+    /// Nothing has changed for others.
+    None,
+    /// The user is there now, or is gone.
+    User,
+    /// The user is shown differently.
+    Shown(Presence),
+}
+
 /// A session as the registry sees it.
 #[derive(Debug, Clone)]
 pub(super) struct Session {

@@ -14,10 +14,7 @@ use crate::{
         room::{Member, Presence},
     },
     ids::{ConnectionId, EventId, MessageId, Seq, UserId},
-    registry::{
-        HandlerRegistry,
-        feed::{Feed, PresenceNews},
-    },
+    registry::{HandlerRegistry, feed::Feed, presence::PresenceNews},
     wire::transient::{self, Stamp},
 };
 

@@ -289,10 +289,8 @@ impl Rooms {
 
     /// A user's read cursor, and how many messages of others are behind it.
     pub async fn read_position(&self, room: &RoomId, user: &UserId) -> Result<(Seq, u32), Rejection> {
-        let (store, failed) = (&self.0.store, |error| refused(room, &error));
-        let read = store.cursor(room, user).await.map_err(failed)?;
-        let unread = store.unread(room, user, read, UNREAD_CAP).await.map_err(failed)?;
-        Ok((read, unread))
+        let position = self.0.store.read_position(room, user, UNREAD_CAP).await;
+        position.map_err(|error| refused(room, &error))
     }
 
     /// The rooms that are in memory here.

@@ -5,20 +5,25 @@
 //! queue), a deadline for TLS and the first bytes, and an end of connections that does not wait for silent clients.
 //! Whoever has not said yet that it speaks HTTP/2 costs a socket and, with TLS, one handshake.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
 use crate::{
-    grpc::peer::Peer,
+    grpc::peer::{ClientCertificate, Peer},
     server::{
-        greeting::{begins_tls, greeted},
+        greeting::{Greeted, begins_tls, greeted},
         http2::serve_io,
         peers::{Peers, Place},
         tls::Tls,
@@ -47,6 +52,9 @@ pub struct ConnectionLimits {
     /// How old a stream may become; its connection takes no new ones before that.
     pub max_age: Option<Duration>,
 }
+
+/// An encrypted stream that has begun with HTTP/2, and the certificate of whoever is at its other end.
+type Encrypted = (Greeted<TlsStream<TcpStream>>, Option<Arc<ClientCertificate>>);
 
 /// What connections are served with.
 #[derive(Debug, Clone)]
@@ -79,9 +87,10 @@ pub(super) async fn serve(
         let Some(Accepted { stream, address, permit, place }) = accepted else {
             return;
         };
-        let (serving, stop, abort) = (serving.clone(), stop.clone(), abort.clone());
+        let connection = Box::pin(connection(stream, address, serving.clone(), stop.clone()));
+        let abort = abort.clone();
         connections.spawn(async move {
-            abort.run_until_cancelled(connection(stream, address, serving, stop)).await;
+            abort.run_until_cancelled(connection).await;
             drop((permit, place));
         });
     }
@@ -115,40 +124,44 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, peers: &Peers) -
     }
 }
 
-async fn connection(mut stream: TcpStream, address: SocketAddr, serving: Serving, stop: CancellationToken) {
+/// One connection. Each part of its life is on the heap for as long as it takes: what the beginning needs would stay
+/// with the connection else, some kilobytes for each.
+async fn connection(stream: TcpStream, address: SocketAddr, serving: Serving, stop: CancellationToken) {
     if stream.set_nodelay(true).is_err() {
         return;
     }
     let Serving { routes, limits, tls } = serving;
     let address = address.ip().to_canonical();
-    let mut peer = Peer { address: Some(address), certificate: None };
+    let peer = Peer { address: Some(address), certificate: None };
     // A socket that says nothing must not hold up a drain either.
     let Some(tls) = tls else {
-        match stop.run_until_cancelled(timeout(limits.handshake, greeted(stream))).await {
+        let greeting = Box::pin(timeout(limits.handshake, greeted(stream)));
+        match stop.run_until_cancelled(greeting).await {
             Some(Ok(Some(io))) => Box::pin(serve_io(io, peer, routes, limits, stop)).await,
             Some(Ok(None) | Err(_)) | None => tracing::debug!("a connection did not begin with HTTP/2"),
         }
         return;
     };
-    // On the heap for as long as it takes: what a handshake needs would stay with the connection.
-    let encrypted = Box::pin(async {
-        if !begins_tls(&mut stream).await {
-            tracing::debug!(%address, "a connection did not begin with TLS");
-            return None;
-        }
-        match tls.handshake(stream).await {
-            Ok((stream, certificate)) => Some((greeted(stream).await?, certificate)),
-            Err(error) => {
-                let error = &error as &(dyn std::error::Error + 'static);
-                tracing::debug!(%address, error, "a connection was refused");
-                None
-            }
-        }
-    });
-    let greeting = stop.run_until_cancelled(timeout(limits.handshake, encrypted)).await;
-    if let Some(Ok(Some((io, certificate)))) = greeting {
-        peer.certificate = certificate;
+    let greeting = Box::pin(timeout(limits.handshake, encrypted(stream, address, tls)));
+    if let Some(Ok(Some((io, certificate)))) = stop.run_until_cancelled(greeting).await {
+        let peer = Peer { certificate, ..peer };
         Box::pin(serve_io(io, peer, routes, limits, stop)).await;
+    }
+}
+
+/// The encrypted stream behind a connection, and who is at its other end.
+async fn encrypted(mut stream: TcpStream, address: IpAddr, tls: Tls) -> Option<Encrypted> {
+    if !begins_tls(&mut stream).await {
+        tracing::debug!(%address, "a connection did not begin with TLS");
+        return None;
+    }
+    match tls.handshake(stream).await {
+        Ok((stream, certificate)) => Some((greeted(stream).await?, certificate)),
+        Err(error) => {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::debug!(%address, error, "a connection was refused");
+            None
+        }
     }
 }
 

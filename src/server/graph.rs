@@ -146,6 +146,7 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         sessions_per_user: config.limits.sessions_per_user,
         head_check: config.bus.head_check,
         chunk_interval: config.llm.chunk_window,
+        linger: config.limits.linger,
     }
 }
 

@@ -1,6 +1,11 @@
 //! A session that has joined.
 
-use std::{pin::Pin, sync::Arc};
+mod catch_up;
+
+use std::{
+    pin::{Pin, pin},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::BoxFuture};
@@ -9,6 +14,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::catch_up::Missed;
 use crate::{
     allowance::{Allowance, rate::What},
     auth::grants::Need,
@@ -18,11 +24,7 @@ use crate::{
         rejection::{Code, Rejection},
     },
     ids::RequestId,
-    registry::{
-        fill::frames_of,
-        outbound::{Expelled, Work},
-        seat::Seat,
-    },
+    registry::seat::Seat,
     rooms::{
         Joined, RoomHandle,
         task::{CommandTask, Reply, SessionReply, Task},
@@ -32,9 +34,8 @@ use crate::{
         drain::age_of_one,
         draining, finished,
         pass::{self, Pass, SignIns},
-        sleep_until,
     },
-    store::{Idempotency, Record},
+    store::Idempotency,
     wire::{
         command::{self, Inbound, Request, Shown},
         reply::{self, ClosingReason},
@@ -42,14 +43,6 @@ use crate::{
     },
 };
 
-/// What was missed, being read from the log.
-type Missed = BoxFuture<'static, Result<Vec<Record>, Rejection>>;
-
-/// How long to wait for a store that does not show yet what the bus has told of.
-const LATE_STORE: std::time::Duration = std::time::Duration::from_millis(50);
-
-/// How long to wait for a `resumed` before asking again.
-const RESYNC_PATIENCE: std::time::Duration = std::time::Duration::from_secs(1);
 /// How long the answers to a finished client's last commands may take.
 const FINISH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -61,6 +54,8 @@ pub(super) struct Active<'a> {
     in_flight: Arc<Semaphore>,
     /// When typing ends by itself.
     typing_until: Option<Instant>,
+    /// When to look whether a sign of life is due.
+    look_at: Instant,
     missed: Option<Missed>,
     /// A `resumed` has been asked for; if it has not come by then (the room was too busy), it is asked for again.
     resync_by: Option<Instant>,
@@ -90,6 +85,7 @@ impl<'a> Active<'a> {
             allowance,
             in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
             typing_until: None,
+            look_at: Instant::now(),
             missed: None,
             resync_by: None,
             resyncing: None,
@@ -108,44 +104,41 @@ impl<'a> Active<'a> {
     where
         S: Stream<Item = Result<Bytes, InboundError>>,
     {
-        let beat = self.handler.services.limits.heartbeat;
-        let mut look_at = Instant::now() + beat;
+        let (handler, beat) = (self.handler, self.handler.services.limits.heartbeat);
+        // Made once and not for each message: to wait for any of them takes a lock that all sessions share.
+        let mut closing = pin!(handler.services.drain.closing());
+        let mut changed = pin!(handler.outbound.changed());
+        self.look_at = Instant::now() + beat;
+        let mut alarm = pin!(tokio::time::sleep_until(self.look_at));
         loop {
             if let step @ (Step::End(_) | Step::Gone) = self.work() {
                 return step;
             }
-            let typing_until = self.typing_until;
             // Who has said all, and has come back to be told what was missed, is told all of it. Who is moved is told
             // the rest there.
-            let may_finish = self.is_retiring || !self.handler.outbound.is_behind();
-            let retire_at = self.retire_at;
+            let may_finish = self.is_retiring || !handler.outbound.is_behind();
+            let due = self.due();
+            if alarm.deadline() != due {
+                alarm.as_mut().reset(due);
+            }
             // Ends first, then what was missed, then the client: what it says is answered, never awaited.
             let step = tokio::select! {
                 biased;
-                () = self.handler.services.drain.closing() => Step::End(draining()),
-                turn = self.pass.next() => pass::take(self.handler, turn),
-                () = self.handler.outbound.changed() => Step::Continue,
-                missed = poll_missed(&mut self.missed) => self.take_missed(missed),
+                () = closing.as_mut() => Step::End(draining()),
+                turn = self.pass.next() => pass::take(handler, turn),
+                () = changed.as_mut() => {
+                    changed.set(handler.outbound.changed());
+                    Step::Continue
+                }
+                missed = catch_up::poll(&mut self.missed) => self.take_missed(missed),
                 () = poll(&mut self.finishing), if may_finish => Step::End(self.finished()),
                 message = inbound.next(), if self.finishing.is_none() => self.receive(message),
                 () = poll(&mut self.resyncing) => {
                     self.resyncing = None;
                     Step::Continue
                 }
-                () = sleep_until(self.resync_by) => {
-                    self.resync_by = None;
-                    Step::Continue
-                }
-                () = sleep_until(retire_at), if self.finishing.is_none() => {
-                    self.retire();
-                    Step::Continue
-                }
-                () = sleep_until(typing_until) => {
-                    self.stop_typing();
-                    Step::Continue
-                }
-                () = tokio::time::sleep_until(look_at) => {
-                    look_at = self.heartbeat(beat);
+                () = alarm.as_mut() => {
+                    self.on_time(beat);
                     Step::Continue
                 }
             };
@@ -153,6 +146,31 @@ impl<'a> Active<'a> {
                 Step::Continue => {}
                 Step::End(_) | Step::Gone => return step,
             }
+        }
+    }
+
+    /// When there is something to do although nobody says anything.
+    fn due(&self) -> Instant {
+        let retire_at = self.retire_at.filter(|_| self.finishing.is_none());
+        let others = [self.resync_by, retire_at, self.typing_until];
+        others.into_iter().flatten().fold(self.look_at, Instant::min)
+    }
+
+    /// Does what is due by now.
+    fn on_time(&mut self, beat: std::time::Duration) {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if is_due(self.resync_by) {
+            self.resync_by = None;
+        }
+        if is_due(self.retire_at) && self.finishing.is_none() {
+            self.retire();
+        }
+        if is_due(self.typing_until) {
+            self.stop_typing();
+        }
+        if self.look_at <= now {
+            self.look_at = self.heartbeat(beat);
         }
     }
 
@@ -164,70 +182,6 @@ impl<'a> Active<'a> {
             Some(_) | None => {
                 self.handler.outbound.push_transient(&transient::heartbeat(self.seat.feed().delivered()));
                 now + beat
-            }
-        }
-    }
-
-    /// Does what the queue asks for.
-    fn work(&mut self) -> Step {
-        match self.handler.outbound.work() {
-            Work::End(why) => return Step::End(why.into()),
-            Work::Gone => return Step::Gone,
-            Work::Read(after, page) if self.missed.is_none() => {
-                self.resync_by = None;
-                if let Some(stretches) = self.seat.feed().recent(after, page) {
-                    for stretch in stretches {
-                        self.handler.outbound.push_missed(stretch.first, stretch.last, stretch.frames);
-                    }
-                    // There may be more, or a `resumed` to ask for.
-                    self.handler.outbound.look_again();
-                    return Step::Continue;
-                }
-                let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
-                self.missed = Some(Box::pin(async move {
-                    let records = rooms.log(&id, after, page).await?;
-                    if records.is_empty() {
-                        // A store may show an event a moment after the bus has told of it.
-                        tokio::time::sleep(LATE_STORE).await;
-                    }
-                    Ok(records)
-                }));
-            }
-            Work::Resync if self.resync_by.is_none() => {
-                self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
-                self.resyncing = Some(self.resync());
-            }
-            Work::Idle => self.resync_by = None,
-            Work::Read(..) | Work::Resync => {}
-        }
-        Step::Continue
-    }
-
-    /// Asks the room for a `resumed`. What must be read for it is read here, not in the room's task.
-    fn resync(&self) -> BoxFuture<'static, ()> {
-        let (rooms, room) = (self.handler.services.rooms.clone(), self.room.clone());
-        let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
-        Box::pin(async move {
-            // When the store fails it is asked for again.
-            if let Ok((read, unread)) = rooms.read_position(room.id(), &user).await {
-                room.try_send(Task::Resync { user, outbound, read, unread });
-            }
-        })
-    }
-
-    fn take_missed(&mut self, missed: Result<Vec<Record>, Rejection>) -> Step {
-        self.missed = None;
-        match missed {
-            Ok(records) => {
-                if let (Some(first), Some(last)) = (records.first(), records.last()) {
-                    self.handler.outbound.push_missed(first.seq, last.seq, frames_of(&records));
-                }
-                Step::Continue
-            }
-            // The stream cannot go on without a hole: the client comes back and tries again.
-            Err(rejection) => {
-                tracing::warn!(%rejection, "cannot read what a session has missed");
-                Step::End(Expelled::Internal.into())
             }
         }
     }
@@ -475,13 +429,6 @@ fn stores_much(command: &Command) -> bool {
 enum Answered {
     Yes,
     No,
-}
-
-async fn poll_missed(missed: &mut Option<Missed>) -> Result<Vec<Record>, Rejection> {
-    match missed {
-        Some(reading) => reading.await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn poll(future: &mut Option<BoxFuture<'static, ()>>) {

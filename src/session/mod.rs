@@ -208,7 +208,8 @@ impl StreamHandler {
         waiting: Option<Waiting>,
     ) -> Option<End> {
         let mut inbound = pin!(inbound);
-        let (joined, mut held) = match self.wait_for_join(&mut inbound).await {
+        // On the heap for as long as it takes: it needs twice of what the rest of the session does.
+        let (joined, mut held) = match Box::pin(self.wait_for_join(&mut inbound)).await {
             Ok(joined) => joined,
             Err(step) => return end_of(step),
         };

@@ -345,6 +345,13 @@ pub trait Store: Send + Sync + fmt::Debug + 'static {
     /// A read cursor; `Seq::ZERO` if it was never moved.
     async fn cursor(&self, room: &RoomId, user: &UserId) -> Result<Seq, Error>;
 
+    /// A read cursor, and how many messages behind it were not sent by its user, counted up to `cap`: what everybody who
+    /// joins is told. One question where the backend can put both in one.
+    async fn read_position(&self, room: &RoomId, user: &UserId, cap: u32) -> Result<(Seq, u32), Error> {
+        let read = self.cursor(room, user).await?;
+        Ok((read, self.unread(room, user, read, cap).await?))
+    }
+
     /// Rooms, newest first, of which the position is below `before` (`u64::MAX`: all).
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error>;
 

@@ -36,6 +36,7 @@ const LIMITS: RegistryLimits = RegistryLimits {
     sessions_per_user: 2,
     head_check: Duration::from_secs(3600),
     chunk_interval: Duration::ZERO,
+    linger: Duration::ZERO,
 };
 const MAX_HEALING: Duration = Duration::from_secs(15);
 

@@ -35,6 +35,7 @@ const LIMITS: RegistryLimits = RegistryLimits {
     sessions_per_user: 200,
     head_check: Duration::from_secs(2),
     chunk_interval: Duration::from_millis(40),
+    linger: Duration::ZERO,
 };
 /// A `resumed`: what it says is noted beside it.
 const RESUMED: &[u8] = b"RESUMED";

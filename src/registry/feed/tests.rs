@@ -2,14 +2,13 @@
 
 use std::task::{Context, Poll, Waker};
 
-use std::time::Duration;
-
 use bytes::{Bytes, BytesMut};
 
 use super::*;
 use crate::{
+    bus::Note,
     clock::Timestamp,
-    domain::room::Role,
+    domain::{event::MemberChange, room::Role},
     ids::{LlmId, MessageId},
     registry::outbound::{QueueLimits, Work},
 };
@@ -19,6 +18,7 @@ const LIMITS: RegistryLimits = RegistryLimits {
     sessions_per_user: 2,
     head_check: Duration::from_secs(2),
     chunk_interval: Duration::ZERO,
+    linger: Duration::ZERO,
 };
 
 fn feed(head: u64) -> Feed {
@@ -353,4 +353,68 @@ async fn who_waits_for_what_is_behind_a_position_is_woken_once_by_many() {
     // What was known before is no news, although nobody has waited for it.
     assert!(futures_util::poll!(std::pin::pin!(feed.beyond(Seq(5)))).is_pending());
     feed.beyond(Seq(4)).await;
+}
+
+/// A feed of a large room that is being told something, and two of those who are there.
+fn busy() -> (Feed, Arc<Outbound>, Arc<Outbound>) {
+    let limits = RegistryLimits { linger: Duration::from_millis(5), participants_shown: 2000, ..LIMITS };
+    let feed = Feed::new(RoomId::parse("room").unwrap(), Seq(0), limits);
+    for number in 0..500 {
+        enter(&feed, &format!("user{number}"));
+    }
+    let (_, ann, _) = enter(&feed, "ann");
+    let (_, ben, _) = enter(&feed, "ben");
+    assert_eq!(feed.deliver(batch(1, 1, &[])), Delivery::Done, "it was quiet");
+    assert_eq!((read(&ann).as_ref(), read(&ben).as_ref()), (b"a".as_ref(), b"a".as_ref()));
+    (feed, ann, ben)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_and_busy_room_is_told_several_events_as_one() {
+    let (feed, ann, _) = busy();
+    assert_eq!(feed.deliver(batch(2, 2, &[])), Delivery::Waits, "somebody must keep the pace");
+    assert_eq!(feed.deliver(batch(3, 4, &[])), Delivery::Done, "it is kept");
+    assert_eq!((read(&ann).as_ref(), feed.delivered()), (b"".as_ref(), Seq(4)));
+    let feed = Arc::new(feed);
+    let start = Instant::now();
+    Arc::clone(&feed).keep_pace().await;
+    // 502 sessions at 5 microseconds, and a timer of a millisecond.
+    assert!((2500..=4000).contains(&start.elapsed().as_micros()), "{:?}", start.elapsed());
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(ann.poll_next(&mut context), Poll::Ready(Some(Ok(Bytes::from_static(b"bcd")))));
+    tokio::time::advance(Duration::from_millis(5)).await;
+    assert_eq!(feed.deliver(batch(5, 5, &[])), Delivery::Done, "it was quiet again");
+    assert_eq!(read(&ann), "e");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_gathered_is_told_before_anything_that_cannot_wait() {
+    let (feed, ann, ben) = busy();
+    let waits = |seq| assert_ne!(feed.deliver(batch(seq, seq, &[])), Delivery::Hole);
+    waits(2);
+    assert_eq!(
+        feed.deliver(batch(3, 3, &[membership("ben", MemberChange::Removed, Role::Member)])),
+        Delivery::Done
+    );
+    assert_eq!((read(&ann).as_ref(), read(&ben).as_ref()), (b"bc".as_ref(), b"bc".as_ref()));
+    assert_eq!(ben.work(), Work::End(Expelled::Removed));
+    waits(4);
+    let (_, new, _) = enter(&feed, "new");
+    waits(5);
+    assert_eq!(
+        (read(&ann).as_ref(), read(&new).as_ref()),
+        (b"d".as_ref(), b"".as_ref()),
+        "it began behind it"
+    );
+    let answer = answer();
+    assert_eq!(feed.deliver(batch(6, 6, &[started(answer.clone())])), Delivery::Done);
+    assert_eq!((read(&ann).as_ref(), read(&new).as_ref()), (b"ef".as_ref(), b"ef".as_ref()));
+    assert_eq!(feed.deliver(batch(7, 7, &[])), Delivery::Done, "nothing waits while an answer is written");
+    take(&feed, &chunk(answer.message_id, 0, "text"));
+    assert_eq!(read(&ann), "gtext");
+    // Sent by a bus that has lost something: whoever reads it from the store keeps no pace.
+    assert_eq!(feed.deliver(batch(8, 8, &[Note::RunEnded(answer.message_id)])), Delivery::Done);
+    assert_eq!(feed.deliver(batch(10, 10, &[])), Delivery::Hole);
+    feed.deliver_missed(batch(9, 9, &[]));
+    assert_eq!(read(&ann), "hij");
 }

@@ -246,6 +246,15 @@ impl Store for PostgresStore {
         Ok(first(&answer, |row| rows::seq(row, 0))?.unwrap_or_default())
     }
 
+    async fn read_position(&self, room: &RoomId, user: &UserId, cap: u32) -> Result<(Seq, u32), Error> {
+        let cap = i64::from(cap);
+        let answer =
+            self.connections.ask(queries::READ_POSITION, &[&room.as_str(), &user.as_str(), &cap]).await?;
+        let position = |row: &Row| Ok((rows::seq(row, 0)?, rows::number(row, 1)?));
+        let (read, unread) = first(&answer, position)?.unwrap_or_default();
+        Ok((read, u32::try_from(unread).unwrap_or(u32::MAX)))
+    }
+
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
         let (before, limit) = (rows::integer(before), rows::count(limit));
         let answer = match &filter {

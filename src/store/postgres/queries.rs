@@ -82,6 +82,12 @@ pub(super) const SNAPSHOT: Question =
     read(concat!("SELECT seq, version, state FROM snapshots WHERE room = ", rid!()));
 pub(super) const CURSOR: Question =
     read(concat!("SELECT seq FROM cursors WHERE room = ", rid!(), " AND member = $2"));
+pub(super) const READ_POSITION: Question = read(
+    "SELECT of.seq, (SELECT count(*) FROM (SELECT FROM events WHERE room = of.room
+       AND message_seq > of.seq AND sender IS DISTINCT FROM $2 ORDER BY message_seq LIMIT $3) AS others)
+     FROM (SELECT rooms.rid AS room, coalesce(cursors.seq, 0) AS seq FROM rooms
+       LEFT JOIN cursors ON cursors.room = rooms.rid AND cursors.member = $2 WHERE rooms.id = $1) AS of",
+);
 pub(super) const PUBLIC_ROOMS: Question = read(concat!(
     "SELECT rid, id FROM rooms WHERE ",
     namespace!(),

@@ -206,6 +206,15 @@ impl Store for SqliteStore {
         self.readers.ask(move |connection| queries::cursor(connection, &room, &user)).await
     }
 
+    async fn read_position(&self, room: &RoomId, user: &UserId, cap: u32) -> Result<(Seq, u32), Error> {
+        let (room, user) = (room.clone(), user.clone());
+        let question = move |connection: &mut rusqlite::Connection| {
+            let read = queries::cursor(connection, &room, &user)?;
+            Ok((read, queries::unread(connection, &room, &user, read, cap)?))
+        };
+        self.readers.ask(question).await
+    }
+
     async fn list_rooms(&self, filter: RoomFilter, before: u64, limit: usize) -> Result<Vec<Listed>, Error> {
         self.readers.ask(move |connection| queries::list_rooms(connection, &filter, before, limit)).await
     }

@@ -68,6 +68,7 @@ impl Node {
             sessions_per_user: 16,
             head_check: Duration::from_millis(100),
             chunk_interval: Duration::from_millis(40),
+            linger: Duration::ZERO,
         };
         let registry = HandlerRegistry::start(
             Arc::clone(&store),

@@ -152,6 +152,16 @@ pub async fn unread_counts_others_messages_up_to_the_cap(store: Arc<dyn Store>) 
     assert_eq!(count("ann", 3, 100).await, 2);
     assert_eq!(count("ann", 7, 100).await, 0);
     assert_eq!(count("ann", u64::MAX, 100).await, 0);
+
+    let position = async |of| store.read_position(&room, &user(of), 4).await.unwrap();
+    assert_eq!(position("zoe").await, (Seq::ZERO, 4), "up to the cap");
+    assert_eq!(position("ann").await, (Seq::ZERO, 3));
+    store.advance_cursor(&room, &user("ann"), Seq(3)).await.unwrap();
+    assert_eq!(position("ann").await, (Seq(3), 2));
+    assert_eq!(
+        store.read_position(&super::support::room("none"), &user("ann"), 4).await.unwrap(),
+        (Seq::ZERO, 0)
+    );
 }
 
 pub async fn what_was_appended_is_seen_by_the_next_read(store: Arc<dyn Store>) {
