@@ -18,6 +18,7 @@ use tonic::service::Routes;
 use crate::{
     grpc::peer::Peer,
     server::{
+        aside::unless,
         greeting::{begins_tls, greeted},
         http2::serve_io,
         peers::{Peers, Place},
@@ -81,7 +82,7 @@ pub(super) async fn serve(
         };
         let (serving, stop, abort) = (serving.clone(), stop.clone(), abort.clone());
         connections.spawn(async move {
-            abort.run_until_cancelled(connection(stream, address, serving, stop)).await;
+            unless(connection(stream, address, serving, stop), abort.cancelled()).await;
             drop((permit, place));
         });
     }
