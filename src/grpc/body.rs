@@ -64,3 +64,6 @@ fn trailers(status: &Status) -> HeaderMap {
     }
     headers
 }
+
+#[cfg(test)]
+mod tests;

@@ -98,15 +98,18 @@ impl State {
     /// Tells the rest of the answers that end in this batch, before it. Returns the batch's frames for those who need
     /// not be told again what they were told.
     pub(super) fn end_answers(&mut self, batch: &LogBatch) -> Option<Bytes> {
-        let now = Instant::now();
         let ended = |message_id: &MessageId| batch.notes.contains(&Note::RunEnded(*message_id));
         let ending: Vec<MessageId> =
             self.answers.whole().map(|answer| answer.message_id).filter(ended).collect();
+        if ending.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
         for message_id in &ending {
             let tellings = self.answers.rest(now, *message_id);
             self.tell(&tellings);
         }
-        if ending.is_empty() || !self.answers.any_compact() {
+        if !self.answers.any_compact() {
             return None;
         }
         let told: Vec<&LiveAnswer> =

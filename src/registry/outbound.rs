@@ -6,13 +6,15 @@
 //! behind. Replies to the session's own commands have a small budget of their own; a client that goes on sending
 //! without reading the answers uses it up and is closed. The closing event has a place of its own.
 
+mod join;
+
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
@@ -447,21 +449,22 @@ impl Queue {
 
     /// One frame as it is, or several small ones joined.
     fn pop(&mut self) -> Option<Bytes> {
-        let first = self.pop_one()?;
-        let next_fits = |queue: &Self, have: usize| {
-            queue.frames.front().is_some_and(|next| have + next.bytes.len() <= JOIN_BYTES)
+        let mut have = 0;
+        let fits = |next: &&Frames| {
+            have += next.bytes.len();
+            have <= JOIN_BYTES
         };
-        if !next_fits(self, first.len()) {
-            return Some(first);
+        let count = self.frames.iter().take_while(fits).count();
+        if count < 2 {
+            return self.pop_one();
         }
-        let mut joined = BytesMut::with_capacity(JOIN_BYTES.min(self.bytes + first.len()));
-        joined.extend_from_slice(&first);
-        while next_fits(self, joined.len()) {
-            if let Some(next) = self.pop_one() {
-                joined.extend_from_slice(&next);
-            }
+        let ready = || self.frames.iter().take(count);
+        if let Some(joined) = join::again(ready().map(|one| &one.bytes)) {
+            (0..count).for_each(|_| drop(self.pop_one()));
+            return Some(joined);
         }
-        Some(joined.freeze())
+        let bytes = ready().map(|one| one.bytes.len()).sum();
+        Some(join::anew(std::iter::from_fn(|| self.pop_one()).take(count), bytes))
     }
 
     fn pop_one(&mut self) -> Option<Bytes> {

@@ -23,6 +23,7 @@ use tonic::service::Routes;
 use crate::{
     grpc::peer::{ClientCertificate, Peer},
     server::{
+        aside::unless,
         greeting::{Greeted, begins_tls, greeted},
         http2::serve_io,
         peers::{Peers, Place},
@@ -90,7 +91,7 @@ pub(super) async fn serve(
         let connection = Box::pin(connection(stream, address, serving.clone(), stop.clone()));
         let abort = abort.clone();
         connections.spawn(async move {
-            abort.run_until_cancelled(connection).await;
+            unless(connection, abort.cancelled()).await;
             drop((permit, place));
         });
     }

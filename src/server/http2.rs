@@ -26,7 +26,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes};
 use tower::ServiceExt as _;
 
-use crate::{grpc::peer::Peer, server::accept::ConnectionLimits};
+use crate::{
+    grpc::peer::Peer,
+    server::{accept::ConnectionLimits, aside::unless},
+};
 
 /// Streams that a client has opened and reset before they were looked at (rapid reset, CVE-2023-44487): as many as one
 /// read may bring of honest cancellations.
@@ -75,11 +78,13 @@ pub(super) async fn serve_io(
         .keep_alive_timeout(limits.keepalive_timeout)
         .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = retired(&limits, &stop) => None,
-        () = idle(&mut quiet, limits.idle) => None,
+    let leave = async {
+        tokio::select! {
+            () = retired(&limits, &stop) => {}
+            () = idle(&mut quiet, limits.idle) => {}
+        }
     };
+    let ended = unless(connection.as_mut(), leave).await;
     let ended = match ended {
         Some(ended) => ended,
         None => {

@@ -6,6 +6,7 @@
 
 pub mod accept;
 mod allowances;
+mod aside;
 mod closing;
 mod gates;
 pub mod graph;
@@ -285,7 +286,7 @@ impl Server {
         let (routes, limits) = (self.serving.routes.clone().prepare(), self.serving.limits);
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         self.connections.spawn(async move {
-            abort.run_until_cancelled(serve_io(io, Peer::default(), routes, limits, stop)).await;
+            aside::unless(serve_io(io, Peer::default(), routes, limits, stop), abort.cancelled()).await;
         });
     }
 
