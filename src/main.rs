@@ -16,6 +16,7 @@ use salon::{
     cli::{
         admin::{self, args::Admin},
         args::{self, Args, Command, RoomsCommand},
+        bench,
         chat::{self, ChatOptions},
         client, completions,
         exit::Exit,
@@ -322,6 +323,7 @@ fn client_command(file: Option<&Path>, command: Command) -> anyhow::Result<ExitC
     let result = runtime.block_on(async {
         Ok::<Exit, anyhow::Error>(match command {
             Command::Admin(Admin::Call(call)) => admin::run(call, SystemClock.now(), &mut out).await?,
+            Command::Bench(load) => bench::run(&load, &mut out).await?,
             Command::Chat(chat) => chat::run(chat_options(chat)).await?,
             Command::Rooms(args::Rooms { command: Some(RoomsCommand::Generate(args)), .. }) => {
                 let is_terminal = io::stdin().is_terminal() && out.is_terminal();

@@ -9,7 +9,13 @@ use clap::{Parser, Subcommand, builder::NonEmptyStringValueParser};
 use clap_complete::Shell;
 
 use crate::{
-    cli::{admin::args::Admin, client, tls::TlsArgs, token::TokenArgs},
+    cli::{
+        admin::args::Admin,
+        bench::args::{self as bench, Bench},
+        client,
+        tls::TlsArgs,
+        token::TokenArgs,
+    },
     config::parse_duration,
 };
 
@@ -120,7 +126,7 @@ Examples:
 /// A room server: people and LLMs talk in rooms.
 ///
 /// Without a command it serves.
-#[derive(Debug, Clone, PartialEq, Eq, Parser)]
+#[derive(Debug, Clone, PartialEq, Parser)]
 #[command(name = "salon", version, after_help = EXAMPLES)]
 pub struct Args {
     /// The config file; without it ./config.yaml if there is one, else the defaults
@@ -132,7 +138,7 @@ pub struct Args {
 }
 
 /// What to do.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Subcommand)]
 pub enum Command {
     /// Run the server (what happens without a command, too)
     Serve,
@@ -172,6 +178,9 @@ pub enum Command {
     /// Manage namespaces, identities, API keys and tokens
     #[command(subcommand)]
     Admin(Admin),
+    /// Measure what a load costs a server
+    #[command(after_help = bench::EXAMPLES)]
+    Bench(Box<Bench>),
     /// Print the script that completes these commands in a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {

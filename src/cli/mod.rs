@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod args;
+pub mod bench;
 pub mod chat;
 pub mod client;
 pub mod completions;

@@ -1,0 +1,153 @@
+//! The arguments of `salon bench`.
+//!
+//! What can be checked by itself is checked here; what depends on other options is in `plan`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::{args::DEFAULT_SERVER, client, tls::TlsArgs, token::TokenArgs};
+
+/// What the help shows.
+pub const EXAMPLES: &str = "\
+Examples:
+  salon bench                                             Two members in one room, 100 messages a second
+  salon bench --rooms 100 --members 10 --rate 5000        A paced load: how long does a delivery take?
+  salon bench --rooms 100 --members 10 --in-flight 200    As much as the server can do: what does one cost?
+  salon bench idle --rooms 1000 --members 10              What a session takes while nothing happens
+  salon bench answers --rooms 500 --llm guide             Answers that are written; the server needs a model for it
+  salon bench --server tcp://127.0.0.1:9000 --rate 1000   The same messages without HTTP, to compare
+
+A server's limits are for people, and refuse a load. Run one for it, whose data are gone afterwards:
+  SALON__STORE__KIND=memory SALON__LIMITS__MESSAGES_PER_SECOND=100000 SALON__LIMITS__MESSAGES_BURST=1000000 \\
+  SALON__LIMITS__COMMANDS_IN_FLIGHT=10000 SALON__LIMITS__RATES__USER__JOINS=none salon serve
+
+Latency counts from when a message was due, not from when it could be sent. The exit status is 0 if all came once and in
+order, else 1.";
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Scenario {
+    /// Messages to everybody in their rooms
+    #[default]
+    Messages,
+}
+
+impl Scenario {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+        }
+    }
+}
+
+/// Which service is called.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Contract {
+    /// room.v1.RoomService
+    #[default]
+    Salon,
+    /// api.room.Room, in which nothing is acknowledged
+    Original,
+}
+
+impl Contract {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Salon => "salon",
+            Self::Original => "original",
+        }
+    }
+
+    /// The service with its package.
+    pub fn service(self) -> &'static str {
+        match self {
+            Self::Salon => "room.v1.RoomService",
+            Self::Original => "api.room.Room",
+        }
+    }
+}
+
+/// `salon bench`.
+#[derive(Debug, Clone, PartialEq, Args)]
+pub struct Bench {
+    /// What to measure
+    #[arg(value_enum, default_value_t)]
+    pub scenario: Scenario,
+    /// The server: http:// or https:// (gRPC), tcp:// (the same messages without HTTP) or nats:// (plain subjects)
+    #[arg(long = "server", env = "SALON_SERVER", default_value = DEFAULT_SERVER, value_name = "URL", value_parser = server_url)]
+    pub url: String,
+    /// The contract that the server speaks
+    #[arg(long, value_enum, default_value_t)]
+    pub contract: Contract,
+    /// How many rooms
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub rooms: usize,
+    /// Members of each room, each with a session
+    #[arg(long, value_name = "M", default_value_t = 2)]
+    pub members: usize,
+    /// Sessions that share a connection
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub streams_per_connection: usize,
+    /// Messages a second in all rooms together, each sent when it is due; without this and --in-flight 100
+    #[arg(long, value_name = "R", conflicts_with = "in_flight")]
+    pub rate: Option<f64>,
+    /// Messages that are not yet acknowledged, in all rooms together; the next is sent for each that is
+    #[arg(long, value_name = "W")]
+    pub in_flight: Option<usize>,
+    /// Bytes of a message's text
+    #[arg(long, value_name = "BYTES", default_value_t = 100)]
+    pub payload: usize,
+    /// How long the load runs before anything is measured
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub warm_up: Duration,
+    /// How long is measured
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub duration: Duration,
+    /// The process of a server on this machine; without it the one that listens on the port
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// How it is trusted.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// What it is shown.
+    #[command(flatten)]
+    pub token: TokenArgs,
+}
+
+impl Bench {
+    /// Which server.
+    pub fn server(&self) -> client::Server {
+        client::Server {
+            url: self.url.clone(),
+            tls: self.tls.clone().into(),
+            token: self.token.clone().into(),
+        }
+    }
+}
+
+fn server_url(text: &str) -> Result<String, String> {
+    let uri: http::Uri =
+        text.parse().map_err(|_| format!("is no URL: write for example {DEFAULT_SERVER}"))?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http" | "https" | "tcp" | "nats"), Some(host)) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err(format!(
+            "must begin with http://, https://, tcp:// or nats:// and a host: write for example {DEFAULT_SERVER}"
+        )),
+    }
+}
+
+/// Seconds, with a point if need be.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 =
+        text.parse().map_err(|_| "must be a number of seconds, for example 5 or 0.5".to_owned())?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if seconds <= 86_400.0 => Ok(duration),
+        _ => Err("must be between 0 and 86400 seconds".into()),
+    }
+}
