@@ -50,9 +50,9 @@ mod tests {
     #[tokio::test]
     async fn the_end_ends_it() {
         let (stop, stopped) = oneshot::channel::<()>();
-        let waiting = tokio::spawn(unless(std::future::pending::<()>(), stopped));
-        stop.send(()).unwrap();
-        assert_eq!(waiting.await.unwrap(), None);
+        let waiting = unless(std::future::pending::<()>(), stopped);
+        let (ended, ()) = tokio::join!(waiting, async { stop.send(()).unwrap() });
+        assert_eq!(ended, None);
         assert_eq!(unless(std::future::pending::<()>(), std::future::ready(())).await, None);
     }
 }

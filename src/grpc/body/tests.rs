@@ -138,6 +138,9 @@ fn answer() -> LiveAnswer {
     }
 }
 
+/// Brings something to everybody, in a round that counts from 1.
+type Deliver = fn(&mut House, usize);
+
 /// One event is stored.
 fn event(house: &mut House, _: usize) {
     house.log(&[]);
@@ -167,7 +170,7 @@ fn other(house: &mut House, _: usize) {
 }
 
 /// How often the allocator was asked in each round, the first of which are to warm up.
-fn asked(listeners: usize, deliver: fn(&mut House, usize)) -> Vec<u64> {
+fn asked(listeners: usize, deliver: Deliver) -> Vec<u64> {
     let mut house = House::new(listeners);
     house.log(&[Note::RunStarted(ActiveAnswer { answer: answer(), seq: house.at })]);
     house.take_all();
@@ -188,11 +191,10 @@ fn asked(listeners: usize, deliver: fn(&mut House, usize)) -> Vec<u64> {
 
 #[tokio::test]
 async fn nothing_is_allocated_for_each_who_gets_an_event() {
-    let ways: [(&str, fn(&mut House, usize)); 4] =
+    let ways: [(&str, Deliver); 4] =
         [("event", event), ("events that waited", events), ("chunk", chunk), ("other", other)];
     for (name, deliver) in ways {
         let (few, many) = (asked(FEW, deliver), asked(MANY, deliver));
-        println!("{name}: {few:?}");
         assert_eq!(few, many, "{name}: what {FEW} and {MANY} listeners cost");
     }
 }

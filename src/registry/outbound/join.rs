@@ -20,12 +20,12 @@ struct Joined {
 }
 
 impl Joined {
-    fn is_of<'a>(&self, frames: impl Iterator<Item = &'a Bytes>) -> bool {
+    fn is_of<'a>(&self, mut frames: impl Iterator<Item = &'a Bytes>) -> bool {
         let mut parts = self.parts.iter();
-        let known = |frame: &Bytes| {
+        let known = |frame: &'a Bytes| {
             parts.next().is_some_and(|part| (part.as_ptr(), part.len()) == (frame.as_ptr(), frame.len()))
         };
-        frames.map(known).all(|same| same) && parts.next().is_none()
+        frames.all(known) && parts.next().is_none()
     }
 }
 
