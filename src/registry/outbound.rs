@@ -11,11 +11,10 @@ mod join;
 use std::{
     collections::VecDeque,
     sync::{Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use tokio::{sync::Notify, time::Instant};
 
 use crate::{
@@ -53,8 +52,6 @@ const JOIN_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Outbound {
     queue: Mutex<Queue>,
-    /// Wakes the connection, which sends.
-    reader: AtomicWaker,
     /// Wakes the session's task: it must read the log, or end.
     session: Notify,
     limits: QueueLimits,
@@ -67,6 +64,8 @@ struct Queue {
     events: usize,
     bytes: usize,
     replies: usize,
+    /// Wakes the connection, which sends; none while it has work already. Kept here because the lock is taken anyway.
+    reader: Option<Waker>,
     /// The last position taken.
     taken: Seq,
     /// The last position known to exist.
@@ -158,7 +157,7 @@ impl Outbound {
 
     /// An empty queue of a stream that speaks `dialect`.
     pub fn speaking(limits: QueueLimits, dialect: Dialect) -> Self {
-        Self { queue: Mutex::default(), reader: AtomicWaker::new(), session: Notify::new(), limits, dialect }
+        Self { queue: Mutex::default(), session: Notify::new(), limits, dialect }
     }
 
     /// What the stream speaks.
@@ -198,8 +197,7 @@ impl Outbound {
         let frames = streamed.filter(|_| queue.mode == Mode::Live && !queue.whole).unwrap_or(frames);
         if first == queue.taken.next() && queue.fits(events, frames.len(), self.limits) {
             queue.take(last, events, frames.clone());
-            drop(queue);
-            self.reader.wake();
+            wake_reader(queue);
         } else {
             queue.mode = Mode::Behind;
             drop(queue);
@@ -214,8 +212,7 @@ impl Outbound {
             return;
         }
         queue.take(last, count(first, last), frames);
-        drop(queue);
-        self.reader.wake();
+        wake_reader(queue);
     }
 
     /// Takes a transient event, or leaves it out.
@@ -235,8 +232,7 @@ impl Outbound {
             return;
         }
         queue.push(Frames { bytes: frame.clone(), events: 1, replies: 0 });
-        drop(queue);
-        self.reader.wake();
+        wake_reader(queue);
     }
 
     /// Takes the answer to a command. Too many unread answers end the session.
@@ -252,8 +248,7 @@ impl Outbound {
             return;
         }
         queue.push(Frames { bytes: frame, events: 0, replies: 1 });
-        drop(queue);
-        self.reader.wake();
+        wake_reader(queue);
     }
 
     /// Takes `room_state` or `resumed`, which speaks for `at`: live events follow behind `taken`.
@@ -267,8 +262,7 @@ impl Outbound {
         queue.known = queue.known.max(known);
         queue.mode = Mode::Live;
         let behind = queue.known > queue.taken;
-        drop(queue);
-        self.reader.wake();
+        wake_reader(queue);
         if behind {
             self.session.notify_one();
         }
@@ -283,8 +277,7 @@ impl Outbound {
         queue.mode = Mode::Live;
         // Counted like an event: a reader who has stopped must not be told again and again.
         queue.push(Frames { bytes: frame, events: 1, replies: 0 });
-        drop(queue);
-        self.reader.wake();
+        wake_reader(queue);
     }
 
     /// Has the session told anew what holds now, as if it had left something out.
@@ -315,8 +308,7 @@ impl Outbound {
         if matches!(queue.ending, Ending::Open) {
             queue.ending = Ending::Closing(closing(queue.taken), reason);
         }
-        drop(queue);
-        self.reader.wake();
+        wake_reader(queue);
     }
 
     /// When something was sent the last time; `None`: never.
@@ -387,7 +379,6 @@ impl Outbound {
 
     /// The next bytes to send; at the end the reason.
     pub fn poll_next(&self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, ClosingReason>>> {
-        self.reader.register(context.waker());
         let mut queue = self.lock();
         if let Some(bytes) = queue.pop() {
             queue.sent_at = Some(Instant::now());
@@ -399,7 +390,14 @@ impl Outbound {
             return Poll::Ready(Some(Ok(bytes)));
         }
         match std::mem::take(&mut queue.ending) {
-            Ending::Open => Poll::Pending,
+            Ending::Open => {
+                // Whoever was given something comes again by themselves.
+                match &mut queue.reader {
+                    Some(known) => known.clone_from(context.waker()),
+                    none => *none = Some(context.waker().clone()),
+                }
+                Poll::Pending
+            }
             Ending::Closing(closing, reason) => {
                 queue.ending = Ending::Status(reason);
                 Poll::Ready(Some(Ok(closing)))
@@ -475,6 +473,15 @@ impl Queue {
             self.bytes -= frames.bytes.len();
         }
         Some(frames.bytes)
+    }
+}
+
+/// Lets go of the queue, and wakes whoever reads it.
+fn wake_reader(mut queue: MutexGuard<'_, Queue>) {
+    let reader = queue.reader.take();
+    drop(queue);
+    if let Some(reader) = reader {
+        reader.wake();
     }
 }
 
