@@ -218,7 +218,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_no_message_is_not_read() {
-        let bytes = event(Payload::Ack(pb::Ack { seq: 1, ..Default::default() }), "r1", 9);
+        let payload = Some(Payload::Ack(pb::Ack { seq: 1, ..Default::default() }));
+        let event = pb::ServerEvent { payload, request_id: "r1".into(), seq: 9, ..Default::default() };
+        let bytes = event.encode_to_vec();
         let whole = Event::read(&bytes).unwrap();
         for end in 0..bytes.len() {
             assert_ne!(Event::read(&bytes[..end]), Some(whole), "{end}");

@@ -92,7 +92,7 @@ impl Report {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             scenario: plan.scenario.name(),
-            server: plan.server.url.clone(),
+            server: shown(&plan.server.url),
             contract: plan.contract.name(),
             rooms: plan.rooms,
             members: plan.members,
@@ -219,6 +219,14 @@ pub(super) fn advice(code: &str) -> &'static str {
     }
 }
 
+/// The address without what may be a password.
+pub(super) fn shown(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
+}
+
 /// A quotient as people read it.
 #[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit")]
 pub(super) fn ratio(part: u64, of: u64) -> f64 {
@@ -228,4 +236,21 @@ pub(super) fn ratio(part: u64, of: u64) -> f64 {
 /// So many in so many seconds.
 pub(super) fn per(count: u64, seconds: f64) -> f64 {
     if seconds > 0.0 { ratio(count, 1) / seconds } else { 0.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_the_address_is_not_shown() {
+        assert_eq!(shown("nats://ada:s3cr3t@127.0.0.1:4222"), "nats://127.0.0.1:4222");
+        assert_eq!(shown("http://127.0.0.1:50052"), "http://127.0.0.1:50052");
+    }
+
+    #[test]
+    fn refusals_name_the_key() {
+        assert!(advice("RATE_LIMITED").contains("limits.messages_per_second"));
+        assert_eq!(advice("internal"), "");
+    }
 }
