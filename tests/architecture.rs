@@ -62,6 +62,8 @@ const CRATES: &[(&str, &[&str], &str)] = &[
     ("tokio_rustls", &["server/tls", "cli/tls"], "one place on each side speaks TLS"),
     ("x509_cert", &["server/tls"], "one module reads certificates"),
     ("jsonschema", &["json_schema"], "one module checks arguments"),
+    ("hdrhistogram", &["cli/bench"], "only the load generator counts times"),
+    ("indicatif", &["cli/bench"], "only the load generator takes so long"),
 ];
 
 /// What the domain may not name: it is pure, synchronous, and knows no socket, clock or store.

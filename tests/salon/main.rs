@@ -17,6 +17,7 @@ mod autopilot;
 mod bad_input;
 mod budgets;
 mod buses;
+mod cli_bench;
 mod cli_client;
 mod concurrency;
 mod configuration;

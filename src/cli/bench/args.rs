@@ -15,7 +15,7 @@ Examples:
   salon bench --rooms 100 --members 10 --rate 5000        A paced load: how long does a delivery take?
   salon bench --rooms 100 --members 10 --in-flight 200    As much as the server can do: what does one cost?
   salon bench idle --rooms 1000 --members 10              What a session takes while nothing happens
-  salon bench answers --rooms 500 --llm guide             Answers that are written; the server needs a model for it
+  salon bench answers --rooms 50 --in-flight 50           Fifty answers at a time, by the server's usual model
   salon bench --server tcp://127.0.0.1:9000 --rate 1000   The same messages without HTTP, to compare
 
 A server's limits are for people, and refuse a load. Run one for it, whose data are gone afterwards:
@@ -31,6 +31,16 @@ pub enum Scenario {
     /// Messages to everybody in their rooms
     #[default]
     Messages,
+    /// Answers of an LLM in each room, read while they are written
+    Answers,
+    /// Connections that are opened, and whose sessions join
+    Joins,
+    /// Sessions that are cut and come back where they were, while messages flow
+    Resumes,
+    /// All sessions are cut at once, and all come back
+    Storm,
+    /// Sessions that do nothing
+    Idle,
 }
 
 impl Scenario {
@@ -38,6 +48,11 @@ impl Scenario {
     pub fn name(self) -> &'static str {
         match self {
             Self::Messages => "messages",
+            Self::Answers => "answers",
+            Self::Joins => "joins",
+            Self::Resumes => "resumes",
+            Self::Storm => "storm",
+            Self::Idle => "idle",
         }
     }
 }
@@ -91,10 +106,12 @@ pub struct Bench {
     /// Sessions that share a connection
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub streams_per_connection: usize,
-    /// Messages a second in all rooms together, each sent when it is due; without this and --in-flight 100
+    /// Messages (answers: questions; joins: connections) a second in all rooms together, each sent when it is due;
+    /// without this and --in-flight 100
     #[arg(long, value_name = "R", conflicts_with = "in_flight")]
     pub rate: Option<f64>,
-    /// Messages that are not yet acknowledged, in all rooms together; the next is sent for each that is
+    /// Messages that are not yet acknowledged, in all rooms together (answers: answers that are written; joins:
+    /// connections that are opened at the same time); the next is sent for each that is
     #[arg(long, value_name = "W")]
     pub in_flight: Option<usize>,
     /// Bytes of a message's text
@@ -106,6 +123,15 @@ pub struct Bench {
     /// How long is measured
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
     pub duration: Duration,
+    /// answers: the model, as the server knows it; without it its usual one
+    #[arg(long, value_name = "MODEL", default_value = "")]
+    pub llm: String,
+    /// storm: over how many seconds sessions come back
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds)]
+    pub spread: Duration,
+    /// storm: come again at once where the server asks to wait
+    #[arg(long)]
+    pub at_once: bool,
     /// The process of a server on this machine; without it the one that listens on the port
     #[arg(long)]
     pub pid: Option<u32>,

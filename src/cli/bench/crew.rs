@@ -1,18 +1,21 @@
 //! What every scenario begins with: rooms, a way to the server, its process, and sessions that have joined.
 
-use std::{cell::RefCell, time::Duration};
+use std::time::Duration;
 
 use futures_util::{TryStreamExt as _, stream};
-use tokio::{task::JoinSet, time::timeout};
+use tokio::time::timeout;
 
 use super::{
     Error,
-    dial::Dial,
+    args::Contract,
+    dial::{Dial, Wire},
     handles,
+    load::Tasks,
     plan::Plan,
     process::{Process, Used},
     progress::Progress,
     rooms, say,
+    talk::Speech,
     world::{self, NotOpened, Script, Shared},
 };
 use crate::wire::pb::room::v1 as pb;
@@ -20,7 +23,7 @@ use crate::wire::pb::room::v1 as pb;
 /// Connections that are opened at the same time: a server's backlog has 128 places at the least.
 const AT_ONCE: usize = 64;
 /// How long the sessions of one connection may take to join. A server on a busy machine takes long, a person gives up.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const JOIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// What joins have set off is over when so long nothing has come.
 const QUIET: Duration = Duration::from_millis(200);
 /// But no longer than this.
@@ -56,6 +59,15 @@ impl Crew {
         Ok(Self { dial, rooms, process })
     }
 
+    /// How messages are spoken there.
+    pub(super) fn speech(&self, plan: &Plan) -> Speech {
+        match (self.dial.wire, plan.contract) {
+            (Wire::Nats, _) => Speech::Bare,
+            (_, Contract::Original) => Speech::Unacknowledged,
+            (_, Contract::Salon) => Speech::Acknowledged,
+        }
+    }
+
     /// What the server has used up to now.
     pub(super) fn used(&self) -> Option<Used> {
         self.process.as_ref().and_then(Process::used)
@@ -73,7 +85,7 @@ impl Crew {
         &self,
         plan: &Plan,
         world: &Shared<S>,
-        tasks: &RefCell<JoinSet<()>>,
+        tasks: &Tasks,
         progress: &Progress,
     ) -> Result<(), Error> {
         progress.counting("sessions", plan.sessions());

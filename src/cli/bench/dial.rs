@@ -21,6 +21,7 @@ use super::{
         nats::Nats,
         prefixed::Assembly,
     },
+    report::shown,
 };
 use crate::cli::{
     client::{self, CONNECT_TIMEOUT, Error},
@@ -52,13 +53,15 @@ pub(super) struct Dial {
     pub server: client::Server,
     uri: http::Uri,
     tls: Option<Dialer>,
+    /// Name and password in the address, which only NATS takes.
+    user: Option<(String, String)>,
     request: http2::Request,
 }
 
 impl Dial {
     /// Finds the address and reads what TLS is made of.
     pub(super) async fn new(server: client::Server, contract: Contract) -> Result<Self, Error> {
-        let no_address = || Error::Address { given: text::line(&server.url) };
+        let no_address = || Error::Address { given: text::line(&shown(&server.url)) };
         let uri: http::Uri = server.url.parse().map_err(|_| no_address())?;
         let wire = match uri.scheme_str() {
             Some("http") => Wire::Http,
@@ -75,7 +78,7 @@ impl Dial {
         let host = uri.host().ok_or_else(no_address)?.trim_matches(['[', ']']).to_owned();
         let port = uri.port_u16().or(usual).ok_or_else(no_address)?;
         let unreachable = |detail: String| Error::Unreachable {
-            server: text::line(&server.url),
+            server: text::line(&shown(&server.url)),
             detail: text::line(&detail),
         };
         let mut found =
@@ -91,7 +94,8 @@ impl Dial {
             authority: uri.authority().map(ToString::to_string).unwrap_or_default(),
             authorization: shown.metadata().get("authorization").map(|value| value.as_bytes().to_vec()),
         };
-        Ok(Self { wire, address, server, uri, tls, request })
+        let user = (wire == Wire::Nats).then(|| user_in(&uri)).flatten();
+        Ok(Self { wire, address, server, uri, tls, user, request })
     }
 
     /// Whether it speaks gRPC.
@@ -104,7 +108,7 @@ impl Dial {
         let connected = timeout(CONNECT_TIMEOUT, self.socket()).await;
         let connected = connected.unwrap_or_else(|_| Err(late(CONNECT_TIMEOUT)));
         connected.map_err(|error| Error::Unreachable {
-            server: text::line(&self.server.url),
+            server: text::line(&shown(&self.server.url)),
             detail: text::line(&error.to_string()),
         })
     }
@@ -123,9 +127,16 @@ impl Dial {
         match self.wire {
             Wire::Http | Wire::Https => Protocol::Http2(Http2::open(&self.request, rooms.len(), out)),
             Wire::Tcp => Protocol::Tcp(Assembly::default()),
-            Wire::Nats => Protocol::Nats(Nats::open(rooms, out)),
+            Wire::Nats => Protocol::Nats(Nats::open(rooms, self.user.as_ref(), out)),
         }
     }
+}
+
+/// `user:password` before the host.
+fn user_in(uri: &http::Uri) -> Option<(String, String)> {
+    let (user, _) = uri.authority()?.as_str().rsplit_once('@')?;
+    let (name, password) = user.split_once(':')?;
+    Some((name.to_owned(), password.to_owned()))
 }
 
 fn late(waited: Duration) -> io::Error {

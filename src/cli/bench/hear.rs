@@ -3,6 +3,8 @@
 //! No message is built: of an event that came to ten thousand sessions each copy is looked at, and only for its kind and
 //! the digits in its text. What cannot be read is told as such; fields that are not known are passed by.
 
+use std::time::Duration;
+
 /// What an event is, by its field in `ServerEvent`.
 pub(super) mod kind {
     /// `room_state`: a join is done.
@@ -69,9 +71,14 @@ impl<'a> Event<'a> {
         (text(1), text(2))
     }
 
-    /// The reason of a `closing`, and when to come back.
-    pub(super) fn closing(&self) -> (u64, u64) {
-        (number(self.body, 1), number(self.body, 4))
+    /// How long an `error` asks to wait.
+    pub(super) fn retry_after(&self) -> Duration {
+        Duration::from_millis(number(self.body, 21))
+    }
+
+    /// The reason of a `closing`.
+    pub(super) fn closing(&self) -> u64 {
+        number(self.body, 1)
     }
 }
 
@@ -88,7 +95,7 @@ pub(super) fn bytes(message: &[u8], wanted: u32) -> Option<&[u8]> {
 }
 
 /// The first field of this number that holds a number; 0: there is none.
-fn number(message: &[u8], wanted: u32) -> u64 {
+pub(super) fn number(message: &[u8], wanted: u32) -> u64 {
     let mut fields = Fields(message);
     while let Some(Some((field, value))) = fields.next() {
         match value {
@@ -186,17 +193,19 @@ mod tests {
         let error = pb::Error {
             code: "rate_limited".into(),
             message: "too\u{1b}[2J fast".into(),
+            retry_after_ms: 700,
             ..Default::default()
         };
         let bytes = event(Payload::Error(error), "r2", 0);
         let found = Event::read(&bytes).unwrap();
         assert_eq!((found.kind, found.request_id), (kind::ERROR, b"r2".as_slice()));
         assert_eq!(found.error(), ("rate_limited".to_owned(), "too fast".to_owned()));
+        assert_eq!(found.retry_after(), Duration::from_millis(700));
 
-        let closing = pb::Closing { reason: 5, reconnect_after_ms: 700, ..Default::default() };
+        let closing = pb::Closing { reason: 5, ..Default::default() };
         let bytes = event(Payload::Closing(closing), "", 0);
         let found = Event::read(&bytes).unwrap();
-        assert_eq!((found.kind, found.closing()), (kind::CLOSING, (5, 700)));
+        assert_eq!((found.kind, found.closing()), (kind::CLOSING, 5));
         for (payload, wanted) in [
             (Payload::RoomState(pb::RoomState::default()), kind::ROOM_STATE),
             (Payload::LlmChunk(pb::LlmChunk::default()), kind::CHUNK),
@@ -209,7 +218,9 @@ mod tests {
 
     #[test]
     fn what_is_cut_or_no_message_is_not_read() {
-        let bytes = event(Payload::Ack(pb::Ack { seq: 1, ..Default::default() }), "r1", 9);
+        let payload = Some(Payload::Ack(pb::Ack { seq: 1, ..Default::default() }));
+        let event = pb::ServerEvent { payload, request_id: "r1".into(), seq: 9, ..Default::default() };
+        let bytes = event.encode_to_vec();
         let whole = Event::read(&bytes).unwrap();
         for end in 0..bytes.len() {
             assert_ne!(Event::read(&bytes[..end]), Some(whole), "{end}");

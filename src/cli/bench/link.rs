@@ -165,6 +165,7 @@ impl Link {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn lost(error: io::Error) -> Fault {
     Fault::Lost(error.to_string())
 }

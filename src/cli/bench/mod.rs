@@ -12,6 +12,7 @@
 //! Fails with a text that says what to do; a load that ran and was not served as it should be ends with a report and
 //! [`Exit::Failure`].
 
+mod answers;
 pub mod args;
 mod clock;
 mod crew;
@@ -19,16 +20,21 @@ mod dial;
 mod figures;
 mod handles;
 mod hear;
+mod idle;
+mod joins;
 mod link;
+mod load;
 mod messages;
 mod plan;
 mod process;
 mod progress;
 mod protocol;
 mod report;
+mod resumes;
 mod rooms;
 mod say;
 mod seen;
+mod storm;
 mod table;
 mod talk;
 mod world;
@@ -70,20 +76,25 @@ pub async fn run(args: &Bench, out: &mut dyn Write) -> Result<Exit, Error> {
     let load = async {
         match plan.scenario {
             Scenario::Messages => messages::run(&plan, &progress).await,
+            Scenario::Answers => answers::run(&plan, &progress).await,
+            Scenario::Joins => joins::run(&plan, &progress).await,
+            Scenario::Resumes => resumes::run(&plan, &progress).await,
+            Scenario::Storm => storm::run(&plan, &progress).await,
+            Scenario::Idle => idle::run(&plan, &progress).await,
         }
     };
     let report = LocalSet::new().run_until(load).await;
     progress.clear();
     let report = report?;
     report.write(plan.json, out).map_err(client::Error::from)?;
-    Ok(if report.is_sound() { Exit::Success } else { Exit::Failure })
+    Ok(if report.is_sound { Exit::Success } else { Exit::Failure })
 }
 
 fn told(why: &NotOpened) -> String {
     match why {
-        NotOpened::Refused(code, words) => format!(
-            "the server refused the join: {words} ({code}); a load may need higher limits.* (`salon bench --help`)"
-        ),
+        NotOpened::Refused { code, message, .. } => {
+            format!("the server refused the join: {message} ({code}){}", report::advice(code))
+        }
         NotOpened::Ended(why) => text::line(why),
         NotOpened::Fault(fault) => text::line(&fault.to_string()),
     }

@@ -59,6 +59,12 @@ pub(super) struct Plan {
     pub warm_up: Duration,
     /// How long is measured.
     pub duration: Duration,
+    /// The model of answers.
+    pub llm: String,
+    /// Over how long sessions come back.
+    pub spread: Duration,
+    /// Whether they come again sooner than they are asked to.
+    pub at_once: bool,
     /// The server's process, if it was given.
     pub pid: Option<u32>,
     /// Whether a program reads the report.
@@ -112,6 +118,7 @@ impl Plan {
         if args.contract == Contract::Original && !args.url.starts_with("http") {
             return refuse("--contract original is spoken over http:// or https:// only".into());
         }
+        check_scenario(args)?;
         Ok(Self {
             scenario: args.scenario,
             server: args.server(),
@@ -123,6 +130,9 @@ impl Plan {
             payload: args.payload,
             warm_up: args.warm_up,
             duration: args.duration,
+            llm: args.llm.clone(),
+            spread: args.spread,
+            at_once: args.at_once,
             pid: args.pid,
             json: args.json,
         })
@@ -135,11 +145,36 @@ impl Plan {
 
     /// Those of a room that send.
     pub(super) fn senders_per_room(&self) -> usize {
-        self.members.min(SENDERS_MAX)
+        match self.scenario {
+            // The others of the room are those that are cut.
+            Scenario::Resumes => (self.members / 2).clamp(1, SENDERS_MAX),
+            _ => self.members.min(SENDERS_MAX),
+        }
     }
 
     /// The room of a session.
     pub(super) fn room_of(&self, session: usize) -> usize {
         session / self.members
     }
+}
+
+/// What only some scenarios can do.
+fn check_scenario(args: &Bench) -> Result<(), Senseless> {
+    if args.url.starts_with("nats://") && args.scenario != Scenario::Messages {
+        return Err(Senseless(
+            "nats:// knows neither members nor answers: only `messages` can be measured there".into(),
+        ));
+    }
+    let needs_salon = matches!(args.scenario, Scenario::Answers | Scenario::Resumes | Scenario::Storm);
+    if needs_salon && args.contract == Contract::Original {
+        let name = args.scenario.name();
+        return Err(Senseless(format!("the original contract does not have what `{name}` measures")));
+    }
+    if args.scenario == Scenario::Answers && !args.url.starts_with("http") {
+        return Err(Senseless("`answers` needs a server with LLMs, at http:// or https://".into()));
+    }
+    if args.scenario != Scenario::Storm && (!args.spread.is_zero() || args.at_once) {
+        return Err(Senseless("--spread and --at-once are for `storm` only".into()));
+    }
+    Ok(())
 }

@@ -4,11 +4,10 @@ use std::io::{self, Write};
 
 use super::{
     figures::Quantiles,
-    report::{Report, ServerProcess, ratio},
+    report::{Own, Report, ServerProcess, ratio},
 };
 
-/// Writes the lines.
-pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn head(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let pace = match (report.rate, report.in_flight) {
         (Some(rate), _) => format!("{rate} messages/s"),
         (None, window) => format!("{} messages in flight", window.unwrap_or_default()),
@@ -22,7 +21,10 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         counted(report.streams_per_connection, "stream"),
         report.payload,
         report.seconds
-    )?;
+    )
+}
+
+fn talk(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let acknowledged = match report.acknowledged {
         Some(count) => format!("acknowledged {}, refused {}", grouped(count), grouped(report.refused)),
         None => "nothing is acknowledged".to_owned(),
@@ -42,15 +44,81 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         grouped(report.inversions),
         grouped(report.astray)
     )?;
-    writeln!(out, "\n  {:<12}{:>10}{:>10}{:>10}{:>10}", "", "p50", "p99", "p99.9", "max")?;
-    times(out, "delivered", report.latency_us)?;
-    if let Some(ack) = report.ack_us {
-        times(out, "acknowledged", ack)?;
+    Ok(())
+}
+
+fn all_times(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let own: &[(&str, Quantiles)] = match &report.own {
+        Some(Own::Answers(own)) => &[("first part", own.first_chunk_us), ("answered", own.answer_us)],
+        Some(Own::Joins(own)) => &[("joined", own.joined_us)],
+        Some(Own::Resumes(own)) => &[("resumed", own.resumed_us)],
+        Some(Own::Storm(own)) => &[("came back", own.returned_us)],
+        Some(Own::Idle(_)) | None => &[],
+    };
+    let talk =
+        [("delivered", report.latency_us), ("acknowledged", report.ack_us), ("sent late", report.behind_us)];
+    let talk = talk.into_iter().filter_map(|(name, times)| Some((name, times?)));
+    let mut is_first = true;
+    for (name, quantiles) in talk.chain(own.iter().copied()) {
+        if std::mem::take(&mut is_first) {
+            writeln!(out, "\n  {:<12}{:>10}{:>10}{:>10}{:>10}", "", "p50", "p99", "p99.9", "max")?;
+        }
+        times(out, name, quantiles)?;
     }
-    // In a closed loop a message is due when there is room for it.
-    if report.rate.is_some() {
-        times(out, "sent late", report.behind_us)?;
+    Ok(())
+}
+
+fn own(own: &Own, out: &mut dyn Write) -> io::Result<()> {
+    match own {
+        Own::Answers(own) => writeln!(
+            out,
+            "  answers     {:>13}   {} parts delivered, {}/s; {} unanswered",
+            grouped(own.answers),
+            grouped(own.chunks),
+            grouped(whole(own.chunks_per_second)),
+            grouped(own.unanswered)
+        ),
+        Own::Joins(own) => writeln!(
+            out,
+            "\n  joins       {:>13}   {}/s, {} refused",
+            grouped(own.joined),
+            grouped(whole(own.joins_per_second)),
+            grouped(own.refused)
+        ),
+        Own::Resumes(own) => writeln!(out, "  resumes     {:>13}", grouped(own.resumed)),
+        Own::Storm(own) => writeln!(
+            out,
+            "\n  came back   {:>13}   of {} in {:.2} s, {} refused on the way",
+            grouped(own.served as u64),
+            grouped(own.sessions as u64),
+            own.seconds,
+            grouped(own.refused)
+        ),
+        Own::Idle(own) => {
+            let used = own
+                .cpu_us_per_session_second
+                .map(|used| format!("{used:.2} µs of a processor a second each, "));
+            let used = used.unwrap_or_default();
+            writeln!(
+                out,
+                "\n  idle        {:>13}   sessions: {used}{} events heard",
+                grouped(own.sessions as u64),
+                grouped(own.events)
+            )
+        }
     }
+}
+
+/// Writes the lines.
+pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    head(report, out)?;
+    if report.latency_us.is_some() {
+        talk(report, out)?;
+    }
+    if let Some(figures) = &report.own {
+        own(figures, out)?;
+    }
+    all_times(report, out)?;
     process(out, report.server_process.as_ref())?;
     for problem in &report.problems {
         writeln!(out, "\n  {problem}")?;

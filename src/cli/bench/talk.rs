@@ -15,6 +15,17 @@ use super::{
     world::{Outbox, Script},
 };
 
+/// How messages are spoken with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speech {
+    /// As commands, which are acknowledged.
+    Acknowledged,
+    /// As commands, which are not.
+    Unacknowledged,
+    /// As texts, with nothing around them.
+    Bare,
+}
+
 /// What makes room for another message in a closed loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Credit {
@@ -72,8 +83,10 @@ pub(super) struct Talk {
     senders_per_room: usize,
     template: Template,
     credit: Credit,
-    is_bare: bool,
+    speech: Speech,
     receivers: Vec<Seen>,
+    /// The newest event of each session; 0: none.
+    last: Vec<u64>,
     senders: Vec<Sender>,
     /// Who is next, among all turns.
     turn: usize,
@@ -89,8 +102,9 @@ pub(super) struct Talk {
 }
 
 impl Talk {
-    /// A load by this plan, in which messages are or are not acknowledged, and are texts alone (`is_bare`) or not.
-    pub(super) fn new(plan: &Plan, has_acks: bool, is_bare: bool) -> Self {
+    /// A load by this plan, in which every message calls these LLMs.
+    pub(super) fn new(plan: &Plan, speech: Speech, mentions: &[String]) -> Self {
+        let has_acks = speech == Speech::Acknowledged;
         let per_room = plan.senders_per_room();
         let sender = |number: usize| {
             let (room, place) = (number / per_room, number % per_room);
@@ -106,17 +120,20 @@ impl Talk {
             rooms: plan.rooms,
             members: plan.members,
             senders_per_room: per_room,
-            template: match is_bare {
-                true => Template::text(plan.payload),
-                false => Template::message(plan.payload, has_acks, &[]),
+            template: match speech {
+                Speech::Bare => Template::text(plan.payload),
+                Speech::Acknowledged | Speech::Unacknowledged => {
+                    Template::message(plan.payload, has_acks, mentions)
+                }
             },
             credit: match (plan.pace, has_acks) {
                 (Pace::Rate(_), _) => Credit::None,
                 (Pace::InFlight(_), true) => Credit::Ack,
                 (Pace::InFlight(_), false) => Credit::Echo,
             },
-            is_bare,
+            speech,
             receivers: vec![Seen::of(per_room); plan.sessions()],
+            last: vec![0; plan.sessions()],
             senders: (0..plan.rooms * per_room).map(sender).collect(),
             turn: 0,
             window: (u64::MAX, u64::MAX),
@@ -137,8 +154,33 @@ impl Talk {
         self.is_stopped = true;
     }
 
+    /// What comes of a message makes room for no other.
+    pub(super) fn without_refill(&mut self) {
+        self.credit = Credit::None;
+    }
+
+    /// Whether messages are acknowledged.
+    pub(super) fn has_acks(&self) -> bool {
+        self.speech == Speech::Acknowledged
+    }
+
+    /// Whether this session says something.
+    pub(super) fn is_sender(&self, session: usize) -> bool {
+        self.senders.iter().any(|sender| sender.session == session)
+    }
+
+    /// The session of a sender.
+    pub(super) fn session_of(&self, sender: u32) -> Option<usize> {
+        self.senders.get(sender as usize).map(|sender| sender.session)
+    }
+
+    /// Where a session is that comes back; none: nowhere.
+    pub(super) fn last_seq(&self, session: usize) -> Option<u64> {
+        self.last.get(session).copied().filter(|seq| *seq > 0)
+    }
+
     /// Whether all that was said has come to everybody.
-    pub(super) fn is_done(&self) -> bool {
+    pub(super) fn is_delivered(&self) -> bool {
         self.outstanding <= 0
     }
 
@@ -164,7 +206,8 @@ impl Talk {
         }
     }
 
-    fn is_measured(&self, due: u64) -> bool {
+    /// Whether that moment is within what is measured.
+    pub(super) fn is_measured(&self, due: u64) -> bool {
         (self.window.0..self.window.1).contains(&due)
     }
 
@@ -231,7 +274,8 @@ impl Talk {
         }
     }
 
-    fn refill(&mut self, now: u64, say: &mut Outbox) {
+    /// There is room for another message.
+    pub(super) fn refill(&mut self, now: u64, say: &mut Outbox) {
         if !self.is_stopped {
             self.send(now, now, say);
         }
@@ -251,14 +295,26 @@ impl Talk {
 }
 
 impl Script for Talk {
+    fn joined(&mut self, session: usize, seq: u64) {
+        if let Some(last) = self.last.get_mut(session) {
+            *last = seq;
+        }
+    }
+
     fn heard(&mut self, session: usize, message: &[u8], now: u64, say: &mut Outbox) {
-        if self.is_bare {
+        if self.speech == Speech::Bare {
             return self.message(session, message, now, say);
         }
         let Some(event) = Event::read(message) else {
             self.counts.astray += 1;
             return;
         };
+        // `resumed` says where the log ends, not how far this session has come.
+        if let Some(last) =
+            self.last.get_mut(session).filter(|_| event.seq > 0 && event.kind != kind::RESUMED)
+        {
+            *last = event.seq;
+        }
         match event.kind {
             kind::MESSAGE => match event.text() {
                 Some(text) => self.message(session, text, now, say),

@@ -9,6 +9,7 @@ use std::{
     future::poll_fn,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use tokio::{sync::oneshot, task::JoinSet};
@@ -23,6 +24,8 @@ use super::{
 
 /// What a scenario does with what its sessions hear.
 pub(super) trait Script {
+    /// A session has joined anew, and knows the room up to there.
+    fn joined(&mut self, session: usize, seq: u64);
     /// A session that has joined has heard a message, at that time.
     fn heard(&mut self, session: usize, message: &[u8], now: u64, say: &mut Outbox);
     /// A session that had joined is over.
@@ -47,8 +50,15 @@ impl Outbox {
 /// Why a session was not opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NotOpened {
-    /// The server answered the join with an error: code and words.
-    Refused(String, String),
+    /// The server answered the join with an error.
+    Refused {
+        /// The error's code.
+        code: String,
+        /// What it says.
+        message: String,
+        /// How long it asks to wait.
+        retry_after: Duration,
+    },
     /// The stream or the connection ended.
     Ended(String),
     /// The connection has a fault that another attempt will have, too.
@@ -159,7 +169,11 @@ impl<S: Script> World<S> {
                 *arrived += 1;
                 match joined.get_mut(first + stream) {
                     Some(true) => script.heard(first + stream, message, now, outbox),
-                    Some(joined) => enter(joined, door, message),
+                    Some(joined) => {
+                        if let Some(seq) = enter(joined, door, message) {
+                            script.joined(first + stream, seq);
+                        }
+                    }
                     None => {}
                 }
             }
@@ -208,26 +222,30 @@ impl<S: Script> World<S> {
     }
 }
 
-/// Looks at what came before a session has joined.
-fn enter(joined: &mut bool, door: &mut Option<Door>, message: &[u8]) {
+/// Looks at what came before a session has joined. Whoever joins anew is told up to where they know the room then.
+fn enter(joined: &mut bool, door: &mut Option<Door>, message: &[u8]) -> Option<u64> {
     let Some(event) = Event::read(message) else {
-        return refuse(door, NotOpened::Fault(Fault::Spoken("what is no event".into())));
+        refuse(door, NotOpened::Fault(Fault::Spoken("what is no event".into())));
+        return None;
     };
     match event.kind {
         kind::ROOM_STATE | kind::RESUMED => {
             *joined = true;
             pass(door);
+            // Where the log ends is not where a session is that is told what it missed.
+            return (event.kind == kind::ROOM_STATE).then_some(event.seq);
         }
         kind::ERROR => {
             let (code, message) = event.error();
-            refuse(door, NotOpened::Refused(code, message));
+            refuse(door, NotOpened::Refused { code, message, retry_after: event.retry_after() });
         }
         kind::CLOSING => {
-            let (reason, _) = event.closing();
+            let reason = event.closing();
             refuse(door, NotOpened::Ended(format!("closed by the server, reason {reason}")));
         }
         _ => {}
     }
+    None
 }
 
 fn pass(door: &mut Option<Door>) {

@@ -4,7 +4,7 @@
 //! both share a machine; here an event costs a look at nine bytes. That is possible because the peer is known to be
 //! tested by others: headers are not decoded (what a stream ends with is asked anew by the ordinary client), windows are
 //! given up front, and nothing is prioritised. It never does I/O; it obeys the server's windows, answers PING and
-//! SETTINGS, and reports RST_STREAM and GOAWAY. What is no HTTP/2 is a fault, and ends the connection.
+//! SETTINGS, and reports `RST_STREAM` and GOAWAY. What is no HTTP/2 is a fault, and ends the connection.
 
 use std::collections::VecDeque;
 

@@ -17,11 +17,21 @@ pub(in crate::cli::bench) struct Nats {
 }
 
 impl Nats {
-    /// Begins a connection that hears these subjects.
-    pub(in crate::cli::bench) fn open(subjects: Vec<String>, out: &mut Vec<u8>) -> Self {
-        out.extend_from_slice(
-            b"CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":true,\"lang\":\"salon-bench\",\"version\":\"1\",\"protocol\":1}\r\n",
-        );
+    /// Begins a connection of this user, if there is one, that hears these subjects.
+    pub(in crate::cli::bench) fn open(
+        subjects: Vec<String>,
+        user: Option<&(String, String)>,
+        out: &mut Vec<u8>,
+    ) -> Self {
+        let mut connect = serde_json::json!({
+            "verbose": false, "pedantic": false, "echo": true, "protocol": 1,
+            "lang": "salon-bench", "version": env!("CARGO_PKG_VERSION"),
+        });
+        if let (Some((user, password)), Some(connect)) = (user, connect.as_object_mut()) {
+            connect.insert("user".to_owned(), user.as_str().into());
+            connect.insert("pass".to_owned(), password.as_str().into());
+        }
+        out.extend_from_slice(format!("CONNECT {connect}\r\n").as_bytes());
         for (index, subject) in subjects.iter().enumerate() {
             out.extend_from_slice(format!("SUB {subject} {}\r\n", index + 1).as_bytes());
         }
@@ -117,7 +127,7 @@ mod tests {
         let said = b"INFO {\"a\":1}\r\nPONG\r\nMSG r.0 1 5\r\nhello\r\nPING\r\nMSG r.0 2 reply 3\r\na\nb\r\nMSG r.0 1 0\r\n\r\n";
         for cut in 0..=said.len() {
             let mut out = Vec::new();
-            let mut nats = Nats::open(vec!["r.0".into(), "r.0".into()], &mut out);
+            let mut nats = Nats::open(vec!["r.0".into(), "r.0".into()], None, &mut out);
             out.clear();
             let mut heard = Vec::new();
             let mut hear = |what: Heard<'_>| {
@@ -143,8 +153,13 @@ mod tests {
     #[test]
     fn what_is_said_has_its_length_and_a_refusal_is_a_fault() {
         let mut out = Vec::new();
-        let mut nats = Nats::open(vec!["r.0".into()], &mut out);
-        assert!(out.ends_with(b"SUB r.0 1\r\nPING\r\n"));
+        let user = ("ada".to_owned(), "\"quoted\"".to_owned());
+        let mut nats = Nats::open(vec!["r.0".into()], Some(&user), &mut out);
+        let begun = String::from_utf8(out.clone()).unwrap();
+        assert!(begun.ends_with("SUB r.0 1\r\nPING\r\n"));
+        let connect: serde_json::Value =
+            serde_json::from_str(begun.lines().next().unwrap().strip_prefix("CONNECT ").unwrap()).unwrap();
+        assert_eq!((&connect["user"], &connect["pass"]), (&"ada".into(), &"\"quoted\"".into()));
         out.clear();
         nats.send(0, b"a b", &mut out);
         assert_eq!(out, b"PUB r.0 3\r\na b\r\n");

@@ -68,8 +68,11 @@ fn wanted(partial: &[u8]) -> Result<usize, Fault> {
     }
 }
 
+/// A part, and what is behind it.
+type Pair<'a> = (&'a [u8], &'a [u8]);
+
 /// The first message, and what is behind it.
-fn split(data: &[u8]) -> Result<Option<(&[u8], &[u8])>, Fault> {
+fn split(data: &[u8]) -> Result<Option<Pair<'_>>, Fault> {
     let Some((prefix, rest)) = data.split_first_chunk::<PREFIX>() else {
         return Ok(None);
     };
