@@ -232,6 +232,27 @@ impl Gate {
         Some(self.0.sources.revoked.as_ref()?.until_revoked(Arc::clone(principal)))
     }
 
+    /// Resolves when the principal would not be let in any more, with the reason; never where nobody is asked.
+    pub async fn until_over(&self, principal: &Arc<Principal>) -> Refused {
+        let revoked = async {
+            match self.until_revoked(principal) {
+                Some(revoked) => revoked.await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            match self.time_left(principal) {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = revoked => Refused::Revoked,
+            () = ended => Refused::Expired,
+        }
+    }
+
     async fn verify(&self, credential: &SecretString, effort: Effort) -> Result<Principal, Refused> {
         let text = credential.expose_secret();
         // A token is three parts with points between them; no secret of ours has one.
