@@ -272,6 +272,7 @@ impl Gate {
         };
         if let Some(directory) = &self.0.sources.namespaces {
             directory.admits(&namespace).await?;
+            directory.admits_certificate(&namespace, &certificate.fingerprint).await?;
         }
         let user = UserId::parse(&certificate.subject)
             .map_err(|_| Refused::Invalid("its subject cannot be the id of a user"))?;

@@ -54,7 +54,7 @@ const MAX_PER_NAMESPACE: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Revoked {
-    /// A secret or an API key by its public id. A client's certificate is ended by its user.
+    /// A secret or an API key by its public id, a client's certificate by its fingerprint.
     Credential {
         /// Which.
         id: String,
@@ -158,13 +158,14 @@ impl Revocations {
         };
         let itself = match &principal.credential {
             Credential::Open => return false,
-            Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => {
-                is_over(of.secrets.get(id))
-            }
+            Credential::Identity(id)
+            | Credential::Key(id)
+            | Credential::Owner(id)
+            | Credential::Certificate(id) => is_over(of.secrets.get(id)),
             Credential::Token { id: Some(id), .. } => {
                 is_over(of.others.get(&Revoked::Token { id: id.clone() }))
             }
-            Credential::Certificate(_) | Credential::Token { id: None, .. } => false,
+            Credential::Token { id: None, .. } => false,
         };
         let user = || {
             let user = principal.user.as_ref().map(|user| user.as_str().to_owned());

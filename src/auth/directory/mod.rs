@@ -6,6 +6,7 @@
 //! node within one; a change here is seen at once. When the store does not answer nobody is let in.
 
 mod cache;
+mod certificates;
 mod identities;
 mod keys;
 mod namespaces;
@@ -91,6 +92,8 @@ struct Inner {
     revocations: Revocations,
     secrets: Cache<Hash, Arc<Card>>,
     namespaces: Cache<Namespace, Arc<NamespaceRecord>>,
+    /// Those that were found to be revoked; others are not there.
+    certificates: Cache<(Namespace, String), ()>,
     readings: Semaphore,
 }
 
@@ -195,6 +198,7 @@ impl Directory {
             settings,
             secrets: Cache::new(remembered.max(1), believed),
             namespaces: Cache::new(remembered.max(1), believed),
+            certificates: Cache::new(remembered.max(1), believed),
             readings: Semaphore::new(READINGS),
         }))
     }

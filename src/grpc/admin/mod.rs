@@ -450,6 +450,19 @@ impl AdminService for AdminApi {
         self.answer(&caller, "user.revoke", (&asked.namespace, &asked.user_id), work).await
     }
 
+    async fn revoke_certificate(
+        &self,
+        request: Request<pb::RevokeCertificateRequest>,
+    ) -> Result<Response<pb::RevokeCertificateResponse>, Status> {
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
+        let work = async {
+            let namespace = caller.within(&asked.namespace, Scope::Tokens)?;
+            let fingerprint = self.directory.revoke_certificate(&namespace, &asked.fingerprint).await?;
+            Ok((pb::RevokeCertificateResponse {}, fingerprint))
+        };
+        self.answer(&caller, "certificate.revoke", (&asked.namespace, &asked.fingerprint), work).await
+    }
+
     async fn read_audit(
         &self,
         request: Request<pb::ReadAuditRequest>,
