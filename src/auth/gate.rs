@@ -135,6 +135,9 @@ pub trait Revoked: Send + Sync + fmt::Debug {
 
     /// Resolves when it is taken back; never, if nobody does.
     fn until_revoked(&self, principal: Arc<Principal>) -> BoxFuture<'static, ()>;
+
+    /// Resolves when it is known that it will be taken back, with the time at which it will; never, if nobody says so.
+    fn until_replaced(&self, principal: Arc<Principal>) -> BoxFuture<'static, Timestamp>;
 }
 
 /// What is asked of callers.
@@ -221,10 +224,18 @@ impl Gate {
 
     /// How long a credential is still good; none: as long as nobody takes it back.
     pub fn time_left(&self, principal: &Principal) -> Option<std::time::Duration> {
-        principal.expires_at.map(|at| {
-            let left = at.0.saturating_sub(self.0.clock.now().0);
-            std::time::Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        })
+        principal.expires_at.map(|at| self.time_until(at))
+    }
+
+    /// How long it is until then.
+    pub fn time_until(&self, at: Timestamp) -> std::time::Duration {
+        let left = at.0.saturating_sub(self.0.clock.now().0);
+        std::time::Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// Resolves when it is known when the principal will be taken back, with that time.
+    pub fn until_replaced(&self, principal: &Arc<Principal>) -> Option<BoxFuture<'static, Timestamp>> {
+        Some(self.0.sources.revoked.as_ref()?.until_replaced(Arc::clone(principal)))
     }
 
     /// Resolves when the principal is taken back.

@@ -174,7 +174,19 @@ impl Revocations {
         itself || user() || (!principal.powers.everywhere && is_before(Revoked::Namespace))
     }
 
-    /// Changes whenever something has taken effect, here or elsewhere: ask [`Revocations::is_revoked`] again then.
+    /// When the secret that `principal` came with will have been replaced; none: nobody has said so, or it has been.
+    pub fn ends_at(&self, principal: &Principal) -> Option<Timestamp> {
+        let id = match &principal.credential {
+            Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => id,
+            Credential::Open | Credential::Token { .. } | Credential::Certificate(_) => return None,
+        };
+        let now = self.0.clock.now().0;
+        let known = self.0.read();
+        let mark = known.by_namespace.get(principal.namespace.as_str())?.secrets.get(id)?;
+        (mark.at > now).then_some(Timestamp(mark.at))
+    }
+
+    /// Changes whenever something has taken effect or is to, here or elsewhere: ask [`Revocations::is_revoked`] again then.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
@@ -327,7 +339,7 @@ impl Inner {
     /// Takes in what is new, and tells of what has taken effect.
     fn learn(&self, read: impl IntoIterator<Item = (String, Revocation)>) {
         let now = self.clock.now().0;
-        let mut effective = false;
+        let mut is_news = false;
         {
             let mut known = self.write();
             for (name, Revocation { namespace, at, what }) in read {
@@ -336,10 +348,10 @@ impl Inner {
                 if !known.names.insert(name) {
                     continue;
                 }
-                match is_for_later {
-                    true => drop(known.pending.insert(at)),
-                    false => effective = true,
+                if is_for_later {
+                    known.pending.insert(at);
                 }
+                is_news = true;
                 // What a user had counts up to the last time; all else is over from the first time on.
                 let up_to = matches!(what, Revoked::User { .. } | Revoked::Namespace);
                 let at = if up_to || is_for_later { at } else { at.min(now) };
@@ -359,7 +371,7 @@ impl Inner {
                 *known = Mark { at, until };
             }
         }
-        if effective {
+        if is_news {
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
     }

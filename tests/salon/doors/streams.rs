@@ -300,3 +300,56 @@ async fn who_is_removed_or_banned_is_out_at_once() {
     }
     stage.server.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_secret_was_replaced_is_warned_before_the_overlap_ends() {
+    let stage = Stage::new().await;
+    let (id, shown) = stage.tenants.identity("acme", "bob").await;
+    let mut bob = stage.join(&shown, "bob").await;
+    sleep(secs(5)).await;
+    // On another node.
+    let overlap = secs(100);
+    let ends = stage.tenants.clock.now().plus(overlap);
+    let rotated =
+        stage.tenants.directory.rotate_identity_secret(&namespace("acme"), &id, overlap).await.unwrap();
+    assert_eq!(warned(&mut bob).await, ends);
+    stage.assert_now(Timestamp(ends.0 - 60_000));
+    let second = Shown::Identity(rotated.1.expose().to_owned());
+    let mut late = stage.join(&shown, "bob").await;
+    assert_eq!(warned(&mut late).await, ends, "and who comes with it at once");
+    // Whoever shows the new one goes on; who does not is ended.
+    bob.command(authenticate(&second)).await.unwrap();
+    assert_ended(&mut late, pb::ClosingReason::CredentialExpired).await;
+    stage.assert_now(ends);
+    sleep(secs(300)).await;
+    bob.talk("still here").await;
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_counted_and_recorded_for_the_credential_it_goes_on_with() {
+    let tenants = Tenants::in_virtual_time().await;
+    tenants.tenant("acme").await;
+    let three = salon::config::RateWord(Some((std::num::NonZeroU32::new(3).unwrap(), secs(3600))));
+    let setup = tenants.setup().config(|config| config.limits.rates.credential.messages = three);
+    let server = setup.start_without_port().await;
+    let (ann, (second, again)) =
+        (tenants.identity("acme", "ann").await.1, tenants.identity("acme", "ann").await);
+    create(&server, &ann, "tea").await;
+    let bob = tenants.identity("acme", "bob").await.1;
+    let _bob = patient(server.join_as(&bob, "tea", "bob").await);
+    let mut session = patient(server.join_as(&ann, "tea", "ann").await);
+    for _ in 0..3 {
+        session.talk("one of three").await;
+    }
+    assert_eq!(session.answer(crate::harness::session::message("four")).await, "rate_limited");
+    session.command(authenticate(&again)).await.unwrap();
+    let mute = pb::MuteMember { user_id: "bob".into(), duration_ms: 60_000, ..Default::default() };
+    session.command(Say::MuteMember(mute)).await.unwrap();
+    sleep(secs(5)).await;
+    let entries = server.server.graph().audit.read(&namespace("acme"), None, 100).await.unwrap();
+    let mute = entries.iter().find(|entry| entry.act == "mute").unwrap();
+    let by: Vec<&str> = mute.origins.iter().map(|origin| origin.credential.as_str()).collect();
+    assert_eq!(by, [format!("identity {second}")]);
+    server.shutdown().await;
+}
