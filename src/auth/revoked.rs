@@ -147,10 +147,18 @@ impl Revocations {
     pub fn is_revoked(&self, principal: &Principal) -> bool {
         let now = self.0.clock.now().0;
         let known = self.0.read();
+        let is_over = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.at <= now);
+        // The key may be the namespace's or the server's, whose keys are in the default one.
+        if let Some(key) = &principal.minted_by {
+            let homes = [principal.namespace.as_str(), Namespace::DEFAULT];
+            let marks = homes.iter().filter_map(|home| known.by_namespace.get(*home));
+            if marks.into_iter().any(|of| is_over(of.secrets.get(key))) {
+                return true;
+            }
+        }
         let Some(of) = known.by_namespace.get(principal.namespace.as_str()) else {
             return false;
         };
-        let is_over = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.at <= now);
         // A time of issue in whole seconds is that of a token which may have been issued before.
         let is_before = |what: Revoked| {
             let issued = principal.issued_at.map_or(i64::MIN, |at| at.0);

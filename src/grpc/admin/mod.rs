@@ -7,10 +7,10 @@
 mod caller;
 mod convert;
 mod entries;
+mod tokens;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -19,30 +19,24 @@ use crate::{
     auth::{
         audit::AuditSink,
         directory::{Directory, IdentityChange, NamespaceChange, NewIdentity, NewKey, NewNamespace},
-        mint::{MintTokens, NewToken},
+        mint::MintTokens,
         revoked::Revoked,
         scope::Scope,
     },
     clock::Clock,
-    domain::{
-        limits::check_required,
-        rejection::{Code, Rejection},
-    },
+    domain::{limits::check_required, rejection::Rejection},
     grpc::{
         admin::{
             caller::Caller,
-            convert::{
-                grants_from_pb, identity_to_pb, key_to_pb, lifetime_from_pb, namespace_to_pb, quotas_from_pb,
-                scopes_from_pb,
-            },
+            convert::{identity_to_pb, key_to_pb, namespace_to_pb, quotas_from_pb, scopes_from_pb},
         },
         cursor,
         payer::charge,
         status,
     },
-    ids::{Namespace, RoomId, UserId},
+    ids::{Namespace, UserId},
     wire::{
-        basic::{time, timestamp},
+        basic::timestamp,
         pb::room::v1::{self as pb, admin_service_server::AdminService},
     },
 };
@@ -105,40 +99,6 @@ impl AdminApi {
 
     async fn revoke(&self, namespace: &Namespace, what: Revoked) -> Result<(), Rejection> {
         self.directory.revocations().revoke(namespace, what, self.clock.now()).await
-    }
-
-    async fn mint(
-        &self,
-        caller: &Caller,
-        asked: &pb::CreateJoinTokenRequest,
-    ) -> Done<pb::CreateJoinTokenResponse> {
-        let namespace = caller.within(&asked.namespace, Scope::Tokens)?;
-        self.directory.get_namespace(&namespace).await?;
-        let room = match asked.room_id.as_str() {
-            "" => None,
-            name => {
-                let room = RoomId::parse(name).map_err(|error| Rejection::id("room_id", &error))?;
-                Some(room.within(&namespace))
-            }
-        };
-        let token = NewToken {
-            user: user("user_id", &asked.user_id)?,
-            name: Some(asked.display_name.clone()).filter(|name| !name.is_empty()),
-            room,
-            grants: grants_from_pb(asked.grants)?,
-            lifetime: lifetime_from_pb(asked.lifetime_ms),
-            namespace,
-        };
-        let Some(mint) = &self.mint else {
-            return Err(Rejection::new(Code::Unsupported, "no signing key is configured"));
-        };
-        let minted = mint.mint(&token, self.clock.now())?;
-        let answer = pb::CreateJoinTokenResponse {
-            token: minted.token.expose_secret().to_owned(),
-            token_id: minted.id.clone(),
-            expires_at: time(minted.expires_at),
-        };
-        Ok((answer, minted.id))
     }
 }
 

@@ -353,3 +353,64 @@ async fn a_stream_is_counted_and_recorded_for_the_credential_it_goes_on_with() {
     assert_eq!(by, [format!("identity {second}")]);
     server.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn tokens_end_with_the_key_by_which_they_were_made() {
+    let tenants = Tenants::in_virtual_time().await;
+    let owner = tenants.tenant("acme").await;
+    let one = tenants.setup().start_without_port().await;
+    let two = tenants.setup().start_without_port().await;
+    let ann = tenants.identity("acme", "ann").await.1;
+    create(&one, &ann, "tea").await;
+    let (id, key) = tenants.key("acme", &[Scope::Tokens], None).await;
+    let asked =
+        || pb::CreateJoinTokenRequest { user_id: "bob".into(), lifetime_ms: 3_600_000, ..Default::default() };
+    let mut admin = one.admin().await;
+    let made = admin.create_join_token(key.on(asked())).await.unwrap().into_inner();
+    let owners = admin.create_join_token(owner.on(asked())).await.unwrap().into_inner();
+    let (shown, of_owner) = (Shown::Bearer(made.token), Shown::Bearer(owners.token));
+    let mut here = patient(one.join_as(&shown, "tea", "bob").await);
+    let mut there = patient(two.join_as(&shown, "tea", "bob").await);
+    sleep(secs(2)).await;
+    let began = Instant::now();
+    let request = pb::RevokeApiKeyRequest { namespace: "acme".into(), server: false, key_id: id };
+    admin.revoke_api_key(owner.on(request)).await.unwrap();
+    assert_ended(&mut here, pb::ClosingReason::CredentialRevoked).await;
+    assert_ended(&mut there, pb::ClosingReason::CredentialRevoked).await;
+    assert!(began.elapsed() <= secs(1), "{:?}", began.elapsed());
+    // Also when nobody remembers any more that a secret was revoked.
+    for _ in 0..2 {
+        for server in [&one, &two] {
+            let get = |shown: &Shown| shown.on(pb::GetRoomRequest { room_id: "tea".into() });
+            assert_eq!(code_of(&server.client().await.get_room(get(&shown)).await), Code::Unauthenticated);
+            assert_eq!(code_of(&server.client().await.get_room(get(&of_owner)).await), Code::Ok);
+        }
+        sleep(secs(600)).await;
+    }
+    one.shutdown().await;
+    two.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_for_tokens_makes_no_admins_and_none_that_outlive_it() {
+    let stage = Stage::new().await;
+    let owner = stage.tenants.tenant("late").await;
+    let asked = |role| pb::CreateJoinTokenRequest {
+        user_id: "bob".into(),
+        grants: Some(pb::TokenGrants { role: Some(role), ..Default::default() }),
+        lifetime_ms: 600_000,
+        ..Default::default()
+    };
+    let mut admin = stage.server.admin().await;
+    let key = stage.tenants.key("late", &[Scope::Tokens, Scope::RoomsWrite], Some(secs(100))).await.1;
+    let ends = stage.tenants.clock.now().plus(secs(100));
+    let (member, highest) = (pb::Role::Member.into(), pb::Role::Admin.into());
+    assert_eq!(code_of(&admin.create_join_token(key.on(asked(highest))).await), Code::PermissionDenied);
+    let made = admin.create_join_token(key.on(asked(member))).await.unwrap().into_inner();
+    assert!(made.expires_at.unwrap().seconds * 1000 <= ends.0, "no longer than the key");
+    let made = admin.create_join_token(owner.on(asked(highest))).await.unwrap().into_inner();
+    assert!(made.expires_at.unwrap().seconds * 1000 > ends.0);
+    sleep(secs(99) + Duration::from_millis(500)).await;
+    assert_eq!(code_of(&admin.create_join_token(key.on(asked(member))).await), Code::PermissionDenied);
+    stage.server.shutdown().await;
+}
