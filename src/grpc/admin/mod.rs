@@ -119,6 +119,8 @@ impl AdminService for AdminApi {
                 quotas: quotas_from_pb(asked.quotas),
             };
             let (record, secret) = self.directory.create_namespace(new).await?;
+            // Here they hold at once, on other servers when they look the next time.
+            self.allowances.set_quotas(&name, Some(record.quotas));
             let (namespace, secret) = (Some(namespace_to_pb(&name, record)), secret.expose().to_owned());
             Ok((pb::CreateNamespaceResponse { namespace, secret }, String::new()))
         };
@@ -172,6 +174,7 @@ impl AdminService for AdminApi {
             let quotas = asked.quotas.map(|quotas| quotas_from_pb(Some(quotas)));
             let change = NamespaceChange { display_name: asked.display_name.clone(), quotas };
             let record = self.directory.change_namespace(&name, change).await?;
+            self.allowances.set_quotas(&name, Some(record.quotas));
             let namespace = Some(namespace_to_pb(&name, record));
             Ok((pb::UpdateNamespaceResponse { namespace }, String::new()))
         };
