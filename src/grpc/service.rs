@@ -143,7 +143,8 @@ impl RoomService for RoomApi {
         let asker = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, asker, What::History)?;
         let (request, namespace) = (request.into_inner(), principal.namespace.clone());
-        let (filter, list) = match optional_user(request.user_id.as_deref())? {
+        let named = optional_user(request.user_id.as_deref())?;
+        let (filter, list) = match named.clone() {
             None => {
                 let list = format!("rooms in {namespace}");
                 (RoomFilter::Public(namespace), list)
@@ -160,7 +161,8 @@ impl RoomService for RoomApi {
             Some(text) => cursor::decode_number(&list, text).map_err(refuse)?,
         };
         let limit = page(request.limit, ROOMS_PAGE);
-        let page = self.rooms.list(filter, before, limit, room_info, room_size).await.map_err(refuse)?;
+        let look = move |room: &Room| room.is_listed_to(named.as_ref()).then(|| room_info(room));
+        let page = self.rooms.list(filter, before, limit, look, room_size).await.map_err(refuse)?;
         let next_cursor = page.next.map(|position| cursor::encode(&list, &position.to_be_bytes()));
         Ok(Response::new(pb::ListRoomsResponse { rooms: page.items, next_cursor }))
     }

@@ -31,7 +31,7 @@ use crate::{
         End, Held, InboundError, Step, StreamHandler, aged,
         drain::age_of_one,
         draining, finished,
-        pass::{Pass, SignIns},
+        pass::{Pass, SignIns, stores},
         sleep_until,
     },
     store::{Idempotency, Record},
@@ -335,7 +335,7 @@ impl<'a> Active<'a> {
 
     /// Hands a lasting command to the room, which answers.
     fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
-        let may = match stores_much(&command) {
+        let may = match stores(&command) {
             true => self.held.allowance.check_space(),
             false => Ok(()),
         };
@@ -458,18 +458,6 @@ impl<'a> Active<'a> {
             self.handler.outbound.push_reply(reply::ack(id, None, false));
         }
     }
-}
-
-/// Whether a command is one that a namespace without space may not give any more. Leaving, deleting and ending are not:
-/// nobody is kept in a room because it is full.
-fn stores_much(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::SendMessage(_)
-            | Command::EditMessage { .. }
-            | Command::CreatePoll(_)
-            | Command::UpdateRoom { .. }
-    )
 }
 
 /// Whether a request has had its answer.

@@ -259,6 +259,46 @@ fn on_others(command: &Command) -> Option<Action> {
     }
 }
 
+/// Whether a command adds to what the namespace has stored. What ends, hides or takes something back is let through where
+/// no space is left: it is how people get out.
+pub(super) fn stores(command: &Command) -> bool {
+    match command {
+        Command::Leave
+        | Command::DeleteMessage { .. }
+        | Command::RemoveLlm(_)
+        | Command::RetractVote(_)
+        | Command::ClosePoll(_)
+        | Command::DecideApproval { .. }
+        | Command::ControlAutopilot { .. }
+        | Command::RemoveMember { .. }
+        | Command::MuteMember { .. }
+        | Command::RevokeInvitation(_)
+        | Command::EndRoom { .. } => false,
+        Command::CreateRoom(_)
+        | Command::Join(_)
+        | Command::SendMessage(_)
+        | Command::EditMessage { .. }
+        | Command::Regenerate { .. }
+        | Command::React { .. }
+        | Command::AddLlm(_)
+        | Command::UpdateLlm { .. }
+        | Command::CreatePoll(_)
+        | Command::CastVote { .. }
+        | Command::StartAutopilot(_)
+        | Command::UpdateMember { .. }
+        | Command::CreateInvitation { .. }
+        | Command::UpdateRoom { .. }
+        | Command::StartRun(_)
+        | Command::StartTurn(..)
+        | Command::FinishRun(_)
+        | Command::Abstain { .. }
+        | Command::RequestApproval(_)
+        | Command::ExpireApproval(_)
+        | Command::RecordSummary { .. }
+        | Command::StepAutopilot(..) => true,
+    }
+}
+
 /// What of a credential a command needs; whether the role allows it is another question.
 fn need(command: &Command) -> Need {
     match command {
