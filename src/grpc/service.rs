@@ -161,7 +161,8 @@ impl RoomService for RoomApi {
             Some(text) => cursor::decode_number(&list, text).map_err(refuse)?,
         };
         let limit = page(request.limit, ROOMS_PAGE);
-        let look = move |room: &Room| room.is_listed_to(named.as_ref()).then(|| room_info(room));
+        let limits = self.rooms.limits().domain;
+        let look = move |room: &Room| room.is_listed_to(named.as_ref(), &limits).then(|| room_info(room));
         let page = self.rooms.list(filter, before, limit, look, room_size).await.map_err(refuse)?;
         let next_cursor = page.next.map(|position| cursor::encode(&list, &position.to_be_bytes()));
         Ok(Response::new(pb::ListRoomsResponse { rooms: page.items, next_cursor }))
