@@ -123,7 +123,7 @@ text_id! {
 
 impl Namespace {
     /// The name of the one that is there without being created.
-    const DEFAULT: &str = "default";
+    pub const DEFAULT: &str = "default";
 
     /// Whether it is the one that is there without being created.
     pub fn is_default(&self) -> bool {

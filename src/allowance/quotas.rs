@@ -40,7 +40,8 @@ impl Allowances {
 
     /// A namespace has these quotas of its own from now on; `None`: none any more.
     pub fn set_quotas(&self, namespace: &Namespace, own: Option<Quotas>) {
-        match own {
+        // What says nothing takes no memory.
+        match own.filter(|own| *own != Quotas::default()) {
             Some(own) => {
                 self.0.given.own.insert(namespace.clone(), own);
             }

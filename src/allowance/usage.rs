@@ -5,6 +5,7 @@
 //! such a quota costs no look. A store that does not answer refuses nobody: it will refuse the write itself.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,11 +13,12 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 
 use crate::{
     allowance::{Allowance, Allowances, payer::Payer, purse::Purse, quotas::over},
-    auth::{directory::Directory, quotas::Quotas},
+    auth::directory::Directory,
     domain::rejection::Rejection,
     ids::Namespace,
     store::{NamespaceUsage, Store},
@@ -24,6 +26,12 @@ use crate::{
 
 /// How long what the store has said is held to be true, and how often [`Usages::refresh`] should be called.
 pub const FRESH: Duration = Duration::from_secs(5);
+
+/// How many namespaces are asked about by themselves; of more the whole folder is read, in pages.
+const FEW: usize = 16;
+/// Documents that are read in one call, and stores of how many namespaces are asked at the same time.
+const PAGE: usize = 500;
+const AT_ONCE: usize = 8;
 
 /// What is known of a namespace.
 #[derive(Debug, Default)]
@@ -92,23 +100,45 @@ impl Usages {
     /// Reads the quotas of all namespaces of which somebody is here, and asks the store again about those that have a
     /// quota of bytes.
     pub async fn refresh(&self) {
-        for namespace in self.allowances.0.namespaces.keys() {
-            if let Some(directory) = &self.directory {
-                match directory.get_namespace(&namespace).await {
-                    Ok(record) => {
-                        // What says nothing takes no memory.
-                        let own = Some(record.quotas).filter(|own| *own != Quotas::default());
-                        self.allowances.set_quotas(&namespace, own);
-                    }
-                    // What was read last holds on.
-                    Err(rejection) => tracing::debug!(%namespace, %rejection, "quotas could not be read"),
-                }
+        let here: HashSet<Namespace> = self.allowances.0.namespaces.keys().into_iter().collect();
+        if let Some(directory) = &self.directory {
+            let read = match here.len() > FEW {
+                true => self.read_pages(directory, &here).await,
+                false => self.read_each(directory, &here).await,
+            };
+            // What was read last holds on.
+            if let Err(rejection) = read {
+                tracing::debug!(%rejection, "quotas could not be read");
             }
-            if self.allowances.quotas(&namespace).stored_bytes.is_some() {
-                let allowance = self.allowances.of(&Payer::user(namespace.clone(), None));
-                if let Some(purse) = allowance.shared() {
-                    self.known(&namespace, purse).await;
-                }
+        }
+        let full = here.iter().filter(|namespace| self.allowances.quotas(namespace).stored_bytes.is_some());
+        let look = async |namespace: &Namespace| {
+            let allowance = self.allowances.of(&Payer::user(namespace.clone(), None));
+            if let Some(purse) = allowance.shared() {
+                self.known(namespace, purse).await;
+            }
+        };
+        stream::iter(full).for_each_concurrent(AT_ONCE, look).await;
+    }
+
+    async fn read_each(&self, directory: &Directory, here: &HashSet<Namespace>) -> Result<(), Rejection> {
+        for namespace in here {
+            let own = directory.get_namespace(namespace).await?.quotas;
+            self.allowances.set_quotas(namespace, Some(own));
+        }
+        Ok(())
+    }
+
+    async fn read_pages(&self, directory: &Directory, here: &HashSet<Namespace>) -> Result<(), Rejection> {
+        let mut after = None;
+        loop {
+            let page = directory.list_namespaces(after.as_ref(), PAGE).await?;
+            for (namespace, record) in page.iter().filter(|(namespace, _)| here.contains(namespace)) {
+                self.allowances.set_quotas(namespace, Some(record.quotas));
+            }
+            after = page.last().map(|(namespace, _)| namespace.clone());
+            if page.len() < PAGE {
+                return Ok(());
             }
         }
     }
@@ -156,6 +186,10 @@ mod tests {
     use super::*;
     use crate::{
         allowance::{quotas::Given, rate::RateTable, streams::StreamLimits},
+        auth::{
+            directory::{DirectorySettings, NewNamespace},
+            quotas::Quotas,
+        },
         domain::rejection::Code,
         ids::UserId,
         store::memory::MemoryStore,
@@ -221,6 +255,33 @@ mod tests {
         tokio::time::advance(FRESH).await;
         usages.refresh().await;
         ann.check_space().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn quotas_of_many_namespaces_are_read_in_pages() {
+        let (usages, _) = usages(Quotas::default());
+        let clock = Arc::new(crate::clock::SystemClock);
+        let directory = Directory::new(Arc::clone(&usages.store), clock, DirectorySettings::default());
+        let mut names = Vec::new();
+        for n in 0..PAGE + FEW {
+            let name = Namespace::parse(&format!("n{n:04}")).unwrap();
+            let quotas = Quotas { rooms: Some(n as u64), ..Quotas::default() };
+            let new = NewNamespace { name: name.clone(), display_name: String::new(), quotas };
+            directory.create_namespace(new).await.unwrap();
+            names.push(name);
+        }
+        let usages = usages.with_quotas_of(directory);
+        // Of those of whom somebody is here, few or many, and of nobody else.
+        for here in [FEW, names.len() - 1] {
+            for name in &names[..here] {
+                usages.allowances().of(&Payer::user(name.clone(), None));
+            }
+            usages.refresh().await;
+            for (n, name) in names.iter().enumerate() {
+                let rooms = usages.allowances().quotas(name).rooms;
+                assert_eq!(rooms, (n < here).then_some(n as u64), "{name} of {here}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -95,6 +95,8 @@ acts! {
     TokenRevoke = "token_revoke",
     /// Whatever a user had was revoked.
     UserRevoke = "user_revoke",
+    /// A client's certificate was revoked.
+    CertificateRevoke = "certificate_revoke",
     /// The administration was read.
     Look = "look",
     /// A limit was hit: `detail` says which.

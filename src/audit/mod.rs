@@ -124,12 +124,17 @@ impl Audit {
     /// Somebody is here until what is returned is dropped. Recorded if a credential was shown, and what they do in rooms
     /// meanwhile is recorded with `origin`.
     pub fn signed_in(&self, namespace: Namespace, user: UserId, origin: Origin) -> SignedIn {
-        let guard = Here::enter(&self.0.here, (namespace.clone(), user.clone()), origin.clone());
+        let guard = self.goes_on(namespace.clone(), user.clone(), origin.clone());
         // Where nobody is asked who they are, nothing was shown.
         if !origin.credential.is_empty() {
             self.record(Fact::new(namespace, Act::SignIn).by(user).from(origin));
         }
         guard
+    }
+
+    /// The same for somebody who was here and has shown another credential, which is recorded by itself.
+    pub fn goes_on(&self, namespace: Namespace, user: UserId, origin: Origin) -> SignedIn {
+        Here::enter(&self.0.here, (namespace, user), origin)
     }
 
     /// Up to `limit` (at most [`PAGE`]) entries of a namespace behind the one with the id `after`, oldest first. Servers

@@ -135,6 +135,9 @@ pub trait Revoked: Send + Sync + fmt::Debug {
 
     /// Resolves when it is taken back; never, if nobody does.
     fn until_revoked(&self, principal: Arc<Principal>) -> BoxFuture<'static, ()>;
+
+    /// Resolves when it is known that it will be taken back, with the time at which it will; never, if nobody says so.
+    fn until_replaced(&self, principal: Arc<Principal>) -> BoxFuture<'static, Timestamp>;
 }
 
 /// What is asked of callers.
@@ -221,15 +224,44 @@ impl Gate {
 
     /// How long a credential is still good; none: as long as nobody takes it back.
     pub fn time_left(&self, principal: &Principal) -> Option<std::time::Duration> {
-        principal.expires_at.map(|at| {
-            let left = at.0.saturating_sub(self.0.clock.now().0);
-            std::time::Duration::from_millis(u64::try_from(left).unwrap_or(0))
-        })
+        principal.expires_at.map(|at| self.time_until(at))
+    }
+
+    /// How long it is until then.
+    pub fn time_until(&self, at: Timestamp) -> std::time::Duration {
+        let left = at.0.saturating_sub(self.0.clock.now().0);
+        std::time::Duration::from_millis(u64::try_from(left).unwrap_or(0))
+    }
+
+    /// Resolves when it is known when the principal will be taken back, with that time.
+    pub fn until_replaced(&self, principal: &Arc<Principal>) -> Option<BoxFuture<'static, Timestamp>> {
+        Some(self.0.sources.revoked.as_ref()?.until_replaced(Arc::clone(principal)))
     }
 
     /// Resolves when the principal is taken back.
     pub fn until_revoked(&self, principal: &Arc<Principal>) -> Option<BoxFuture<'static, ()>> {
         Some(self.0.sources.revoked.as_ref()?.until_revoked(Arc::clone(principal)))
+    }
+
+    /// Resolves when the principal would not be let in any more, with the reason; never where nobody is asked.
+    pub async fn until_over(&self, principal: &Arc<Principal>) -> Refused {
+        let revoked = async {
+            match self.until_revoked(principal) {
+                Some(revoked) => revoked.await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            match self.time_left(principal) {
+                Some(left) => tokio::time::sleep(left).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = revoked => Refused::Revoked,
+            () = ended => Refused::Expired,
+        }
     }
 
     async fn verify(&self, credential: &SecretString, effort: Effort) -> Result<Principal, Refused> {
@@ -251,6 +283,7 @@ impl Gate {
         };
         if let Some(directory) = &self.0.sources.namespaces {
             directory.admits(&namespace).await?;
+            directory.admits_certificate(&namespace, &certificate.fingerprint).await?;
         }
         let user = UserId::parse(&certificate.subject)
             .map_err(|_| Refused::Invalid("its subject cannot be the id of a user"))?;

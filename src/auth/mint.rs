@@ -29,6 +29,8 @@ pub struct NewToken {
     pub grants: Grants,
     /// How long it is valid.
     pub lifetime: Duration,
+    /// The API key by which it is made, with which it ends.
+    pub minted_by: Option<String>,
 }
 
 /// A token that was made.
@@ -50,8 +52,8 @@ pub trait MintTokens: fmt::Debug + Send + Sync {
 
 impl MintTokens for Signer {
     fn mint(&self, token: &NewToken, now: Timestamp) -> Result<Minted, Rejection> {
-        let NewToken { namespace, user, name, room, grants, lifetime } = token.clone();
-        let signed = self.sign(&JoinToken { namespace, user, name, room, grants, lifetime }, now);
+        let NewToken { namespace, user, name, room, grants, lifetime, minted_by } = token.clone();
+        let signed = self.sign(&JoinToken { namespace, user, name, room, grants, lifetime, minted_by }, now);
         let signed = signed.map_err(|error| {
             let field = match error {
                 SignError::Lifetime { .. } => "lifetime_ms",
@@ -90,6 +92,7 @@ mod tests {
             name: None,
             grants: Grants::default(),
             lifetime: Duration::from_secs(60),
+            minted_by: Some("0123456789abcdef".into()),
         };
         let minted = signer.mint(&token, now).unwrap();
         let verifier = Verifier::new(vec![signer.issuer()]).unwrap();
@@ -99,6 +102,7 @@ mod tests {
             (acme, token.user.clone(), token.room.clone())
         );
         assert_eq!((claims.issued_at, claims.id), (Some(now), Some(minted.id)));
+        assert_eq!(claims.minted_by, token.minted_by);
         let long = NewToken { lifetime: Duration::from_secs(3601), ..token };
         assert_eq!(signer.mint(&long, now).unwrap_err().field, Some("lifetime_ms"));
     }

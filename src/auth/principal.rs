@@ -35,6 +35,8 @@ pub struct Principal {
     pub expires_at: Option<Timestamp>,
     /// What was shown.
     pub credential: Credential,
+    /// The API key by which it was made, if it is a token of ours: it ends with that.
+    pub minted_by: Option<String>,
 }
 
 /// Which credential was shown: what it is called, and never what is secret about it.
@@ -86,6 +88,7 @@ impl Principal {
             issued_at: None,
             expires_at: None,
             credential: Credential::Open,
+            minted_by: None,
         }
     }
 

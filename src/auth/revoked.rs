@@ -54,7 +54,7 @@ const MAX_PER_NAMESPACE: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Revoked {
-    /// A secret or an API key by its public id. A client's certificate is ended by its user.
+    /// A secret or an API key by its public id, a client's certificate by its fingerprint.
     Credential {
         /// Which.
         id: String,
@@ -147,10 +147,18 @@ impl Revocations {
     pub fn is_revoked(&self, principal: &Principal) -> bool {
         let now = self.0.clock.now().0;
         let known = self.0.read();
+        let is_over = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.at <= now);
+        // The key may be the namespace's or the server's, whose keys are in the default one.
+        if let Some(key) = &principal.minted_by {
+            let homes = [principal.namespace.as_str(), Namespace::DEFAULT];
+            let marks = homes.iter().filter_map(|home| known.by_namespace.get(*home));
+            if marks.into_iter().any(|of| is_over(of.secrets.get(key))) {
+                return true;
+            }
+        }
         let Some(of) = known.by_namespace.get(principal.namespace.as_str()) else {
             return false;
         };
-        let is_over = |mark: Option<&Mark>| mark.is_some_and(|mark| mark.at <= now);
         // A time of issue in whole seconds is that of a token which may have been issued before.
         let is_before = |what: Revoked| {
             let issued = principal.issued_at.map_or(i64::MIN, |at| at.0);
@@ -158,13 +166,14 @@ impl Revocations {
         };
         let itself = match &principal.credential {
             Credential::Open => return false,
-            Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => {
-                is_over(of.secrets.get(id))
-            }
+            Credential::Identity(id)
+            | Credential::Key(id)
+            | Credential::Owner(id)
+            | Credential::Certificate(id) => is_over(of.secrets.get(id)),
             Credential::Token { id: Some(id), .. } => {
                 is_over(of.others.get(&Revoked::Token { id: id.clone() }))
             }
-            Credential::Certificate(_) | Credential::Token { id: None, .. } => false,
+            Credential::Token { id: None, .. } => false,
         };
         let user = || {
             let user = principal.user.as_ref().map(|user| user.as_str().to_owned());
@@ -173,7 +182,19 @@ impl Revocations {
         itself || user() || (!principal.powers.everywhere && is_before(Revoked::Namespace))
     }
 
-    /// Changes whenever something has taken effect, here or elsewhere: ask [`Revocations::is_revoked`] again then.
+    /// When the secret that `principal` came with will have been replaced; none: nobody has said so, or it has been.
+    pub fn ends_at(&self, principal: &Principal) -> Option<Timestamp> {
+        let id = match &principal.credential {
+            Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => id,
+            Credential::Open | Credential::Token { .. } | Credential::Certificate(_) => return None,
+        };
+        let now = self.0.clock.now().0;
+        let known = self.0.read();
+        let mark = known.by_namespace.get(principal.namespace.as_str())?.secrets.get(id)?;
+        (mark.at > now).then_some(Timestamp(mark.at))
+    }
+
+    /// Changes whenever something has taken effect or is to, here or elsewhere: ask [`Revocations::is_revoked`] again then.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
     }
@@ -326,7 +347,7 @@ impl Inner {
     /// Takes in what is new, and tells of what has taken effect.
     fn learn(&self, read: impl IntoIterator<Item = (String, Revocation)>) {
         let now = self.clock.now().0;
-        let mut effective = false;
+        let mut is_news = false;
         {
             let mut known = self.write();
             for (name, Revocation { namespace, at, what }) in read {
@@ -335,10 +356,10 @@ impl Inner {
                 if !known.names.insert(name) {
                     continue;
                 }
-                match is_for_later {
-                    true => drop(known.pending.insert(at)),
-                    false => effective = true,
+                if is_for_later {
+                    known.pending.insert(at);
                 }
+                is_news = true;
                 // What a user had counts up to the last time; all else is over from the first time on.
                 let up_to = matches!(what, Revoked::User { .. } | Revoked::Namespace);
                 let at = if up_to || is_for_later { at } else { at.min(now) };
@@ -358,7 +379,7 @@ impl Inner {
                 *known = Mark { at, until };
             }
         }
-        if effective {
+        if is_news {
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
     }

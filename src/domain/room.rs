@@ -201,6 +201,15 @@ impl Room {
         if founder { Role::Admin } else { Role::Member }
     }
 
+    /// Whether it is among the rooms of a user whom a store calls its creator or a member; none: among the public ones. A
+    /// private one that takes an invitation is its creator's until somebody has come in, and from then on its members'.
+    pub fn is_listed_to(&self, user: Option<&UserId>, limits: &Limits) -> bool {
+        let may_come = || self.status == Status::Waiting || self.join_rule(limits) == JoinRule::Open;
+        let is_theirs =
+            |user: &UserId| self.members.contains_key(user) || (!self.banned.contains(user) && may_come());
+        self.profile.visibility == Visibility::Public || user.is_none_or(is_theirs)
+    }
+
     /// Who may become a member.
     pub fn join_rule(&self, limits: &Limits) -> JoinRule {
         let usual = match self.profile.visibility {

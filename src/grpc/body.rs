@@ -56,7 +56,7 @@ impl Body for SessionBody {
     }
 }
 
-fn trailers(status: &Status) -> HeaderMap {
+pub(super) fn trailers(status: &Status) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);
     if status.add_header(&mut headers).is_err() {
         // Our own messages are plain text; a client without a status treats the stream as broken, which it then is.

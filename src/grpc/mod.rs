@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod body;
+pub mod bounded;
 pub mod codec;
 mod credentials;
 pub mod cursor;

@@ -1,13 +1,17 @@
 //! The unary calls and the log's stream.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
+use tokio::{task::JoinSet, time::Instant};
 use tonic::{Request, Response, Status};
 
 use crate::{
     allowance::{Allowances, rate::What, usage::Usages},
-    auth::grants::Need,
+    auth::{
+        gate::{Gate, Refused},
+        grants::Need,
+    },
     budget::{Budgets, Scopes},
     dispatch::generate::Generator,
     domain::{
@@ -36,6 +40,9 @@ const MEMBERS_PAGE: (usize, usize) = (200, 1000);
 /// How much of a log is read at once.
 const LOG_PAGE: Page = Page { events: 256, bytes: 1024 * 1024 };
 
+/// How often it is asked whether whoever reads a log is still a member.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+
 /// How much calls give at most.
 #[derive(Debug, Clone, Copy)]
 pub struct ApiLimits {
@@ -53,6 +60,7 @@ pub struct RoomApi {
     generator: Generator,
     limits: ApiLimits,
     usages: Usages,
+    gate: Gate,
 }
 
 impl RoomApi {
@@ -63,9 +71,10 @@ impl RoomApi {
         generator: Generator,
         limits: ApiLimits,
         allowances: Allowances,
+        gate: Gate,
     ) -> Self {
         let usages = Usages::new(Arc::clone(rooms.store()), allowances);
-        Self { rooms, budgets, generator, limits, usages }
+        Self { rooms, budgets, generator, limits, usages, gate }
     }
 }
 
@@ -134,7 +143,8 @@ impl RoomService for RoomApi {
         let asker = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, asker, What::History)?;
         let (request, namespace) = (request.into_inner(), principal.namespace.clone());
-        let (filter, list) = match optional_user(request.user_id.as_deref())? {
+        let named = optional_user(request.user_id.as_deref())?;
+        let (filter, list) = match named.clone() {
             None => {
                 let list = format!("rooms in {namespace}");
                 (RoomFilter::Public(namespace), list)
@@ -151,7 +161,9 @@ impl RoomService for RoomApi {
             Some(text) => cursor::decode_number(&list, text).map_err(refuse)?,
         };
         let limit = page(request.limit, ROOMS_PAGE);
-        let page = self.rooms.list(filter, before, limit, room_info, room_size).await.map_err(refuse)?;
+        let limits = self.rooms.limits().domain;
+        let look = move |room: &Room| room.is_listed_to(named.as_ref(), &limits).then(|| room_info(room));
+        let page = self.rooms.list(filter, before, limit, look, room_size).await.map_err(refuse)?;
         let next_cursor = page.next.map(|position| cursor::encode(&list, &position.to_be_bytes()));
         Ok(Response::new(pb::ListRoomsResponse { rooms: page.items, next_cursor }))
     }
@@ -227,8 +239,9 @@ impl RoomService for RoomApi {
         let (id, reader) =
             reader(&request, &request.get_ref().room_id, request.get_ref().user_id.as_deref())?;
         charge(self.usages.allowances(), &request, reader.clone(), What::History)?;
+        let principal = Arc::clone(&guard::caller(request.extensions())?.principal);
         let request = request.into_inner();
-        self.rooms.check_reader(&id, reader).await.map_err(refuse)?;
+        self.rooms.check_reader(&id, reader.clone()).await.map_err(refuse)?;
         // Of the store, not of the room in memory: what was acknowledged through another server is in it.
         let end = self.rooms.end(&id).await.map_err(refuse)?;
         let after = Seq(request.after_seq);
@@ -236,7 +249,20 @@ impl RoomService for RoomApi {
             0 => end,
             limit => end.min(after.plus(limit)),
         };
-        let reading = Reading { rooms: self.rooms.clone(), id, after, last, ready: VecDeque::new() };
+        let (mut credential, gate) = (JoinSet::new(), self.gate.clone());
+        if !principal.is_open() {
+            credential.spawn(async move { gate.until_over(&principal).await });
+        }
+        let reading = Reading {
+            rooms: self.rooms.clone(),
+            credential,
+            reader,
+            looked_at: Instant::now(),
+            id,
+            after,
+            last,
+            ready: VecDeque::new(),
+        };
         let events = stream::unfold(reading, |mut reading| async move {
             let event = reading.next().await.transpose()?;
             Some((event, reading))
@@ -281,8 +307,13 @@ impl RoomService for RoomApi {
         let user = principal.speaks_for("user_id", asker).map_err(refuse)?;
         charge(self.usages.allowances(), &request, user.clone(), What::Generations)?;
         let prompt = request.into_inner().prompt;
-        let generated =
-            self.generator.propose(&prompt, principal.namespace.clone(), user).await.map_err(refuse)?;
+        // A model may take a minute, and its answer would be somebody's whose time is over.
+        let generated = tokio::select! {
+            biased;
+            refused = self.gate.until_over(&principal) => Err(refused.rejection()),
+            generated = self.generator.propose(&prompt, principal.namespace.clone(), user) => generated,
+        };
+        let generated = generated.map_err(refuse)?;
         Ok(Response::new(pb::GenerateRoomResponse {
             draft: Some(draft_to_pb(&generated.room)),
             model: generated.model,
@@ -308,6 +339,11 @@ impl RoomService for RoomApi {
 /// A log that is being read, page by page: a slow reader holds one page.
 struct Reading {
     rooms: Rooms,
+    /// Ends when the reader's credential does. A task, since a stream that nobody reads is not polled.
+    credential: JoinSet<Refused>,
+    reader: Option<UserId>,
+    /// When it was asked the last time whether the reader may go on.
+    looked_at: Instant,
     id: RoomId,
     after: Seq,
     last: Seq,
@@ -318,6 +354,14 @@ impl Reading {
     async fn next(&mut self) -> Result<Option<pb::ReadLogResponse>, Status> {
         if self.ready.is_empty() && self.after < self.last {
             self.ready = self.rooms.log(&self.id, self.after, LOG_PAGE).await.map_err(refuse)?.into();
+        }
+        if let Some(over) = self.credential.try_join_next() {
+            return Err(refuse(over.unwrap_or(Refused::Unavailable).rejection()));
+        }
+        if self.looked_at.elapsed() >= LOOK_INTERVAL && !self.ready.is_empty() {
+            // Who was removed or banned reads no further.
+            self.rooms.check_reader(&self.id, self.reader.clone()).await.map_err(refuse)?;
+            self.looked_at = Instant::now();
         }
         let Some(record) = self.ready.pop_front().filter(|record| record.seq <= self.last) else {
             return Ok(None);

@@ -226,14 +226,14 @@ impl Rooms {
         self.store().read(room, after, page).await.map_err(|error| refused(room, &error))
     }
 
-    /// Rooms, newest first, each as `look` sees it, until the page is full as `size` counts. A room that cannot be
-    /// read is left out: the others must stay in reach.
+    /// Rooms, newest first, each as `look` sees it, until the page is full as `size` counts; what it does not show is left
+    /// out, and so is a room that cannot be read: the others must stay in reach.
     pub async fn list<T: Send + 'static>(
         &self,
         filter: RoomFilter,
         before: u64,
         limit: usize,
-        look: impl Fn(&Room) -> T + Clone + Send + 'static,
+        look: impl Fn(&Room) -> Option<T> + Clone + Send + 'static,
         size: impl Fn(&T) -> usize,
     ) -> Result<ListPage<T>, Rejection> {
         let listed = self.store().list_rooms(filter, before, limit + 1).await.map_err(|error| {
@@ -248,7 +248,8 @@ impl Rooms {
         for entry in listed.into_iter().take(limit) {
             let look = look.clone();
             match self.read_latest(&entry.room, move |room, _| look(room)).await {
-                Ok(item) => {
+                Ok(None) => {}
+                Ok(Some(item)) => {
                     taken = taken.saturating_add(size(&item));
                     if taken > PAGE_BYTES && !items.is_empty() {
                         more = true;

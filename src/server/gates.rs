@@ -139,6 +139,7 @@ fn act(action: &str) -> Act {
         "token.create" => Act::TokenMint,
         "token.revoke" => Act::TokenRevoke,
         "user.revoke" => Act::UserRevoke,
+        "certificate.revoke" => Act::CertificateRevoke,
         _ => Act::Look,
     }
 }

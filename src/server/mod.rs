@@ -40,6 +40,7 @@ use crate::{
     config::Config,
     grpc::{
         admin::AdminApi,
+        bounded::Bounded,
         door::{Door, OriginalDoor},
         guard::Guard,
         peer::Peer,
@@ -234,6 +235,7 @@ impl Server {
             graph.generator.clone(),
             api_limits(config),
             graph.services.allowances.clone(),
+            gates.gate.clone(),
         );
         let door = Door::new(api, Arc::clone(&graph.services), sessions.clone(), config.limits.grpc_message);
         let (health, routes) = routes(&graph.services, door, gates.admin(&graph))?;
@@ -419,9 +421,9 @@ fn routes(services: &Services, door: Door, admin: AdminApi) -> Result<(HealthRep
     let routes = Routes::new(Guard::new(services, door.clone()))
         .add_service(Guard::new(services, OriginalDoor(door)))
         .add_service(Guard::new(services, AdminServiceServer::new(admin)))
-        .add_service(health_service)
-        .add_service(v1)
-        .add_service(v1alpha);
+        .add_service(Bounded::new(health_service))
+        .add_service(Bounded::new(v1))
+        .add_service(Bounded::new(v1alpha));
     Ok((health, routes))
 }
 

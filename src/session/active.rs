@@ -16,7 +16,7 @@ use tokio::{
 
 use self::catch_up::Missed;
 use crate::{
-    allowance::{Allowance, rate::What},
+    allowance::rate::What,
     auth::grants::Need,
     domain::{
         command::{Actor, Command},
@@ -30,10 +30,10 @@ use crate::{
         task::{CommandTask, Reply, SessionReply, Task},
     },
     session::{
-        End, InboundError, Step, StreamHandler, aged,
+        End, Held, InboundError, Step, StreamHandler, aged,
         drain::age_of_one,
         draining, finished,
-        pass::{self, Pass, SignIns},
+        pass::{Pass, SignIns, stores},
     },
     store::Idempotency,
     wire::{
@@ -47,10 +47,11 @@ use crate::{
 const FINISH_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
 
 pub(super) struct Active<'a> {
-    handler: &'a StreamHandler,
-    seat: Arc<Seat>,
+    pub(super) handler: &'a StreamHandler,
+    pub(super) seat: Arc<Seat>,
     room: RoomHandle,
-    allowance: Arc<Allowance>,
+    /// For whom it is counted.
+    pub(super) held: Held,
     in_flight: Arc<Semaphore>,
     /// When typing ends by itself.
     typing_until: Option<Instant>,
@@ -68,11 +69,11 @@ pub(super) struct Active<'a> {
     /// It is being moved: `finishing` is the server's wish, and not the client's.
     is_retiring: bool,
     /// On what it is let go on.
-    pass: Pass,
+    pub(super) pass: Pass,
 }
 
 impl<'a> Active<'a> {
-    pub(super) fn new(handler: &'a StreamHandler, joined: Joined, allowance: Arc<Allowance>) -> Self {
+    pub(super) fn new(handler: &'a StreamHandler, joined: Joined, held: Held) -> Self {
         let principal = Arc::clone(&handler.caller.principal);
         let (user, room) = (joined.seat.user().clone(), joined.room.id().clone());
         let sign_ins = SignIns { allowances: handler.services.allowances.clone(), peer: handler.payer.peer };
@@ -82,7 +83,7 @@ impl<'a> Active<'a> {
             handler,
             seat: Arc::new(joined.seat),
             room: joined.room,
-            allowance,
+            held,
             in_flight: Arc::new(Semaphore::new(handler.services.limits.in_flight)),
             typing_until: None,
             look_at: Instant::now(),
@@ -125,7 +126,7 @@ impl<'a> Active<'a> {
             let step = tokio::select! {
                 biased;
                 () = closing.as_mut() => Step::End(draining()),
-                turn = self.pass.next() => pass::take(handler, turn),
+                turn = self.pass.next() => self.turn(turn),
                 () = changed.as_mut() => {
                     changed.set(handler.outbound.changed());
                     Step::Continue
@@ -288,12 +289,12 @@ impl<'a> Active<'a> {
 
     /// Hands a lasting command to the room, which answers.
     fn command(&mut self, command: Command, request_id: Option<RequestId>, body_hash: u64) -> Step {
-        let may = match stores_much(&command) {
-            true => self.allowance.check_space(),
+        let may = match stores(&command) {
+            true => self.held.allowance.check_space(),
             false => Ok(()),
         };
         if let Err(rejection) = may
-            .and_then(|()| self.allowance.take(What::Messages))
+            .and_then(|()| self.held.allowance.take(What::Messages))
             .and_then(|()| self.pass.allows(&command, &self.seat))
         {
             self.handler.refuse(&rejection, request_id.as_ref());
@@ -370,7 +371,7 @@ impl<'a> Active<'a> {
         message_id: Option<crate::ids::MessageId>,
         request_id: Option<RequestId>,
     ) -> Step {
-        let rate = self.allowance.take(What::Messages);
+        let rate = self.held.allowance.take(What::Messages);
         let granted = || self.pass.principal().grants.require(Need::Write);
         if let Err(rejection) =
             rate.and_then(|()| granted()).and_then(|()| self.seat.require(Action::DirectLlms))
@@ -403,7 +404,7 @@ impl<'a> Active<'a> {
     }
 
     fn transient_rate(&self) -> Result<(), Rejection> {
-        self.allowance.take(What::Transients)
+        self.held.allowance.take(What::Transients)
     }
 
     fn acknowledge(&self, request_id: Option<&RequestId>) {
@@ -411,18 +412,6 @@ impl<'a> Active<'a> {
             self.handler.outbound.push_reply(reply::ack(id, None, false));
         }
     }
-}
-
-/// Whether a command is one that a namespace without space may not give any more. Leaving, deleting and ending are not:
-/// nobody is kept in a room because it is full.
-fn stores_much(command: &Command) -> bool {
-    matches!(
-        command,
-        Command::SendMessage(_)
-            | Command::EditMessage { .. }
-            | Command::CreatePoll(_)
-            | Command::UpdateRoom { .. }
-    )
 }
 
 /// Whether a request has had its answer.

@@ -8,8 +8,13 @@
 mod active;
 pub mod drain;
 mod pass;
+mod renewed;
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -23,10 +28,13 @@ use crate::{
         streams::{Open, Waiting},
     },
     audit::{Act, Audit, Fact, Origin, SignedIn},
-    auth::gate::{Caller, Gate},
+    auth::{
+        gate::{Caller, Gate},
+        principal::Principal,
+    },
     dispatch::LlmDispatcher,
     domain::rejection::{Code, Rejection},
-    ids::{ConnectionId, RequestId},
+    ids::{ConnectionId, Namespace, RequestId},
     registry::outbound::{Expelled, Outbound, QueueLimits},
     rooms::{Joined, Rooms, task::Charge},
     session::{active::Active, drain::Drain},
@@ -89,8 +97,13 @@ pub struct StreamHandler {
     outbound: Arc<Outbound>,
     connection: ConnectionId,
     dialect: Dialect,
+    /// Who has opened the stream.
     caller: Caller,
-    /// For whom it is counted.
+    /// Where all that is done on it stays, whatever credentials come after the first.
+    namespace: Namespace,
+    /// By which credential it goes on, and from where: what is recorded.
+    origin: Mutex<Origin>,
+    /// For whom it is counted until it has joined.
     payer: Payer,
     /// Its place among those that have not joined.
     waiting: Option<Waiting>,
@@ -100,10 +113,10 @@ pub struct StreamHandler {
 #[derive(Debug)]
 struct Held {
     allowance: Arc<Allowance>,
-    /// Its place among the open streams.
-    _open: Open,
+    /// Its place among the open streams; none only while it is changed for another.
+    open: Option<Open>,
     /// That they are here, for what is recorded of what they do.
-    signed_in: Option<SignedIn>,
+    _signed_in: Option<SignedIn>,
 }
 
 /// The end of a session.
@@ -175,7 +188,10 @@ impl StreamHandler {
     /// A session of `caller` that sends through `outbound`.
     pub fn new(services: Arc<Services>, outbound: Arc<Outbound>, dialect: Dialect, caller: Caller) -> Self {
         let payer = Payer::new(&caller.principal, None);
-        Self { services, outbound, connection: ConnectionId::next(), dialect, caller, payer, waiting: None }
+        let namespace = caller.principal.namespace.clone();
+        let origin = Mutex::new(origin_of(&caller.principal, &caller));
+        let connection = ConnectionId::next();
+        Self { services, outbound, connection, dialect, caller, namespace, origin, payer, waiting: None }
     }
 
     /// For whom it is counted, and its place among those that have not joined.
@@ -217,8 +233,8 @@ impl StreamHandler {
         let user = joined.seat.user().clone();
         tracing::debug!(room = %joined.room.id(), %user, "joined");
         let namespace = joined.room.id().namespace();
-        held.signed_in = Some(self.services.audit.signed_in(namespace, user, self.origin()));
-        let mut active = Active::new(self, joined, Arc::clone(&held.allowance));
+        held._signed_in = Some(self.services.audit.signed_in(namespace, user, self.origin()));
+        let mut active = Active::new(self, joined, held);
         let end = end_of(active.serve(&mut inbound).await);
         active.leave();
         end
@@ -309,7 +325,7 @@ impl StreamHandler {
         let allowance = Arc::new(self.services.allowances.of(&payer));
         let held = allowance.take(What::Joins).and_then(|()| allowance.open_stream());
         let held = match held {
-            Ok(open) => Held { allowance: Arc::clone(&allowance), _open: open, signed_in: None },
+            Ok(open) => Held { allowance: Arc::clone(&allowance), open: Some(open), _signed_in: None },
             Err(rejection) => return Ok(Err(rejection)),
         };
         // Coming back as somebody else costs what a command costs, beside what a join costs.
@@ -354,19 +370,29 @@ impl StreamHandler {
 
     /// How whoever speaks here is connected.
     fn origin(&self) -> Origin {
-        let Caller { principal, peer } = &self.caller;
-        let credential = if principal.is_open() { String::new() } else { principal.credential.to_string() };
-        Origin { credential, peer: *peer }
+        self.origin.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The stream goes on with another credential.
+    fn shows(&self, principal: &Principal) {
+        let origin = origin_of(principal, &self.caller);
+        *self.origin.lock().unwrap_or_else(PoisonError::into_inner) = origin;
     }
 
     fn refuse(&self, rejection: &Rejection, request_id: Option<&RequestId>) {
         if rejection.code == Code::RateLimited {
-            let hit = Fact::new(self.caller.principal.namespace.clone(), Act::LimitHit).from(self.origin());
+            let hit = Fact::new(self.namespace.clone(), Act::LimitHit).from(self.origin());
             self.services.audit.record(hit);
         }
         tracing::debug!(code = %rejection.code, "command refused");
         self.outbound.push_reply(reply::error(rejection, request_id, self.dialect));
     }
+}
+
+/// How somebody with this principal is connected who has called like this.
+fn origin_of(principal: &Principal, caller: &Caller) -> Origin {
+    let credential = if principal.is_open() { String::new() } else { principal.credential.to_string() };
+    Origin { credential, peer: caller.peer }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

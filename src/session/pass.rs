@@ -40,8 +40,9 @@ pub(super) enum Turn {
     Expiring(Timestamp),
     /// The stream ends with it.
     Ended(End),
-    /// Another one was shown: it has taken the place of the old one, or is refused.
-    Renewed(Option<RequestId>, Result<(), Rejection>),
+    /// Another one was shown, and is one that may take the place of the old one, or is refused.
+    /// It takes the place of the old one by [`Pass::accept`].
+    Renewed(Option<RequestId>, Result<Arc<Principal>, Rejection>),
 }
 
 type Renewing = BoxFuture<'static, (Option<RequestId>, Result<Arc<Principal>, Rejection>)>;
@@ -61,9 +62,13 @@ pub(super) struct Pass {
     user: UserId,
     room: RoomId,
     sign_ins: SignIns,
+    /// When it ends, as far as that is known.
+    ends: Option<Timestamp>,
     warn_at: Option<Instant>,
     end_at: Option<Instant>,
     revoked: Option<BoxFuture<'static, ()>>,
+    /// Its secret was replaced, and is worth something until then.
+    replaced: Option<BoxFuture<'static, Timestamp>>,
     /// One at a time: each may cost a fetch.
     renewing: Option<Renewing>,
 }
@@ -76,11 +81,29 @@ impl Pass {
         room: RoomId,
         sign_ins: SignIns,
     ) -> Self {
-        let (warn_at, end_at, revoked) = (None, None, None);
-        let mut pass =
-            Self { gate, principal, user, room, sign_ins, warn_at, end_at, revoked, renewing: None };
+        let (ends, warn_at, end_at) = (None, None, None);
+        let (revoked, replaced, renewing) = (None, None, None);
+        let mut pass = Self {
+            gate,
+            principal,
+            user,
+            room,
+            sign_ins,
+            ends,
+            warn_at,
+            end_at,
+            revoked,
+            replaced,
+            renewing,
+        };
         pass.watch();
         pass
+    }
+
+    /// From now on the stream goes on with this.
+    pub(super) fn accept(&mut self, principal: Arc<Principal>) {
+        self.principal = principal;
+        self.watch();
     }
 
     /// Whose it is.
@@ -91,32 +114,50 @@ impl Pass {
     /// From now on the principal's end counts.
     fn watch(&mut self) {
         self.end_at = self.gate.time_left(&self.principal).and_then(|left| Instant::now().checked_add(left));
-        self.warn_at = self.end_at.map(|at| at.checked_sub(WARNING).unwrap_or_else(Instant::now));
+        (self.ends, self.warn_at) = (None, None);
+        if let Some(at) = self.principal.expires_at {
+            self.warn_before(at);
+        }
         self.revoked = self.gate.until_revoked(&self.principal);
+        self.replaced = self.gate.until_replaced(&self.principal);
+    }
+
+    /// It ends at that time: that is told in time, unless an earlier end is.
+    fn warn_before(&mut self, at: Timestamp) {
+        if self.ends.is_none_or(|known| at < known) {
+            self.ends = Some(at);
+            let warn_in = self.gate.time_until(at).saturating_sub(WARNING);
+            self.warn_at = Instant::now().checked_add(warn_in);
+        }
     }
 
     /// What happens next to it. Nothing is lost when this is dropped.
     pub(super) async fn next(&mut self) -> Turn {
-        tokio::select! {
-            biased;
-            () = poll(&mut self.revoked) => {
-                self.revoked = None;
-                Turn::Ended(End::new(ClosingReason::CredentialRevoked, "your credential was revoked"))
-            }
-            (request_id, renewed) = poll(&mut self.renewing) => {
-                self.renewing = None;
-                Turn::Renewed(request_id, renewed.map(|principal| {
-                    self.principal = principal;
-                    self.watch();
-                }))
-            }
-            () = sleep_until(self.end_at) => {
-                self.end_at = None;
-                Turn::Ended(End::new(ClosingReason::CredentialExpired, "your credential has expired"))
-            }
-            () = sleep_until(self.warn_at) => {
-                self.warn_at = None;
-                Turn::Expiring(self.principal.expires_at.unwrap_or_default())
+        loop {
+            tokio::select! {
+                biased;
+                () = poll(&mut self.revoked) => {
+                    self.revoked = None;
+                    let message = "your credential was revoked";
+                    return Turn::Ended(End::new(ClosingReason::CredentialRevoked, message));
+                }
+                (request_id, renewed) = poll(&mut self.renewing) => {
+                    self.renewing = None;
+                    return Turn::Renewed(request_id, renewed);
+                }
+                () = sleep_until(self.end_at) => {
+                    self.end_at = None;
+                    let message = "your credential has expired";
+                    return Turn::Ended(End::new(ClosingReason::CredentialExpired, message));
+                }
+                at = poll(&mut self.replaced) => {
+                    self.replaced = None;
+                    self.warn_before(at);
+                }
+                () = sleep_until(self.warn_at) => {
+                    self.warn_at = None;
+                    return Turn::Expiring(self.ends.unwrap_or_default());
+                }
             }
         }
     }
@@ -186,10 +227,7 @@ async fn poll<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
 
 /// What becomes of a stream whose credential ends or is another now.
 pub(super) fn take(handler: &StreamHandler, turn: Turn) -> Step {
-    let fact = |act| {
-        let namespace = handler.caller.principal.namespace.clone();
-        Fact::new(namespace, act).from(handler.origin())
-    };
+    let fact = |act| Fact::new(handler.namespace.clone(), act).from(handler.origin());
     let told = |fact| handler.services.audit.record(fact);
     match turn {
         Turn::Ended(end) => {
@@ -197,7 +235,7 @@ pub(super) fn take(handler: &StreamHandler, turn: Turn) -> Step {
             return Step::End(end);
         }
         Turn::Expiring(at) => handler.outbound.push_reply(transient::credential_expiring(at)),
-        Turn::Renewed(request_id, Ok(())) => {
+        Turn::Renewed(request_id, Ok(_)) => {
             told(fact(Act::Reauthenticate));
             if let Some(id) = &request_id {
                 handler.outbound.push_reply(reply::ack(id, None, false));
@@ -218,6 +256,46 @@ fn on_others(command: &Command) -> Option<Action> {
         Command::EditMessage { .. } => Some(Action::EditOthers),
         Command::ClosePoll(_) => Some(Action::ClosePolls),
         _ => None,
+    }
+}
+
+/// Whether a command adds to what the namespace has stored. What ends, hides or takes something back is let through where
+/// no space is left: it is how people get out.
+pub(super) fn stores(command: &Command) -> bool {
+    match command {
+        Command::Leave
+        | Command::DeleteMessage { .. }
+        | Command::RemoveLlm(_)
+        | Command::RetractVote(_)
+        | Command::ClosePoll(_)
+        | Command::DecideApproval { .. }
+        | Command::ControlAutopilot { .. }
+        | Command::RemoveMember { .. }
+        | Command::MuteMember { .. }
+        | Command::RevokeInvitation(_)
+        | Command::EndRoom { .. } => false,
+        Command::CreateRoom(_)
+        | Command::Join(_)
+        | Command::SendMessage(_)
+        | Command::EditMessage { .. }
+        | Command::Regenerate { .. }
+        | Command::React { .. }
+        | Command::AddLlm(_)
+        | Command::UpdateLlm { .. }
+        | Command::CreatePoll(_)
+        | Command::CastVote { .. }
+        | Command::StartAutopilot(_)
+        | Command::UpdateMember { .. }
+        | Command::CreateInvitation { .. }
+        | Command::UpdateRoom { .. }
+        | Command::StartRun(_)
+        | Command::StartTurn(..)
+        | Command::FinishRun(_)
+        | Command::Abstain { .. }
+        | Command::RequestApproval(_)
+        | Command::ExpireApproval(_)
+        | Command::RecordSummary { .. }
+        | Command::StepAutopilot(..) => true,
     }
 }
 
@@ -293,7 +371,9 @@ mod tests {
     async fn show(pass: &mut Pass, credential: &str) -> Result<(), Code> {
         pass.renew(credential.to_owned().into(), None).map_err(|rejection| rejection.code)?;
         match pass.next().await {
-            Turn::Renewed(_, result) => result.map_err(|rejection| rejection.code),
+            Turn::Renewed(_, result) => {
+                result.map(|principal| pass.accept(principal)).map_err(|rejection| rejection.code)
+            }
             Turn::Expiring(_) | Turn::Ended(_) => panic!("nothing ends here"),
         }
     }

@@ -49,6 +49,7 @@ pub fn event(after: &Room, recorded: &Recorded) -> Encoded {
         seq: 0,
         event_id: recorded.event_id.to_string(),
         at: time(recorded.at),
+        ..Default::default()
     };
     Encoded { public: frame::stored(&public), private: private.encode_to_vec().into() }
 }

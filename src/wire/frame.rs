@@ -15,6 +15,13 @@ pub const PREFIX: usize = 5;
 
 /// The number of `ServerEvent.seq`.
 const SEQ_TAG: u32 = 101;
+/// The number of `ServerEvent.filler`.
+const FILLER_TAG: u32 = 104;
+
+/// How small an event may be that comes in a stream of its kind, with its prefix; see [`filled`].
+pub const LEAST: usize = 208;
+/// What `filler` costs besides its zeros: its number and its length, which is one byte for all that can lack.
+const AROUND_FILLER: usize = 3;
 
 /// Frames a message that is sent to one or a few.
 pub fn frame(message: &impl Message) -> Bytes {
@@ -24,6 +31,30 @@ pub fn frame(message: &impl Message) -> Bytes {
     // A `BytesMut` grows: encoding into it cannot fail.
     let _ = message.encode(&mut out);
     out.freeze()
+}
+
+/// Frames an event that comes in a stream of its kind, as large as [`LEAST`] at least.
+///
+/// The HTTP/2 library of Rust ends a connection on which many small frames wait unread: each costs what it lacks of 256
+/// bytes, out of half of the connection's window. Where frames are large enough the window is full first, and the server
+/// waits. One that lacks a few bytes becomes a few larger than it had to be.
+pub fn filled(event: &pb::ServerEvent) -> Bytes {
+    let len = event.encoded_len();
+    let Some(lacks @ 1..) = LEAST.checked_sub(PREFIX + len) else { return frame(event) };
+    let zeros = lacks.saturating_sub(AROUND_FILLER);
+    let len = len + key_len(FILLER_TAG) + encoded_len_varint(as_u64(zeros)) + zeros;
+    let mut out = BytesMut::with_capacity(PREFIX + len);
+    put_prefix(&mut out, len);
+    // A `BytesMut` grows: encoding into it cannot fail.
+    let _ = event.encode(&mut out);
+    encode_key(FILLER_TAG, prost::encoding::WireType::LengthDelimited, &mut out);
+    encode_varint(as_u64(zeros), &mut out);
+    out.put_bytes(0, zeros);
+    out.freeze()
+}
+
+fn as_u64(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 /// Encodes an event as the store keeps it: without `seq`, which only the store knows.
@@ -85,6 +116,22 @@ fn put_prefix(out: &mut BytesMut, len: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filled_event_is_that_event_with_zeros_and_never_too_small() {
+        for id in 0..300 {
+            let event = pb::ServerEvent { event_id: "e".repeat(id), seq: 7, ..Default::default() };
+            let framed = filled(&event);
+            let plain = frame(&event);
+            assert!(framed.len() >= LEAST, "{id}");
+            assert!(framed.len() <= LEAST.max(plain.len()) + AROUND_FILLER, "{id}: no more than it lacks");
+            assert_eq!(len_at(&framed, 0), Some(framed.len()));
+            let decoded = pb::ServerEvent::decode(&framed[PREFIX..]).unwrap();
+            assert!(decoded.filler.iter().all(|byte| *byte == 0));
+            assert_eq!(plain.len() >= LEAST, framed == plain, "{id}");
+            assert_eq!(pb::ServerEvent { filler: Vec::new(), ..decoded }, event);
+        }
+    }
 
     #[test]
     fn a_stored_event_with_its_position_is_that_event() {

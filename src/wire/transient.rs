@@ -1,4 +1,7 @@
 //! Events that are not stored: encoded and framed once, sent to whoever is there.
+//!
+//! They come in streams and are small, so that they are filled up (see [`filled`]). Chunks of the compact form are not:
+//! who asks for few bytes is given few bytes.
 
 use bytes::{Bytes, BytesMut};
 use prost::Message as _;
@@ -12,7 +15,7 @@ use crate::{
     ids::{EventId, LlmId, MessageId, Seq, UserId},
     wire::{
         basic::time,
-        frame::{PREFIX, frame, len_at},
+        frame::{PREFIX, filled, frame, len_at},
         model::{member_to_pb, presence_to_pb},
         pb::room::v1::{self as pb, server_event::Payload},
     },
@@ -42,7 +45,7 @@ pub enum Receipt {
 }
 
 fn told(stamp: Stamp, payload: Payload) -> Bytes {
-    frame(&pb::ServerEvent {
+    filled(&pb::ServerEvent {
         payload: Some(payload),
         event_id: stamp.event_id.to_string(),
         at: time(stamp.at),
@@ -51,7 +54,7 @@ fn told(stamp: Stamp, payload: Payload) -> Bytes {
 }
 
 fn bare(payload: Payload) -> Bytes {
-    frame(&pb::ServerEvent { payload: Some(payload), ..Default::default() })
+    filled(&pb::ServerEvent { payload: Some(payload), ..Default::default() })
 }
 
 /// The first connection of a user.
@@ -134,12 +137,13 @@ pub fn llm_receipt(question: MessageId, llm: &LlmId, answer: MessageId, receipt:
 
 /// More text of the answer whose beginning stands at `seq`, in the form for those who asked for few bytes.
 pub fn compact_chunk(seq: Seq, offset: usize, text: &str) -> Bytes {
-    bare(Payload::LlmChunk(pb::LlmChunk {
+    let chunk = pb::LlmChunk {
         content: text.to_owned(),
         offset: u64::try_from(offset).unwrap_or(u64::MAX),
         thinking_seq: seq.0,
         ..Default::default()
-    }))
+    };
+    frame(&pb::ServerEvent { payload: Some(Payload::LlmChunk(chunk)), ..Default::default() })
 }
 
 /// Frames of lasting events without the text of these answers, which was told by chunks to the last byte; `None`: there

@@ -100,6 +100,7 @@ impl Directory {
         let changed = self.0.shelf.change(&keys(namespace), document_name(id)?, missing, revoke).await;
         // A key has one secret, and its id is that of the secret.
         self.forget(|card| card.entry.as_ref().is_some_and(|entry| entry.id == id));
+        self.0.minters.forget(|(_, key), _| key == id);
         let (record, ()) = changed?;
         let what = Revoked::Credential { id: id.to_owned() };
         self.0.revocations.revoke(&namespace.cloned().unwrap_or_default(), what, now).await?;

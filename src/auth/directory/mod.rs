@@ -6,6 +6,7 @@
 //! node within one; a change here is seen at once. When the store does not answer nobody is let in.
 
 mod cache;
+mod certificates;
 mod identities;
 mod keys;
 mod namespaces;
@@ -29,6 +30,7 @@ use crate::{
             records::{HolderKind, Pointer},
             shelf::{Fault, Shelf},
         },
+        gate,
         grants::Grants,
         principal::{Credential, Principal},
         revoked::{self, Revocations, Revoked},
@@ -91,6 +93,10 @@ struct Inner {
     revocations: Revocations,
     secrets: Cache<Hash, Arc<Card>>,
     namespaces: Cache<Namespace, Arc<NamespaceRecord>>,
+    /// Those that were found to be revoked; others are not there.
+    certificates: Cache<(Namespace, String), ()>,
+    /// Keys by which tokens were made, and that are worth something.
+    minters: Cache<(Namespace, String), Arc<Card>>,
     readings: Semaphore,
 }
 
@@ -195,6 +201,8 @@ impl Directory {
             settings,
             secrets: Cache::new(remembered.max(1), believed),
             namespaces: Cache::new(remembered.max(1), believed),
+            certificates: Cache::new(remembered.max(1), believed),
+            minters: Cache::new(remembered.max(1), believed),
             readings: Semaphore::new(READINGS),
         }))
     }
@@ -316,6 +324,30 @@ impl Directory {
             let namespace = namespace.cloned().unwrap_or_default();
             Card { namespace, kind, entry: entry(record.secrets, id), is_revoked }
         }))
+    }
+
+    /// Refuses what was made by a key, of this namespace or of the server, that is worth nothing any more.
+    pub async fn admits_key(&self, namespace: &Namespace, id: &str) -> Result<(), gate::Refused> {
+        let asked = (namespace.clone(), id.to_owned());
+        let card = match self.0.minters.get(&asked) {
+            Ok(kept) => kept,
+            Err(begun) => {
+                let own = self.read_key(Some(namespace), id, id).await.map_err(Refused::Unavailable)?;
+                let card = match own {
+                    Some(own) => Some(own),
+                    None => self.read_key(None, id, id).await.map_err(Refused::Unavailable)?,
+                };
+                let card = card.map(Arc::new);
+                self.0.minters.put(asked, card.clone(), begun);
+                card
+            }
+        };
+        // One that was tidied away was revoked long before.
+        let card = card.filter(|card| !card.is_revoked).ok_or(gate::Refused::Revoked)?;
+        match card.entry.as_ref().filter(|entry| !entry.is_over(self.0.clock.now())) {
+            Some(_) => Ok(()),
+            None => Err(gate::Refused::Expired),
+        }
     }
 
     async fn read_owner(&self, namespace: &Namespace, id: &str) -> Result<Option<Card>, store::Error> {

@@ -175,6 +175,10 @@ pub(super) fn keys(namespace: Option<&Namespace>) -> Folder {
     }
 }
 
+pub(super) fn revoked_certificates(namespace: &Namespace) -> Folder {
+    Folder::new(&["revoked-certificates", namespace.as_str()])
+}
+
 pub(super) fn counts() -> Folder {
     Folder::new(&["counts"])
 }

@@ -77,4 +77,19 @@ impl gate::Revoked for Revocations {
         }
         .boxed()
     }
+
+    fn until_replaced(&self, principal: Arc<Principal>) -> BoxFuture<'static, Timestamp> {
+        let (revocations, mut changes) = (self.clone(), self.subscribe());
+        async move {
+            loop {
+                if let Some(at) = revocations.ends_at(&principal) {
+                    return at;
+                }
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        }
+        .boxed()
+    }
 }

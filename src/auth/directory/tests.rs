@@ -320,6 +320,51 @@ async fn the_gate_takes_secrets_and_hears_of_their_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_certificate_that_is_revoked_is_let_in_nowhere_and_its_streams_end() {
+    use crate::auth::gate::{self, Certificate, Gate, Shown, Sources};
+    let world = World::new();
+    let (acme, _) = world.acme().await;
+    let (here, there) = (world.directory.clone(), world.another_node());
+    let gate_of = |directory: &Directory| {
+        let sources = Sources {
+            certificates: Some(acme.clone()),
+            namespaces: Some(directory.clone()),
+            revoked: Some(Arc::new(directory.revocations().clone())),
+            ..Sources::default()
+        };
+        Gate::required(Arc::clone(&world.clock) as Arc<dyn Clock>, sources)
+    };
+    let shown = |digits: &str| {
+        let (subject, not_after) = ("ann".to_owned(), START.plus(Duration::from_secs(1 << 30)));
+        let certificate = Some(Certificate { subject, fingerprint: digits.repeat(32), not_after });
+        Shown { certificate, ..Shown::default() }
+    };
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(there.revocations().clone().run(stop.clone()));
+    let gate = gate_of(&there);
+    let ann = gate.admit(shown("5a"), gate::Effort::Full).await.unwrap();
+    let began = tokio::time::Instant::now();
+    let ended = gate.until_revoked(&ann).unwrap();
+    // As `openssl x509 -fingerprint -sha256` prints it.
+    here.revoke_certificate(&acme, &["5A"; 32].join(":")).await.unwrap();
+    let refused = gate_of(&here).admit(shown("5a"), gate::Effort::Full).await.unwrap_err();
+    assert_eq!(refused, gate::Refused::Revoked, "at once where it was said");
+    ended.await;
+    assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(gate.admit(shown("5a"), gate::Effort::Full).await.unwrap_err(), gate::Refused::Revoked);
+    gate.admit(shown("5b"), gate::Effort::Full).await.unwrap();
+    // A certificate may be valid for years: no server forgets it.
+    world.clock.advance(Duration::from_secs(5 * 365 * 24 * 3600));
+    let refused = gate_of(&world.another_node()).admit(shown("5a"), gate::Effort::Full).await.unwrap_err();
+    assert_eq!(refused, gate::Refused::Revoked);
+    // Again is no harm.
+    here.revoke_certificate(&acme, &"5a".repeat(32)).await.unwrap();
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_address_that_guesses_keeps_nobody_out_who_is_known() {
     use crate::auth::gate;
     let world = World::new();

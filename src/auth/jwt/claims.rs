@@ -18,6 +18,8 @@ use crate::{
     ids::{Namespace, RoomId, UserId, is_disturbing},
 };
 
+/// The claim that names the API key by which our own server has made a token. Whoever else says it only binds their own.
+pub(super) const KEY_CLAIM: &str = "salon_key";
 /// The longest name of a token, in bytes.
 const ID_BYTES: usize = 256;
 
@@ -42,6 +44,8 @@ pub struct Claims {
     pub id: Option<String>,
     /// Who issued it, as the operator calls them.
     pub issuer: Arc<str>,
+    /// The API key by which it was made: it ends with that.
+    pub minted_by: Option<String>,
 }
 
 impl fmt::Debug for Claims {
@@ -118,7 +122,8 @@ impl ClaimNames {
             grants.media = grants.media.narrowed_by(media);
         }
         grants.role = text(payload, &self.role)?.map(|role| self.role(role)).transpose()?;
-        Ok(Holder { user, name, room, grants, id: id.map(str::to_owned) })
+        let minted_by = text(payload, KEY_CLAIM)?.map(str::to_owned);
+        Ok(Holder { user, name, room, grants, id: id.map(str::to_owned), minted_by })
     }
 
     /// A word that nobody has explained may mean less than what everybody gets, so that it is refused.
@@ -142,6 +147,7 @@ pub(super) struct Holder {
     pub(super) room: Option<RoomId>,
     pub(super) grants: Grants,
     pub(super) id: Option<String>,
+    pub(super) minted_by: Option<String>,
 }
 
 /// A claim that is a text, if it is there.

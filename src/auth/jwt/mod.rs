@@ -109,6 +109,7 @@ impl Verifier {
             issued_at: times::moment(&compact.payload, "iat")?,
             id: holder.id,
             issuer: Arc::clone(&trusted.name),
+            minted_by: holder.minted_by,
             namespace,
         })
     }

@@ -22,7 +22,7 @@ use crate::{
     auth::{
         grants::Grants,
         jwt::{
-            claims::ClaimNames,
+            claims::{ClaimNames, KEY_CLAIM},
             compact,
             error::KeyError,
             issuer::{Issuer, KeySource, Tenant},
@@ -152,6 +152,8 @@ pub struct JoinToken {
     pub grants: Grants,
     /// How long it is valid.
     pub lifetime: Duration,
+    /// The API key by which it is made, with which it ends; none: nobody's.
+    pub minted_by: Option<String>,
 }
 
 /// A token, and what its maker wants to know of it. What is printed of it is no secret.
@@ -236,8 +238,12 @@ impl Signer {
             Role::Member => "member",
             Role::Admin => "admin",
         });
-        let texts =
-            [("room", of.room.as_ref().map(RoomId::name)), ("name", of.name.as_deref()), ("role", role)];
+        let texts = [
+            ("room", of.room.as_ref().map(RoomId::name)),
+            ("name", of.name.as_deref()),
+            ("role", role),
+            (KEY_CLAIM, of.minted_by.as_deref()),
+        ];
         if let Some(payload) = payload.as_object_mut() {
             payload
                 .extend(texts.into_iter().filter_map(|(claim, text)| Some((claim.to_owned(), text?.into()))));

@@ -44,12 +44,15 @@ impl gate::Source for TokenSource {
             other => Refused::Token(other),
         })?;
         self.directory.admits(&claims.namespace).await?;
+        if let Some(key) = &claims.minted_by {
+            self.directory.admits_key(&claims.namespace, key).await?;
+        }
         Ok(principal(claims))
     }
 }
 
 fn principal(claims: Claims) -> Principal {
-    let Claims { namespace, user, name, room, grants, issued_at, expires_at, id, issuer } = claims;
+    let Claims { namespace, user, name, room, grants, issued_at, expires_at, id, issuer, minted_by } = claims;
     Principal {
         room: room.map(|room| room.within(&namespace)),
         namespace,
@@ -59,6 +62,7 @@ fn principal(claims: Claims) -> Principal {
         issued_at,
         expires_at: Some(expires_at),
         credential: Credential::Token { issuer: issuer.to_string(), id },
+        minted_by,
         ..Principal::open()
     }
 }

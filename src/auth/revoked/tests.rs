@@ -142,11 +142,15 @@ async fn what_ends_later_is_told_when_it_does() {
     let mut told = node.revocations.subscribe();
     node.revocations.revoke(&acme(), credential, until).await.unwrap();
     let old = ann(Credential::Identity("i1".into()), Some(START));
+    // That it will end is news, for those who are to be warned.
+    told.changed().await.unwrap();
+    assert_eq!(node.revocations.ends_at(&old), Some(until));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!node.revocations.is_revoked(&old) && !told.has_changed().unwrap());
     clock.advance(Duration::from_secs(60));
     told.changed().await.unwrap();
     assert!(node.revocations.is_revoked(&old));
+    assert_eq!(node.revocations.ends_at(&old), None);
     node.end().await;
 }
 

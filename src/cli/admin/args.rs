@@ -50,7 +50,8 @@ const TOKEN_EXAMPLES: &str = "\
 Examples:
   salon admin token create --namespace acme --user ann --room tea --lifetime 10m
   salon admin token revoke 5c0b… --namespace acme      One token, by its id
-  salon admin token revoke --user ann --namespace acme  Whatever ann had until now";
+  salon admin token revoke --user ann --namespace acme  Whatever ann had until now
+  salon admin token revoke --certificate 5A:9C:… --namespace acme  A client's certificate";
 
 const AUDIT_EXAMPLES: &str = "\
 Examples:
@@ -404,11 +405,14 @@ pub enum Token {
         #[command(flatten)]
         within: Within,
     },
-    /// End one, or whatever a user had until now
+    /// End one, or whatever a user had until now, or a client's certificate
     Revoke {
         /// Its id
-        #[arg(required_unless_present = "user", conflicts_with = "user")]
+        #[arg(required_unless_present_any = ["user", "certificate"], conflicts_with_all = ["user", "certificate"])]
         id: Option<String>,
+        /// The client's certificate of this SHA-256
+        #[arg(long, value_name = "FINGERPRINT", conflicts_with = "user")]
+        certificate: Option<String>,
         /// Whatever this user had until now
         #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
         user: Option<String>,

@@ -282,13 +282,17 @@ async fn token(command: Token, output: &mut Output<impl Write>) -> Result<(), Er
             let what = format!("token {}", made.token_id);
             output.made("room.v1.CreateJoinTokenResponse", &made, &what, &made.token)
         }
-        Token::Revoke { id, user, within: Within { namespace, common } } => {
+        Token::Revoke { id, user, certificate, within: Within { namespace, common } } => {
             let mut client = client(&common, output).await?;
-            match (id, user) {
-                (_, Some(user_id)) => {
+            match (id, user, certificate) {
+                (_, Some(user_id), _) => {
                     answer(client.revoke_user(pb::RevokeUserRequest { namespace, user_id }).await)?;
                 }
-                (id, None) => {
+                (_, None, Some(fingerprint)) => {
+                    let asked = pb::RevokeCertificateRequest { namespace, fingerprint };
+                    answer(client.revoke_certificate(asked).await)?;
+                }
+                (id, None, None) => {
                     let token_id = id.unwrap_or_default();
                     answer(client.revoke_token(pb::RevokeTokenRequest { namespace, token_id }).await)?;
                 }

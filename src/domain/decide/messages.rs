@@ -3,7 +3,7 @@
 use crate::{
     domain::{
         command::MessageInput,
-        decide::{Aside, Context, Decision, NewEvent, check_pace, member, turns},
+        decide::{Aside, Context, Decision, NewEvent, check_pace, check_pace_since, member, turns},
         event::Event,
         limits::{
             CHANGES_PER_MESSAGE, CONTENT_TYPE_CHARS, EMOJI_BYTES, EMOJI_PER_MESSAGE, MENTIONS, MODEL_CHARS,
@@ -90,6 +90,11 @@ pub(super) fn edit(
     let is_own = message.author.user() == Some(user);
     if is_own {
         permissions::require(room, user, Action::ChangeOwn, context.at)?;
+        // An edit says something too: it waits like a message, and so does the next one of the same message.
+        check_pace(room, member(room, user)?, context.at)?;
+        if let Some(edited) = message.edited_at {
+            check_pace_since(room, member(room, user)?, edited, context.at)?;
+        }
     } else if message.author.user().is_none() || regenerate {
         // What LLMs have said is not put into their mouths, and nobody asks again in the name of another.
         return Err(Rejection::denied("only its author may edit a message"));

@@ -277,12 +277,19 @@ fn member<'a>(room: &'a Room, user: &UserId) -> Result<&'a Member, Rejection> {
 
 /// Whether this member may post already, in a room that lets each post only once in a while.
 fn check_pace(room: &Room, member: &Member, at: Timestamp) -> Result<(), Rejection> {
+    match room.last_posts.get(&member.id) {
+        Some(last) => check_pace_since(room, member, *last, at),
+        None => Ok(()),
+    }
+}
+
+/// The same for somebody who has said something `last`.
+fn check_pace_since(room: &Room, member: &Member, last: Timestamp, at: Timestamp) -> Result<(), Rejection> {
     let slow = room.profile.settings.slow_mode;
     if slow.is_zero() || member.role == Role::Admin {
         return Ok(());
     }
-    let since = room.last_posts.get(&member.id).map(|last| at.since(*last));
-    match since.and_then(|since| slow.checked_sub(since)).filter(|left| !left.is_zero()) {
+    match slow.checked_sub(at.since(last)).filter(|left| !left.is_zero()) {
         Some(left) => Err(Rejection {
             message: format!(
                 "this room is in slow mode, with {} ms between two messages of a member; try again in {} ms",

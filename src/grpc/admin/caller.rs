@@ -3,7 +3,7 @@
 //! The door has put the verified caller into the request; without one nothing is answered. In open mode nobody is told
 //! from anybody else, so that nobody may do anything here, from wherever they call.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use tonic::{Request, Status};
 
@@ -72,6 +72,23 @@ impl Caller {
             (true, "") => self.everywhere().map(|()| None),
             (true, _) => Err(Rejection::field("namespace", "must be empty for a key of the server")),
             (false, named) => self.within(named, Scope::Admin).map(Some),
+        }
+    }
+
+    /// The API key with which the caller came.
+    pub(super) fn key(&self) -> Option<String> {
+        match &self.principal.credential {
+            Credential::Key(id) => Some(id.clone()),
+            _ => None,
+        }
+    }
+
+    /// How long what the caller makes may live that is to live so long: no longer than what it came with.
+    pub(super) fn lifetime(&self, asked: Duration, now: Timestamp) -> Result<Duration, Rejection> {
+        let left = self.principal.expires_at.map_or(asked, |end| end.since(now));
+        match left < Duration::from_secs(1) {
+            true => Err(Rejection::denied("your credential ends before a token that you make could be used")),
+            false => Ok(asked.min(left)),
         }
     }
 

@@ -7,10 +7,10 @@
 mod caller;
 mod convert;
 mod entries;
+mod tokens;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use secrecy::ExposeSecret as _;
 use tonic::{Request, Response, Status};
 
 use crate::{
@@ -19,30 +19,24 @@ use crate::{
     auth::{
         audit::AuditSink,
         directory::{Directory, IdentityChange, NamespaceChange, NewIdentity, NewKey, NewNamespace},
-        mint::{MintTokens, NewToken},
+        mint::MintTokens,
         revoked::Revoked,
         scope::Scope,
     },
     clock::Clock,
-    domain::{
-        limits::check_required,
-        rejection::{Code, Rejection},
-    },
+    domain::{limits::check_required, rejection::Rejection},
     grpc::{
         admin::{
             caller::Caller,
-            convert::{
-                grants_from_pb, identity_to_pb, key_to_pb, lifetime_from_pb, namespace_to_pb, quotas_from_pb,
-                scopes_from_pb,
-            },
+            convert::{identity_to_pb, key_to_pb, namespace_to_pb, quotas_from_pb, scopes_from_pb},
         },
         cursor,
         payer::charge,
         status,
     },
-    ids::{Namespace, RoomId, UserId},
+    ids::{Namespace, UserId},
     wire::{
-        basic::{time, timestamp},
+        basic::timestamp,
         pb::room::v1::{self as pb, admin_service_server::AdminService},
     },
 };
@@ -106,40 +100,6 @@ impl AdminApi {
     async fn revoke(&self, namespace: &Namespace, what: Revoked) -> Result<(), Rejection> {
         self.directory.revocations().revoke(namespace, what, self.clock.now()).await
     }
-
-    async fn mint(
-        &self,
-        caller: &Caller,
-        asked: &pb::CreateJoinTokenRequest,
-    ) -> Done<pb::CreateJoinTokenResponse> {
-        let namespace = caller.within(&asked.namespace, Scope::Tokens)?;
-        self.directory.get_namespace(&namespace).await?;
-        let room = match asked.room_id.as_str() {
-            "" => None,
-            name => {
-                let room = RoomId::parse(name).map_err(|error| Rejection::id("room_id", &error))?;
-                Some(room.within(&namespace))
-            }
-        };
-        let token = NewToken {
-            user: user("user_id", &asked.user_id)?,
-            name: Some(asked.display_name.clone()).filter(|name| !name.is_empty()),
-            room,
-            grants: grants_from_pb(asked.grants)?,
-            lifetime: lifetime_from_pb(asked.lifetime_ms),
-            namespace,
-        };
-        let Some(mint) = &self.mint else {
-            return Err(Rejection::new(Code::Unsupported, "no signing key is configured"));
-        };
-        let minted = mint.mint(&token, self.clock.now())?;
-        let answer = pb::CreateJoinTokenResponse {
-            token: minted.token.expose_secret().to_owned(),
-            token_id: minted.id.clone(),
-            expires_at: time(minted.expires_at),
-        };
-        Ok((answer, minted.id))
-    }
 }
 
 #[tonic::async_trait]
@@ -159,6 +119,8 @@ impl AdminService for AdminApi {
                 quotas: quotas_from_pb(asked.quotas),
             };
             let (record, secret) = self.directory.create_namespace(new).await?;
+            // Here they hold at once, on other servers when they look the next time.
+            self.allowances.set_quotas(&name, Some(record.quotas));
             let (namespace, secret) = (Some(namespace_to_pb(&name, record)), secret.expose().to_owned());
             Ok((pb::CreateNamespaceResponse { namespace, secret }, String::new()))
         };
@@ -212,6 +174,7 @@ impl AdminService for AdminApi {
             let quotas = asked.quotas.map(|quotas| quotas_from_pb(Some(quotas)));
             let change = NamespaceChange { display_name: asked.display_name.clone(), quotas };
             let record = self.directory.change_namespace(&name, change).await?;
+            self.allowances.set_quotas(&name, Some(record.quotas));
             let namespace = Some(namespace_to_pb(&name, record));
             Ok((pb::UpdateNamespaceResponse { namespace }, String::new()))
         };
@@ -448,6 +411,19 @@ impl AdminService for AdminApi {
             Ok((pb::RevokeUserResponse {}, user.to_string()))
         };
         self.answer(&caller, "user.revoke", (&asked.namespace, &asked.user_id), work).await
+    }
+
+    async fn revoke_certificate(
+        &self,
+        request: Request<pb::RevokeCertificateRequest>,
+    ) -> Result<Response<pb::RevokeCertificateResponse>, Status> {
+        let (caller, asked) = (self.caller(&request)?, request.into_inner());
+        let work = async {
+            let namespace = caller.within(&asked.namespace, Scope::Tokens)?;
+            let fingerprint = self.directory.revoke_certificate(&namespace, &asked.fingerprint).await?;
+            Ok((pb::RevokeCertificateResponse {}, fingerprint))
+        };
+        self.answer(&caller, "certificate.revoke", (&asked.namespace, &asked.fingerprint), work).await
     }
 
     async fn read_audit(

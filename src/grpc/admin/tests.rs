@@ -17,13 +17,15 @@ use crate::{
         audit::Fact,
         directory::DirectorySettings,
         gate::Caller,
-        mint::Minted,
+        mint::{Minted, NewToken},
         principal::{Credential, Principal},
         scope::{Powers, Scopes},
     },
     clock::{ManualClock, Timestamp},
-    ids::NodeId,
+    domain::rejection::Code,
+    ids::{NodeId, RoomId},
     store::{Store, memory::MemoryStore},
+    wire::basic::time,
 };
 
 const START: Timestamp = Timestamp(1_700_000_000_000);

@@ -32,6 +32,7 @@ async fn a_join_token_of_a_configured_key_is_believed() {
         room: None,
         grants: salon::auth::grants::Grants::default(),
         lifetime: std::time::Duration::from_secs(60),
+        minted_by: None,
     };
     let signed = parts.signer.unwrap().sign(&of, now).unwrap();
     assert_eq!(parts.verifier.verify(&signed.token, now).await.unwrap().user, of.user);

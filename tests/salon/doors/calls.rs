@@ -210,6 +210,11 @@ fn admin_row(method: &str, things: &Things) -> (Vec<u8>, Of) {
             pb::RevokeUserRequest { namespace: namespace(), user_id: "gil".into() }.encode_to_vec(),
             Of::Acme,
         ),
+        "RevokeCertificate" => {
+            let fingerprint = "0a".repeat(32);
+            let request = pb::RevokeCertificateRequest { namespace: namespace(), fingerprint };
+            (request.encode_to_vec(), Of::Acme)
+        }
         "ReadAudit" => {
             (pb::ReadAuditRequest { namespace: namespace(), ..Default::default() }.encode_to_vec(), Of::Acme)
         }

@@ -4,6 +4,8 @@
 mod apart;
 mod calls;
 mod commands;
+mod lists;
+mod logs;
 mod rotation;
 mod streams;
 

@@ -300,3 +300,117 @@ async fn who_is_removed_or_banned_is_out_at_once() {
     }
     stage.server.shutdown().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_whose_secret_was_replaced_is_warned_before_the_overlap_ends() {
+    let stage = Stage::new().await;
+    let (id, shown) = stage.tenants.identity("acme", "bob").await;
+    let mut bob = stage.join(&shown, "bob").await;
+    sleep(secs(5)).await;
+    // On another node.
+    let overlap = secs(100);
+    let ends = stage.tenants.clock.now().plus(overlap);
+    let rotated =
+        stage.tenants.directory.rotate_identity_secret(&namespace("acme"), &id, overlap).await.unwrap();
+    assert_eq!(warned(&mut bob).await, ends);
+    stage.assert_now(Timestamp(ends.0 - 60_000));
+    let second = Shown::Identity(rotated.1.expose().to_owned());
+    let mut late = stage.join(&shown, "bob").await;
+    assert_eq!(warned(&mut late).await, ends, "and who comes with it at once");
+    // Whoever shows the new one goes on; who does not is ended.
+    bob.command(authenticate(&second)).await.unwrap();
+    assert_ended(&mut late, pb::ClosingReason::CredentialExpired).await;
+    stage.assert_now(ends);
+    sleep(secs(300)).await;
+    bob.talk("still here").await;
+    stage.server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_counted_and_recorded_for_the_credential_it_goes_on_with() {
+    let tenants = Tenants::in_virtual_time().await;
+    tenants.tenant("acme").await;
+    let three = salon::config::RateWord(Some((std::num::NonZeroU32::new(3).unwrap(), secs(3600))));
+    let setup = tenants.setup().config(|config| config.limits.rates.credential.messages = three);
+    let server = setup.start_without_port().await;
+    let (ann, (second, again)) =
+        (tenants.identity("acme", "ann").await.1, tenants.identity("acme", "ann").await);
+    create(&server, &ann, "tea").await;
+    let bob = tenants.identity("acme", "bob").await.1;
+    let _bob = patient(server.join_as(&bob, "tea", "bob").await);
+    let mut session = patient(server.join_as(&ann, "tea", "ann").await);
+    for _ in 0..3 {
+        session.talk("one of three").await;
+    }
+    assert_eq!(session.answer(crate::harness::session::message("four")).await, "rate_limited");
+    session.command(authenticate(&again)).await.unwrap();
+    let mute = pb::MuteMember { user_id: "bob".into(), duration_ms: 60_000, ..Default::default() };
+    session.command(Say::MuteMember(mute)).await.unwrap();
+    sleep(secs(5)).await;
+    let entries = server.server.graph().audit.read(&namespace("acme"), None, 100).await.unwrap();
+    let mute = entries.iter().find(|entry| entry.act == "mute").unwrap();
+    let by: Vec<&str> = mute.origins.iter().map(|origin| origin.credential.as_str()).collect();
+    assert_eq!(by, [format!("identity {second}")]);
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_end_with_the_key_by_which_they_were_made() {
+    let tenants = Tenants::in_virtual_time().await;
+    let owner = tenants.tenant("acme").await;
+    let one = tenants.setup().start_without_port().await;
+    let two = tenants.setup().start_without_port().await;
+    let ann = tenants.identity("acme", "ann").await.1;
+    create(&one, &ann, "tea").await;
+    let (id, key) = tenants.key("acme", &[Scope::Tokens], None).await;
+    let asked =
+        || pb::CreateJoinTokenRequest { user_id: "bob".into(), lifetime_ms: 3_600_000, ..Default::default() };
+    let mut admin = one.admin().await;
+    let made = admin.create_join_token(key.on(asked())).await.unwrap().into_inner();
+    let owners = admin.create_join_token(owner.on(asked())).await.unwrap().into_inner();
+    let (shown, of_owner) = (Shown::Bearer(made.token), Shown::Bearer(owners.token));
+    let mut here = patient(one.join_as(&shown, "tea", "bob").await);
+    let mut there = patient(two.join_as(&shown, "tea", "bob").await);
+    sleep(secs(2)).await;
+    let began = Instant::now();
+    let request = pb::RevokeApiKeyRequest { namespace: "acme".into(), server: false, key_id: id };
+    admin.revoke_api_key(owner.on(request)).await.unwrap();
+    assert_ended(&mut here, pb::ClosingReason::CredentialRevoked).await;
+    assert_ended(&mut there, pb::ClosingReason::CredentialRevoked).await;
+    assert!(began.elapsed() <= secs(1), "{:?}", began.elapsed());
+    // Also when nobody remembers any more that a secret was revoked.
+    for _ in 0..2 {
+        for server in [&one, &two] {
+            let get = |shown: &Shown| shown.on(pb::GetRoomRequest { room_id: "tea".into() });
+            assert_eq!(code_of(&server.client().await.get_room(get(&shown)).await), Code::Unauthenticated);
+            assert_eq!(code_of(&server.client().await.get_room(get(&of_owner)).await), Code::Ok);
+        }
+        sleep(secs(600)).await;
+    }
+    one.shutdown().await;
+    two.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_for_tokens_makes_no_admins_and_none_that_outlive_it() {
+    let stage = Stage::new().await;
+    let owner = stage.tenants.tenant("late").await;
+    let asked = |role| pb::CreateJoinTokenRequest {
+        user_id: "bob".into(),
+        grants: Some(pb::TokenGrants { role: Some(role), ..Default::default() }),
+        lifetime_ms: 600_000,
+        ..Default::default()
+    };
+    let mut admin = stage.server.admin().await;
+    let key = stage.tenants.key("late", &[Scope::Tokens, Scope::RoomsWrite], Some(secs(100))).await.1;
+    let ends = stage.tenants.clock.now().plus(secs(100));
+    let (member, highest) = (pb::Role::Member.into(), pb::Role::Admin.into());
+    assert_eq!(code_of(&admin.create_join_token(key.on(asked(highest))).await), Code::PermissionDenied);
+    let made = admin.create_join_token(key.on(asked(member))).await.unwrap().into_inner();
+    assert!(made.expires_at.unwrap().seconds * 1000 <= ends.0, "no longer than the key");
+    let made = admin.create_join_token(owner.on(asked(highest))).await.unwrap().into_inner();
+    assert!(made.expires_at.unwrap().seconds * 1000 > ends.0);
+    sleep(secs(99) + Duration::from_millis(500)).await;
+    assert_eq!(code_of(&admin.create_join_token(key.on(asked(member))).await), Code::PermissionDenied);
+    stage.server.shutdown().await;
+}

@@ -200,6 +200,12 @@ impl TestServer {
     }
 
     async fn duplex_channel(&self) -> Channel {
+        self.windowed(None).await
+    }
+
+    /// A connection through memory with this window for each and for all of its streams; none: those of hyper. It is
+    /// made once: a client whose connection is lost gets no other.
+    pub async fn windowed(&self, window: Option<u32>) -> Channel {
         let (ours, theirs) = tokio::io::duplex(1 << 20);
         self.server.serve_connection(theirs);
         let mut ours = Some(hyper_util::rt::TokioIo::new(ours));
@@ -207,7 +213,10 @@ impl TestServer {
             let io = ours.take().ok_or_else(|| std::io::Error::other("connected once"));
             async move { io }
         });
-        Endpoint::from_static("http://duplex").connect_with_connector(connector).await.unwrap()
+        let endpoint = Endpoint::from_static("http://duplex")
+            .initial_connection_window_size(window)
+            .initial_stream_window_size(window);
+        endpoint.connect_with_connector(connector).await.unwrap()
     }
 
     /// The administration, on a connection of its own.

@@ -170,6 +170,7 @@ impl Tenants {
             room: None,
             grants: Grants::default(),
             lifetime: Duration::from_secs(60),
+            minted_by: None,
         }
     }
 

@@ -39,6 +39,7 @@ fn token() -> JoinToken {
             ..Grants::default()
         },
         lifetime: Duration::from_secs(600),
+        minted_by: None,
     }
 }
 

@@ -107,6 +107,29 @@ fn in_slow_mode_a_member_waits_exactly_as_long_as_said() {
 }
 
 #[test]
+fn in_slow_mode_an_edit_waits_like_a_message() {
+    let mut table = Table::new();
+    let edit = |message_id, content: &str| Command::EditMessage {
+        message_id,
+        content: content.into(),
+        regenerate: false,
+    };
+    table.ok("ann", slow(30 * SECOND));
+    let id = table.say("bob", "first");
+    table.at = table.at.plus(10 * SECOND);
+    let rejection = table.decide("bob", edit(id, "x")).unwrap_err();
+    check_refusal(&rejection, Code::RateLimited, "slow mode", "edit");
+    assert_eq!(rejection.retry_after, Some(20 * SECOND));
+    table.at = table.at.plus(20 * SECOND);
+    table.ok("bob", edit(id, "x"));
+    table.refused("bob", edit(id, "y"), Code::RateLimited, "slow mode");
+    table.at = table.at.plus(30 * SECOND);
+    table.ok("bob", edit(id, "y"));
+    let own = table.say("ann", "an ADMIN does not wait");
+    table.ok("ann", edit(own, "at all"));
+}
+
+#[test]
 fn those_who_post_and_go_are_forgotten_in_the_end() {
     let mut table = Table::new();
     table.ok("ann", slow(30 * SECOND));
