@@ -25,8 +25,11 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What the server's bytes come to, as (stream, message or end).
-fn heard(chunks: &[&[u8]], streams: usize) -> Result<(Vec<(usize, Vec<u8>)>, Vec<u8>), Fault> {
+/// Messages and ends, with their streams.
+type Events = Vec<(usize, Vec<u8>)>;
+
+/// What the server's bytes come to, and what is answered.
+fn heard(chunks: &[&[u8]], streams: usize) -> Result<(Events, Vec<u8>), Fault> {
     let mut out = Vec::new();
     let mut http2 = Http2::open(&request(), streams, &mut out);
     out.clear();
