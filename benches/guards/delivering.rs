@@ -118,6 +118,7 @@ impl Stage {
             sessions_per_user: 16,
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::ZERO,
+            linger: Duration::ZERO,
         };
         let (room, bus, tasks) =
             (RoomId::parse("guards").unwrap(), Arc::new(LocalBus::default()), TaskTracker::new());

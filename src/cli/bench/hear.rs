@@ -168,7 +168,8 @@ mod tests {
     fn event(payload: Payload, request_id: &str, seq: u64) -> Vec<u8> {
         let at = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 5 });
         let event_id = "01890000-0000-7000-8000-000000000000".to_owned();
-        pb::ServerEvent { payload: Some(payload), request_id: request_id.into(), seq, event_id, at }
+        let request_id = request_id.into();
+        pb::ServerEvent { payload: Some(payload), request_id, seq, event_id, at, ..Default::default() }
             .encode_to_vec()
     }
 

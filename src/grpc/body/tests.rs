@@ -62,6 +62,7 @@ impl House {
             sessions_per_user: 16,
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::ZERO,
+            linger: Duration::ZERO,
         };
         let (room, bus, tasks) =
             (RoomId::parse("house").unwrap(), Arc::new(LocalBus::default()), TaskTracker::new());
