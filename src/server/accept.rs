@@ -16,7 +16,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tokio_rustls::server::TlsStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
@@ -27,7 +26,7 @@ use crate::{
         greeting::{Greeted, begins_tls, greeted},
         http2::serve_io,
         peers::{Peers, Place},
-        tls::Tls,
+        tls::{self, Tls},
     },
 };
 
@@ -55,7 +54,7 @@ pub struct ConnectionLimits {
 }
 
 /// An encrypted stream that has begun with HTTP/2, and the certificate of whoever is at its other end.
-type Encrypted = (Greeted<TlsStream<TcpStream>>, Option<Arc<ClientCertificate>>);
+type Encrypted = (Greeted<tls::Stream>, Option<Arc<ClientCertificate>>);
 
 /// What connections are served with.
 #[derive(Debug, Clone)]

@@ -279,6 +279,7 @@ fn no_amount_is_without_bounds() {
         "grpc.port",
         "llm.queue_per_room",
         "llm.summary.after",
+        "limits.linger",
         "limits.llms_per_room",
         "limits.participants_shown",
     ];

@@ -23,6 +23,9 @@ use crate::grpc::peer::ClientCertificate;
 /// The one protocol that is spoken (RFC 9113, 3.1).
 const ALPN: &[u8] = b"h2";
 
+/// A connection on which TLS was agreed.
+pub(super) type Stream = TlsStream<TcpStream>;
+
 /// What handshakes are made with, now.
 #[derive(Debug, Clone)]
 pub(super) struct Tls {
@@ -56,7 +59,7 @@ impl Tls {
     pub(super) async fn handshake(
         &self,
         stream: TcpStream,
-    ) -> Result<(TlsStream<TcpStream>, Option<Arc<ClientCertificate>>), HandshakeError> {
+    ) -> Result<(Stream, Option<Arc<ClientCertificate>>), HandshakeError> {
         let config = Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner));
         let stream = TlsAcceptor::from(config).accept(stream).await.map_err(HandshakeError::Failed)?;
         let (_, session) = stream.get_ref();

@@ -2,7 +2,7 @@
 //!
 //! Only for the load generator. A general stack (`h2`) spends as much on an event as the server that is measured, and
 //! both share a machine; here an event costs a look at nine bytes. That is possible because the peer is known to be
-//! tested by others: headers are not decoded (what a stream ends with is asked anew by the ordinary client), windows are
+//! tested by others: headers are not decoded (of a stream that was refused nothing but that is known), windows are
 //! given up front, and nothing is prioritised. It never does I/O; it obeys the server's windows, answers PING and
 //! SETTINGS, and reports `RST_STREAM` and GOAWAY. What is no HTTP/2 is a fault, and ends the connection.
 
