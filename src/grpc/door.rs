@@ -86,7 +86,7 @@ impl Door {
             .paid_by(payer, waiting);
         let stream = Streaming::new_request(Messages, request.into_body(), None, Some(self.max_message));
         let inbound = codec::inbound(stream, self.max_message);
-        let span = tracing::info_span!("session", connection = %handler.connection());
+        let span = tracing::debug_span!("session", connection = %handler.connection());
         self.sessions.spawn(handler.run(inbound).instrument(span));
         let mut response = Response::new(Body::new(SessionBody::new(outbound, self.sessions.token())));
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));

@@ -25,6 +25,7 @@ use crate::{
         outbound::{Backlog, Expelled, Outbound},
         pace::Pace,
         presence::{Change, PresenceNews, Present, Session},
+        pressure::Pressure,
         recent::Stretch,
         state::State,
     },
@@ -62,6 +63,7 @@ pub struct Now<'a> {
 pub struct Feed {
     room: RoomId,
     pub(super) limits: RegistryLimits,
+    pressure: Arc<Pressure>,
     state: Mutex<State>,
     /// Held from a change of presence until it has been told, so that nobody hears of a coming before the going.
     /// Taken before `state`, never after.
@@ -78,11 +80,17 @@ impl Feed {
         Self {
             room,
             limits,
+            pressure: Arc::default(),
             state: Mutex::new(state),
             telling: Mutex::new(()),
             sooner: Notify::new(),
             moved: Notify::new(),
         }
+    }
+
+    /// This delivery on a server whose pressure is told by this.
+    pub(super) fn under(self, pressure: Arc<Pressure>) -> Self {
+        Self { pressure, ..self }
     }
 
     /// This delivery on a node among others, which has taken up rooms `opening` times.
@@ -280,6 +288,7 @@ impl Feed {
             }
             return Delivery::Hole;
         }
+        state.pressed = self.pressure.is_high();
         state.hand_out(&batch, limits);
         state.hand_out_early(limits);
         self.moved.notify_one();

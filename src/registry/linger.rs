@@ -4,6 +4,7 @@
 //! in which telling everybody takes a while tells a quiet moment's first event at once, and gathers what follows until
 //! about as long has passed as the telling takes. Nothing waits in a small room, nor in one whose events come more slowly
 //! than that; in a large and busy one events arrive sooner than if each were told by itself, because the server keeps up.
+//! For the same reason a server that falls behind gathers in all rooms but small ones.
 //!
 //! Gathers plain events only: whatever changes who hears what is told at once, after what was gathered.
 
@@ -18,6 +19,8 @@ use crate::{ids::Seq, registry::recent::Stretch};
 const TELLING: Duration = Duration::from_micros(5);
 /// Timers are no finer than this: a shorter wait would be a longer one.
 const SHORTEST: Duration = Duration::from_millis(1);
+/// Below so many sessions there is little to gain: what their senders are answered is a write of its own then.
+const SEVERAL: usize = 8;
 /// Gathered bytes that are told without waiting any longer, so that one telling fits into a session's queue beside others.
 const GATHERED_BYTES: usize = 64 * 1024;
 /// Gathered events, for the same reason.
@@ -34,6 +37,26 @@ pub(super) struct Linger {
     bytes: usize,
 }
 
+/// How long events wait to be told with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// Not at all.
+    None,
+    /// Until so long after everybody was told something.
+    Since(Duration),
+    /// So long.
+    For(Duration),
+}
+
+/// How long events of a room with so many sessions wait, `longest` at most, on a server that is `pressed` or not.
+pub(super) fn wait(sessions: usize, longest: Duration, pressed: bool) -> Wait {
+    if pressed && sessions >= SEVERAL && longest >= SHORTEST {
+        return Wait::For(longest);
+    }
+    let telling = TELLING.saturating_mul(u32::try_from(sessions).unwrap_or(u32::MAX)).min(longest);
+    if telling >= SHORTEST { Wait::Since(telling) } else { Wait::None }
+}
+
 /// Consecutive events that are told together.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Together {
@@ -44,17 +67,13 @@ pub(super) struct Together {
 }
 
 impl Linger {
-    /// Whether these events, of a room of so many sessions, wait to be told with others; for at most `longest`.
-    pub(super) fn gather(
-        &mut self,
-        stretch: &Stretch,
-        sessions: usize,
-        longest: Duration,
-        now: Instant,
-    ) -> bool {
-        let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
-        let wait = TELLING.saturating_mul(sessions).min(longest);
-        let due = self.told_at.map(|told| told + wait).filter(|due| *due > now && wait >= SHORTEST);
+    /// Whether these events wait to be told with others.
+    pub(super) fn gather(&mut self, stretch: &Stretch, wait: Wait, now: Instant) -> bool {
+        let due = match wait {
+            Wait::None => None,
+            Wait::Since(wait) => self.told_at.map(|told| told + wait).filter(|due| *due > now),
+            Wait::For(wait) => Some(now + wait),
+        };
         let (events, bytes) = (super::outbound::count(stretch.first, stretch.last), stretch.frames.len());
         let fits = self.events + events <= GATHERED_EVENTS && self.bytes + bytes <= GATHERED_BYTES;
         let Some(due) = due.filter(|_| fits) else {
@@ -106,25 +125,31 @@ mod tests {
         Stretch { first: Seq(seq), last: Seq(seq), frames: Bytes::from(vec![0; 100]) }
     }
 
+    #[test]
+    fn only_large_rooms_wait_unless_the_server_falls_behind() {
+        let of = |sessions, pressed| wait(sessions, LONGEST, pressed);
+        assert_eq!(of(199, false), Wait::None, "telling takes less than a timer can wait");
+        assert_eq!(of(200, false), Wait::Since(Duration::from_millis(1)));
+        assert_eq!(of(800, false), Wait::Since(Duration::from_millis(4)));
+        assert_eq!(of(100_000, false), Wait::Since(LONGEST), "nobody waits longer");
+        assert_eq!(of(7, true), Wait::None);
+        assert_eq!(of(8, true), Wait::For(LONGEST));
+        assert_eq!(wait(100_000, Duration::ZERO, true), Wait::None, "switched off");
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn only_a_large_room_that_was_just_told_something_gathers() {
+    async fn a_room_that_was_quiet_waits_only_under_pressure() {
         let now = Instant::now();
         let mut linger = Linger::default();
-        assert!(!linger.gather(&event(1), 10_000, LONGEST, now), "it was quiet");
+        assert!(!linger.gather(&event(1), Wait::Since(LONGEST), now), "it was quiet");
         linger.told(now);
-        assert!(!linger.gather(&event(2), 199, LONGEST, now), "telling takes less than a timer can wait");
-        let waits = |linger: &mut Linger, sessions| {
-            assert!(linger.gather(&event(2), sessions, LONGEST, now));
-            let due = linger.due().unwrap() - now;
-            assert_eq!(linger.take().unwrap().events, 1);
-            due
-        };
-        assert_eq!(waits(&mut linger, 200), Duration::from_millis(1));
-        assert_eq!(waits(&mut linger, 800), Duration::from_millis(4));
-        assert_eq!(waits(&mut linger, 100_000), LONGEST, "nobody waits longer");
+        assert!(!linger.gather(&event(2), Wait::None, now));
+        assert!(linger.gather(&event(2), Wait::Since(LONGEST), now + Duration::from_millis(1)));
+        assert_eq!((linger.due(), linger.take().unwrap().events), (Some(now + LONGEST), 1));
         let later = now + LONGEST;
-        assert!(!linger.gather(&event(2), 100_000, LONGEST, later), "it was quiet for as long");
-        assert!(!linger.gather(&event(2), 100_000, Duration::ZERO, now), "switched off");
+        assert!(!linger.gather(&event(3), Wait::Since(LONGEST), later), "it was quiet for as long");
+        assert!(linger.gather(&event(3), Wait::For(LONGEST), later));
+        assert_eq!(linger.due(), Some(later + LONGEST));
     }
 
     #[tokio::test(start_paused = true)]
@@ -136,7 +161,7 @@ mod tests {
         for seq in 5..8 {
             let frames = Bytes::from(vec![u8::try_from(seq).unwrap(); 3]);
             let stretch = Stretch { first: Seq(seq), last: Seq(seq), frames };
-            assert!(linger.gather(&stretch, 1000, LONGEST, now + Duration::from_millis(seq - 4)));
+            assert!(linger.gather(&stretch, Wait::Since(LONGEST), now + Duration::from_millis(seq - 4)));
         }
         assert_eq!(linger.due(), Some(now + LONGEST), "from the last telling, whenever they came");
         let frames = Bytes::from_static(&[5, 5, 5, 6, 6, 6, 7, 7, 7]);
@@ -149,10 +174,11 @@ mod tests {
         let now = Instant::now();
         let mut linger = Linger::default();
         linger.told(now);
-        let gathered = (1..1000).take_while(|seq| linger.gather(&event(*seq), 1000, LONGEST, now)).count();
+        let gathered =
+            (1..1000).take_while(|seq| linger.gather(&event(*seq), Wait::Since(LONGEST), now)).count();
         assert_eq!(gathered, GATHERED_EVENTS);
         linger.take();
         let large = Stretch { frames: Bytes::from(vec![0; GATHERED_BYTES + 1]), ..event(1) };
-        assert!(!linger.gather(&large, 1000, LONGEST, now));
+        assert!(!linger.gather(&large, Wait::Since(LONGEST), now));
     }
 }

@@ -16,6 +16,7 @@ mod ours;
 pub mod outbound;
 pub mod pace;
 pub mod presence;
+pub mod pressure;
 pub mod recent;
 pub mod seat;
 mod state;
@@ -37,7 +38,7 @@ use crate::{
     bus::{Bus, BusMessage, Interrupt, Subscriber},
     clock::Clock,
     ids::{NodeId, RoomId, Seq},
-    registry::feed::Feed,
+    registry::{feed::Feed, pressure::Pressure},
     store::Store,
 };
 
@@ -77,6 +78,7 @@ pub struct HandlerRegistry {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     limits: RegistryLimits,
+    pressure: Arc<Pressure>,
     /// Who writes answers here.
     interruptible: OnceLock<Arc<dyn Interruptible>>,
     /// This registry among those of other nodes.
@@ -108,6 +110,7 @@ impl HandlerRegistry {
             bus,
             clock,
             limits,
+            pressure: Arc::default(),
             node: NodeId::random(),
             openings: AtomicU64::new(0),
             beyond: AtomicU64::new(0),
@@ -131,6 +134,11 @@ impl HandlerRegistry {
         let _ = self.interruptible.set(interruptible);
     }
 
+    /// How busy this server is.
+    pub fn pressure(&self) -> &Pressure {
+        &self.pressure
+    }
+
     /// The bus this registry receives from, for publishing.
     pub fn bus(&self) -> &Arc<dyn Bus> {
         &self.bus
@@ -138,7 +146,7 @@ impl HandlerRegistry {
 
     /// Opens the feed of a room that was just loaded; the first event it will deliver is the one behind `head`.
     pub fn open(&self, room: &RoomId, head: Seq) -> Arc<Feed> {
-        let mut feed = Feed::new(room.clone(), head, self.limits);
+        let mut feed = Feed::new(room.clone(), head, self.limits).under(Arc::clone(&self.pressure));
         if self.bus.is_shared() {
             feed = feed.among_others(self.node, self.openings.fetch_add(1, Ordering::Relaxed) + 1);
         }

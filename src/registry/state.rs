@@ -17,7 +17,7 @@ use crate::{
     registry::{
         RegistryLimits,
         answers::Answers,
-        linger::{Linger, Together},
+        linger::{self, Linger, Together},
         ours::Ours,
         outbound::{Expelled, count},
         presence::{Change, PresenceNews, Present},
@@ -43,6 +43,8 @@ pub(super) struct State {
     /// task.
     pub(super) timer: Option<Instant>,
     pub(super) linger: Linger,
+    /// The server is busy.
+    pub(super) pressed: bool,
     pub(super) merged: Option<Merged>,
     pub(super) occupancy_changed: bool,
     pub(super) recent: Recent,
@@ -72,6 +74,7 @@ impl State {
             answers: Answers::default(),
             timer: None,
             linger: Linger::default(),
+            pressed: false,
             merged: None,
             occupancy_changed: false,
             recent: Recent::default(),
@@ -117,7 +120,8 @@ impl State {
         let large = self.present.user_count() > limits.participants_shown;
         let is_plain = batch.notes.is_empty() && self.merged.is_none() && !self.answers.any();
         let sessions = self.present.sessions().len();
-        if is_plain && self.linger.gather(&stretch, sessions, limits.linger, now) {
+        let wait = linger::wait(sessions, limits.linger, self.pressed);
+        if is_plain && self.linger.gather(&stretch, wait, now) {
             return;
         }
         self.flush_gathered();

@@ -82,7 +82,7 @@ impl Worker {
         if self.looked || !self.rooms.store().is_shared() {
             return Ok(false);
         }
-        self.catch_up().await
+        Box::pin(self.catch_up()).await
     }
 
     /// Takes the price of a join that changes a member. The first join has none: there is only one.
@@ -297,7 +297,7 @@ impl Worker {
         } else {
             self.expect_own(&committed);
             self.state = before;
-            let _ = self.follow().await;
+            let _ = Box::pin(self.follow()).await;
         }
         for (then, result) in joins {
             self.done(then, result);

@@ -20,7 +20,10 @@ mod worker;
 use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, Entry};
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -221,7 +224,8 @@ impl Rooms {
     /// Carries out a command and waits for it.
     pub async fn submit(&self, room: &RoomId, actor: Actor, command: Command) -> Result<Done, Rejection> {
         let (reply, answer) = oneshot::channel();
-        let task = CommandTask { actor, command, idempotency: None, reply: Reply::Caller(reply) };
+        let (reply, sent_at) = (Reply::Caller(reply), Instant::now());
+        let task = CommandTask { actor, command, idempotency: None, reply, sent_at };
         self.send(room, Task::Command(Box::new(task))).await?;
         answer.await.map_err(|_| reply::unavailable())?
     }

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    time::Instant,
+};
 
 use crate::{
     domain::{
@@ -99,6 +102,8 @@ pub struct CommandTask {
     pub idempotency: Option<Idempotency>,
     /// Whom to tell.
     pub reply: Reply,
+    /// When it was handed over.
+    pub sent_at: Instant,
 }
 
 /// A session that wants in.

@@ -100,7 +100,8 @@ impl Worker {
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut guard = CloseFeed(self.rooms.clone(), None);
-        let stopped = stop.run_until_cancelled(self.serve(&mut guard)).await.is_none();
+        // On the heap once: the future around it would hold it twice, ten kilobytes for each room.
+        let stopped = stop.run_until_cancelled(Box::pin(self.serve(&mut guard))).await.is_none();
         // Who comes later finds the queue closed and starts a new task.
         self.queue.close();
         drop(guard);
@@ -168,7 +169,7 @@ impl Worker {
         let Some(known) = known.filter(|known| tasks.iter().any(|task| task.wants_latest(*known))) else {
             return self.ensure_loaded().await;
         };
-        let Err(rejection) = self.catch_up().await else {
+        let Err(rejection) = Box::pin(self.catch_up()).await else {
             return Ok(());
         };
         for task in tasks.extract_if(.., |task| task.wants_latest(known)) {
@@ -200,9 +201,10 @@ impl Worker {
 
     pub(super) async fn ensure_loaded(&mut self) -> Result<(), Rejection> {
         if self.state.is_some() {
-            return if self.is_behind() { self.follow().await } else { Ok(()) };
+            return if self.is_behind() { Box::pin(self.follow()).await } else { Ok(()) };
         }
-        self.load().await
+        // Seldom: it must not make the task of every room large.
+        Box::pin(self.load()).await
     }
 
     /// Reads the room from its newest snapshot on.
@@ -238,7 +240,8 @@ impl Worker {
     async fn take(&mut self, task: Task) {
         match task {
             Task::Command(task) => {
-                let CommandTask { actor, command, idempotency, reply } = *task;
+                let CommandTask { actor, command, idempotency, reply, sent_at } = *task;
+                self.rooms.registry().pressure().waited(sent_at.elapsed());
                 self.decide(actor, command, idempotency, Then::Reply(reply)).await;
             }
             Task::Join(task) => {
