@@ -28,10 +28,10 @@ const SAID_BEFORE: usize = 100;
 const SENDER: &str = "user-50";
 
 /// A message is read from the bytes of a stream.
-pub fn read_command() -> Repeat {
+pub(crate) fn read_command() -> Repeat {
     let send = pb::SendMessage { content: text(), ..Default::default() };
     let message = pb::ClientMessage {
-        payload: Some(pb::client_message::Payload::SendMessage(send)),
+        payload: Some(pb::client_message::Payload::Message(send)),
         request_id: "01978c4e-5f4b-7000-8000-00000000beef".into(),
     };
     let bytes: Bytes = message.encode_to_vec().into();
@@ -41,7 +41,7 @@ pub fn read_command() -> Repeat {
 }
 
 /// It is decided that a message is said.
-pub fn decide_message() -> Repeat {
+pub(crate) fn decide_message() -> Repeat {
     let mut table = Table::new();
     Box::new(move |_| {
         black_box(table.decide(SENDER, send()));
@@ -49,7 +49,7 @@ pub fn decide_message() -> Repeat {
 }
 
 /// An event becomes bytes, with its position.
-pub fn encode_event() -> Repeat {
+pub(crate) fn encode_event() -> Repeat {
     let mut table = Table::new();
     let new = table.decide(SENDER, send()).remove(0);
     let recorded = table.apply(new);
@@ -59,7 +59,7 @@ pub fn encode_event() -> Repeat {
 }
 
 /// All of it, as a room does for each message.
-pub fn decide_apply_encode() -> Repeat {
+pub(crate) fn decide_apply_encode() -> Repeat {
     let mut table = Table::new();
     Box::new(move |_| {
         let new = table.decide(SENDER, send()).remove(0);

@@ -42,7 +42,7 @@ const SESSIONS: usize = 100;
 const QUEUE: QueueLimits = QueueLimits { events: 4 * MOST, bytes: 1 << 30, replies: 4 };
 
 /// An event that is stored goes into every queue of a room, and wakes who sends it.
-pub fn event() -> Repeat {
+pub(crate) fn event() -> Repeat {
     let mut stage = Stage::new(SESSIONS);
     stage.warm_up();
     let first = stage.at.next();
@@ -50,7 +50,7 @@ pub fn event() -> Repeat {
 }
 
 /// Text of an answer goes into every queue.
-pub fn chunk() -> Repeat {
+pub(crate) fn chunk() -> Repeat {
     let mut stage = Stage::new(SESSIONS);
     let mut answer = LiveAnswer {
         message_id: MessageId(Uuid::from_u128(7)),
@@ -77,7 +77,7 @@ pub fn chunk() -> Repeat {
 }
 
 /// What is told to all but one, and not stored.
-pub fn typing() -> Repeat {
+pub(crate) fn typing() -> Repeat {
     let mut stage = Stage::new(SESSIONS);
     stage.warm_up();
     let user = UserId::parse("user-50").unwrap();
@@ -88,7 +88,7 @@ pub fn typing() -> Repeat {
 }
 
 /// A connection takes out so many events that wait.
-pub fn poll(frames: usize) -> Repeat {
+pub(crate) fn poll(frames: usize) -> Repeat {
     let mut stage = Stage::new(MOST);
     stage.warm_up();
     for batch in batches(stage.at.next()).into_iter().take(frames) {

@@ -16,8 +16,11 @@ const MOST: usize = 512;
 /// Does the repetition of this number; each is done once, in order.
 type Repeat = Box<dyn FnMut(usize)>;
 
+/// Makes what is counted.
+type Piece = fn() -> Repeat;
+
 /// By its name in the baseline: what prepares a piece, and leaves its repetitions.
-const PIECES: &[(&str, fn() -> Repeat)] = &[
+const PIECES: &[(&str, Piece)] = &[
     ("read_command", deciding::read_command),
     ("decide_message", deciding::decide_message),
     ("encode_event", deciding::encode_event),

@@ -126,16 +126,17 @@ impl Member {
 impl Waiting {
     fn pop(&mut self) -> Option<Bytes> {
         let first = self.frames.pop_front()?;
-        let mut have = first.len();
-        let fits = |frame: &Bytes, have: usize| have + frame.len() <= JOIN;
-        if self.frames.front().is_some_and(|next| fits(next, have)) {
+        let fits = |next: Option<&Bytes>, have: usize| next.is_some_and(|next| have + next.len() <= JOIN);
+        let have = first.len();
+        if fits(self.frames.front(), have) {
             let mut joined = BytesMut::with_capacity(self.bytes.min(JOIN));
             joined.extend_from_slice(&first);
-            while let Some(next) = self.frames.pop_front_if(|next| fits(next, joined.len())) {
-                joined.extend_from_slice(&next);
+            while fits(self.frames.front(), joined.len()) {
+                if let Some(next) = self.frames.pop_front() {
+                    joined.extend_from_slice(&next);
+                }
             }
-            have = joined.len();
-            self.bytes -= have;
+            self.bytes -= joined.len();
             return Some(joined.freeze());
         }
         self.bytes -= have;
