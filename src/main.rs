@@ -49,7 +49,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-// Less memory for each connection than with glibc's, and a tenth less work for each delivery: docs/performance.md.
+// Less memory for each connection than with glibc's, and less work for each delivery.
 #[cfg(all(feature = "jemalloc", not(target_env = "msvc")))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -94,8 +94,8 @@ fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
     Ok(loaded)
 }
 
-/// What the server runs on. On one processor its own thread does everything: a second one would only take turns with it,
-/// which costs a third of the work and makes some wait for a tenth of a second under load (docs/performance.md).
+/// What the server runs on. On one processor one thread does everything: a second one would only take turns with it, and
+/// under load some would wait for their turn.
 fn runtime() -> io::Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let mut builder = match processors {
