@@ -41,7 +41,7 @@ const EARLY_BATCHES: usize = 64;
 pub enum Delivery {
     /// Yes, or it had been before.
     Done,
-    /// Yes, but it waits to be told with others: somebody must [`Feed::keep_pace`].
+    /// Yes, but it waits to be told with others: somebody must `Feed::keep_pace`.
     Waits,
     /// Something before it is missing.
     Hole,
