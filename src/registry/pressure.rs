@@ -1,8 +1,8 @@
 //! Whether the server is so busy that what is told together is told sooner.
 //!
-//! Measured where it hurts: how long commands wait from their session to their room, which nothing but work for others
-//! delays. A mean over the last commands, of all rooms; wrong by a race at most for a moment, and then events wait a few
-//! milliseconds that need not, or are told one by one.
+//! Measured where it hurts: how long commands wait for a room that has nothing else to do, which only work for others
+//! delays; the store does not. A mean over the last such commands, of all rooms; wrong by a race at most for a moment, and
+//! then events wait a few milliseconds that need not, or are told one by one.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},

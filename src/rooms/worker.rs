@@ -124,6 +124,7 @@ impl Worker {
             let deadline = self.next_deadline();
             let idle_at = idle_since + self.rooms.limits().idle_unload;
             let news = news(self.concerned());
+            let waiting_since = Instant::now();
             tokio::select! {
                 biased;
                 received = self.queue.recv_many(&mut tasks, GROUP) => {
@@ -131,6 +132,7 @@ impl Worker {
                         return;
                     }
                     idle_since = Instant::now();
+                    self.notice_pressure(&tasks, waiting_since);
                 }
                 () = sleep(deadline) => {}
                 () = news => {}
@@ -159,6 +161,16 @@ impl Worker {
             }
             self.commit().await;
             self.save_snapshot();
+        }
+    }
+
+    /// Says how long a command has waited that found this task doing nothing since then. One that came while others were
+    /// committed has waited for the store, which no busy server is to blame for.
+    fn notice_pressure(&self, tasks: &[Task], waiting_since: Instant) {
+        if let Some(Task::Command(first)) = tasks.first()
+            && first.sent_at >= waiting_since
+        {
+            self.rooms.registry().pressure().waited(first.sent_at.elapsed());
         }
     }
 
@@ -240,8 +252,7 @@ impl Worker {
     async fn take(&mut self, task: Task) {
         match task {
             Task::Command(task) => {
-                let CommandTask { actor, command, idempotency, reply, sent_at } = *task;
-                self.rooms.registry().pressure().waited(sent_at.elapsed());
+                let CommandTask { actor, command, idempotency, reply, sent_at: _ } = *task;
                 self.decide(actor, command, idempotency, Then::Reply(reply)).await;
             }
             Task::Join(task) => {

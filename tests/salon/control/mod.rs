@@ -7,6 +7,7 @@ mod autopilots;
 mod hub;
 mod interrupts;
 mod observers;
+mod pressure;
 mod reads;
 mod rights;
 mod rooms;

@@ -53,14 +53,14 @@ impl AfterCommit for Recorder {
 }
 
 /// The rooms of a server, and who follows their commits.
-struct Node {
-    rooms: Rooms,
+pub(super) struct Node {
+    pub(super) rooms: Rooms,
     told: Arc<Recorder>,
-    stop: CancellationToken,
+    pub(super) stop: CancellationToken,
 }
 
 impl Node {
-    fn start(store: &Arc<GatedStore>, hub: &Arc<Hub>) -> Self {
+    pub(super) fn start(store: &Arc<GatedStore>, hub: &Arc<Hub>) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let store: Arc<dyn Store> = Arc::clone(store) as _;
         let limits = RegistryLimits {
@@ -94,7 +94,27 @@ impl Node {
         Self { rooms, told, stop }
     }
 
-    async fn say(&self, room: &RoomId, user: &str, content: String) {
+    /// A room with one event.
+    pub(super) async fn room(&self) -> RoomId {
+        let room = RoomId::parse("a-room").unwrap();
+        let profile = Profile {
+            name: "Room".into(),
+            description: String::new(),
+            visibility: Visibility::Public,
+            settings: Default::default(),
+        };
+        let new = NewRoom { id: room.clone(), profile, created_by: None, llms: Vec::new() };
+        self.rooms.create(new).await.unwrap();
+        room
+    }
+
+    pub(super) async fn join(&self, room: &RoomId, user: &str) {
+        let profile = JoinProfile { name: user.into(), ..JoinProfile::default() };
+        let actor = Actor::User(UserId::parse(user).unwrap());
+        self.rooms.submit(room, actor, Command::Join(profile)).await.unwrap();
+    }
+
+    pub(super) async fn say(&self, room: &RoomId, user: &str, content: String) {
         let input =
             MessageInput { content, content_type: String::new(), reply_to: None, mentions: Vec::new() };
         let actor = Actor::User(UserId::parse(user).unwrap());
@@ -106,23 +126,13 @@ impl Node {
 async fn orders(seed: u64) {
     let (store, hub) = (Arc::new(GatedStore::shared()), Arc::new(Hub::default()));
     let nodes = [Node::start(&store, &hub), Node::start(&store, &hub)];
-    let room = RoomId::parse("a-room").unwrap();
-    let profile = Profile {
-        name: "Room".into(),
-        description: String::new(),
-        visibility: Visibility::Public,
-        settings: Default::default(),
-    };
-    let new = NewRoom { id: room.clone(), profile, created_by: None, llms: Vec::new() };
-    nodes[0].rooms.create(new).await.unwrap();
+    let room = nodes[0].room().await;
     // In memory on both, with one event, before anything is told.
     for node in &nodes {
         node.rooms.read(&room, |_, _| ()).await.unwrap();
     }
     for user in ["ann", "bob"] {
-        let profile = JoinProfile { name: user.into(), ..JoinProfile::default() };
-        let actor = Actor::User(UserId::parse(user).unwrap());
-        nodes[0].rooms.submit(&room, actor, Command::Join(profile)).await.unwrap();
+        nodes[0].join(&room, user).await;
     }
     // An xorshift generator must not begin at zero.
     let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;

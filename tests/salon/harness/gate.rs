@@ -111,7 +111,7 @@ impl GatedStore {
     /// Shuts the gate; the guard opens it again.
     pub async fn shut(&self) -> tokio::sync::SemaphorePermit<'_> {
         let all = u32::try_from(Semaphore::MAX_PERMITS.min(u32::MAX as usize)).unwrap();
-        self.open.forget_permits(Semaphore::MAX_PERMITS - all as usize);
+        self.open.forget_permits(self.open.available_permits().saturating_sub(all as usize));
         self.open.acquire_many(all).await.unwrap()
     }
 
