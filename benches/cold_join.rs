@@ -76,6 +76,7 @@ impl Process {
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::from_millis(40),
             linger: Duration::ZERO,
+            gathered_events: 64,
         };
         let registry = HandlerRegistry::start(
             Arc::clone(&store),

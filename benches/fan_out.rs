@@ -92,6 +92,7 @@ fn through_feed(criterion: &mut Criterion) {
         head_check: Duration::from_secs(2),
         chunk_interval: Duration::from_millis(40),
         linger: Duration::ZERO,
+        gathered_events: 64,
     };
     let stop = CancellationToken::new();
     let (store, bus) = (Arc::new(MemoryStore::new()), Arc::new(LocalBus::default()));

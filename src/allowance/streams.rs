@@ -112,6 +112,33 @@ impl Allowance {
         Ok(open)
     }
 
+    /// The places of a stream that goes on with this: what it has is kept, what it needs is taken, and then the rest is
+    /// given back. On a refusal nothing has changed.
+    pub fn go_on(&self, open: &mut Open) -> Result<(), Rejection> {
+        let (mut kept, mut taken) = (Vec::with_capacity(self.purses.len()), Open(Vec::new()));
+        for (scope, purse) in &self.purses {
+            let Some(purse) = purse else { continue };
+            if open.0.iter().any(|held| Arc::ptr_eq(held, purse)) {
+                kept.push(Arc::clone(purse));
+                continue;
+            }
+            let most = self.streams(*scope).unwrap_or(usize::MAX);
+            if !purse::enter(&purse.streams, most) {
+                return Err(full(*scope, most));
+            }
+            taken.0.push(Arc::clone(purse));
+        }
+        open.0.retain(|held| {
+            let stays = kept.iter().any(|purse| Arc::ptr_eq(held, purse));
+            if !stays {
+                purse::leave(&held.streams);
+            }
+            stays
+        });
+        open.0.append(&mut taken.0);
+        Ok(())
+    }
+
     fn streams(&self, scope: Scope) -> Option<usize> {
         let limits = &self.of.0.streams;
         match scope {

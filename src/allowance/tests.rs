@@ -186,6 +186,28 @@ async fn streams_are_counted_until_they_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stream_that_goes_on_with_another_credential_never_lets_go_of_its_user() {
+    let all = allowances(RateTable::default());
+    let of = |user: &str, key: &str, peer: u8| all.of(&caller("acme", user, key, peer));
+    let (mut one, _other) =
+        (of("ann", "a", 1).open_stream().unwrap(), of("ann", "a", 1).open_stream().unwrap());
+    let full: Vec<_> = (0..3).map(|n| of(&format!("u{n}"), "b", 2).open_stream().unwrap()).collect();
+    let refused = of("ann", "b", 1).go_on(&mut one).unwrap_err();
+    assert!(refused.message.contains("limits.streams_per_credential"), "{}", refused.message);
+    // All places of the user and of the namespace are taken, and stay so.
+    assert!(of("ann", "c", 1).open_stream().is_err());
+    of("ann", "c", 1).go_on(&mut one).unwrap();
+    assert!(of("ann", "d", 1).open_stream().is_err());
+    drop(full);
+    // The credential before has its place back, and the new one gives its own back in the end.
+    let held: Vec<_> = ["u", "v"].map(|user| of(user, "a", 3).open_stream().unwrap()).into();
+    assert!(of("w", "a", 3).open_stream().unwrap_err().message.contains("streams_per_credential"));
+    drop((held, one, _other));
+    all.forget_quiet();
+    assert_eq!(all.known(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn streams_that_have_not_joined_are_bounded() {
     let all = allowances(RateTable::default());
     let wait = |peer| all.wait_to_join(&caller("acme", "ann", "k", peer));

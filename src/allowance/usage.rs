@@ -27,8 +27,9 @@ use crate::{
 /// How long what the store has said is held to be true, and how often [`Usages::refresh`] should be called.
 pub const FRESH: Duration = Duration::from_secs(5);
 
-/// How many namespaces are asked about by themselves; of more the whole folder is read, in pages.
-const FEW: usize = 16;
+/// How many namespaces are asked about by themselves; of more the whole folder is read, in pages: it has ten thousand
+/// entries at most.
+const FEW: usize = 100;
 /// Documents that are read in one call, and stores of how many namespaces are asked at the same time.
 const PAGE: usize = 500;
 const AT_ONCE: usize = 8;
@@ -102,12 +103,10 @@ impl Usages {
     pub async fn refresh(&self) {
         let here: HashSet<Namespace> = self.allowances.0.namespaces.keys().into_iter().collect();
         if let Some(directory) = &self.directory {
-            let read = match here.len() > FEW {
-                true => self.read_pages(directory, &here).await,
-                false => self.read_each(directory, &here).await,
-            };
-            // What was read last holds on.
-            if let Err(rejection) = read {
+            if here.len() <= FEW {
+                self.read_each(directory, &here).await;
+            } else if let Err(rejection) = self.read_pages(directory, &here).await {
+                // What was read last holds on.
                 tracing::debug!(%rejection, "quotas could not be read");
             }
         }
@@ -121,12 +120,13 @@ impl Usages {
         stream::iter(full).for_each_concurrent(AT_ONCE, look).await;
     }
 
-    async fn read_each(&self, directory: &Directory, here: &HashSet<Namespace>) -> Result<(), Rejection> {
-        for namespace in here {
-            let own = directory.get_namespace(namespace).await?.quotas;
-            self.allowances.set_quotas(namespace, Some(own));
-        }
-        Ok(())
+    async fn read_each(&self, directory: &Directory, here: &HashSet<Namespace>) {
+        let read = async |namespace: &Namespace| match directory.get_namespace(namespace).await {
+            Ok(found) => self.allowances.set_quotas(namespace, Some(found.quotas)),
+            // What was read last holds on.
+            Err(rejection) => tracing::debug!(%namespace, %rejection, "quotas could not be read"),
+        };
+        stream::iter(here).for_each_concurrent(AT_ONCE, read).await;
     }
 
     async fn read_pages(&self, directory: &Directory, here: &HashSet<Namespace>) -> Result<(), Rejection> {

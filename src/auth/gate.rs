@@ -136,8 +136,13 @@ pub trait Revoked: Send + Sync + fmt::Debug {
     /// Resolves when it is taken back; never, if nobody does.
     fn until_revoked(&self, principal: Arc<Principal>) -> BoxFuture<'static, ()>;
 
-    /// Resolves when it is known that it will be taken back, with the time at which it will; never, if nobody says so.
-    fn until_replaced(&self, principal: Arc<Principal>) -> BoxFuture<'static, Timestamp>;
+    /// Resolves when it is known that it will be taken back, before `known` if there is that, with the time at which it
+    /// will; never, if nobody says so.
+    fn until_replaced(
+        &self,
+        principal: Arc<Principal>,
+        known: Option<Timestamp>,
+    ) -> BoxFuture<'static, Timestamp>;
 }
 
 /// What is asked of callers.
@@ -233,9 +238,13 @@ impl Gate {
         std::time::Duration::from_millis(u64::try_from(left).unwrap_or(0))
     }
 
-    /// Resolves when it is known when the principal will be taken back, with that time.
-    pub fn until_replaced(&self, principal: &Arc<Principal>) -> Option<BoxFuture<'static, Timestamp>> {
-        Some(self.0.sources.revoked.as_ref()?.until_replaced(Arc::clone(principal)))
+    /// Resolves when it is known when the principal will be taken back, sooner than `known`, with that time.
+    pub fn until_replaced(
+        &self,
+        principal: &Arc<Principal>,
+        known: Option<Timestamp>,
+    ) -> Option<BoxFuture<'static, Timestamp>> {
+        Some(self.0.sources.revoked.as_ref()?.until_replaced(Arc::clone(principal), known))
     }
 
     /// Resolves when the principal is taken back.

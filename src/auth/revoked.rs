@@ -6,7 +6,7 @@
 //! are shown anew, which the directory refuses by itself: this ends streams that are open, and tokens, which no
 //! document stands for.
 //!
-//! Bounded for each namespace. What ends a secret is forgotten a minute after it was told, because whoever comes later
+//! Bounded for each namespace. What ends a secret or a certificate is forgotten a minute after it was told, because whoever comes later
 //! is refused by the directory; its document stays an hour, for a server that cannot read the store for so long. What
 //! ends a token is remembered as long as tokens live, what ends a user or a namespace for
 //! [`Revocations::new`]'s `kept`.
@@ -46,7 +46,7 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the end of a secret is remembered after it has taken effect: streams are told at once, and a secret that was
 /// read before it ended is believed for less than a second.
 const SECRET_KEPT: Duration = Duration::from_secs(60);
-/// Users and tokens that one namespace may have revoked at a time; and secrets whose end is remembered, beyond which
+/// Users, tokens and certificates that one namespace may have revoked at a time; and secrets whose end is remembered, beyond which
 /// none is replaced.
 const MAX_PER_NAMESPACE: usize = 10_000;
 
@@ -54,9 +54,14 @@ const MAX_PER_NAMESPACE: usize = 10_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Revoked {
-    /// A secret or an API key by its public id, a client's certificate by its fingerprint.
+    /// A secret or an API key by its public id.
     Credential {
         /// Which.
+        id: String,
+    },
+    /// A client's certificate.
+    Certificate {
+        /// Its fingerprint.
         id: String,
     },
     /// One token of the namespace.
@@ -166,10 +171,10 @@ impl Revocations {
         };
         let itself = match &principal.credential {
             Credential::Open => return false,
-            Credential::Identity(id)
-            | Credential::Key(id)
-            | Credential::Owner(id)
-            | Credential::Certificate(id) => is_over(of.secrets.get(id)),
+            Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => {
+                is_over(of.secrets.get(id))
+            }
+            Credential::Certificate(id) => is_over(of.others.get(&Revoked::Certificate { id: id.clone() })),
             Credential::Token { id: Some(id), .. } => {
                 is_over(of.others.get(&Revoked::Token { id: id.clone() }))
             }
@@ -232,17 +237,20 @@ impl Revocations {
             let of = known.by_namespace.get(namespace.as_str());
             of.is_some_and(|of| of.others.len() >= MAX_PER_NAMESPACE && !of.others.contains_key(what))
         };
-        if !matches!(what, Revoked::User { .. } | Revoked::Token { .. }) || !is_full(&self.0.read()) {
+        let is_bounded =
+            matches!(what, Revoked::User { .. } | Revoked::Token { .. } | Revoked::Certificate { .. });
+        if !is_bounded || !is_full(&self.0.read()) {
             return Ok(());
         }
         self.0.forget();
         let known = self.0.read();
         match is_full(&known) {
-            true => {
-                Err(self.full(&known, namespace, "users and tokens of this namespace are revoked", |of| {
-                    of.others.values().map(|mark| mark.until).min()
-                }))
-            }
+            true => Err(self.full(
+                &known,
+                namespace,
+                "users, tokens and certificates of this namespace are revoked",
+                |of| of.others.values().map(|mark| mark.until).min(),
+            )),
             false => Ok(()),
         }
     }
@@ -364,15 +372,17 @@ impl Inner {
                 let up_to = matches!(what, Revoked::User { .. } | Revoked::Namespace);
                 let at = if up_to || is_for_later { at } else { at.min(now) };
                 // A server that learns late of a secret's end still has streams to end.
-                let from = if matches!(what, Revoked::Credential { .. }) { at.max(now) } else { at };
+                let ends_one = matches!(what, Revoked::Credential { .. } | Revoked::Certificate { .. });
+                let from = if ends_one { at.max(now) } else { at };
                 let until = from.saturating_add(self.kept(&what));
                 let of = known.by_namespace.entry(namespace).or_default();
                 let mark = Mark { at, until };
                 let known = match what {
                     Revoked::Credential { id } => of.secrets.entry(id).or_insert(mark),
-                    Revoked::Token { .. } | Revoked::User { .. } | Revoked::Namespace => {
-                        of.others.entry(what).or_insert(mark)
-                    }
+                    Revoked::Certificate { .. }
+                    | Revoked::Token { .. }
+                    | Revoked::User { .. }
+                    | Revoked::Namespace => of.others.entry(what).or_insert(mark),
                 };
                 let at = if up_to { at.max(known.at) } else { at.min(known.at) };
                 let until = if up_to { until.max(known.until) } else { until.min(known.until) };
@@ -417,7 +427,7 @@ impl Inner {
     /// How long something is remembered, in milliseconds.
     fn kept(&self, what: &Revoked) -> i64 {
         millis(match what {
-            Revoked::Credential { .. } => SECRET_KEPT,
+            Revoked::Credential { .. } | Revoked::Certificate { .. } => SECRET_KEPT,
             Revoked::Token { .. } => self.kept.tokens,
             Revoked::User { .. } | Revoked::Namespace => self.kept.users,
         })

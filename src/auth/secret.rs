@@ -91,6 +91,11 @@ impl Hash {
         hex
     }
 
+    /// Whether a text can be a public id.
+    pub fn is_id(text: &str) -> bool {
+        text.len() == ID_CHARS && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    }
+
     /// Whether it is all of this other one, in a time that shows nothing of where they differ.
     pub fn is_same(self, other: Self) -> bool {
         digest::same(&self.0, &other.0)

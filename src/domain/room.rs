@@ -207,7 +207,7 @@ impl Room {
         let may_come = || self.status == Status::Waiting || self.join_rule(limits) == JoinRule::Open;
         let is_theirs =
             |user: &UserId| self.members.contains_key(user) || (!self.banned.contains(user) && may_come());
-        self.profile.visibility == Visibility::Public || user.is_none_or(is_theirs)
+        self.profile.visibility == Visibility::Public || user.is_some_and(is_theirs)
     }
 
     /// Who may become a member.

@@ -1,13 +1,14 @@
 //! What bounds the services that ask nobody who they are: health and reflection.
 //!
 //! Owns how many of their streams may be open, and for how long. Does not look at what is asked. Beyond the bound a
-//! stream is refused, and one that is too old ends with UNAVAILABLE: whoever still wants it opens another. Calls that are
-//! answered once are let through, so that nobody who watches keeps a probe out.
+//! stream is refused, and one that is too old ends with UNAVAILABLE: whoever still wants it opens another. One whose client
+//! takes nothing cannot be told so, and is not counted any more. Calls that are answered once are let through, so that
+//! nobody who watches keeps a probe out.
 
 use std::{
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -16,10 +17,7 @@ use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use http::{Request, Response};
 use http_body::{Frame, SizeHint};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Sleep, sleep},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, body::Body, server::NamedService};
 use tower::Service;
 
@@ -35,14 +33,37 @@ const STREAMING: [&str; 2] = ["/Watch", "/ServerReflectionInfo"];
 /// A service of which few streams may be open, and none for ever.
 #[derive(Debug, Clone)]
 pub struct Bounded<S> {
-    places: Arc<Semaphore>,
+    places: Places,
     inner: S,
 }
 
 impl<S> Bounded<S> {
     /// Bounds a service.
     pub fn new(inner: S) -> Self {
-        Self { places: Arc::new(Semaphore::new(STREAMS)), inner }
+        Self { places: Places::default(), inner }
+    }
+}
+
+/// The streams that are open, with when each has to end.
+#[derive(Debug, Clone, Default)]
+struct Places(Arc<Mutex<Vec<(Instant, Arc<Place>)>>>);
+
+/// Held by a stream that counts.
+#[derive(Debug)]
+struct Place;
+
+impl Places {
+    /// A place until then, if there is one. Looks at all of them: there are few.
+    fn take(&self, until: Instant) -> Option<Arc<Place>> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        taken.retain(|(end, place)| *end > now && Arc::strong_count(place) > 1);
+        if taken.len() >= STREAMS {
+            return None;
+        }
+        let place = Arc::new(Place);
+        taken.push((until, Arc::clone(&place)));
+        Some(place)
     }
 }
 
@@ -68,19 +89,27 @@ where
         if !STREAMING.iter().any(|method| path.ends_with(method)) {
             return self.inner.call(request).boxed();
         }
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+        let until = Instant::now() + LONGEST;
+        let Some(place) = self.places.take(until) else {
             let message = format!("{STREAMS} streams of this service are open, the most there may be");
             return async move { Ok(Status::resource_exhausted(message).into_http()) }.boxed();
         };
-        // From now on, so that a service that does not answer holds its place no longer either.
-        let end = Box::pin(sleep(LONGEST));
+        let mut end = Box::pin(sleep_until(until));
         let response = self.inner.call(request);
         async move {
-            let response = response.await?;
+            let response = tokio::select! {
+                response = response => response?,
+                // It waits for a question that has not come.
+                () = end.as_mut() => return Ok(too_old().into_http()),
+            };
             Ok(response.map(|inner| Body::new(Held { inner, end, place: Some(place) })))
         }
         .boxed()
     }
+}
+
+fn too_old() -> Status {
+    Status::unavailable("the stream has been open for long; open another")
 }
 
 /// An answer that holds a place.
@@ -88,7 +117,7 @@ struct Held {
     inner: Body,
     end: Pin<Box<Sleep>>,
     /// None: it is over.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Arc<Place>>,
 }
 
 impl http_body::Body for Held {
@@ -104,8 +133,7 @@ impl http_body::Body for Held {
         }
         if self.end.as_mut().poll(context).is_ready() {
             self.place = None;
-            let status = Status::unavailable("the stream has been open for long; open another");
-            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&status)))));
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers(&too_old())))));
         }
         Pin::new(&mut self.inner).poll_frame(context)
     }
@@ -180,7 +208,45 @@ mod tests {
         let unavailable = "14";
         assert_eq!(last.trailers_ref().unwrap().get("grpc-status").unwrap(), unavailable);
         assert!(began.elapsed() >= LONGEST && began.elapsed() < LONGEST + Duration::from_secs(1));
-        assert_eq!(service.places.available_permits(), STREAMS);
         assert!(body.frame().await.is_none());
+    }
+
+    /// Never answers.
+    #[derive(Clone)]
+    struct Mute;
+
+    impl Service<Request<Body>> for Mute {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_never_asked_anything_ends_too() {
+        let mut service = Bounded::new(Mute);
+        let request = Request::builder().uri("/grpc.health.v1.Health/Watch").body(Body::empty()).unwrap();
+        let response = service.call(request).await.unwrap();
+        assert_eq!(status(&response), Some("14"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_take_nothing_keep_others_out_no_longer_than_an_hour() {
+        let mut service = Bounded::new(Silent);
+        let mut untaken = Vec::new();
+        for _ in 0..STREAMS {
+            untaken.push(call(&mut service, "Watch").await);
+        }
+        tokio::time::sleep(LONGEST - Duration::from_secs(1)).await;
+        assert_eq!(status(&call(&mut service, "Watch").await), Some("8"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(status(&call(&mut service, "Watch").await), None);
     }
 }

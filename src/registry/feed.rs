@@ -288,7 +288,7 @@ impl Feed {
             }
             return Delivery::Hole;
         }
-        state.pressed = self.pressure.is_high();
+        state.pressed = self.pressure.is_high(Instant::now());
         state.hand_out(&batch, limits);
         state.hand_out_early(limits);
         self.moved.notify_one();
@@ -301,6 +301,11 @@ impl Feed {
             Some(due) if self.wake_at(&mut state, due) => Delivery::Waits,
             Some(_) | None => Delivery::Done,
         }
+    }
+
+    /// Tells what was gathered, for somebody who will not be there when it is due.
+    pub fn tell_gathered(&self) {
+        self.lock().flush_gathered();
     }
 
     /// Takes note that the log reaches a position. True: something is missing here.
@@ -320,7 +325,10 @@ impl Feed {
             TransientContent::Error { .. } | TransientContent::Other => {}
         }
         let mut state = self.lock();
-        state.flush();
+        // What was said before is heard before; for one user alone nothing is hurried.
+        if !matches!(transient.audience, Audience::Users(_)) {
+            state.flush_gathered();
+        }
         for session in state.present.sessions() {
             let reaches = match &transient.audience {
                 Audience::Room => true,

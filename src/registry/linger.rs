@@ -23,7 +23,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const SEVERAL: usize = 8;
 /// Gathered bytes that are told without waiting any longer, so that one telling fits into a session's queue beside others.
 const GATHERED_BYTES: usize = 64 * 1024;
-/// Gathered events, for the same reason.
+/// Gathered events, whatever a session's queue holds.
 const GATHERED_EVENTS: usize = 64;
 
 /// See the module.
@@ -67,15 +67,15 @@ pub(super) struct Together {
 }
 
 impl Linger {
-    /// Whether these events wait to be told with others.
-    pub(super) fn gather(&mut self, stretch: &Stretch, wait: Wait, now: Instant) -> bool {
+    /// Whether these events wait to be told with others, `most` at a time.
+    pub(super) fn gather(&mut self, stretch: &Stretch, wait: Wait, most: usize, now: Instant) -> bool {
         let due = match wait {
             Wait::None => None,
             Wait::Since(wait) => self.told_at.map(|told| told + wait).filter(|due| *due > now),
             Wait::For(wait) => Some(now + wait),
         };
         let (events, bytes) = (super::outbound::count(stretch.first, stretch.last), stretch.frames.len());
-        let fits = self.events + events <= GATHERED_EVENTS && self.bytes + bytes <= GATHERED_BYTES;
+        let fits = self.events + events <= most.min(GATHERED_EVENTS) && self.bytes + bytes <= GATHERED_BYTES;
         let Some(due) = due.filter(|_| fits) else {
             return false;
         };
@@ -120,6 +120,7 @@ mod tests {
     use super::*;
 
     const LONGEST: Duration = Duration::from_millis(5);
+    const MOST: usize = 1000;
 
     fn event(seq: u64) -> Stretch {
         Stretch { first: Seq(seq), last: Seq(seq), frames: Bytes::from(vec![0; 100]) }
@@ -141,14 +142,14 @@ mod tests {
     async fn a_room_that_was_quiet_waits_only_under_pressure() {
         let now = Instant::now();
         let mut linger = Linger::default();
-        assert!(!linger.gather(&event(1), Wait::Since(LONGEST), now), "it was quiet");
+        assert!(!linger.gather(&event(1), Wait::Since(LONGEST), MOST, now), "it was quiet");
         linger.told(now);
-        assert!(!linger.gather(&event(2), Wait::None, now));
-        assert!(linger.gather(&event(2), Wait::Since(LONGEST), now + Duration::from_millis(1)));
+        assert!(!linger.gather(&event(2), Wait::None, MOST, now));
+        assert!(linger.gather(&event(2), Wait::Since(LONGEST), MOST, now + Duration::from_millis(1)));
         assert_eq!((linger.due(), linger.take().unwrap().events), (Some(now + LONGEST), 1));
         let later = now + LONGEST;
-        assert!(!linger.gather(&event(3), Wait::Since(LONGEST), later), "it was quiet for as long");
-        assert!(linger.gather(&event(3), Wait::For(LONGEST), later));
+        assert!(!linger.gather(&event(3), Wait::Since(LONGEST), MOST, later), "it was quiet for as long");
+        assert!(linger.gather(&event(3), Wait::For(LONGEST), MOST, later));
         assert_eq!(linger.due(), Some(later + LONGEST));
     }
 
@@ -161,7 +162,12 @@ mod tests {
         for seq in 5..8 {
             let frames = Bytes::from(vec![u8::try_from(seq).unwrap(); 3]);
             let stretch = Stretch { first: Seq(seq), last: Seq(seq), frames };
-            assert!(linger.gather(&stretch, Wait::Since(LONGEST), now + Duration::from_millis(seq - 4)));
+            assert!(linger.gather(
+                &stretch,
+                Wait::Since(LONGEST),
+                MOST,
+                now + Duration::from_millis(seq - 4)
+            ));
         }
         assert_eq!(linger.due(), Some(now + LONGEST), "from the last telling, whenever they came");
         let frames = Bytes::from_static(&[5, 5, 5, 6, 6, 6, 7, 7, 7]);
@@ -175,10 +181,13 @@ mod tests {
         let mut linger = Linger::default();
         linger.told(now);
         let gathered =
-            (1..1000).take_while(|seq| linger.gather(&event(*seq), Wait::Since(LONGEST), now)).count();
+            (1..1000).take_while(|seq| linger.gather(&event(*seq), Wait::Since(LONGEST), MOST, now)).count();
         assert_eq!(gathered, GATHERED_EVENTS);
         linger.take();
+        let few = (1..1000).take_while(|seq| linger.gather(&event(*seq), Wait::Since(LONGEST), 4, now));
+        assert_eq!(few.count(), 4, "of a queue of sixteen");
+        linger.take();
         let large = Stretch { frames: Bytes::from(vec![0; GATHERED_BYTES + 1]), ..event(1) };
-        assert!(!linger.gather(&large, Wait::Since(LONGEST), now));
+        assert!(!linger.gather(&large, Wait::Since(LONGEST), MOST, now));
     }
 }

@@ -55,6 +55,8 @@ pub struct RegistryLimits {
     pub chunk_interval: Duration,
     /// How long events of a large and busy room may wait to be told together; zero: not at all.
     pub linger: Duration,
+    /// How many may wait so: some part of what a session's queue holds.
+    pub gathered_events: usize,
 }
 
 /// Ends answers of this node that somebody on any node wants to end. Must not wait.

@@ -121,7 +121,7 @@ impl State {
         let is_plain = batch.notes.is_empty() && self.merged.is_none() && !self.answers.any();
         let sessions = self.present.sessions().len();
         let wait = linger::wait(sessions, limits.linger, self.pressed);
-        if is_plain && self.linger.gather(&stretch, wait, now) {
+        if is_plain && self.linger.gather(&stretch, wait, limits.gathered_events, now) {
             return;
         }
         self.flush_gathered();

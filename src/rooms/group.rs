@@ -1,5 +1,6 @@
 //! Commands of a room, decided one after the other and appended together.
 
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -213,7 +214,10 @@ impl Worker {
             }
             tries += 1;
             let appends = group.iter().map(|entry| entry.append.clone()).collect();
-            match self.rooms.store().append(&self.id, appends).await {
+            let begun = Instant::now();
+            let appended = self.rooms.store().append(&self.id, appends).await;
+            self.stored_for = self.stored_for.saturating_add(begun.elapsed());
+            match appended {
                 Ok(outcomes) => {
                     let (again, as_expected) = self.settle(group, outcomes).await;
                     group = again;

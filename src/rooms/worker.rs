@@ -62,6 +62,8 @@ pub(super) struct Worker {
     pub(super) keeps_before: u32,
     /// The store was asked how far the log reaches since the tasks came that are done now.
     pub(super) looked: bool,
+    /// How long the store was waited for since tasks were last taken.
+    pub(super) stored_for: Duration,
     /// Whoever follows commits was told of everything up to here.
     pub(super) heard: Seq,
     /// Decided here and not told yet: perhaps appended, or appended beside what others have.
@@ -93,6 +95,7 @@ impl Worker {
             before: None,
             keeps_before: 0,
             looked: false,
+            stored_for: Duration::ZERO,
             heard: Seq::ZERO,
             own: HashSet::new(),
         }
@@ -133,6 +136,7 @@ impl Worker {
                     }
                     idle_since = Instant::now();
                     self.notice_pressure(&tasks, waiting_since);
+                    self.stored_for = Duration::ZERO;
                 }
                 () = sleep(deadline) => {}
                 () = news => {}
@@ -164,13 +168,14 @@ impl Worker {
         }
     }
 
-    /// Says how long a command has waited that found this task doing nothing since then. One that came while others were
-    /// committed has waited for the store, which no busy server is to blame for.
+    /// Says how long the first of these has waited, which has waited longest. The time in which the last group was
+    /// appended is no busy server's fault.
     fn notice_pressure(&self, tasks: &[Task], waiting_since: Instant) {
-        if let Some(Task::Command(first)) = tasks.first()
-            && first.sent_at >= waiting_since
-        {
-            self.rooms.registry().pressure().waited(first.sent_at.elapsed());
+        if let Some(Task::Command(first)) = tasks.first() {
+            let now = Instant::now();
+            let stored = if first.sent_at < waiting_since { self.stored_for } else { Duration::ZERO };
+            let wait = now.saturating_duration_since(first.sent_at).saturating_sub(stored);
+            self.rooms.registry().pressure().waited(wait, now);
         }
     }
 

@@ -45,7 +45,10 @@ impl Gates {
         store: &Arc<dyn Store>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, TokensError> {
+        let certificates =
+            config.auth.certificate_namespace.as_deref().and_then(|name| Namespace::parse(name).ok());
         let settings = DirectorySettings {
+            certificates: certificates.clone(),
             tokens_live: tokens::longest_life(&config.auth.tokens),
             ..DirectorySettings::default()
         };
@@ -58,11 +61,7 @@ impl Gates {
                 let sources = Sources {
                     tokens: Some(Arc::<TokenSource>::clone(&tokens)),
                     secrets: Some(Arc::new(directory.clone())),
-                    certificates: config
-                        .auth
-                        .certificate_namespace
-                        .as_deref()
-                        .and_then(|name| Namespace::parse(name).ok()),
+                    certificates,
                     namespaces: Some(directory.clone()),
                     revoked: Some(Arc::new(directory.revocations().clone())),
                 };

@@ -147,6 +147,7 @@ fn registry_limits(config: &Config) -> RegistryLimits {
         head_check: config.bus.head_check,
         chunk_interval: config.llm.chunk_window,
         linger: config.limits.linger,
+        gathered_events: config.limits.queue_events / 4,
     }
 }
 

@@ -205,8 +205,8 @@ impl<'a> Active<'a> {
         }
     }
 
-    /// The client will say nothing more. What it has said is still answered: a look at the room comes behind its
-    /// commands, and behind those that are carried out beside the room's task nothing is in flight any more.
+    /// The client will say nothing more. What it has said is still answered, and told to it: a look at the room comes
+    /// behind its commands, and behind those that are carried out beside the room's task nothing is in flight any more.
     fn finish(&mut self) {
         let (rooms, id) = (self.handler.services.rooms.clone(), self.room.id().clone());
         let all = u32::try_from(self.handler.services.limits.in_flight).unwrap_or(u32::MAX);
@@ -214,7 +214,7 @@ impl<'a> Active<'a> {
         self.finishing = Some(Box::pin(async move {
             let answered = async {
                 // An error means that there is nothing to wait for: the room is gone, or the limit is none.
-                let _ = rooms.read(&id, |_, _| ()).await;
+                let _ = rooms.read(&id, |_, feed| feed.tell_gathered()).await;
                 let _ = in_flight.acquire_many(all).await;
             };
             if timeout(FINISH_PATIENCE, answered).await.is_err() {

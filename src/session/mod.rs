@@ -113,8 +113,8 @@ pub struct StreamHandler {
 #[derive(Debug)]
 struct Held {
     allowance: Arc<Allowance>,
-    /// Its place among the open streams; none only while it is changed for another.
-    open: Option<Open>,
+    /// Its place among the open streams.
+    open: Open,
     /// That they are here, for what is recorded of what they do.
     _signed_in: Option<SignedIn>,
 }
@@ -325,7 +325,7 @@ impl StreamHandler {
         let allowance = Arc::new(self.services.allowances.of(&payer));
         let held = allowance.take(What::Joins).and_then(|()| allowance.open_stream());
         let held = match held {
-            Ok(open) => Held { allowance: Arc::clone(&allowance), open: Some(open), _signed_in: None },
+            Ok(open) => Held { allowance: Arc::clone(&allowance), open, _signed_in: None },
             Err(rejection) => return Ok(Err(rejection)),
         };
         // Coming back as somebody else costs what a command costs, beside what a join costs.

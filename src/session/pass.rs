@@ -119,7 +119,7 @@ impl Pass {
             self.warn_before(at);
         }
         self.revoked = self.gate.until_revoked(&self.principal);
-        self.replaced = self.gate.until_replaced(&self.principal);
+        self.replaced = self.gate.until_replaced(&self.principal, None);
     }
 
     /// It ends at that time: that is told in time, unless an earlier end is.
@@ -151,8 +151,9 @@ impl Pass {
                     return Turn::Ended(End::new(ClosingReason::CredentialExpired, message));
                 }
                 at = poll(&mut self.replaced) => {
-                    self.replaced = None;
                     self.warn_before(at);
+                    // It may be replaced once more, sooner.
+                    self.replaced = self.gate.until_replaced(&self.principal, Some(at));
                 }
                 () = sleep_until(self.warn_at) => {
                     self.warn_at = None;
@@ -352,6 +353,15 @@ mod tests {
         clock::SystemClock,
     };
 
+    const STREAMS: StreamLimits = StreamLimits {
+        per_user: 9,
+        per_credential: None,
+        per_peer: None,
+        waiting: 9,
+        waiting_per_peer: 9,
+        waiting_per_namespace: 9,
+    };
+
     /// Knows one secret.
     #[derive(Debug)]
     struct Known;
@@ -382,16 +392,8 @@ mod tests {
     async fn guesses_in_the_middle_of_a_stream_are_failed_sign_ins() {
         let two = Rate::in_each(NonZeroU32::new(2).unwrap(), Duration::from_secs(60));
         let peer = Paces::new([(What::FailedSignIns, Some(two))]);
-        let streams = StreamLimits {
-            per_user: 9,
-            per_credential: None,
-            per_peer: None,
-            waiting: 9,
-            waiting_per_peer: 9,
-            waiting_per_namespace: 9,
-        };
         let allowances =
-            Allowances::new(RateTable { peer, ..RateTable::default() }, streams, Given::default());
+            Allowances::new(RateTable { peer, ..RateTable::default() }, STREAMS, Given::default());
         let sources = Sources { secrets: Some(Arc::new(Known)), ..Sources::default() };
         let gate = Gate::required(Arc::new(SystemClock), sources);
         let peer: Option<IpAddr> = Some([192, 0, 2, 1].into());
@@ -408,5 +410,49 @@ mod tests {
         assert!(allowances.may_sign_in(peer).is_err(), "and nothing before a stream either");
         tokio::time::sleep(Duration::from_secs(60)).await;
         show(&mut pass, "good").await.unwrap();
+    }
+
+    /// Says again and again when a secret ends.
+    #[derive(Debug)]
+    struct Ends(tokio::sync::watch::Receiver<Timestamp>);
+
+    impl crate::auth::gate::Revoked for Ends {
+        fn is_revoked(&self, _: &Principal) -> bool {
+            false
+        }
+
+        fn until_revoked(&self, _: Arc<Principal>) -> BoxFuture<'static, ()> {
+            Box::pin(std::future::pending())
+        }
+
+        fn until_replaced(
+            &self,
+            _: Arc<Principal>,
+            known: Option<Timestamp>,
+        ) -> BoxFuture<'static, Timestamp> {
+            let mut at = self.0.clone();
+            Box::pin(async move {
+                *at.wait_for(|at| at.0 > 0 && known.is_none_or(|known| *at < known)).await.unwrap()
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_end_that_comes_sooner_than_the_one_before_is_told_in_time_too() {
+        let clock = Arc::new(crate::clock::ManualClock::new(Timestamp(1)));
+        let (ends, at) = tokio::sync::watch::channel(Timestamp(0));
+        let sources = Sources { revoked: Some(Arc::new(Ends(at))), ..Sources::default() };
+        let gate = Gate::required(Arc::<crate::clock::ManualClock>::clone(&clock), sources);
+        let allowances = Allowances::new(RateTable::default(), STREAMS, Given::default());
+        let sign_ins = SignIns { allowances, peer: None };
+        let (user, room) = (UserId::parse("ann").unwrap(), RoomId::parse("tea").unwrap());
+        let mut pass = Pass::new(gate, Arc::new(Principal::open()), user, room, sign_ins);
+        let in_minutes = |minutes: u64| Timestamp(1).plus(Duration::from_secs(60 * minutes));
+        ends.send(in_minutes(60)).unwrap();
+        assert!(tokio::time::timeout(Duration::from_secs(1), pass.next()).await.is_err(), "not yet");
+        ends.send(in_minutes(5)).unwrap();
+        let began = Instant::now();
+        assert!(matches!(pass.next().await, Turn::Expiring(at) if at == in_minutes(5)));
+        assert!(began.elapsed() <= Duration::from_secs(4 * 60), "{:?}", began.elapsed());
     }
 }

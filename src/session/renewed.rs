@@ -32,14 +32,7 @@ impl Active<'_> {
         let payer = Payer::new(principal, self.handler.payer.peer).speaking_for(Some(user.clone()));
         let allowance = Arc::new(self.handler.services.allowances.of(&payer));
         // It stays one stream of its user and of its address.
-        self.held.open = None;
-        match allowance.open_stream() {
-            Ok(open) => self.held.open = Some(open),
-            Err(rejection) => {
-                self.held.open = self.held.allowance.open_stream().ok();
-                return Err(rejection);
-            }
-        }
+        allowance.go_on(&mut self.held.open)?;
         self.held.allowance = allowance;
         self.pass.accept(Arc::clone(principal));
         self.handler.shows(principal);

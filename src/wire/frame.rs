@@ -20,7 +20,8 @@ const FILLER_TAG: u32 = 104;
 
 /// How small an event may be that comes in a stream of its kind, with its prefix; see [`filled`].
 pub const LEAST: usize = 208;
-/// What `filler` costs besides its zeros: its number and its length, which is one byte for all that can lack.
+/// What `filler` costs besides its zeros where they are fewer than 128: its number and its length. From there on the length
+/// takes a byte more, and the event is a byte larger than it had to be.
 const AROUND_FILLER: usize = 3;
 
 /// Frames a message that is sent to one or a few.

@@ -11,7 +11,7 @@ use crate::{
         gate::Refused,
         revoked::Revoked,
     },
-    domain::rejection::Rejection,
+    domain::rejection::{Code, Rejection},
     ids::Namespace,
     store::documents::Expect,
 };
@@ -20,6 +20,10 @@ use crate::{
 const DIGITS: usize = 64;
 /// Certificates that may be revoked in one namespace.
 const MAX: u64 = 100_000;
+
+/// What there are too many of, and so what to do.
+const MANY: &str =
+    "revoked certificates of one namespace (a new authority ends all certificates of the old one)";
 
 /// What is kept of a certificate that was taken back. It is never over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -32,18 +36,30 @@ impl Directory {
     /// Ends a certificate and its streams; returns its fingerprint as we write it. A repeat is carried out again.
     pub async fn revoke_certificate(&self, namespace: &Namespace, shown: &str) -> Result<String, Rejection> {
         let fingerprint = fingerprint(shown)?;
-        self.get_namespace(namespace).await?;
-        let (folder, now) = (revoked_certificates(namespace), self.0.clock.now());
+        if let Some(of) = self.0.settings.certificates.as_ref().filter(|of| *of != namespace) {
+            let problem = format_args!("certificates are of the namespace {of} (auth.certificate_namespace)");
+            return Err(Rejection::field("namespace", problem));
+        }
+        let now = self.0.clock.now();
+        // Streams end here even if nothing can be written down.
+        let what = Revoked::Certificate { id: fingerprint.clone() };
+        let found = self.get_namespace(namespace).await;
+        if let Err(rejection) = found.as_ref()
+            && rejection.code != Code::Unavailable
+        {
+            return Err(rejection.clone());
+        }
+        let told = self.0.revocations.revoke(namespace, what, now).await;
+        found?;
+        let folder = revoked_certificates(namespace);
         let shelf = &self.0.shelf;
         if shelf.get::<Ended>(&folder, &fingerprint).await.map_err(Fault::from)?.is_none() {
-            shelf.take_place(&folder, MAX, "revoked certificates", now).await?;
+            shelf.take_place(&folder, MAX, MANY, now).await?;
             // One that is there now was revoked by somebody else at the same time.
             shelf.put(&folder, &fingerprint, Expect::Nothing, &Ended { since: now.0 }).await?;
         }
         self.0.certificates.forget(|(of, one), _| of == namespace && *one == fingerprint);
-        let what = Revoked::Credential { id: fingerprint.clone() };
-        self.0.revocations.revoke(namespace, what, now).await?;
-        Ok(fingerprint)
+        told.map(|()| fingerprint)
     }
 
     /// Refuses a certificate that was taken back.

@@ -49,7 +49,7 @@ const SECRETS: usize = 4;
 const READINGS: usize = 64;
 
 /// How much there may be.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct DirectorySettings {
     /// Namespaces of the server.
     pub namespaces: u64,
@@ -65,6 +65,8 @@ pub struct DirectorySettings {
     pub revocations_kept: Duration,
     /// How long the longest token lives: so long it is remembered that one was revoked.
     pub tokens_live: Duration,
+    /// The namespace that clients' certificates speak for; none: they are no credentials on this server.
+    pub certificates: Option<Namespace>,
 }
 
 impl Default for DirectorySettings {
@@ -77,6 +79,7 @@ impl Default for DirectorySettings {
             believed: Duration::from_millis(500),
             revocations_kept: Duration::from_secs(7 * 24 * 3600),
             tokens_live: Duration::from_secs(7 * 24 * 3600),
+            certificates: None,
         }
     }
 }

@@ -167,7 +167,7 @@ impl Shelf {
         }
         let full = || {
             let message = format!(
-                "there can be {limit} {what} at most; revoke some that nobody uses. They are counted again once in {} s",
+                "there can be {limit} {what} at most; those that have ended are tidied away and counted again once in {} s",
                 RECOUNT_MS / 1000
             );
             Fault::from(Rejection::new(Code::ResourceExhausted, message))

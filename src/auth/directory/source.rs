@@ -78,11 +78,16 @@ impl gate::Revoked for Revocations {
         .boxed()
     }
 
-    fn until_replaced(&self, principal: Arc<Principal>) -> BoxFuture<'static, Timestamp> {
+    fn until_replaced(
+        &self,
+        principal: Arc<Principal>,
+        known: Option<Timestamp>,
+    ) -> BoxFuture<'static, Timestamp> {
         let (revocations, mut changes) = (self.clone(), self.subscribe());
         async move {
             loop {
-                if let Some(at) = revocations.ends_at(&principal) {
+                let ends_at = revocations.ends_at(&principal);
+                if let Some(at) = ends_at.filter(|at| known.is_none_or(|known| *at < known)) {
                     return at;
                 }
                 if changes.changed().await.is_err() {

@@ -360,8 +360,25 @@ async fn a_certificate_that_is_revoked_is_let_in_nowhere_and_its_streams_end() {
     assert_eq!(refused, gate::Refused::Revoked);
     // Again is no harm.
     here.revoke_certificate(&acme, &"5a".repeat(32)).await.unwrap();
+    // What cannot be written down ends the streams that are here, and has to be said again.
+    let ann = gate_of(&here).admit(shown("5b"), gate::Effort::Full).await.unwrap();
+    world.store.close().await.unwrap();
+    let refused = here.revoke_certificate(&acme, &"5b".repeat(32)).await.unwrap_err();
+    assert_eq!(refused.code, Code::Unavailable);
+    gate_of(&here).until_revoked(&ann).unwrap().await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
+}
+
+#[tokio::test]
+async fn certificates_are_revoked_in_the_namespace_they_speak_for() {
+    let acme = Namespace::parse("acme").unwrap();
+    let world = World::with(DirectorySettings { certificates: Some(acme), ..DirectorySettings::default() });
+    let (acme, _) = world.acme().await;
+    let fingerprint = "5a".repeat(32);
+    world.directory.revoke_certificate(&acme, &fingerprint).await.unwrap();
+    let refused = world.directory.revoke_certificate(&Namespace::default(), &fingerprint).await.unwrap_err();
+    assert_eq!((refused.field, refused.message.contains("acme")), (Some("namespace"), true));
 }
 
 #[tokio::test(start_paused = true)]

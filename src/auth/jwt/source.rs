@@ -8,6 +8,7 @@ use crate::{
         gate::{self, Effort, Refused},
         jwt::{Verifier, claims::Claims, error::TokenError},
         principal::{Credential, Principal},
+        secret::Hash,
     },
     clock::Timestamp,
 };
@@ -45,6 +46,9 @@ impl gate::Source for TokenSource {
         })?;
         self.directory.admits(&claims.namespace).await?;
         if let Some(key) = &claims.minted_by {
+            if !Hash::is_id(key) {
+                return Err(Refused::Invalid("salon_key is not the id of a key"));
+            }
             self.directory.admits_key(&claims.namespace, key).await?;
         }
         Ok(principal(claims))

@@ -89,7 +89,7 @@ impl Sweep {
     /// How long a document stays, in milliseconds. One that cannot be read is of a newer server: as long as any.
     fn kept(of: &Inner, document: &Document) -> i64 {
         match serde_json::from_slice(&document.body).map(|revocation: Revocation| revocation.what) {
-            Ok(Revoked::Credential { .. }) => millis(SECRET_DOCUMENT_KEPT),
+            Ok(Revoked::Credential { .. } | Revoked::Certificate { .. }) => millis(SECRET_DOCUMENT_KEPT),
             Ok(what) => of.kept(&what),
             Err(_) => millis(of.kept.users.max(of.kept.tokens)),
         }

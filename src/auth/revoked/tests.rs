@@ -188,6 +188,19 @@ async fn a_namespace_fills_its_own_memory_only() {
     revocations.revoke(&acme(), Revoked::Credential { id: "k".into() }, START).await.unwrap();
 }
 
+#[tokio::test]
+async fn certificates_take_no_room_from_secrets_that_are_replaced() {
+    let (store, clock) = pair();
+    let revocations = Revocations::new(store, Arc::<ManualClock>::clone(&clock), KEPT);
+    let ids = 0..MAX_PER_NAMESPACE;
+    revocations.0.learn(ids.map(|n| written_now(Revoked::Certificate { id: n.to_string() }, n)));
+    revocations.check_rotation(&acme()).unwrap();
+    let more = || Revoked::Certificate { id: "one more".into() };
+    assert_eq!(revocations.revoke(&acme(), more(), START).await.unwrap_err().code, Code::ResourceExhausted);
+    clock.advance(SECRET_KEPT + Duration::from_secs(1));
+    revocations.revoke(&acme(), more(), clock.now()).await.unwrap();
+}
+
 fn written_now(what: Revoked, n: usize) -> (String, Revocation) {
     (format!("{}-{n}", key(START)), Revocation { namespace: "acme".into(), at: START.0, what })
 }

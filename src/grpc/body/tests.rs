@@ -63,6 +63,7 @@ impl House {
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::ZERO,
             linger: Duration::ZERO,
+            gathered_events: 64,
         };
         let (room, bus, tasks) =
             (RoomId::parse("house").unwrap(), Arc::new(LocalBus::default()), TaskTracker::new());

@@ -37,6 +37,7 @@ const LIMITS: RegistryLimits = RegistryLimits {
     head_check: Duration::from_secs(3600),
     chunk_interval: Duration::ZERO,
     linger: Duration::ZERO,
+    gathered_events: 64,
 };
 const MAX_HEALING: Duration = Duration::from_secs(15);
 

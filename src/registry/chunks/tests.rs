@@ -36,6 +36,7 @@ const LIMITS: RegistryLimits = RegistryLimits {
     head_check: Duration::from_secs(2),
     chunk_interval: Duration::from_millis(40),
     linger: Duration::ZERO,
+    gathered_events: 64,
 };
 /// A `resumed`: what it says is noted beside it.
 const RESUMED: &[u8] = b"RESUMED";

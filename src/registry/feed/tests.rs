@@ -19,6 +19,7 @@ const LIMITS: RegistryLimits = RegistryLimits {
     head_check: Duration::from_secs(2),
     chunk_interval: Duration::ZERO,
     linger: Duration::ZERO,
+    gathered_events: 64,
 };
 
 fn feed(head: u64) -> Feed {
@@ -406,15 +407,25 @@ async fn what_is_gathered_is_told_before_anything_that_cannot_wait() {
         (b"d".as_ref(), b"".as_ref()),
         "it began behind it"
     );
+    let transient =
+        |audience| Transient { frame: Bytes::from_static(b"!"), audience, content: TransientContent::Other };
+    take(&feed, &transient(Audience::Users([UserId::parse("ann").unwrap()].into())));
+    assert_eq!(read(&ann), "!", "what one is told hurries nobody");
+    take(&feed, &transient(Audience::Room));
+    assert_eq!((read(&ann).as_ref(), read(&new).as_ref()), (b"e!".as_ref(), b"e!".as_ref()));
+    waits(6);
+    feed.tell_gathered();
+    assert_eq!((read(&ann).as_ref(), read(&new).as_ref()), (b"f".as_ref(), b"f".as_ref()));
+    waits(7);
     let answer = answer();
-    assert_eq!(feed.deliver(batch(6, 6, &[started(answer.clone())])), Delivery::Done);
-    assert_eq!((read(&ann).as_ref(), read(&new).as_ref()), (b"ef".as_ref(), b"ef".as_ref()));
-    assert_eq!(feed.deliver(batch(7, 7, &[])), Delivery::Done, "nothing waits while an answer is written");
+    assert_eq!(feed.deliver(batch(8, 8, &[started(answer.clone())])), Delivery::Done);
+    assert_eq!((read(&ann).as_ref(), read(&new).as_ref()), (b"gh".as_ref(), b"gh".as_ref()));
+    assert_eq!(feed.deliver(batch(9, 9, &[])), Delivery::Done, "nothing waits while an answer is written");
     take(&feed, &chunk(answer.message_id, 0, "text"));
-    assert_eq!(read(&ann), "gtext");
+    assert_eq!(read(&ann), "itext");
     // Sent by a bus that has lost something: whoever reads it from the store keeps no pace.
-    assert_eq!(feed.deliver(batch(8, 8, &[Note::RunEnded(answer.message_id)])), Delivery::Done);
-    assert_eq!(feed.deliver(batch(10, 10, &[])), Delivery::Hole);
-    feed.deliver_missed(batch(9, 9, &[]));
-    assert_eq!(read(&ann), "hij");
+    assert_eq!(feed.deliver(batch(10, 10, &[Note::RunEnded(answer.message_id)])), Delivery::Done);
+    assert_eq!(feed.deliver(batch(12, 12, &[])), Delivery::Hole);
+    feed.deliver_missed(batch(11, 11, &[]));
+    assert_eq!(read(&ann), "jkl");
 }

@@ -54,7 +54,7 @@ impl Active<'_> {
                     Ok(records)
                 }));
             }
-            Work::Resync if self.resync_by.is_none() => {
+            Work::Resync if self.resync_by.is_none() && self.resyncing.is_none() => {
                 self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
                 self.resyncing = Some(self.resync());
             }

@@ -69,6 +69,7 @@ impl Node {
             head_check: Duration::from_millis(100),
             chunk_interval: Duration::from_millis(40),
             linger: Duration::ZERO,
+            gathered_events: 64,
         };
         let registry = HandlerRegistry::start(
             Arc::clone(&store),

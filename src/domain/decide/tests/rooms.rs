@@ -1,7 +1,7 @@
 //! A room's beginning, its changes and its end.
 
 use super::*;
-use crate::domain::{llm::RunEnd, message::Author};
+use crate::domain::{llm::RunEnd, message::Author, settings::JoinRule};
 
 #[test]
 fn a_room_is_created_within_its_limits() {
@@ -33,6 +33,21 @@ fn a_room_is_created_within_its_limits() {
     assert!(
         matches!(&created.events[..], [NewEvent { event: Event::RoomCreated(new), .. }] if *new == new_room())
     );
+}
+
+#[test]
+fn a_private_room_is_listed_to_its_people_and_to_nobody_unknown() {
+    let mut table = Table::new();
+    let limits = Limits::default();
+    let listed =
+        |table: &Table, user: Option<&str>| table.room.is_listed_to(user.map(user_id).as_ref(), &limits);
+    for (visibility, expected) in
+        [(Visibility::Public, [true; 3]), (Visibility::Private, [true, false, false])]
+    {
+        table.room.profile.visibility = visibility;
+        table.room.profile.settings.join_rule = Some(JoinRule::Invited);
+        assert_eq!([Some("bob"), Some("eve"), None].map(|user| listed(&table, user)), expected);
+    }
 }
 
 #[test]
