@@ -41,7 +41,7 @@ const SESSIONS: usize = 100;
 /// Whatever is delivered fits: nobody falls behind.
 const QUEUE: QueueLimits = QueueLimits { events: 4 * MOST, bytes: 1 << 30, replies: 4 };
 
-/// An event that is stored goes into every queue of a room, and wakes who sends it.
+/// An event that is stored goes into every queue of a room, wakes who sends it, and is taken out.
 pub(crate) fn event() -> Repeat {
     let mut stage = Stage::new(SESSIONS);
     stage.warm_up();
@@ -49,7 +49,7 @@ pub(crate) fn event() -> Repeat {
     stage.all(batches(first).into_iter().map(BusMessage::Log).collect())
 }
 
-/// Text of an answer goes into every queue.
+/// Text of an answer goes into every queue, and out.
 pub(crate) fn chunk() -> Repeat {
     let mut stage = Stage::new(SESSIONS);
     let mut answer = LiveAnswer {
@@ -119,6 +119,7 @@ impl Stage {
             head_check: Duration::from_secs(2),
             chunk_interval: Duration::ZERO,
             linger: Duration::ZERO,
+            gathered_events: 64,
         };
         let (room, bus, tasks) =
             (RoomId::parse("guards").unwrap(), Arc::new(LocalBus::default()), TaskTracker::new());
@@ -150,6 +151,11 @@ impl Stage {
             self.at = batch.last;
             self.publish(BusMessage::Log(batch));
         }
+        self.take_out();
+    }
+
+    /// Every connection takes out what waits for it, until nothing does and it is to be woken.
+    fn take_out(&mut self) {
         for body in &mut self.bodies {
             while let Poll::Ready(frame) =
                 Pin::new(&mut *body).poll_frame(&mut Context::from_waker(&self.waker))
@@ -159,9 +165,12 @@ impl Stage {
         }
     }
 
-    /// Publishes one message each time.
-    fn all(self, mut messages: VecDeque<BusMessage>) -> Repeat {
-        Box::new(move |_| self.publish(messages.pop_front().unwrap()))
+    /// Publishes one message each time, and has it taken out.
+    fn all(mut self, mut messages: VecDeque<BusMessage>) -> Repeat {
+        Box::new(move |_| {
+            self.publish(messages.pop_front().unwrap());
+            self.take_out();
+        })
     }
 }
 
