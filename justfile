@@ -24,6 +24,9 @@ doc:
 test:
     .ci/run test
 
+guards:
+    .ci/run guards
+
 fuzz:
     .ci/run fuzz
 
