@@ -194,7 +194,7 @@ async fn join(directory: &Path, length: u64) -> Duration {
     let begin = Instant::now();
     let joined = process
         .rooms
-        .join(join, None, ConnectionId::next(), Arc::clone(&outbound), Charge::new(|| Ok(())))
+        .join(join, None, ConnectionId::next(), Arc::clone(&outbound), Charge::new(|_| Ok(())))
         .await
         .unwrap();
     let first = outbound.poll_next(&mut Context::from_waker(Waker::noop()));

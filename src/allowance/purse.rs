@@ -4,7 +4,10 @@
 //! back, and is refused where it would lie further ahead than a whole bucket. So there is no lock, nothing to refill,
 //! and what was taken can be given back.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU64, AtomicUsize, Ordering},
+};
 
 use crate::allowance::{
     rate::{Paces, Rate, What},
@@ -47,8 +50,8 @@ impl Bucket {
 #[derive(Debug)]
 pub(super) struct Purse {
     paces: Paces,
-    /// What a namespace has taken of the store; of others nothing is known.
-    pub(super) known: Known,
+    /// What a namespace has taken of the store; of all others nothing is known, which takes no memory.
+    known: OnceLock<Box<Known>>,
     buckets: [Bucket; What::COUNT],
     /// Streams that have joined.
     pub(super) streams: AtomicUsize,
@@ -60,11 +63,16 @@ impl Purse {
     pub(super) fn new(paces: &Paces) -> Self {
         Self {
             paces: paces.clone(),
-            known: Known::default(),
+            known: OnceLock::new(),
             buckets: Default::default(),
             streams: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
         }
+    }
+
+    /// What is known of a namespace.
+    pub(super) fn known(&self) -> &Known {
+        self.known.get_or_init(Box::default)
     }
 
     pub(super) fn rate(&self, what: What) -> Option<Rate> {

@@ -1,13 +1,16 @@
 //! What namespaces have taken of the store, held against their quotas.
 //!
-//! The store counts; here is what it said last, at most [`FRESH`] ago, and what was let through since on this server. What
+//! The store counts; here is what it said last, about [`FRESH`] ago, and what was let through since on this server. What
 //! others let through meanwhile is not known: a quota may be overshot by what comes in that time. A namespace without
-//! such a quota costs no look. A store that does not answer refuses nobody: it will refuse the write itself.
+//! such a quota costs no look. A store that does not answer refuses nobody by that: it will refuse the write itself.
+//!
+//! Who creates a room waits for a look where the last is old. Who joins is many at once: they wait for the first look at
+//! their namespace only, all for the same one, and are then held against what [`Usages::refresh`] has found.
 
 use std::{
     collections::HashSet,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::{
     allowance::{Allowance, Allowances, payer::Payer, purse::Purse, quotas::over},
-    auth::directory::Directory,
+    auth::{directory::Directory, quotas::Quotas},
     domain::rejection::Rejection,
     ids::Namespace,
     store::{NamespaceUsage, Store},
@@ -38,10 +41,20 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     said: Mutex<Option<(NamespaceUsage, Instant)>>,
+    /// Held by whoever asks the store first.
+    first: tokio::sync::Mutex<()>,
     /// Rooms that were let through since.
     rooms_since: AtomicU64,
+    /// Who has become a member since.
+    members_since: AtomicU64,
     /// It has stored as much as it may.
     is_full: AtomicBool,
+}
+
+impl Known {
+    fn said(&self) -> MutexGuard<'_, Option<(NamespaceUsage, Instant)>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What namespaces have taken of a store. Cheap to clone.
@@ -72,34 +85,26 @@ impl Usages {
 
     /// Whether one more room may be created by whoever has this allowance; it counts from now on.
     pub async fn check_room(&self, allowance: &Allowance) -> Result<(), Rejection> {
-        let namespace = &allowance.namespace;
-        let quotas = self.allowances.quotas(namespace);
+        let quotas = self.allowances.quotas(&allowance.namespace);
         let Some(purse) = allowance.shared().filter(|_| quotas.rooms.or(quotas.stored_bytes).is_some())
         else {
             return Ok(());
         };
-        let Some(usage) = self.known(namespace, purse).await else {
+        let Some(usage) = allowance.look_up(self.store.as_ref(), purse).await else {
             return Ok(());
         };
         allowance.check_space()?;
         let Some(most) = quotas.rooms else {
             return Ok(());
         };
-        let left = most.saturating_sub(usage.rooms);
-        let one_more = |since: u64| (since < left).then(|| since.saturating_add(1));
-        let since = &purse.known.rooms_since;
-        match since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
-            Ok(_) => Ok(()),
-            Err(since) => {
-                let rooms = usage.rooms.saturating_add(since);
-                let now = format!("this namespace has {rooms} rooms, those that have ended included");
-                Err(over("rooms", &now, most, "use a room that is there, or ask the operator for more"))
-            }
-        }
+        one_more(&purse.known().rooms_since, usage.rooms, most).map_err(|rooms| {
+            let now = format!("this namespace has {rooms} rooms, those that have ended included");
+            over("rooms", &now, most, "use a room that is there, or ask the operator for more")
+        })
     }
 
     /// Reads the quotas of all namespaces of which somebody is here, and asks the store again about those that have a
-    /// quota of bytes.
+    /// quota of bytes or members.
     pub async fn refresh(&self) {
         let here: HashSet<Namespace> = self.allowances.0.namespaces.keys().into_iter().collect();
         if let Some(directory) = &self.directory {
@@ -110,14 +115,14 @@ impl Usages {
                 tracing::debug!(%rejection, "quotas could not be read");
             }
         }
-        let full = here.iter().filter(|namespace| self.allowances.quotas(namespace).stored_bytes.is_some());
+        let counted = here.iter().filter(|namespace| is_looked_at(self.allowances.quotas(namespace)));
         let look = async |namespace: &Namespace| {
             let allowance = self.allowances.of(&Payer::user(namespace.clone(), None));
             if let Some(purse) = allowance.shared() {
-                self.known(namespace, purse).await;
+                allowance.look_up(self.store.as_ref(), purse).await;
             }
         };
-        stream::iter(full).for_each_concurrent(AT_ONCE, look).await;
+        stream::iter(counted).for_each_concurrent(AT_ONCE, look).await;
     }
 
     async fn read_each(&self, directory: &Directory, here: &HashSet<Namespace>) {
@@ -142,19 +147,35 @@ impl Usages {
             }
         }
     }
+}
 
+/// Whether what the store says is held against them all the time.
+fn is_looked_at(quotas: Quotas) -> bool {
+    quotas.stored_bytes.or(quotas.members).is_some()
+}
+
+/// Counts one more on top of what the store has said; with as many as there may be already: how many there are.
+fn one_more(since: &AtomicU64, said: u64, most: u64) -> Result<(), u64> {
+    let left = most.saturating_sub(said);
+    let one_more = |since: u64| (since < left).then(|| since.saturating_add(1));
+    let counted = since.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
+    counted.map(|_| ()).map_err(|since| said.saturating_add(since))
+}
+
+impl Allowance {
     /// What the store says; `None`: it does not answer.
-    async fn known(&self, namespace: &Namespace, purse: &Purse) -> Option<NamespaceUsage> {
-        let said = || purse.known.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((usage, _)) = said().filter(|(_, at)| at.elapsed() < FRESH) {
+    async fn look_up(&self, store: &dyn Store, purse: &Purse) -> Option<NamespaceUsage> {
+        let (known, namespace) = (purse.known(), &self.namespace);
+        if let Some((usage, _)) = known.said().filter(|(_, at)| at.elapsed() < FRESH) {
             return Some(usage);
         }
-        match self.store.namespace_usage(namespace).await {
+        match store.namespace_usage(namespace).await {
             Ok(usage) => {
-                *said() = Some((usage, Instant::now()));
-                purse.known.rooms_since.store(0, Ordering::Relaxed);
-                let most = self.allowances.quotas(namespace).stored_bytes;
-                purse.known.is_full.store(most.is_some_and(|most| usage.bytes >= most), Ordering::Relaxed);
+                *known.said() = Some((usage, Instant::now()));
+                known.rooms_since.store(0, Ordering::Relaxed);
+                known.members_since.store(0, Ordering::Relaxed);
+                let most = self.of.quotas(namespace).stored_bytes;
+                known.is_full.store(most.is_some_and(|most| usage.bytes >= most), Ordering::Relaxed);
                 Some(usage)
             }
             Err(error) => {
@@ -163,13 +184,39 @@ impl Usages {
             }
         }
     }
-}
 
-impl Allowance {
+    /// Asks the store what the namespace has taken, if it was never asked: before [`Allowance::check_member`].
+    pub async fn learn(&self, store: &dyn Store) {
+        if let Some(purse) = self.shared().filter(|_| is_looked_at(self.of.quotas(&self.namespace))) {
+            let is_known = || purse.known().said().is_some();
+            if !is_known() {
+                let _first = purse.known().first.lock().await;
+                if !is_known() {
+                    self.look_up(store, purse).await;
+                }
+            }
+        }
+    }
+
+    /// Whether somebody may become a member of a room of the namespace, as far as is known; they count from now on. Who is
+    /// a member already is never held against it.
+    pub fn check_member(&self) -> Result<(), Rejection> {
+        self.check_space()?;
+        let said = |purse: &Purse| purse.known().said().map(|(usage, _)| usage.members);
+        let found = self.shared().and_then(|purse| Some((&purse.known().members_since, said(purse)?)));
+        let (Some(most), Some((since, said))) = (self.of.quotas(&self.namespace).members, found) else {
+            return Ok(());
+        };
+        one_more(since, said, most).map_err(|members| {
+            let now = format!("this namespace has {members} members, each counted in every room of theirs");
+            over("members", &now, most, "somebody must leave a room first, or ask the operator for more")
+        })
+    }
+
     /// Whether the namespace may store more: as far as was known a few seconds ago.
     pub fn check_space(&self) -> Result<(), Rejection> {
         match self.shared() {
-            Some(purse) if purse.known.is_full.load(Ordering::Relaxed) => {
+            Some(purse) if purse.known().is_full.load(Ordering::Relaxed) => {
                 let most = self.of.quotas(&self.namespace).stored_bytes.unwrap_or_default();
                 let now = "this namespace has stored as many bytes as it may";
                 Err(over("stored_bytes", now, most, "ask the operator for more"))
@@ -186,10 +233,7 @@ mod tests {
     use super::*;
     use crate::{
         allowance::{quotas::Given, rate::RateTable, streams::StreamLimits},
-        auth::{
-            directory::{DirectorySettings, NewNamespace},
-            quotas::Quotas,
-        },
+        auth::directory::{DirectorySettings, NewNamespace},
         domain::rejection::Code,
         ids::UserId,
         store::memory::MemoryStore,
@@ -212,15 +256,14 @@ mod tests {
         (Usages::new(Arc::new(MemoryStore::new()), allowances), allowance)
     }
 
-    fn say(allowance: &Allowance, rooms: u64, bytes: u64) {
-        let known = &allowance.shared().unwrap().known;
-        *known.said.lock().unwrap() = Some((NamespaceUsage { rooms, bytes }, Instant::now()));
+    fn say(allowance: &Allowance, usage: NamespaceUsage) {
+        *allowance.shared().unwrap().known().said() = Some((usage, Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn rooms_are_counted_between_two_looks() {
         let (usages, ann) = usages(Quotas { rooms: Some(5), ..Quotas::default() });
-        say(&ann, 3, 0);
+        say(&ann, NamespaceUsage { rooms: 3, ..NamespaceUsage::default() });
         usages.check_room(&ann).await.unwrap();
         usages.check_room(&ann).await.unwrap();
         let refused = usages.check_room(&ann).await.unwrap_err();
@@ -235,6 +278,35 @@ mod tests {
             let_in.fetch_add(1, Ordering::Relaxed);
         }
         assert_eq!(let_in.into_inner(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_are_counted_between_two_looks() {
+        let (usages, ann) = usages(Quotas { members: Some(5), ..Quotas::default() });
+        ann.check_member().unwrap();
+        say(&ann, NamespaceUsage { members: 3, ..NamespaceUsage::default() });
+        ann.check_member().unwrap();
+        ann.check_member().unwrap();
+        let refused = ann.check_member().unwrap_err();
+        assert_eq!(refused.code, Code::ResourceExhausted);
+        for part in ["has 5 members", "`members`", "allows 5", "must leave", "ask the operator"] {
+            assert!(refused.message.contains(part), "{}", refused.message);
+        }
+        // What was said once holds on until somebody looks again: nobody who joins does.
+        tokio::time::advance(3 * FRESH).await;
+        ann.learn(usages.store.as_ref()).await;
+        assert!(ann.check_member().is_err());
+        usages.refresh().await;
+        assert_eq!((0..9).filter(|_| ann.check_member().is_ok()).count(), 5, "the store knows of none");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_full_namespace_takes_no_member() {
+        let (usages, ann) = usages(Quotas { stored_bytes: Some(0), members: Some(5), ..Quotas::default() });
+        ann.check_member().unwrap();
+        ann.learn(usages.store.as_ref()).await;
+        let refused = ann.check_member().unwrap_err();
+        assert!(refused.message.contains("`stored_bytes`"), "{}", refused.message);
     }
 
     #[tokio::test(start_paused = true)]
@@ -287,8 +359,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_a_quota_nothing_is_asked() {
         let (usages, ann) = usages(Quotas::default());
-        say(&ann, 1_000_000, u64::MAX);
+        say(&ann, NamespaceUsage { rooms: 1_000_000, bytes: u64::MAX, members: u64::MAX });
         usages.check_room(&ann).await.unwrap();
         ann.check_space().unwrap();
+        ann.check_member().unwrap();
     }
 }

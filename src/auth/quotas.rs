@@ -13,6 +13,9 @@ pub struct Quotas {
     /// Rooms, those that have ended included: their logs are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rooms: Option<u64>,
+    /// Memberships: a member of three rooms counts three, also where these have ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub members: Option<u64>,
     /// Bytes of its rooms' logs, as the store counts them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stored_bytes: Option<u64>,
@@ -30,6 +33,7 @@ impl Quotas {
     pub fn or(self, defaults: Self) -> Self {
         Self {
             rooms: self.rooms.or(defaults.rooms),
+            members: self.members.or(defaults.members),
             stored_bytes: self.stored_bytes.or(defaults.stored_bytes),
             runs: self.runs.or(defaults.runs),
             streams: self.streams.or(defaults.streams),
@@ -44,8 +48,9 @@ mod tests {
     #[test]
     fn what_is_not_said_is_the_default() {
         let own = Quotas { rooms: Some(0), runs: Some(9), ..Quotas::default() };
-        let defaults = Quotas { rooms: Some(5), stored_bytes: Some(7), runs: None, streams: None };
-        let both = Quotas { rooms: Some(0), stored_bytes: Some(7), runs: Some(9), streams: None };
+        let (members, stored_bytes) = (Some(6), Some(7));
+        let defaults = Quotas { rooms: Some(5), members, stored_bytes, runs: None, streams: None };
+        let both = Quotas { rooms: Some(0), members, stored_bytes, runs: Some(9), streams: None };
         assert_eq!(own.or(defaults), both);
     }
 

@@ -222,6 +222,7 @@ impl Default for Quotas {
     fn default() -> Self {
         let namespace = Quota {
             rooms: Some(10_000),
+            members: Some(1_000_000),
             stored_bytes: Some(10 << 30),
             runs: Some(100),
             streams: Some(10_000),
@@ -237,6 +238,9 @@ pub struct Quota {
     /// Rooms, those that have ended included.
     #[serde(deserialize_with = "units::some_whole")]
     pub rooms: Option<u64>,
+    /// Memberships: a member of three rooms counts three.
+    #[serde(deserialize_with = "units::some_whole")]
+    pub members: Option<u64>,
     /// Bytes of its rooms' logs.
     #[serde(with = "units::optional_size")]
     pub stored_bytes: Option<usize>,
@@ -253,7 +257,12 @@ pub(super) fn check(checks: &mut Checks<'_>, quotas: &Quotas) {
     for (section, quota) in
         [("namespace", &quotas.namespace), ("default_namespace", &quotas.default_namespace)]
     {
-        let counts = [("rooms", quota.rooms), ("runs", quota.runs), ("streams", quota.streams)];
+        let counts = [
+            ("rooms", quota.rooms),
+            ("members", quota.members),
+            ("runs", quota.runs),
+            ("streams", quota.streams),
+        ];
         for (name, count) in counts.into_iter().filter_map(|(name, count)| Some((name, count?))) {
             checks.count(&format!("limits.quotas.{section}.{name}"), count, 1..=MOST_THINGS);
         }

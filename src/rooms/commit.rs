@@ -71,9 +71,9 @@ pub(super) fn apply_and_encode(
     let (mut done, mut records, mut changes) = (Vec::new(), Vec::new(), Vec::new());
     for NewEvent { event_id, event } in events {
         let recorded = Recorded { seq: room.seq.next(), event_id, at, event };
+        changes.extend(directory_change(room, &recorded.event));
         apply::apply(room, &recorded);
         records.push(record(room, &recorded));
-        changes.extend(directory_after(room, &recorded.event));
         done.push(recorded);
     }
     (done, records, changes)
@@ -119,19 +119,24 @@ pub(super) fn directory(created: &Event) -> Vec<DirectoryChange> {
     }
 }
 
-pub(super) fn directory_after(room: &Room, event: &Event) -> Option<DirectoryChange> {
+/// What lists of rooms must know of an event that comes next in the room `before`. Stores count members by it: each change
+/// of a membership is told once, and nothing of somebody who is banned without ever having been here.
+pub(super) fn directory_change(before: &Room, event: &Event) -> Option<DirectoryChange> {
     match event {
         Event::RoomUpdated(profile) => Some(DirectoryChange::Room {
             visibility: profile.visibility,
-            created_by: room.created_by.clone(),
+            created_by: before.created_by.clone(),
         }),
-        Event::MemberChanged { member, change, .. } => match change {
-            MemberChange::Joined => Some(DirectoryChange::Joined(member.id.clone())),
-            MemberChange::Left | MemberChange::Removed | MemberChange::Banned => {
-                Some(DirectoryChange::Left(member.id.clone()))
+        Event::MemberChanged { member, change, .. } => {
+            let (user, is_member) = (&member.id, before.members.contains_key(&member.id));
+            match change {
+                MemberChange::Joined => (!is_member).then(|| DirectoryChange::Joined(user.clone())),
+                MemberChange::Left | MemberChange::Removed | MemberChange::Banned => {
+                    is_member.then(|| DirectoryChange::Left(user.clone()))
+                }
+                MemberChange::Updated | MemberChange::Unbanned => None,
             }
-            MemberChange::Updated | MemberChange::Unbanned => None,
-        },
+        }
         Event::RunStarted(run) => Some(DirectoryChange::RunStarted(run.message_id)),
         Event::RunEnded { run, .. } => Some(DirectoryChange::RunEnded(run.message_id)),
         // Whoever starts the server again must find it, like an answer that is being written.

@@ -19,7 +19,7 @@ use crate::{
         AfterCommit as _, Used, chain,
         commit::{self, Entry, Then},
         history, refused,
-        task::{Done, Reply},
+        task::{Done, Entering, Reply},
         worker::Worker,
     },
     store::{Append, Idempotency, Outcome, Receipt},
@@ -86,11 +86,12 @@ impl Worker {
         Box::pin(self.catch_up()).await
     }
 
-    /// Takes the price of a join that changes a member. The first join has none: there is only one.
+    /// Takes the price of a join that makes a member or changes one.
     fn charge(&self, then: &Then) -> Result<(), Rejection> {
         match (then, &self.state) {
-            (Then::Join(task), Some(room)) if room.members.contains_key(&task.join.user_id) => {
-                task.charge.take()
+            (Then::Join(task), Some(room)) => {
+                let is_member = room.members.contains_key(&task.join.user_id);
+                task.charge.take(if is_member { Entering::Changed } else { Entering::New })
             }
             (Then::Join(_) | Then::Reply(_), _) => Ok(()),
         }

@@ -272,8 +272,8 @@ impl Rooms {
         Ok(())
     }
 
-    /// Joins a session to a room: `outbound` starts with a `room_state` or a `resumed`. `charge` may refuse a member who
-    /// comes back changed.
+    /// Joins a session to a room: `outbound` starts with a `room_state` or a `resumed`. `charge` may refuse who is no member
+    /// yet, and a member who comes back changed.
     pub async fn join(
         &self,
         join: Join,

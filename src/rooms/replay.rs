@@ -41,8 +41,9 @@ impl Replay {
         let recorded = decode::event(seq, public, private)?;
         let directory = match &mut self.room {
             Some(room) => {
+                let change = commit::directory_change(room, &recorded.event);
                 apply::apply(room, &recorded);
-                commit::directory_after(room, &recorded.event).into_iter().collect()
+                change.into_iter().collect()
             }
             None => {
                 let created = apply::create(&recorded)

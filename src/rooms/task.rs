@@ -121,24 +121,33 @@ pub struct JoinTask {
     pub read: Seq,
     /// Messages of others behind it.
     pub unread: u32,
-    /// Asked before a member who comes back is changed by it.
+    /// Asked before somebody becomes a member, or is changed by coming back.
     pub charge: Charge,
     /// Gets the seat.
     pub reply: oneshot::Sender<Result<Seat, Rejection>>,
 }
 
+/// What a join changes in a room. One that changes nothing costs nothing here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entering {
+    /// Somebody becomes a member.
+    New,
+    /// A member comes back as somebody else.
+    Changed,
+}
+
 /// Decides whether something that costs may be done now.
-pub struct Charge(Box<dyn Fn() -> Result<(), Rejection> + Send + Sync>);
+pub struct Charge(Box<dyn Fn(Entering) -> Result<(), Rejection> + Send + Sync>);
 
 impl Charge {
     /// Asks `allowed` each time.
-    pub fn new(allowed: impl Fn() -> Result<(), Rejection> + Send + Sync + 'static) -> Self {
+    pub fn new(allowed: impl Fn(Entering) -> Result<(), Rejection> + Send + Sync + 'static) -> Self {
         Self(Box::new(allowed))
     }
 
     /// Whether it may be done now; that it may has a price.
-    pub fn take(&self) -> Result<(), Rejection> {
-        (self.0)()
+    pub fn take(&self, entering: Entering) -> Result<(), Rejection> {
+        (self.0)(entering)
     }
 }
 

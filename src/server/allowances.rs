@@ -102,6 +102,7 @@ fn streams(limits: &Limits) -> StreamLimits {
 fn quota(quota: &Quota) -> Quotas {
     Quotas {
         rooms: quota.rooms,
+        members: quota.members,
         stored_bytes: quota.stored_bytes.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)),
         runs: quota.runs,
         streams: quota.streams,

@@ -36,7 +36,10 @@ use crate::{
     domain::rejection::{Code, Rejection},
     ids::{ConnectionId, Namespace, RequestId},
     registry::outbound::{Expelled, Outbound, QueueLimits},
-    rooms::{Joined, Rooms, task::Charge},
+    rooms::{
+        Joined, Rooms,
+        task::{Charge, Entering},
+    },
     session::{active::Active, drain::Drain},
     wire::{
         command::{self, Inbound, Request},
@@ -328,10 +331,19 @@ impl StreamHandler {
             Ok(open) => Held { allowance: Arc::clone(&allowance), open, _signed_in: None },
             Err(rejection) => return Ok(Err(rejection)),
         };
-        // Coming back as somebody else costs what a command costs, beside what a join costs.
-        let charge = Charge::new(move || allowance.take(What::Messages));
+        let rooms = &self.services.rooms;
+        let first_look = Arc::clone(&allowance);
+        let charge = Charge::new(move |entering| match entering {
+            // There is only one first join, but it is stored, and what it begins lasts.
+            Entering::New => allowance.check_member(),
+            // Coming back as somebody else costs what a command costs, beside what a join costs.
+            Entering::Changed => allowance.take(What::Messages),
+        });
         let outbound = Arc::clone(&self.outbound);
-        let joining = self.services.rooms.join(join, request_id, self.connection, outbound, charge);
+        let joining = async {
+            first_look.learn(rooms.store().as_ref()).await;
+            rooms.join(join, request_id, self.connection, outbound, charge).await
+        };
         tokio::select! {
             biased;
             () = self.services.drain.closing() => Err(Step::End(draining())),

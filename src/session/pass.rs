@@ -351,6 +351,11 @@ mod tests {
         },
         auth::gate::{Effort, Refused, Source, Sources},
         clock::SystemClock,
+        domain::{
+            command::{JoinProfile, MessageInput},
+            room::Role,
+        },
+        ids::{LlmId, MessageId, PollId},
     };
 
     const STREAMS: StreamLimits = StreamLimits {
@@ -385,6 +390,45 @@ mod tests {
                 result.map(|principal| pass.accept(principal)).map_err(|rejection| rejection.code)
             }
             Turn::Expiring(_) | Turn::Ended(_) => panic!("nothing ends here"),
+        }
+    }
+
+    /// What somebody may do to whom the namespace gives no more space.
+    #[test]
+    fn who_has_no_space_can_get_out_and_take_back_and_add_nothing() {
+        let (user_id, message_id) = (UserId::parse("ann").unwrap(), MessageId(uuid::Uuid::nil()));
+        let (poll_id, reason) = (PollId(uuid::Uuid::nil()), String::new());
+        let bob = || UserId::parse("bob").unwrap();
+        let takes_back = [
+            Command::Leave,
+            Command::DeleteMessage { message_id },
+            Command::RemoveLlm(LlmId::parse("ada").unwrap()),
+            Command::RetractVote(poll_id),
+            Command::ClosePoll(poll_id),
+            Command::RemoveMember { user_id: bob(), ban: true, reason: reason.clone() },
+            Command::MuteMember { user_id: bob(), duration: Duration::from_secs(1), reason: reason.clone() },
+            Command::EndRoom { reason },
+        ];
+        for command in &takes_back {
+            assert!(!stores(command), "{command:?}");
+        }
+        let adds = [
+            Command::Join(JoinProfile::default()),
+            Command::SendMessage(MessageInput {
+                content: "hello".into(),
+                content_type: String::new(),
+                reply_to: None,
+                mentions: Vec::new(),
+            }),
+            Command::React { message_id, emoji: "x".into(), add: true },
+            // It is smaller than the message, but the old text stays in the log.
+            Command::EditMessage { message_id, content: String::new(), regenerate: false },
+            Command::CastVote { poll_id, options: Vec::new(), reason: String::new() },
+            Command::UpdateMember { user_id, role: Role::Viewer },
+            Command::CreateInvitation { expires_in: None, role: Role::Member, for_user: None },
+        ];
+        for command in &adds {
+            assert!(stores(command), "{command:?}");
         }
     }
 

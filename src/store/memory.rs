@@ -27,7 +27,7 @@ use crate::{
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
         memory::{accounts::Accounts, shelf::Shelf},
-        rules::{self, PageFill, Placement},
+        rules::{self, PageFill, Placement, Taken},
     },
 };
 
@@ -136,14 +136,15 @@ impl State {
         match rules::place(room.map(|room| room.head), append.fence, &append.records) {
             Err(outcome) => outcome,
             Ok(placement) => {
-                let usage = self.usage.entry(id.namespace()).or_default();
-                usage.bytes += rules::bytes_of(&append);
-                if room.is_none() {
-                    usage.rooms += 1;
+                let (is_new, bytes) = (room.is_none(), rules::bytes_of(&append));
+                if is_new {
                     self.order.insert(u64::try_from(self.order.len()).unwrap_or(u64::MAX) + 1, id.clone());
                 }
                 let room = self.rooms.entry(id.clone()).or_insert_with(|| Room::new(placement.head));
-                Outcome::Appended(room.append(placement, append))
+                let (receipt, members) = room.append(placement, append);
+                let usage = self.usage.entry(id.namespace()).or_default();
+                *usage = Taken { rooms: u64::from(is_new), bytes, members }.on_top_of(*usage);
+                Outcome::Appended(receipt)
             }
         }
     }
@@ -177,7 +178,8 @@ impl Room {
         })
     }
 
-    fn append(&mut self, placement: Placement, append: Append) -> Receipt {
+    /// Where it went, and how many members there are more.
+    fn append(&mut self, placement: Placement, append: Append) -> (Receipt, i64) {
         let first = append.records.first();
         let at = first.map_or(Timestamp::default(), |record| record.at);
         let event_id = rules::first_id(&append.records);
@@ -191,10 +193,11 @@ impl Room {
         if let Some(Idempotency { sender, request_id, body_hash }) = append.idempotency {
             self.requests.insert((sender, request_id), Request { receipt, body_hash, at });
         }
+        let mut members = 0;
         for change in append.directory {
-            self.list(change, append.node);
+            members += self.list(change, append.node);
         }
-        receipt
+        (receipt, members)
     }
 
     fn push(&mut self, seq: Seq, new: NewRecord) {
@@ -209,18 +212,16 @@ impl Room {
         self.log.insert(seq, Entry { record, sender });
     }
 
-    fn list(&mut self, change: DirectoryChange, node: NodeId) {
+    /// Returns how many members there are more.
+    fn list(&mut self, change: DirectoryChange, node: NodeId) -> i64 {
+        let counts = rules::members_of(&change);
         match change {
             DirectoryChange::Room { visibility, created_by } => {
                 self.visibility = visibility;
                 self.created_by = created_by.or(self.created_by.take());
             }
-            DirectoryChange::Joined(user) => {
-                self.members.insert(user);
-            }
-            DirectoryChange::Left(user) => {
-                self.members.remove(&user);
-            }
+            DirectoryChange::Joined(user) => return if self.members.insert(user) { counts } else { 0 },
+            DirectoryChange::Left(user) => return if self.members.remove(&user) { counts } else { 0 },
             DirectoryChange::RunStarted(message) => {
                 self.runs.insert(message, node);
             }
@@ -228,6 +229,7 @@ impl Room {
                 self.runs.remove(&message);
             }
         }
+        0
     }
 
     /// The records at these positions.

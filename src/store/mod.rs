@@ -187,6 +187,8 @@ pub struct NamespaceUsage {
     pub rooms: u64,
     /// The bytes of their events, public and private, as they were given: what a backend needs beside them is not counted.
     pub bytes: u64,
+    /// Their memberships: a member of three rooms counts three.
+    pub members: u64,
 }
 
 /// An answer or an autopilot that has begun and not ended.
@@ -287,8 +289,11 @@ impl Error {
 ///   succeeds. What was removed begins at 1 again. Documents have nothing to do with rooms, and are as durable as logs.
 /// * **Namespaces.** A room belongs to the namespace in its id: lists are those of one namespace, and users of the same name
 ///   in two of them are two. What a namespace has taken ([`Store::namespace_usage`]) is exact, but for a backend that
-///   would have to make its appends wait for one another: there, of what other processes append, the last 256 KiB of each
-///   may be missing, for good if it dies. What was there before a store began to count may be missing as well.
+///   would have to make its appends wait for one another: there, of what other processes append, the last 256 KiB and 100
+///   members of each may be missing, for good if it dies. What was there before a store began to count may be missing as
+///   well; who leaves is never counted below zero. Members are counted as the appends say: whoever appends says
+///   [`DirectoryChange::Joined`] only of who was no member, and [`DirectoryChange::Left`] only of who was one, since a
+///   backend need not look. A room that has ended keeps its members, and they count.
 /// * **Cancel safety.** A dropped call may or may not have been carried out; it never leaves half of it. It may be
 ///   carried out a little later than it was dropped, with one exception: a settlement never overtakes the reservation
 ///   that it ends. [`Store::settle`] waits for a call of [`Store::reserve`] that was begun before through the same

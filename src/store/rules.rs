@@ -4,8 +4,9 @@
 use uuid::Uuid;
 
 use crate::{
+    domain::event::DirectoryChange,
     ids::{EventId, Seq},
-    store::{Append, Error, ErrorKind, Head, NewRecord, Outcome, Page},
+    store::{Append, Error, ErrorKind, Head, NamespaceUsage, NewRecord, Outcome, Page},
 };
 
 /// Where an admitted append goes.
@@ -89,7 +90,48 @@ pub(super) fn first_id(records: &[NewRecord]) -> EventId {
     records.first().map_or(EventId(Uuid::nil()), |record| record.event_id)
 }
 
-/// What an append adds to what its namespace has taken.
+/// What appends add to what their namespace has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Taken {
+    /// Rooms that they have begun.
+    pub(super) rooms: u64,
+    /// The bytes of their events.
+    pub(super) bytes: u64,
+    /// Who has become a member, less who is none any more.
+    pub(super) members: i64,
+}
+
+impl Taken {
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            rooms: self.rooms.saturating_add(other.rooms),
+            bytes: self.bytes.saturating_add(other.bytes),
+            members: self.members.saturating_add(other.members),
+        }
+    }
+
+    /// What a namespace has taken then that had taken so much before.
+    pub(super) fn on_top_of(self, before: NamespaceUsage) -> NamespaceUsage {
+        NamespaceUsage {
+            rooms: before.rooms.saturating_add(self.rooms),
+            bytes: before.bytes.saturating_add(self.bytes),
+            members: before.members.saturating_add_signed(self.members),
+        }
+    }
+}
+
+/// What a change adds to the members of a namespace, if somebody was a member before who has left, and was none who has
+/// joined.
+pub(super) fn members_of(change: &DirectoryChange) -> i64 {
+    match change {
+        DirectoryChange::Joined(_) => 1,
+        DirectoryChange::Left(_) => -1,
+        DirectoryChange::Room { .. } | DirectoryChange::RunStarted(_) | DirectoryChange::RunEnded(_) => 0,
+    }
+}
+
+/// The bytes of an append, as they are counted.
 pub(super) fn bytes_of(append: &Append) -> u64 {
     let bytes = |record: &NewRecord| record.public.len().saturating_add(record.private.len());
     append.records.iter().map(|record| u64::try_from(bytes(record)).unwrap_or(u64::MAX)).sum()

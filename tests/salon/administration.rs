@@ -173,14 +173,14 @@ async fn quotas_and_identities_are_shown_and_changed_without_touching_the_rest()
     let world = World::new().await;
     let root = world.root.as_str();
     world.run(root, "namespace create acme").await.unwrap();
-    world.run(root, "namespace update acme --rooms 5 --stored-bytes 10GiB").await.unwrap();
+    world.run(root, "namespace update acme --rooms 5 --members 20 --stored-bytes 10GiB").await.unwrap();
     let changed = world.json(root, "namespace update acme --rooms default --streams 7").await;
-    let quotas = serde_json::json!({ "storedBytes": "10737418240", "streams": "7" });
+    let quotas = serde_json::json!({ "members": "20", "storedBytes": "10737418240", "streams": "7" });
     assert_eq!(changed["quotas"], quotas);
     let named = world.json(root, "namespace update acme --display-name Acme").await;
     assert_eq!((&named["displayName"], &named["quotas"]), (&"Acme".into(), &quotas));
     let table = world.run(root, "namespace show acme").await.unwrap();
-    assert!(table.contains("stored-bytes=10737418240,streams=7"), "{table}");
+    assert!(table.contains("members=20,stored-bytes=10737418240,streams=7"), "{table}");
 
     let made = world.json(root, "identity create --namespace acme --user ann --name Ann").await;
     let id = text(&made, "/identity/identityId").to_owned();

@@ -332,6 +332,7 @@ fn bounds_are_exact() {
         ("store.pool_size", "1", "0", "200", "201"),
         ("store.timeout", "100ms", "99ms", "10m", "601s"),
         ("limits.quotas.namespace.rooms", "1", "0", "1000000000000", "1000000000001"),
+        ("limits.quotas.namespace.members", "1", "0", "1000000000000", "1000000000001"),
         ("limits.quotas.namespace.stored_bytes", "64KiB", "65535B", "1024GiB", "1025GiB"),
         ("limits.rates.user.joins", "1/s", "0/s", "1000000/s", "1000001/s"),
         ("limits.streams_per_user", "1", "0", "1000000", "1000001"),

@@ -166,6 +166,7 @@ every_backend! {
         a_list_of_a_small_namespace_is_paged_among_many_rooms
         rooms_of_one_name_share_nothing
         what_is_kept_is_listed_with_its_namespace
+        memberships_are_counted_as_they_begin_and_end
         what_a_namespace_takes_is_counted_as_it_is_appended
     }
     cancel {

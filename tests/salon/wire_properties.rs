@@ -2,7 +2,11 @@
 //!
 //! The logs are those of the domain's random command sequences: what a room can come to, its bytes must carry.
 
-use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -11,12 +15,13 @@ use salon::{
     clock::Timestamp,
     domain::{
         apply,
-        event::{Event, Recorded},
+        event::{DirectoryChange, Event, MemberChange, Recorded},
         message::Author,
         poll::Poll,
         room::{Presence, Room},
     },
     ids::{OptionId, Seq, UserId},
+    rooms::replay::Replay,
     wire::{
         decode, encode,
         frame::{self, PREFIX},
@@ -48,6 +53,7 @@ fn bytes_carry_the_log_and_keep_its_secrets() {
         "anonymous poll closed with votes",
         "anonymous retraction",
         "anonymous vote",
+        "ban of a stranger",
         "former role in a snapshot",
         "hidden retraction",
         "hidden vote",
@@ -60,6 +66,7 @@ fn bytes_carry_the_log_and_keep_its_secrets() {
 /// Replays a log as its bytes, beside the log itself.
 fn check_log(log: &[Recorded], met: &mut Met) {
     let mut rooms: Option<(Room, Room)> = None;
+    let (mut replay, mut members) = (Replay::default(), BTreeSet::new());
     for recorded in log {
         let before = rooms.as_ref().map(|(room, _)| room.clone());
         let after = step(before, recorded);
@@ -68,6 +75,8 @@ fn check_log(log: &[Recorded], met: &mut Met) {
         assert_eq!(&decoded, recorded, "an event reads back as it was");
         let read_back = step(rooms.map(|(_, room)| room), &decoded);
         assert_eq!(read_back, after, "the state that the bytes of the log leave behind");
+        let replayed = replay.next(recorded.seq, &encoded.public, &encoded.private).unwrap();
+        check_members(&after, recorded, replayed.directory, &mut members, met);
         check_snapshot(&after, met);
         check_position(&encoded.public, recorded);
         let shown = pb::ServerEvent::decode(&encoded.public[..]).unwrap();
@@ -85,6 +94,29 @@ fn step(before: Option<Room>, recorded: &Recorded) -> Room {
             room
         }
     }
+}
+
+/// Stores are told of each membership when it begins and when it ends, once: what they count is who is a member.
+fn check_members(
+    after: &Room,
+    recorded: &Recorded,
+    changes: Vec<DirectoryChange>,
+    members: &mut BTreeSet<UserId>,
+    met: &mut Met,
+) {
+    if let Event::MemberChanged { member, change: MemberChange::Banned, .. } = &recorded.event
+        && !members.contains(&member.id)
+    {
+        meet(met, "ban of a stranger");
+    }
+    for change in changes {
+        match change {
+            DirectoryChange::Joined(user) => assert!(members.insert(user), "{recorded:?}"),
+            DirectoryChange::Left(user) => assert!(members.remove(&user), "{recorded:?}"),
+            DirectoryChange::Room { .. } | DirectoryChange::RunStarted(_) | DirectoryChange::RunEnded(_) => {}
+        }
+    }
+    assert_eq!(*members, after.members.keys().cloned().collect(), "{recorded:?}");
 }
 
 fn check_snapshot(room: &Room, met: &mut Met) {

@@ -131,6 +131,9 @@ pub struct QuotaChange {
     /// Rooms, those that have ended included; or `default`, what the server gives to everybody
     #[arg(long, value_name = "COUNT", value_parser = count)]
     pub rooms: Option<Quota>,
+    /// Memberships, where a member of three rooms counts three; or `default`
+    #[arg(long, value_name = "COUNT", value_parser = count)]
+    pub members: Option<Quota>,
     /// Bytes of its rooms' logs, like 10GiB; or `default`
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub stored_bytes: Option<Quota>,
@@ -248,7 +251,7 @@ pub enum Namespace {
     },
     /// Change what it is called, and how much it may have
     #[command(group(ArgGroup::new("change").required(true).multiple(true)
-        .args(["display_name", "rooms", "stored_bytes", "runs", "streams"])))]
+        .args(["display_name", "rooms", "members", "stored_bytes", "runs", "streams"])))]
     Update {
         /// Which
         name: String,

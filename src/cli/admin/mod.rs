@@ -90,7 +90,9 @@ async fn namespace(command: Namespace, output: &mut Output<impl Write>) -> Resul
         Namespace::Update { name: namespace, display_name, quotas: change, common } => {
             let mut client = client(&common, output).await?;
             let quotas = match change {
-                QuotaChange { rooms: None, stored_bytes: None, runs: None, streams: None } => None,
+                QuotaChange { rooms: None, members: None, stored_bytes: None, runs: None, streams: None } => {
+                    None
+                }
                 change => {
                     // The contract replaces them as a whole.
                     let asked = pb::GetNamespaceRequest { namespace: namespace.clone() };
@@ -125,6 +127,7 @@ async fn namespace(command: Namespace, output: &mut Output<impl Write>) -> Resul
 fn changed(known: pb::Quotas, change: QuotaChange) -> pb::Quotas {
     pb::Quotas {
         rooms: change.rooms.map_or(known.rooms, Quota::most),
+        members: change.members.map_or(known.members, Quota::most),
         stored_bytes: change.stored_bytes.map_or(known.stored_bytes, Quota::most),
         runs: change.runs.map_or(known.runs, Quota::most),
         streams: change.streams.map_or(known.streams, Quota::most),

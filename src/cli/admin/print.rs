@@ -129,8 +129,14 @@ impl<W: Write> Output<W> {
 
 /// What a namespace was given of its own.
 fn quotas(quotas: &Quotas) -> String {
-    let Quotas { rooms, stored_bytes, runs, streams } = quotas;
-    let all = [("rooms", rooms), ("stored-bytes", stored_bytes), ("runs", runs), ("streams", streams)];
+    let Quotas { rooms, members, stored_bytes, runs, streams } = quotas;
+    let all = [
+        ("rooms", rooms),
+        ("members", members),
+        ("stored-bytes", stored_bytes),
+        ("runs", runs),
+        ("streams", streams),
+    ];
     let own = all.iter().filter_map(|(name, most)| Some(format!("{name}={}", most.as_ref()?)));
     own.collect::<Vec<_>>().join(",")
 }

@@ -64,13 +64,13 @@ fn secret_to_pb(secret: &SecretEntry) -> pb::SecretInfo {
 }
 
 pub(super) fn quotas_from_pb(quotas: Option<pb::Quotas>) -> Quotas {
-    let pb::Quotas { rooms, stored_bytes, runs, streams } = quotas.unwrap_or_default();
-    Quotas { rooms, stored_bytes, runs, streams }
+    let pb::Quotas { rooms, members, stored_bytes, runs, streams } = quotas.unwrap_or_default();
+    Quotas { rooms, members, stored_bytes, runs, streams }
 }
 
 fn quotas_to_pb(quotas: Quotas) -> pb::Quotas {
-    let Quotas { rooms, stored_bytes, runs, streams } = quotas;
-    pb::Quotas { rooms, stored_bytes, runs, streams }
+    let Quotas { rooms, members, stored_bytes, runs, streams } = quotas;
+    pb::Quotas { rooms, members, stored_bytes, runs, streams }
 }
 
 pub(super) fn scopes_from_pb(names: &[String]) -> Result<Scopes, Rejection> {

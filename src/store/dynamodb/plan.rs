@@ -13,13 +13,13 @@ use crate::{
     domain::{event::DirectoryChange, room::Visibility},
     ids::{RequestId, RoomId, Seq, UserId},
     store::{
-        Append, Error, ErrorKind, Head, Idempotency, NamespaceUsage, NewRecord, Outcome, Receipt,
+        Append, Error, ErrorKind, Head, Idempotency, NewRecord, Outcome, Receipt,
         dynamodb::{
             codec,
             failure::error,
             items::{self, Item, Key, binary, item, number, padded, text},
         },
-        rules,
+        rules::{self, Taken},
     },
 };
 
@@ -109,7 +109,7 @@ pub(super) struct Write {
     /// Where the log ends then.
     pub(super) end: End,
     /// What it adds to what the room's namespace has taken.
-    pub(super) taken: NamespaceUsage,
+    pub(super) taken: Taken,
     /// What lists say of the room then, if that is known.
     pub(super) facts: Option<Facts>,
     /// The batch, without its key: only if there is none.
@@ -131,7 +131,7 @@ struct Draft<'a> {
     first: Seq,
     bytes: Vec<u8>,
     records: usize,
-    taken: u64,
+    taken: Taken,
     has_message: bool,
     requests: Vec<(RequestKey, (Receipt, u64), Item)>,
     subjects: BTreeMap<Uuid, Vec<Seq>>,
@@ -192,7 +192,7 @@ impl<'a> Draft<'a> {
             first: known.end.map_or(Seq::ZERO, |end| end.head.seq).next(),
             bytes: codec::begin(),
             records: 0,
-            taken: 0,
+            taken: Taken::default(),
             has_message: false,
             requests: Vec::new(),
             subjects: BTreeMap::new(),
@@ -262,7 +262,11 @@ impl<'a> Draft<'a> {
             seq = seq.next();
         }
         self.records += append.records.len();
-        self.taken += rules::bytes_of(append);
+        self.taken = self.taken.and(Taken {
+            rooms: u64::from(self.end.is_none()),
+            bytes: rules::bytes_of(append),
+            members: append.directory.iter().map(rules::members_of).sum(),
+        });
         if self.end.is_none() {
             self.is_new = true;
             self.facts = self.known.number.map(|number| Facts { number, created_by: None });
@@ -344,7 +348,7 @@ impl<'a> Draft<'a> {
         Some(Write {
             first: self.first,
             end,
-            taken: NamespaceUsage { rooms: u64::from(self.is_new), bytes: self.taken },
+            taken: self.taken,
             facts: self.facts,
             batch,
             requests,

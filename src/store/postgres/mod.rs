@@ -273,8 +273,10 @@ impl Store for PostgresStore {
 
     async fn namespace_usage(&self, namespace: &Namespace) -> Result<NamespaceUsage, Error> {
         let answer = self.connections.ask(queries::USAGE, &[&rows::namespace_column(namespace)]).await?;
-        let usage =
-            |row: &Row| Ok(NamespaceUsage { rooms: rows::number(row, 0)?, bytes: rows::number(row, 1)? });
+        let usage = |row: &Row| {
+            let (rooms, bytes) = (rows::number(row, 0)?, rows::number(row, 1)?);
+            Ok(NamespaceUsage { rooms, bytes, members: rows::number(row, 2)? })
+        };
         Ok(first(&answer, usage)?.unwrap_or_default())
     }
 

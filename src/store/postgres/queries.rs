@@ -95,7 +95,7 @@ pub(super) const PUBLIC_ROOMS: Question = read(concat!(
 ));
 /// One row for each of its rooms is read.
 pub(super) const USAGE: Question = read(concat!(
-    "SELECT count(*), coalesce(sum(bytes), 0)::bigint FROM rooms WHERE ",
+    "SELECT count(*), coalesce(sum(bytes), 0)::bigint, coalesce(sum(members), 0)::bigint FROM rooms WHERE ",
     namespace!(),
     " = $1"
 ));

@@ -17,8 +17,12 @@ use crate::store::{
 };
 
 /// The steps, oldest first.
-const STEPS: [&str; 3] =
-    [include_str!("steps/1.sql"), include_str!("steps/2.sql"), include_str!("steps/3.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("steps/1.sql"),
+    include_str!("steps/2.sql"),
+    include_str!("steps/3.sql"),
+    include_str!("steps/4.sql"),
+];
 
 /// What must be there behind the last step.
 const TABLES: [&str; 13] = [
@@ -204,10 +208,11 @@ mod tests {
         assert_eq!(next_step(None, "s").unwrap().unwrap().0, 1);
         assert_eq!(next_step(Some(1), "s").unwrap().unwrap().0, 2);
         assert_eq!(next_step(Some(2), "s").unwrap().unwrap().0, 3);
-        assert!(next_step(Some(3), "s").unwrap().is_none());
+        assert_eq!(next_step(Some(3), "s").unwrap().unwrap().0, 4);
+        assert!(next_step(Some(4), "s").unwrap().is_none());
         let refused = next_step(Some(4321), "s").unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Unusable);
-        assert!(refused.what.contains("version 4321") && refused.what.contains("up to 3"), "{refused}");
+        assert!(refused.what.contains("version 4321") && refused.what.contains("up to 4"), "{refused}");
     }
 
     #[test]

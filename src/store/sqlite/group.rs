@@ -15,9 +15,9 @@ use crate::{
     domain::event::DirectoryChange,
     ids::{Namespace, NodeId, ReservationId, RoomId, Seq, UserId},
     store::{
-        Append, Idempotency, Lease, NamespaceUsage, NewRecord, Outcome, Receipt, Snapshot,
+        Append, Idempotency, Lease, NewRecord, Outcome, Receipt, Snapshot,
         ledger::{Reservation, Reserve},
-        rules::{self, Placement},
+        rules::{self, Placement, Taken},
         sqlite::{
             accounts,
             documents::{self, Put},
@@ -41,7 +41,7 @@ pub(super) struct Group<'a> {
     /// Whether the last transaction failed, so that a check must try for itself.
     failing: bool,
     /// What it adds to what namespaces have taken.
-    taken: BTreeMap<Namespace, NamespaceUsage>,
+    taken: BTreeMap<Namespace, Taken>,
     /// Whether this transaction has put anything into the file.
     wrote: bool,
 }
@@ -62,12 +62,12 @@ impl<'a> Group<'a> {
             update.execute(params![known.rid, rows::seq_column(head.seq), rows::seq_column(head.fence)])?;
         }
         let mut count = self.transaction.prepare_cached(
-            "INSERT INTO usage (namespace, rooms, bytes) VALUES (?1, ?2, ?3)
-             ON CONFLICT (namespace) DO UPDATE SET rooms = rooms + excluded.rooms, bytes = bytes + excluded.bytes",
+            "INSERT INTO usage (namespace, rooms, bytes, members) VALUES (?1, ?2, ?3, max(?4, 0))
+             ON CONFLICT (namespace) DO UPDATE SET rooms = rooms + ?2, bytes = bytes + ?3, members = max(members + ?4, 0)",
         )?;
         for (namespace, taken) in &self.taken {
             let (rooms, bytes) = (rows::integer(taken.rooms), rows::integer(taken.bytes));
-            count.execute(params![rows::namespace_column(namespace), rooms, bytes])?;
+            count.execute(params![rows::namespace_column(namespace), rooms, bytes, taken.members])?;
         }
         Ok((self.touched, self.wrote))
     }
@@ -90,12 +90,16 @@ impl<'a> Group<'a> {
             None => self.create(room, placement)?,
         };
         self.insert(rid, placement.first, &append.records)?;
+        let mut members = 0;
         for change in &append.directory {
-            self.list((room, rid), change, append.node)?;
+            // What was so before changes nothing, and is not counted.
+            if self.list((room, rid), change, append.node)? > 0 {
+                members += rules::members_of(change);
+            }
         }
         let taken = self.taken.entry(room.namespace()).or_default();
-        taken.rooms += u64::from(known.is_none());
-        taken.bytes += rules::bytes_of(append);
+        let rooms = u64::from(known.is_none());
+        *taken = taken.and(Taken { rooms, bytes: rules::bytes_of(append), members });
         let event_id = rules::first_id(&append.records);
         let receipt = Receipt { first: placement.first, last: placement.head.seq, event_id };
         if let Some(key) = &append.idempotency {
@@ -274,16 +278,16 @@ impl<'a> Group<'a> {
         Ok(())
     }
 
-    /// Users are listed by their keys: those of another namespace are others.
+    /// Users are listed by their keys: those of another namespace are others. Returns how many rows it has changed.
     fn list(
         &self,
         (room, rid): (&RoomId, i64),
         change: &DirectoryChange,
         node: NodeId,
-    ) -> rusqlite::Result<()> {
+    ) -> rusqlite::Result<usize> {
         let key = |user: &UserId| user.key_in(&room.namespace()).into_owned();
-        let run = |sql: &str, columns: &[&dyn rusqlite::ToSql]| -> rusqlite::Result<()> {
-            self.transaction.prepare_cached(sql)?.execute(columns).map(|_| ())
+        let run = |sql: &str, columns: &[&dyn rusqlite::ToSql]| {
+            self.transaction.prepare_cached(sql)?.execute(columns)
         };
         match change {
             DirectoryChange::Room { visibility, created_by } => run(

@@ -202,9 +202,12 @@ pub(super) fn list_rooms(
 
 /// [`crate::store::Store::namespace_usage`].
 pub(super) fn usage(connection: &Connection, namespace: &Namespace) -> rusqlite::Result<NamespaceUsage> {
-    let mut select = connection.prepare_cached("SELECT rooms, bytes FROM usage WHERE namespace = ?1")?;
-    let read =
-        |row: &Row<'_>| Ok(NamespaceUsage { rooms: rows::number(row, 0)?, bytes: rows::number(row, 1)? });
+    let mut select =
+        connection.prepare_cached("SELECT rooms, bytes, members FROM usage WHERE namespace = ?1")?;
+    let read = |row: &Row<'_>| {
+        let (rooms, bytes) = (rows::number(row, 0)?, rows::number(row, 1)?);
+        Ok(NamespaceUsage { rooms, bytes, members: rows::number(row, 2)? })
+    };
     Ok(select.query_row([rows::namespace_column(namespace)], read).optional()?.unwrap_or_default())
 }
 

@@ -18,7 +18,7 @@ use crate::store::{
 const APPLICATION_ID: i64 = 0x5341_4C4F;
 
 /// The steps, oldest first.
-const STEPS: [&str; 4] = [FIRST, LEDGER, NODES, NAMESPACES];
+const STEPS: [&str; 5] = [FIRST, LEDGER, NODES, NAMESPACES, MEMBERS];
 
 const FIRST: &str = "
 CREATE TABLE rooms (
@@ -162,6 +162,14 @@ UPDATE usage SET bytes = (
 );
 ";
 
+/// Memberships, counted by namespace. What is there has been counted once here.
+const MEMBERS: &str = "
+ALTER TABLE usage ADD COLUMN members INTEGER NOT NULL DEFAULT 0;
+UPDATE usage SET members = counted.members
+    FROM (SELECT namespace, count(*) AS members FROM members JOIN rooms ON rid = room GROUP BY namespace) AS counted
+    WHERE counted.namespace = usage.namespace;
+";
+
 /// Refuses a file that this build must not touch. Nothing is written.
 pub(super) fn inspect(connection: &Connection) -> Result<(), Error> {
     let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
@@ -262,7 +270,10 @@ mod tests {
         connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
         connection.pragma_update(None, "user_version", 1).unwrap();
         connection.execute("INSERT INTO rooms VALUES (1, 'r', 5, 3, 0, NULL)", []).unwrap();
+        connection.execute("INSERT INTO rooms VALUES (2, 'acme/r', 5, 3, 0, NULL)", []).unwrap();
         connection.execute("INSERT INTO runs VALUES (1, x'01')", []).unwrap();
+        let members = "INSERT INTO members VALUES ('ann', 1), ('bob', 1), ('acme/ann', 2)";
+        connection.execute(members, []).unwrap();
         let event = "INSERT INTO events (room, seq, kind, at, event_id, public, private) \
                      VALUES (1, 1, 0, 0, x'', x'010203', x'0405')";
         connection.execute(event, []).unwrap();
@@ -274,6 +285,8 @@ mod tests {
         assert_eq!(number("SELECT count(*) FROM accounts"), 0);
         // What there was has been counted, for the namespace it is in.
         assert_eq!(number("SELECT rooms * 100 + bytes FROM usage WHERE namespace = ''"), 105);
+        assert_eq!(number("SELECT members FROM usage WHERE namespace = ''"), 2);
+        assert_eq!(number("SELECT members FROM usage WHERE namespace = 'acme'"), 1);
         // What was open belongs to nobody.
         assert_eq!(number("SELECT count(*) FROM runs WHERE node = zeroblob(16)"), 1);
     }

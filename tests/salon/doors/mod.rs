@@ -4,6 +4,7 @@
 mod apart;
 mod calls;
 mod commands;
+mod drafts;
 mod lists;
 mod logs;
 mod rotation;

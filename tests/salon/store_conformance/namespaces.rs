@@ -212,8 +212,59 @@ pub async fn what_is_kept_is_listed_with_its_namespace(store: Arc<dyn Store>) {
     assert!(kept(&store, Inventory::Strays).await.is_empty());
 }
 
+async fn members(store: &Arc<dyn Store>, namespace: &Namespace) -> u64 {
+    store.namespace_usage(namespace).await.unwrap().members
+}
+
+pub async fn memberships_are_counted_as_they_begin_and_end(store: Arc<dyn Store>) {
+    let [here, there, nobody] = namespaces();
+    let joined = |name: &str| DirectoryChange::Joined(user(name));
+    let left = |name: &str| DirectoryChange::Left(user(name));
+    // The one who creates a room is no member by that.
+    for namespace in [&here, &there] {
+        for name in ["r", "s"] {
+            appended(&store, &within(namespace, name), creation(Visibility::Public, Some("ann"))).await;
+        }
+        assert_eq!(members(&store, namespace).await, 0);
+    }
+    let (r, s) = (within(&there, "r"), within(&there, "s"));
+    appended(&store, &r, with(vec![joined("ann"), joined("bob")])).await;
+    appended(&store, &s, with(vec![joined("ann")])).await;
+    assert_eq!(members(&store, &there).await, 3, "a member of two rooms counts twice");
+
+    // What is not appended counts nothing: a repeat, also within one call, and what is refused.
+    let key = |append| keyed(append, "eve", "key", 1);
+    let calls = vec![key(with(vec![joined("eve")])), key(with(vec![joined("eve")]))];
+    store.append(&r, calls).await.unwrap();
+    outcome(&store, &r, key(with(vec![joined("eve")]))).await;
+    outcome(&store, &r, keyed(with(vec![left("eve")]), "eve", "key", 2)).await;
+    outcome(&store, &r, Append { fence: Some(Seq(1)), ..with(vec![joined("zoe")]) }).await;
+    outcome(&store, &within(&nobody, "none"), with(vec![joined("zoe")])).await;
+    assert_eq!(members(&store, &there).await, 4);
+
+    // Who leaves and comes back is one member; all of it may be in one append, or in one call.
+    appended(&store, &r, with(vec![left("bob")])).await;
+    assert_eq!(members(&store, &there).await, 3);
+    appended(&store, &r, with(vec![joined("bob"), left("bob"), joined("bob")])).await;
+    assert_eq!(members(&store, &there).await, 4);
+    store.append(&r, vec![with(vec![left("bob")]), with(vec![left("ann")])]).await.unwrap();
+    assert_eq!(members(&store, &there).await, 2);
+    // A room may begin with members, and all of them may go.
+    let with_members = Append {
+        directory: [creation(Visibility::Public, None).directory, vec![joined("ann")]].concat(),
+        ..creation(Visibility::Public, None)
+    };
+    appended(&store, &within(&there, "t"), with_members).await;
+    assert_eq!(members(&store, &there).await, 3);
+    for (room, name) in [(&r, "eve"), (&s, "ann"), (&within(&there, "t"), "ann")] {
+        appended(&store, room, with(vec![left(name)])).await;
+    }
+    assert_eq!(members(&store, &there).await, 0);
+    assert_eq!([members(&store, &here).await, members(&store, &nobody).await], [0, 0]);
+}
+
 async fn usage(store: &Arc<dyn Store>, namespace: &Namespace) -> (u64, u64) {
-    let NamespaceUsage { rooms, bytes } = store.namespace_usage(namespace).await.unwrap();
+    let NamespaceUsage { rooms, bytes, .. } = store.namespace_usage(namespace).await.unwrap();
     (rooms, bytes)
 }
 

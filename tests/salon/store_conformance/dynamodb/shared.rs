@@ -246,8 +246,63 @@ async fn what_both_append_is_counted_together() {
         bytes += begin.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
         appended(store, &room(name).within(&acme), begin).await;
     }
+    // To one room through both, and from it through the other.
+    let here = room("one").within(&acme);
+    for (n, store) in (0..6).zip(pair.stores.iter().cycle()) {
+        let append = members([DirectoryChange::Joined(user(&format!("user {n}")))]);
+        bytes += append.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
+        appended(store, &here, append).await;
+    }
+    let left = members([DirectoryChange::Left(user("user 0"))]);
+    bytes += left.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
+    appended(&pair.stores[1], &here, left).await;
     pair.stores[1].close().await.unwrap();
     let counted = pair.stores[0].namespace_usage(&acme).await.unwrap();
-    assert_eq!(counted, NamespaceUsage { rooms: 2, bytes });
+    assert_eq!(counted, NamespaceUsage { rooms: 2, bytes, members: 5 });
+    pair.end().await;
+}
+
+fn members(changes: impl IntoIterator<Item = DirectoryChange>) -> Append {
+    Append { directory: changes.into_iter().collect(), ..plain(vec![fact("members")]) }
+}
+
+/// A store that few joins have gone through says so before it is closed: so many as the contract names.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_more_members_are_missing_than_the_contract_says() {
+    let Some(pair) = Pair::new().await else { return };
+    let [one, other] = &pair.stores;
+    let here = created(one, "r").await;
+    for twenty in 0..10 {
+        let joined = (0..20).map(|n| DirectoryChange::Joined(user(&format!("user {twenty} {n}"))));
+        appended(one, &here, members(joined)).await;
+        let known = 20 * (twenty + 1);
+        let counted = async |store: &Arc<dyn Store>| {
+            store.namespace_usage(&Namespace::default()).await.unwrap().members
+        };
+        assert_eq!(counted(one).await, known, "here it is known");
+        assert!(known - counted(other).await < 100, "{known}");
+    }
+    pair.end().await;
+}
+
+/// More leave than were counted, as members from before there was a count.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_was_never_counted_and_leaves_takes_nobody_else_out_of_the_count() {
+    let Some(pair) = Pair::new().await else { return };
+    let [one, other] = &pair.stores;
+    let counted = async || other.namespace_usage(&Namespace::default()).await.unwrap();
+    let here = created(one, "r").await;
+    let all = || (0..30).map(|n| user(&format!("user {n}")));
+    appended(one, &here, members(all().take(2).map(DirectoryChange::Joined))).await;
+    appended(one, &here, members(all().map(DirectoryChange::Left))).await;
+    // A room is told at once, and all that is owed with it.
+    let before = counted().await;
+    created(one, "second").await;
+    let now = counted().await;
+    assert_eq!((now.rooms, now.members), (2, 0));
+    assert!(now.bytes > before.bytes);
+    appended(one, &here, members(all().take(3).map(DirectoryChange::Joined))).await;
+    created(one, "third").await;
+    assert_eq!(counted().await.members, 3, "what comes later counts");
     pair.end().await;
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use salon::{
     clock::Timestamp,
-    domain::room::Visibility,
+    domain::{event::DirectoryChange, room::Visibility},
     ids::{Namespace, RoomId, Seq},
     store::{
         self, Append, ErrorKind, NamespaceUsage, Outcome, Store,
@@ -21,6 +21,7 @@ use crate::store_conformance::{
     ledger::reservation,
     support::{
         appended, assert_no_holes, created, creation, fact, keyed, log, message, outcome, plain, room, texts,
+        user,
     },
 };
 
@@ -249,8 +250,19 @@ async fn what_both_append_is_counted_together() {
         bytes += begin.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
         appended(store, &room(name).within(&acme), begin).await;
     }
+    // To one room through both, and from it through the other.
+    let here = room("one").within(&acme);
+    for (n, store) in (0..6).zip(pair.stores.iter().cycle()) {
+        let joined = DirectoryChange::Joined(user(&format!("user {n}")));
+        let append = Append { directory: vec![joined], ..plain(vec![fact("joined")]) };
+        bytes += append.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
+        appended(store, &here, append).await;
+    }
+    let left = Append { directory: vec![DirectoryChange::Left(user("user 0"))], ..plain(vec![fact("left")]) };
+    bytes += left.records.iter().map(|r| (r.public.len() + r.private.len()) as u64).sum::<u64>();
+    appended(&pair.stores[1], &here, left).await;
     pair.stores[1].close().await.unwrap();
     let counted = pair.stores[0].namespace_usage(&acme).await.unwrap();
-    assert_eq!(counted, NamespaceUsage { rooms: 2, bytes });
+    assert_eq!(counted, NamespaceUsage { rooms: 2, bytes, members: 5 });
     pair.end().await;
 }
