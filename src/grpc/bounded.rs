@@ -46,7 +46,14 @@ impl<S> Bounded<S> {
 
 /// The streams that are open, with when each has to end.
 #[derive(Debug, Clone, Default)]
-struct Places(Arc<Mutex<Vec<(Instant, Arc<Place>)>>>);
+struct Places(Arc<Mutex<Vec<Taken>>>);
+
+/// A place that was given away.
+#[derive(Debug)]
+struct Taken {
+    until: Instant,
+    place: Arc<Place>,
+}
 
 /// Held by a stream that counts.
 #[derive(Debug)]
@@ -57,12 +64,12 @@ impl Places {
     fn take(&self, until: Instant) -> Option<Arc<Place>> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        taken.retain(|(end, place)| *end > now && Arc::strong_count(place) > 1);
+        taken.retain(|one| one.until > now && Arc::strong_count(&one.place) > 1);
         if taken.len() >= STREAMS {
             return None;
         }
         let place = Arc::new(Place);
-        taken.push((until, Arc::clone(&place)));
+        taken.push(Taken { until, place: Arc::clone(&place) });
         Some(place)
     }
 }
