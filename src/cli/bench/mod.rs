@@ -14,7 +14,9 @@
 
 mod answers;
 pub mod args;
+mod catch_up;
 mod clock;
+mod counts;
 mod crew;
 mod dial;
 mod figures;
@@ -25,6 +27,7 @@ mod joins;
 mod link;
 mod load;
 mod messages;
+mod pace;
 mod plan;
 mod process;
 mod progress;
@@ -34,6 +37,7 @@ mod resumes;
 mod rooms;
 mod say;
 mod seen;
+mod senders;
 mod storm;
 mod table;
 mod talk;
