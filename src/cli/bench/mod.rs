@@ -15,6 +15,7 @@
 mod answers;
 pub mod args;
 mod catch_up;
+mod checks;
 mod clock;
 mod counts;
 mod crew;
@@ -32,6 +33,7 @@ mod plan;
 mod process;
 mod progress;
 mod protocol;
+mod receivers;
 mod report;
 mod resumes;
 mod rooms;

@@ -11,8 +11,9 @@ use super::{
     counts::Counts,
     hear::{Event, kind},
     plan::{Pace, Plan},
+    receivers::Receivers,
     say::{Header, Template},
-    seen::{Came, Seen},
+    seen::Came,
     senders::Senders,
     world::{Outbox, Script},
 };
@@ -45,9 +46,7 @@ pub(super) struct Talk {
     template: Template,
     credit: Credit,
     speech: Speech,
-    receivers: Vec<Seen>,
-    /// The newest event of each session; 0: none.
-    last: Vec<u64>,
+    receivers: Receivers,
     senders: Senders,
     /// What is measured: from when to when.
     window: (u64, u64),
@@ -86,8 +85,7 @@ impl Talk {
                 (Pace::InFlight(_), false) => Credit::Echo,
             },
             speech,
-            receivers: vec![Seen::of(plan.senders_per_room()); plan.sessions()],
-            last: vec![0; plan.sessions()],
+            receivers: Receivers::new(plan),
             senders: Senders::new(plan),
             window: (u64::MAX, u64::MAX),
             is_stopped: false,
@@ -133,7 +131,7 @@ impl Talk {
 
     /// Where a session is that comes back; none: nowhere.
     pub(super) fn last_seq(&self, session: usize) -> Option<u64> {
-        self.last.get(session).copied().filter(|seq| *seq > 0)
+        self.receivers.last(session)
     }
 
     /// Whether all that was said has come to everybody, and was acknowledged where that is done.
@@ -173,13 +171,11 @@ impl Talk {
         if event.seq == 0 || event.kind == kind::RESUMED {
             return false;
         }
-        let Some(last) = self.last.get_mut(session) else {
-            return false;
-        };
-        if event.seq <= *last && event.kind != kind::ROOM_STATE {
+        if event.kind == kind::ROOM_STATE {
+            self.receivers.begin(session, event.seq);
+        } else if !self.receivers.follow(session, event.seq) {
             return true;
         }
-        *last = event.seq;
         self.catch_up.heard(session, event.seq);
         false
     }
@@ -192,10 +188,7 @@ impl Talk {
         let sender = self.senders.get(header.sender).filter(|sender| sender.has_said(header.counter));
         let place = sender.and_then(|_| self.senders.place(session, header.sender));
         let is_own = sender.is_some_and(|sender| sender.session == session);
-        let came = match (place, self.receivers.get_mut(session)) {
-            (Some(place), Some(seen)) => seen.take(place, header.counter),
-            _ => Came::Astray,
-        };
+        let came = place.map_or(Came::Astray, |place| self.receivers.take(session, place, header.counter));
         match came {
             Came::New => self.counts.inversions += u64::from(is_behind),
             Came::Late => self.counts.inversions += 1,
@@ -251,7 +244,8 @@ impl Talk {
         let session = sender.session;
         self.counts.answered += 1;
         self.unanswered = self.unanswered.saturating_sub(1);
-        let told = self.told(session, header);
+        let place = self.senders.place(session, header.sender);
+        let told = place.map_or(0, |place| self.receivers.told(session, place, header.counter));
         self.counts.astray += told;
         self.outstanding = self.outstanding.saturating_sub((self.members as u64).saturating_sub(told));
         if self.is_measured(header.due) {
@@ -260,16 +254,6 @@ impl Talk {
         if self.credit == Credit::Ack {
             self.refill(now, say);
         }
-    }
-
-    /// How many in the room of this session have heard a message.
-    fn told(&self, session: usize, header: Header) -> u64 {
-        let Some(place) = self.senders.place(session, header.sender) else {
-            return 0;
-        };
-        let first = session / self.members * self.members;
-        let room = self.receivers.iter().skip(first).take(self.members);
-        room.filter(|seen| seen.has(place, header.counter)).count() as u64
     }
 
     /// There is room for another message.
@@ -281,27 +265,19 @@ impl Talk {
 
     /// What never came, of everything that was said.
     pub(super) fn lost(&self) -> u64 {
-        let of = |(session, seen): (usize, &Seen)| {
-            let senders = self.senders.beside(session);
-            let missing: u64 =
-                senders.map(|(place, sender)| seen.lost(place, sender.sent, &sender.refused)).sum();
-            missing + seen.overflow()
-        };
-        self.receivers.iter().enumerate().map(of).sum()
+        self.receivers.lost(&self.senders)
     }
 }
 
 impl Script for Talk {
     fn joined(&mut self, session: usize, seq: u64) {
         self.closing.remove(&session);
-        if let Some(last) = self.last.get_mut(session) {
-            *last = seq;
-        }
+        self.receivers.begin(session, seq);
     }
 
     fn resumed(&mut self, session: usize, seq: u64) {
         self.closing.remove(&session);
-        if self.last.get(session).is_some_and(|last| *last < seq) {
+        if self.receivers.last(session).is_none_or(|last| last < seq) {
             self.catch_up.begin(session, seq);
         }
     }
