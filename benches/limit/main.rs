@@ -17,14 +17,15 @@
 //! | `nats` | the `nats-server` on the path, if there is one: a subject for a room, core NATS without its log |
 //!
 //! Why that is fair: all get the same messages from the same generator (`salon bench`) and send the same bytes to the same
-//! members, on connections with `TCP_NODELAY`, with the same allocator (but for NATS). Each server has one processor for
+//! members, on connections with `TCP_NODELAY`, with the same allocator. Each server has one processor for
 //! itself, and the generator another. What is compared is processor time of the server for each delivery, the kernel's
 //! work for the network included, as the scheduler counts it: not what the generator happens to manage. Servers take
 //! turns, so that a slow minute of the machine is everybody's, and only medians of one run are divided by each other. A
 //! run in which a delivery was lost, came twice or came in the wrong order has failed, and so has the command.
 //!
 //! Why it is not: `tcp`, `bare` and `naive` keep nothing and allow everything; Salon decides, remembers, counts and can be
-//! asked for what was missed. How close it comes all the same is the question. In the saturated shapes the generator has
+//! asked for what was missed. `nats` does even less: it has an allocator of its own, is told the bare text without the
+//! message around it, and acknowledges nothing. How close it comes all the same is the question. In the saturated shapes the generator has
 //! one processor as well, and sets how much there is to send in one turn; a better one would make all of them cheaper.
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a bench prints its tables, and how far it is")]

@@ -135,13 +135,20 @@ impl From<String> for Server {
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
+        f.write_str(&shown(&self.url))
     }
+}
+
+/// An address without what stands before its host, which may be a password.
+pub fn shown(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    if scheme.is_empty() { host.to_owned() } else { format!("{scheme}://{host}") }
 }
 
 /// The address as a URI that tonic can dial: a bare `host:port` speaks plain HTTP/2.
 fn endpoint(server: &str) -> Result<Endpoint, Error> {
-    let given = || text::line(server);
+    let given = || text::line(&shown(server));
     let uri = match server.contains("://") {
         true => server.to_owned(),
         false => format!("http://{server}"),
@@ -170,8 +177,10 @@ pub async fn connect(server: &Server) -> Result<Channel, Error> {
         Some("https") => endpoint.connect_with_connector(Dialer::new(&server.tls)?).await,
         _ => endpoint.connect().await,
     };
-    connected
-        .map_err(|error| Error::Unreachable { server: text::line(&server.url), detail: innermost(&error) })
+    connected.map_err(|error| Error::Unreachable {
+        server: text::line(&shown(&server.url)),
+        detail: innermost(&error),
+    })
 }
 
 /// A channel that adds the caller's credential.
@@ -220,6 +229,21 @@ mod tests {
         for bad in ["", "localhost", "http://", "a b:1", "host:port", "http://a:1/path", "ftp://a:1"] {
             assert!(matches!(endpoint(bad), Err(Error::Address { .. })), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_password_in_the_address_is_not_shown() {
+        for (given, seen) in [
+            ("nats://ada:s3cr3t@127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("ada:s3cr3t@127.0.0.1:50052", "127.0.0.1:50052"),
+            ("http://127.0.0.1:50052", "http://127.0.0.1:50052"),
+            ("http://:s3c@r3t@[::1]:1", "http://[::1]:1"),
+        ] {
+            assert_eq!(shown(given), seen);
+            assert_eq!(Server::from(given.to_owned()).to_string(), seen);
+        }
+        let refused = endpoint("ftp://ada:s3cr3t@a:1").unwrap_err().to_string();
+        assert!(!refused.contains("s3cr3t"), "{refused}");
     }
 
     #[tokio::test]

@@ -20,7 +20,7 @@ use self::{
     child::{Pins, Server},
     goals::Medians,
     outcome::{Figures, Outcome},
-    shapes::Shape,
+    shapes::{Load, Shape},
 };
 
 /// Beside the time of a load: to connect, to join, and to hear what is still on its way.
@@ -135,7 +135,9 @@ impl Plan {
         let mut server = Server::start(kind, self.pins.server, dir.path()).await?;
         let mut arguments = shape.arguments();
         let warm_up = (self.seconds / 5.0).min(1.0);
-        arguments.extend(["--warm-up".into(), warm_up.to_string()]);
+        if shape.load != Load::Idle {
+            arguments.extend(["--warm-up".into(), warm_up.to_string()]);
+        }
         arguments.extend(["--duration".into(), self.seconds.to_string()]);
         let limit = BESIDE + Duration::try_from_secs_f64(self.seconds + warm_up)?;
         let output = server.load(&arguments, self.pins.generator, limit, dir.path()).await?;
@@ -146,12 +148,13 @@ impl Plan {
 
 fn summary(figures: &Figures) -> String {
     format!(
-        "{:.2} µs a delivery, {} a second, p50 {}, p99 {}, {:.1} KiB a session",
+        "{:.2} µs a delivery, {} a second, p50 {}, p99 {}, {:.1} KiB a session, generator {:.0} %",
         figures.cpu_us,
         table::grouped(figures.per_second),
         table::time(figures.p50_us),
         table::time(figures.p99_us),
         figures.kib_per_session,
+        figures.generator_cpu * 100.0,
     )
 }
 

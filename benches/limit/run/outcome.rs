@@ -29,7 +29,10 @@ struct Report {
     #[serde(default)]
     inversions: u64,
     latency_us: Option<Quantiles>,
+    generator_cpu: Option<f64>,
     server_process: Option<Process>,
+    #[serde(default)]
+    problems: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,6 +64,8 @@ pub(super) struct Figures {
     pub(super) kib_per_session: f64,
     /// Processor time of the server for a session and a second, in microseconds.
     pub(super) session_us: f64,
+    /// Which part of its processor the generator took: near one it is itself in how long things took.
+    pub(super) generator_cpu: f64,
 }
 
 /// One run.
@@ -83,7 +88,8 @@ pub(super) fn read(output: &Output, shape: &Shape) -> anyhow::Result<Outcome> {
         serde_json::from_value(said.clone()).with_context(|| format!("cannot read the report {said}"))?;
     let mut problems = problems(&report, shape);
     if problems.is_empty() && !output.status.success() {
-        problems.push(format!("the generator ended with {}: {}", output.status, words()));
+        let said = report.problems.join("; ");
+        problems.push(format!("the generator ended with {}: {said}{}", output.status, words()));
     }
     Ok(Outcome { figures: figures(&report, shape), said, problems })
 }
@@ -119,7 +125,9 @@ fn problems(report: &Report, shape: &Shape) -> Vec<String> {
 }
 
 fn figures(report: &Report, shape: &Shape) -> Figures {
-    let mut figures = Figures { per_second: report.deliveries_per_second, ..Default::default() };
+    let generator_cpu = report.generator_cpu.unwrap_or_default();
+    let mut figures =
+        Figures { per_second: report.deliveries_per_second, generator_cpu, ..Default::default() };
     if let Some(latency) = &report.latency_us {
         (figures.p50_us, figures.p99_us) = (latency.p50, latency.p99);
     }
@@ -150,5 +158,6 @@ pub(super) fn median(runs: &[Figures]) -> Option<Figures> {
         p99_us: middle(|run| run.p99_us)?,
         kib_per_session: middle(|run| run.kib_per_session)?,
         session_us: middle(|run| run.session_us)?,
+        generator_cpu: middle(|run| run.generator_cpu)?,
     })
 }

@@ -125,8 +125,14 @@ impl Answers {
         true
     }
 
+    /// An event that is no matter of the messages has its place among them all the same.
+    fn follow(&mut self, session: usize, event: &Event<'_>) {
+        let is_behind = self.talk.follow(session, event);
+        self.talk.counts.inversions += u64::from(is_behind);
+    }
+
     fn chunk(&mut self, event: &Event<'_>, now: u64) {
-        self.talk.arrivals += 1;
+        self.talk.parts += 1;
         if self.talk.is_measured(now) {
             self.figures.chunks += 1;
         }
@@ -163,12 +169,19 @@ impl Script for Answers {
         self.talk.joined(session, seq);
     }
 
+    fn resumed(&mut self, session: usize, seq: u64) {
+        self.talk.resumed(session, seq);
+    }
+
     fn heard(&mut self, session: usize, message: &[u8], now: u64, say: &mut Outbox) {
         let event = Event::read(message).unwrap_or_default();
         match event.kind {
             kind::CHUNK => self.chunk(&event, now),
-            kind::DONE => self.done(session, &event, now, say),
-            kind::MESSAGE if !self.question(&event) => {}
+            kind::DONE => {
+                self.follow(session, &event);
+                self.done(session, &event, now, say);
+            }
+            kind::MESSAGE if !self.question(&event) => self.follow(session, &event),
             _ => self.talk.heard(session, message, now, say),
         }
     }

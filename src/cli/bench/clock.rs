@@ -31,18 +31,21 @@ pub(super) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Wakes again and again.
-pub(super) struct Metronome(inner::Metronome);
+/// Wakes once, as often as it is asked to.
+pub(super) struct Alarm(inner::Alarm);
 
-impl Metronome {
-    /// One that wakes every `period`; `None`: the system gives us no timer.
-    pub(super) fn new(period: Duration) -> std::io::Result<Self> {
-        inner::Metronome::new(period).map(Self)
+impl Alarm {
+    /// One that is not set; an error: the system gives us no timer.
+    pub(super) fn new() -> std::io::Result<Self> {
+        inner::Alarm::new().map(Self)
     }
 
-    /// Waits for the next time.
-    pub(super) async fn tick(&mut self) -> std::io::Result<()> {
-        self.0.tick().await
+    /// Waits that long, and no longer than need be.
+    pub(super) async fn after(&mut self, wait: Duration) -> std::io::Result<()> {
+        if wait.is_zero() {
+            return Ok(());
+        }
+        self.0.after(wait).await
     }
 }
 
@@ -56,23 +59,23 @@ mod inner {
     };
     use tokio::net::unix::pipe::Receiver;
 
-    /// A timer is read like a pipe: eight bytes whenever it has gone off.
-    pub(super) struct Metronome(Receiver);
+    /// A timer is read like a pipe: eight bytes when it has gone off.
+    pub(super) struct Alarm(Receiver);
 
-    impl Metronome {
-        pub(super) fn new(period: Duration) -> io::Result<Self> {
+    impl Alarm {
+        pub(super) fn new() -> io::Result<Self> {
             let timer =
                 timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
-            let every = Timespec {
-                tv_sec: i64::try_from(period.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: period.subsec_nanos().into(),
-            };
-            let times = Itimerspec { it_interval: every, it_value: every };
-            timerfd_settime(&timer, TimerfdTimerFlags::empty(), &times)?;
             Receiver::from_owned_fd_unchecked(timer).map(Self)
         }
 
-        pub(super) async fn tick(&mut self) -> io::Result<()> {
+        pub(super) async fn after(&mut self, wait: Duration) -> io::Result<()> {
+            let once = Timespec {
+                tv_sec: i64::try_from(wait.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: wait.subsec_nanos().into(),
+            };
+            let times = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: once };
+            timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &times)?;
             loop {
                 self.0.readable().await?;
                 match self.0.try_read(&mut [0; 8]) {
@@ -88,19 +91,16 @@ mod inner {
 mod inner {
     use std::{io, time::Duration};
 
-    use tokio::time::{Interval, MissedTickBehavior, interval};
+    pub(super) struct Alarm;
 
-    pub(super) struct Metronome(Interval);
-
-    impl Metronome {
-        pub(super) fn new(period: Duration) -> io::Result<Self> {
-            let mut interval = interval(period.max(Duration::from_millis(1)));
-            interval.set_missed_tick_behavior(MissedTickBehavior::Skip);
-            Ok(Self(interval))
+    impl Alarm {
+        #[expect(clippy::unnecessary_wraps, reason = "as on the system that has timers of its own")]
+        pub(super) fn new() -> io::Result<Self> {
+            Ok(Self)
         }
 
-        pub(super) async fn tick(&mut self) -> io::Result<()> {
-            self.0.tick().await;
+        pub(super) async fn after(&mut self, wait: Duration) -> io::Result<()> {
+            tokio::time::sleep(wait).await;
             Ok(())
         }
     }
@@ -111,14 +111,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_metronome_wakes_no_earlier_than_its_period() {
+    async fn an_alarm_goes_off_each_time_it_is_set_and_never_early() {
         let ticks = Ticks::new();
-        let mut metronome = Metronome::new(Duration::from_micros(300)).unwrap();
-        for _ in 0..10 {
-            metronome.tick().await.unwrap();
+        let mut alarm = Alarm::new().unwrap();
+        alarm.after(Duration::ZERO).await.unwrap();
+        for micros in [300, 1, 2_000] {
+            let set = ticks.now();
+            alarm.after(Duration::from_micros(micros)).await.unwrap();
+            assert!(ticks.now() >= set + micros * 1000, "{micros}");
         }
-        // Those that are due at once while we were away count as one.
-        assert!(ticks.now() >= 300_000, "{}", ticks.now());
         ticks.until(nanos(Duration::from_millis(5))).await;
         assert!(ticks.now() >= 5_000_000);
     }

@@ -21,10 +21,9 @@ use super::{
         nats::Nats,
         prefixed::Assembly,
     },
-    report::shown,
 };
 use crate::cli::{
-    client::{self, CONNECT_TIMEOUT, Error},
+    client::{self, CONNECT_TIMEOUT, Error, shown},
     text,
     tls::Dialer,
     token::Bearer,
@@ -81,9 +80,14 @@ impl Dial {
             server: text::line(&shown(&server.url)),
             detail: text::line(&detail),
         };
-        let mut found =
-            lookup_host((host.as_str(), port)).await.map_err(|error| unreachable(error.to_string()))?;
-        let address = found.next().ok_or_else(|| unreachable("the name has no address".into()))?;
+        let found: Vec<SocketAddr> = lookup_host((host.as_str(), port))
+            .await
+            .map_err(|error| unreachable(error.to_string()))?
+            .collect();
+        let address = timeout(CONNECT_TIMEOUT, reachable(&found))
+            .await
+            .unwrap_or_else(|_| Err(late(CONNECT_TIMEOUT)))
+            .map_err(|error| unreachable(error.to_string()))?;
         let tls = if wire == Wire::Https { Some(Dialer::new(&server.tls)?) } else { None };
         let shown = Bearer(server.token.clone())
             .call(Request::new(()))
@@ -132,6 +136,11 @@ impl Dial {
     }
 }
 
+/// The first of these addresses that takes a connection: a server need not listen on all that its name has.
+async fn reachable(addresses: &[SocketAddr]) -> io::Result<SocketAddr> {
+    TcpStream::connect(addresses).await?.peer_addr()
+}
+
 /// `user:password` before the host.
 fn user_in(uri: &http::Uri) -> Option<(String, String)> {
     let (user, _) = uri.authority()?.as_str().rsplit_once('@')?;
@@ -141,4 +150,21 @@ fn user_in(uri: &http::Uri) -> Option<(String, String)> {
 
 fn late(waited: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {waited:?}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn of_all_addresses_of_a_name_the_one_is_taken_that_answers() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open = listener.local_addr().unwrap();
+        // A port that was just free: bound once, so that nobody else listens on it.
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        assert_eq!(reachable(&[closed, open]).await.unwrap(), open);
+        assert!(reachable(&[closed]).await.is_err());
+    }
 }

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use crate::wire::pb::room::v1 as pb;
+
 /// What an event is, by its field in `ServerEvent`.
 pub(super) mod kind {
     /// `room_state`: a join is done.
@@ -76,9 +78,14 @@ impl<'a> Event<'a> {
         Duration::from_millis(number(self.body, 21))
     }
 
-    /// The reason of a `closing`.
-    pub(super) fn closing(&self) -> u64 {
-        number(self.body, 1)
+    /// The reason of a `closing`, in words.
+    pub(super) fn closing(&self) -> String {
+        let number = number(self.body, 1);
+        let reason = i32::try_from(number).ok().and_then(|number| pb::ClosingReason::try_from(number).ok());
+        let reason = reason.map_or_else(|| number.to_string(), |reason| reason.as_str_name().to_owned());
+        let words = String::from_utf8_lossy(bytes(self.body, 2).unwrap_or_default()).into_owned();
+        let words = crate::cli::text::line(&words);
+        format!("closed by the server: {reason}{}{words}", if words.is_empty() { "" } else { ", " })
     }
 }
 
@@ -163,7 +170,7 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
-    use crate::wire::pb::room::v1::{self as pb, server_event::Payload};
+    use crate::wire::pb::room::v1::server_event::Payload;
 
     fn event(payload: Payload, request_id: &str, seq: u64) -> Vec<u8> {
         let at = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 5 });
@@ -203,10 +210,15 @@ mod tests {
         assert_eq!(found.error(), ("rate_limited".to_owned(), "too fast".to_owned()));
         assert_eq!(found.retry_after(), Duration::from_millis(700));
 
-        let closing = pb::Closing { reason: 5, ..Default::default() };
+        let closing = pb::Closing { reason: 5, message: "too\u{1b}[2J slow".into(), ..Default::default() };
         let bytes = event(Payload::Closing(closing), "", 0);
         let found = Event::read(&bytes).unwrap();
-        assert_eq!((found.kind, found.closing()), (kind::CLOSING, 5));
+        let name = pb::ClosingReason::try_from(5).unwrap().as_str_name();
+        assert_eq!(found.kind, kind::CLOSING);
+        assert_eq!(found.closing(), format!("closed by the server: {name}, too slow"));
+        let unknown = pb::Closing { reason: 4711, ..Default::default() };
+        let bytes = event(Payload::Closing(unknown), "", 0);
+        assert_eq!(Event::read(&bytes).unwrap().closing(), "closed by the server: 4711");
         for (payload, wanted) in [
             (Payload::RoomState(pb::RoomState::default()), kind::ROOM_STATE),
             (Payload::LlmChunk(pb::LlmChunk::default()), kind::CHUNK),

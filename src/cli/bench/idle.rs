@@ -37,16 +37,13 @@ pub(super) async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Erro
     let session_seconds = ratio(spent, 1_000_000_000) * ratio(plan.sessions() as u64, 1);
     let used = after.zip(before).map(|(after, before)| after.cpu.saturating_sub(before.cpu).as_secs_f64());
     let world = opened.world.borrow();
-    let ended: u64 = world.script.counts.ended.values().sum();
     let idle = Idle {
         sessions: plan.sessions(),
         cpu_us_per_session_second: used.map(|used| used * 1e6 / session_seconds),
         events: world.arrived - arrived,
     };
-    let problem =
-        world.script.counts.ended.iter().next().map(|(why, _)| format!("{ended} sessions ended: {why}"));
     Ok(Report::new(plan)
-        .with_process(&crew, before, spent, [opened.empty, opened.full])
+        .with_process(&crew, [before, after], spent, [opened.empty, opened.full])
         .with(Own::Idle(idle))
-        .ending(ended == 0, problem))
+        .with_ends(&world.script.counts))
 }

@@ -1,7 +1,7 @@
 //! Running a load of messages: opening it, keeping its pace, looking at the server meanwhile, and waiting for the end.
 //!
-//! The times of a paced load are fixed before it begins. A generator that falls behind says so in the report; it never
-//! leaves a message out, and never sends one early.
+//! What is under way at the end is waited for as long as any of it comes, but not for ever: a server that goes on and on
+//! is left, and what has not come by then is lost.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -9,21 +9,20 @@ use tokio::{task::JoinSet, time::timeout};
 
 use super::{
     Error,
-    clock::{Metronome, Ticks, nanos},
+    clock::{Alarm, Ticks, nanos},
     crew::{self, Crew},
+    pace,
     plan::{Pace, Plan},
-    process::{Process, Used},
+    process::{self, Process, Used},
     progress::Progress,
     talk::Talk,
     world::{Script, Shared, World},
 };
 
-/// The pacer wakes no more often than this: more would cost the generator more than it gains.
-const TICK_MIN: Duration = Duration::from_micros(50);
-/// And no less often, so that it also notices its end.
-const TICK_MAX: Duration = Duration::from_millis(100);
 /// Behind the last message nothing comes any more when so long nothing has come.
 const QUIET: Duration = Duration::from_secs(3);
+/// However much comes behind it, no longer than this and as long as the load has run is waited for it.
+const DRAIN_MAX: Duration = Duration::from_secs(30);
 /// How often somebody who watches is told how it goes.
 const TELL: Duration = Duration::from_millis(200);
 /// How often it is looked whether all has come.
@@ -52,10 +51,14 @@ impl Load for Talk {
 pub(super) struct Moment {
     /// When, by the generator's clock.
     pub at: u64,
-    /// Deliveries until then.
+    /// Deliveries of messages until then.
     pub arrivals: u64,
+    /// Deliveries of parts of answers.
+    pub parts: u64,
     /// What the server had used.
     pub used: Option<Used>,
+    /// What the generator had used of its processor.
+    pub own: Duration,
 }
 
 /// What was looked at around the load.
@@ -69,6 +72,8 @@ pub(super) struct Measured {
     pub empty: Option<Used>,
     /// When all had joined.
     pub full: Option<Used>,
+    /// For how long it was waited for what was under way at the end, if that was still coming then.
+    pub given_up: Option<Duration>,
 }
 
 /// The tasks of a run; dropped, they end.
@@ -116,12 +121,14 @@ pub(super) async fn run<S: Load>(
     let from = begin + nanos(plan.warm_up);
     let to = from + nanos(plan.duration);
     world.borrow_mut().script.talk().measure(from, to);
+    let mut paced = None;
     match plan.pace {
         Pace::Rate(rate) => {
-            let metronome = Metronome::new(Duration::from_secs_f64(1.0 / rate).clamp(TICK_MIN, TICK_MAX))
-                .map_err(|error| Error::Machine(format!("no timer for the pace: {error}")))?;
-            tasks.borrow_mut().spawn_local(pace(Rc::clone(world), metronome, begin, to, rate));
+            let alarm =
+                Alarm::new().map_err(|error| Error::Machine(format!("no timer for the pace: {error}")))?;
+            paced = Some(pace::begin(world, tasks, alarm, [begin, to], rate));
         }
+        Pace::Silent => {}
         Pace::InFlight(window) => world.borrow_mut().say(|script, say| {
             for _ in 0..window {
                 let now = ticks.now();
@@ -134,12 +141,17 @@ pub(super) async fn run<S: Load>(
     let measured = async {
         let began = sample(world, from, process, progress).await;
         let ended = sample(world, to, process, progress).await;
-        Ok(Measured { began, ended, empty: *empty, full: *full })
+        Ok(Measured { began, ended, empty: *empty, full: *full, given_up: None })
     };
-    let (measured, ()) = futures_util::future::try_join(measured, beside).await?;
+    let (mut measured, ()) = futures_util::future::try_join(measured, beside).await?;
     world.borrow_mut().script.talk().stop();
     progress.finishing();
-    drain(world).await;
+    // A pacer that was held up still has something to say.
+    let longest = DRAIN_MAX + plan.warm_up + plan.duration;
+    if let Some(over) = paced {
+        let _ = timeout(longest, over).await;
+    }
+    measured.given_up = (!drain(world, longest).await).then_some(longest);
     Ok(measured)
 }
 
@@ -156,52 +168,34 @@ async fn sample<S: Load>(
         progress.passed(TELL, || format!("{arrivals} deliveries"));
     }
     let used = process.and_then(Process::used);
-    Moment { at: ticks.now(), arrivals: world.borrow_mut().script.talk().arrivals, used }
+    let own = process::own();
+    let mut world = world.borrow_mut();
+    let talk = world.script.talk();
+    Moment { at: ticks.now(), arrivals: talk.arrivals, parts: talk.parts, used, own }
 }
 
-/// Says each message when it is due, or as soon as possible after it, until `to`.
-async fn pace<S: Load>(world: Shared<S>, mut metronome: Metronome, from: u64, to: u64, rate: f64) {
-    let ticks = world.borrow().ticks;
-    let mut sent = 0_u64;
-    while metronome.tick().await.is_ok() {
-        let now = ticks.now();
-        let mut is_over = false;
-        world.borrow_mut().say(|script, say| {
-            loop {
-                let due = from.saturating_add(due(sent, rate));
-                is_over = due >= to;
-                if is_over || due > now {
-                    return;
-                }
-                script.talk().send(due, now, say);
-                sent += 1;
-            }
-        });
-        if is_over {
-            return;
-        }
-    }
-}
-
-/// When the message with this number is due, in nanoseconds behind the first.
-fn due(number: u64, rate: f64) -> u64 {
-    #[expect(clippy::cast_precision_loss, reason = "a run has far fewer messages than a float can count")]
-    nanos(Duration::try_from_secs_f64(number as f64 / rate).unwrap_or(Duration::MAX))
-}
-
-/// Waits until everything has come, or nothing comes any more.
-async fn drain<S: Load>(world: &Shared<S>) {
+/// Waits until everything has come, or nothing comes any more. False: it was still coming after `longest`.
+async fn drain<S: Load>(world: &Shared<S>, longest: Duration) -> bool {
+    let come = || world.borrow_mut().script.talk().come();
     let is_done = || world.borrow().script.is_done();
-    let mut arrived = world.borrow().arrived;
-    while !is_done() {
-        let more = async {
-            while !is_done() && world.borrow().arrived == arrived {
-                tokio::time::sleep(LOOK).await;
+    let quiet = async {
+        let mut before = come();
+        while !is_done() {
+            // Signs of life are not what is waited for.
+            let more = async {
+                while !is_done() && come() == before {
+                    tokio::time::sleep(LOOK).await;
+                }
+            };
+            if timeout(QUIET, more).await.is_err() {
+                return;
             }
-        };
-        if timeout(QUIET, more).await.is_err() {
-            return;
+            before = come();
         }
-        arrived = world.borrow().arrived;
-    }
+    };
+    timeout(longest, quiet).await.is_ok()
 }
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;

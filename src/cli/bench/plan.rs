@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::args::{Bench, Contract, Scenario};
+use super::{
+    args::{Bench, Contract, Scenario},
+    checks,
+};
 use crate::cli::client;
 
 /// The least text: the digits that a receiver reads, and one byte more.
@@ -17,6 +20,16 @@ const PAYLOAD_MAX: usize = 1 << 20;
 const SESSIONS_MAX: usize = 1_000_000;
 /// Messages a second beyond which no generator of one thread comes.
 const RATE_MAX: f64 = 10_000_000.0;
+/// The lowest rate: less than four messages in an hour measure nothing.
+const RATE_MIN: f64 = 0.001;
+/// Messages that may be under way: a server that holds more of them at once is not measured but filled.
+const IN_FLIGHT_MAX: usize = 1_000_000;
+/// Bytes of a text where nothing is said of them.
+const PAYLOAD_DEFAULT: usize = 100;
+/// How long the load runs unmeasured where nothing is said of it.
+const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
+/// How long is measured where nothing is said of it.
+const DURATION_DEFAULT: Duration = Duration::from_secs(5);
 /// The rate where none is given: a load that any server takes.
 const RATE_DEFAULT: f64 = 100.0;
 /// Senders of one room. More would make every receiver remember more, and do not change what a server does.
@@ -34,6 +47,8 @@ pub(super) enum Pace {
     Rate(f64),
     /// As many as keep so many unacknowledged.
     InFlight(usize),
+    /// Never.
+    Silent,
 }
 
 /// See the module.
@@ -88,26 +103,16 @@ impl Plan {
         if sessions > SESSIONS_MAX {
             return refuse(format!("--rooms times --members is {sessions}: at most {SESSIONS_MAX} sessions"));
         }
-        if !(PAYLOAD_MIN..=PAYLOAD_MAX).contains(&args.payload) {
+        let payload = args.payload.unwrap_or(PAYLOAD_DEFAULT);
+        if !(PAYLOAD_MIN..=PAYLOAD_MAX).contains(&payload) {
             return refuse(format!(
-                "--payload is {}: from {PAYLOAD_MIN} (the digits by which a message is known) to {PAYLOAD_MAX} bytes",
-                args.payload
+                "--payload is {payload}: from {PAYLOAD_MIN} (the digits by which a message is known) to {PAYLOAD_MAX} \
+                 bytes"
             ));
         }
-        let pace = match (args.rate, args.in_flight) {
-            (Some(rate), _) if !(rate > 0.0 && rate <= RATE_MAX) => {
-                return refuse(format!(
-                    "--rate is {rate}: more than 0 and at most {RATE_MAX} messages a second"
-                ));
-            }
-            (None, Some(0)) => {
-                return refuse("--in-flight is 0: nothing would ever be sent; give at least 1".into());
-            }
-            (Some(rate), _) => Pace::Rate(rate),
-            (None, Some(window)) => Pace::InFlight(window),
-            (None, None) => Pace::Rate(RATE_DEFAULT),
-        };
-        if args.duration.is_zero() {
+        let pace = pace(args)?;
+        let duration = args.duration.unwrap_or(DURATION_DEFAULT);
+        if duration.is_zero() {
             return refuse("--duration is 0: nothing would be measured; give at least 0.1".into());
         }
         if args.url.starts_with("tcp://") && args.streams_per_connection > 1 {
@@ -118,7 +123,9 @@ impl Plan {
         if args.contract == Contract::Original && !args.url.starts_with("http") {
             return refuse("--contract original is spoken over http:// or https:// only".into());
         }
-        check_scenario(args)?;
+        checks::server(&args.url)?;
+        checks::scenario(args)?;
+        checks::options(args)?;
         Ok(Self {
             scenario: args.scenario,
             server: args.server(),
@@ -127,9 +134,9 @@ impl Plan {
             members: args.members,
             per_connection: args.streams_per_connection,
             pace,
-            payload: args.payload,
-            warm_up: args.warm_up,
-            duration: args.duration,
+            payload,
+            warm_up: args.warm_up.unwrap_or(WARM_UP_DEFAULT),
+            duration,
             llm: args.llm.clone(),
             spread: args.spread,
             at_once: args.at_once,
@@ -158,23 +165,100 @@ impl Plan {
     }
 }
 
-/// What only some scenarios can do.
-fn check_scenario(args: &Bench) -> Result<(), Senseless> {
-    if args.url.starts_with("nats://") && args.scenario != Scenario::Messages {
-        return Err(Senseless(
-            "nats:// knows neither members nor answers: only `messages` can be measured there".into(),
-        ));
+/// When something is sent.
+fn pace(args: &Bench) -> Result<Pace, Senseless> {
+    match (args.rate, args.in_flight) {
+        (Some(rate), _) if !(RATE_MIN..=RATE_MAX).contains(&rate) => {
+            Err(Senseless(format!("--rate is {rate}: from {RATE_MIN} to {RATE_MAX} messages a second")))
+        }
+        (None, Some(window)) if !(1..=IN_FLIGHT_MAX).contains(&window) => {
+            Err(Senseless(format!("--in-flight is {window}: from 1 to {IN_FLIGHT_MAX} messages")))
+        }
+        (Some(rate), _) => Ok(Pace::Rate(rate)),
+        (None, Some(window)) => Ok(Pace::InFlight(window)),
+        (None, None) => match args.scenario {
+            Scenario::Idle | Scenario::Storm => Ok(Pace::Silent),
+            Scenario::Messages | Scenario::Answers | Scenario::Joins | Scenario::Resumes => {
+                Ok(Pace::Rate(RATE_DEFAULT))
+            }
+        },
     }
-    let needs_salon = matches!(args.scenario, Scenario::Answers | Scenario::Resumes | Scenario::Storm);
-    if needs_salon && args.contract == Contract::Original {
-        let name = args.scenario.name();
-        return Err(Senseless(format!("the original contract does not have what `{name}` measures")));
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::args::{Args, Command};
+
+    /// The plan that these arguments come to.
+    pub(in crate::cli::bench) fn plan(words: &[&str]) -> Plan {
+        planned(words).unwrap()
     }
-    if args.scenario == Scenario::Answers && !args.url.starts_with("http") {
-        return Err(Senseless("`answers` needs a server with LLMs, at http:// or https://".into()));
+
+    fn planned(words: &[&str]) -> Result<Plan, String> {
+        let args = Args::try_parse_from(["salon", "bench"].iter().chain(words)).unwrap();
+        let Command::Bench(bench) = args.into_command() else { panic!() };
+        Plan::new(&bench).map_err(|error| error.to_string())
     }
-    if args.scenario != Scenario::Storm && (!args.spread.is_zero() || args.at_once) {
-        return Err(Senseless("--spread and --at-once are for `storm` only".into()));
+
+    #[test]
+    fn what_a_scenario_would_ignore_is_refused() {
+        let options = [
+            ("--rate", "5", "idle storm"),
+            ("--in-flight", "5", "idle storm"),
+            ("--duration", "1", "storm"),
+            ("--warm-up", "1", "idle joins storm"),
+            ("--payload", "50", "idle joins storm"),
+            ("--llm", "m", "messages joins resumes storm idle"),
+        ];
+        for (option, value, refusing) in options {
+            for scenario in ["messages", "answers", "joins", "resumes", "storm", "idle"] {
+                let planned = planned(&[scenario, option, value]);
+                if refusing.split(' ').any(|name| name == scenario) {
+                    let said = planned.unwrap_err();
+                    assert!(said.contains(option) && said.contains(scenario), "{said}");
+                } else {
+                    assert!(planned.is_ok(), "{scenario} {option}: {planned:?}");
+                }
+            }
+        }
+        assert_eq!((plan(&["idle"]).pace, plan(&[]).pace), (Pace::Silent, Pace::Rate(RATE_DEFAULT)));
     }
-    Ok(())
+
+    #[test]
+    fn rates_and_windows_have_bounds() {
+        for (option, value) in [
+            ("--rate", "1e-20"),
+            ("--rate", "0.0009"),
+            ("--rate", "1e8"),
+            ("--rate", "NaN"),
+            ("--in-flight", "0"),
+            ("--in-flight", "1000001"),
+        ] {
+            let said = planned(&[option, value]).unwrap_err();
+            assert!(said.contains(option) && said.contains(" to "), "{said}");
+        }
+        assert_eq!(plan(&["--rate", "0.001"]).pace, Pace::Rate(0.001));
+        assert_eq!(plan(&["--in-flight", "1000000"]).pace, Pace::InFlight(1_000_000));
+    }
+
+    #[test]
+    fn a_password_is_for_nats_and_never_repeated() {
+        assert!(planned(&["--server", "nats://ada:s3cr3t@127.0.0.1:4222"]).is_ok());
+        for url in [
+            "http://ada:s3cr3t@127.0.0.1:1",
+            "https://ada:s3cr3t@127.0.0.1:1",
+            "tcp://ada:s3cr3t@127.0.0.1:1",
+            "ftp://ada:s3cr3t@127.0.0.1:1",
+            "ada:s3cr3t@127.0.0.1:1",
+            "nats://ada:s3 cr3t@127.0.0.1:1",
+            "http://",
+            "",
+        ] {
+            let said = planned(&["--server", url]).unwrap_err();
+            assert!(said.contains("--server") && !said.contains("cr3t"), "{url}: {said}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! What a server on this machine costs, as the kernel counts it.
 //!
-//! Processor time comes in nanoseconds from the scheduler, thread by thread; beside it stands the kernel's own work for
-//! the network on the server's processors (`ksoftirqd`), which no process is charged with. Linux only: elsewhere, and for
-//! a server on another machine, there are no such figures, and the report says so.
+//! Processor time comes in nanoseconds from the scheduler, thread by thread, and is no less than what the kernel counts for
+//! the process as a whole, in which threads that have ended are. Beside it stands the kernel's own work for the network on
+//! the server's processors (`ksoftirqd`), which no process is charged with. Linux only: elsewhere, and for a server on
+//! another machine, there are no such figures, and the report says so.
 
 use std::{
     collections::HashSet,
@@ -12,11 +13,15 @@ use std::{
     time::Duration,
 };
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// A process of this machine.
 #[derive(Debug, Clone)]
 pub(super) struct Process {
     /// Its number.
     pub pid: u32,
+    /// What the kernel calls it: who listens on a port may only be on the way to the server.
+    pub name: String,
     root: PathBuf,
     /// The threads that do the kernel's work on the processors that it may use.
     softirqs: Vec<PathBuf>,
@@ -63,7 +68,9 @@ impl Process {
             let processor = name.trim().strip_prefix("ksoftirqd/")?.parse().ok()?;
             processors.contains(&processor).then_some(path)
         });
-        Some(Self { pid, softirqs: softirqs.collect(), root: own })
+        let name = fs::read_to_string(own.join("comm")).unwrap_or_default();
+        let name = crate::cli::text::line(name.trim());
+        Some(Self { pid, name, softirqs: softirqs.collect(), root: own })
     }
 
     /// What it has used up until now; none: it is gone.
@@ -74,13 +81,32 @@ impl Process {
         let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
         let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
         let softirq = self.softirqs.iter().map(|path| run_time(path)).sum();
+        let stat = fs::read_to_string(self.root.join("stat")).unwrap_or_default();
         Some(Used {
-            cpu: threads.iter().sum(),
+            // Of threads that have ended only the whole knows, to a hundredth of a second.
+            cpu: threads.iter().sum::<Duration>().max(whole_time(&stat).unwrap_or_default()),
             softirq: softirq_of(&self.softirqs, softirq),
             rss_kib: pages * page / 1024,
             threads: threads.len(),
         })
     }
+}
+
+/// What this thread has used of its processor: with one for all of the generator, what that has.
+pub(super) fn own() -> Duration {
+    let spent = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(spent.tv_sec.try_into().unwrap_or_default(), spent.tv_nsec.try_into().unwrap_or_default())
+}
+
+/// The processor time in a process' `stat`, its own and the kernel's for it, of all threads there ever were.
+fn whole_time(stat: &str) -> Option<Duration> {
+    // Its name is in brackets, and may have any others.
+    let (_, behind) = stat.rsplit_once(')')?;
+    let mut words = behind.split_ascii_whitespace().skip(11);
+    let user: u64 = words.next()?.parse().ok()?;
+    let kernel: u64 = words.next()?.parse().ok()?;
+    let tick = Duration::from_secs(1) / u32::try_from(rustix::param::clock_ticks_per_second()).ok()?.max(1);
+    Some(tick * u32::try_from(user + kernel).ok()?)
 }
 
 fn softirq_of(paths: &[PathBuf], sum: Option<Duration>) -> Option<Duration> {
@@ -162,6 +188,41 @@ mod tests {
         assert_eq!(listeners(table, 0xC384).collect::<Vec<_>>(), ["4711"]);
         assert_eq!(listeners(table, 22).collect::<Vec<_>>(), ["4713"]);
         assert_eq!(listeners(table, 1).count(), 0);
+    }
+
+    #[test]
+    fn what_threads_have_used_that_ended_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join("7").join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let stat = |ticks: u64| format!("7 (a (b) c) S 1 7 7 0 -1 0 0 0 0 0 {ticks} {ticks} 0 0 20 0 2 0 5");
+        write("status", "Name:\tx\n");
+        write("comm", "docker-proxy\n");
+        write("statm", "100 10 0 0 0 0 0\n");
+        write("task/7/schedstat", "1000000 5 5\n");
+        write("task/8/schedstat", "4000000000 5 5\n");
+        write("stat", &stat(200));
+        let process = Process::below(root.path(), 7).unwrap();
+        assert_eq!(process.name, "docker-proxy");
+        let tick = Duration::from_secs(1) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap();
+        let before = process.used().unwrap();
+        assert_eq!(before.cpu, Duration::from_nanos(4_001_000_000).max(tick * 400));
+        fs::remove_dir_all(root.path().join("7/task/8")).unwrap();
+        write("stat", &stat(250));
+        let after = process.used().unwrap();
+        assert_eq!((after.cpu, after.threads), (tick * 500, 1));
+        assert!(after.cpu > before.cpu);
+    }
+
+    #[test]
+    fn the_generators_own_work_is_counted() {
+        let (before, mut sum) = (own(), 0_u64);
+        while own() <= before {
+            sum = std::hint::black_box((0..1000_u64).fold(sum, u64::wrapping_add));
+        }
     }
 
     #[cfg(target_os = "linux")]

@@ -3,12 +3,16 @@
 //! Names and units of the JSON are a promise: scripts compare servers by them. A figure that is not known is null there,
 //! and left out for a person.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use serde::Serialize;
 
 use super::{
     answers,
+    counts::Counts,
     crew::Crew,
     figures::Quantiles,
     idle::Idle,
@@ -21,6 +25,10 @@ use super::{
     table,
     talk::Talk,
 };
+use crate::cli::client::shown;
+
+/// Beyond this part of its processor a generator is itself in what it measures.
+const BUSY: f64 = 0.9;
 
 /// The whole report.
 #[derive(Debug, Default, Serialize)]
@@ -51,14 +59,19 @@ pub(super) struct Report {
     pub ended: u64,
     pub latency_us: Option<Quantiles>,
     pub ack_us: Option<Quantiles>,
-    /// How much later than due messages were handed to their connections: the generator's own part of the latency.
+    /// How much later than due messages were handed to their connections. What waits in the generator to be read is not
+    /// in it: see `generator_cpu`.
     pub behind_us: Option<Quantiles>,
+    /// Which part of its one processor the generator took while it was measured.
+    pub generator_cpu: Option<f64>,
     pub server_process: Option<ServerProcess>,
     /// What only this scenario has.
     #[serde(flatten)]
     pub own: Option<Own>,
     /// What was refused and what ended, in words.
     pub problems: Vec<String>,
+    /// What makes the figures worth less, though nothing went wrong.
+    pub warnings: Vec<String>,
     /// Whether all was as it should be.
     #[serde(skip)]
     pub is_sound: bool,
@@ -79,6 +92,8 @@ pub(super) enum Own {
 #[derive(Debug, Serialize)]
 pub(super) struct ServerProcess {
     pub pid: u32,
+    /// What the kernel calls it.
+    pub name: String,
     pub cpu_seconds: f64,
     pub cpu_us_per_delivery: Option<f64>,
     pub softirq_us_per_delivery: Option<f64>,
@@ -108,14 +123,14 @@ impl Report {
     /// With what came of a load of messages.
     pub(super) fn with_talk(mut self, crew: &Crew, talk: &Talk, measured: Measured) -> Self {
         let counts = &talk.counts;
-        let Measured { began, ended, empty, full } = measured;
+        let Measured { began, ended, empty, full, given_up } = measured;
         let arrivals = ended.arrivals - began.arrivals;
+        let parts = ended.parts - began.parts;
         let refusals = counts
             .codes
             .iter()
             .map(|(code, (count, words))| format!("{count} refused with {code}: {words}{}", advice(code)));
-        let ends = counts.ended.iter().map(|(why, count)| format!("{count} sessions ended: {why}"));
-        self.problems.extend(refusals.chain(ends));
+        self.problems.extend(refusals);
         self.seconds = ratio(ended.at.saturating_sub(began.at), 1_000_000_000);
         self.sent = counts.sent;
         self.acknowledged = talk.has_acks().then_some(counts.acknowledged);
@@ -126,7 +141,6 @@ impl Report {
         self.duplicated = counts.duplicated;
         self.inversions = counts.inversions;
         self.astray = counts.astray;
-        self.ended = counts.ended.values().sum();
         self.latency_us = Some(counts.latency.quantiles());
         self.ack_us = talk.has_acks().then(|| counts.ack.quantiles());
         // In a closed loop a message is due when there is room for it.
@@ -135,25 +149,61 @@ impl Report {
             crew,
             [began.used, ended.used],
             [empty, full],
-            arrivals,
+            arrivals + parts,
             self.rooms * self.members,
         );
-        let faults = self.lost + self.duplicated + self.inversions + self.astray + self.ended;
-        self.is_sound = faults == 0 && self.deliveries > 0;
+        let answered = self.acknowledged.map_or(self.sent, |acknowledged| acknowledged + self.refused);
+        let unanswered = (answered != self.sent)
+            .then(|| format!("{} messages were sent, and {answered} acknowledged or refused", self.sent));
+        let nothing = (self.deliveries == 0).then(|| match self.sent {
+            0 => "no message was due while it was measured: give a longer --duration, or a higher --rate"
+                .into(),
+            _ => "nothing of what was sent was delivered".to_owned(),
+        });
+        let still = given_up.map(|waited| {
+            format!(
+                "messages still came {waited:?} after the load had ended: what had not come by then is lost"
+            )
+        });
+        let faults = self.lost + self.duplicated + self.inversions + self.astray + counts.refusals();
+        self.is_sound &= faults == 0 && unanswered.is_none() && nothing.is_none() && still.is_none();
+        self.problems.extend(unanswered.into_iter().chain(nothing).chain(still));
+        self.with_generator(ended.own.saturating_sub(began.own)).with_ends(counts)
+    }
+
+    /// With the sessions that ended before they should.
+    pub(super) fn with_ends(mut self, counts: &Counts) -> Self {
+        let ends = counts.ended.iter().map(|(why, count)| format!("{count} sessions ended: {why}"));
+        self.problems.extend(ends);
+        self.ended = counts.ends();
+        self.is_sound &= self.ended == 0;
         self
     }
 
-    /// With what the server has used since `before`, which was so many nanoseconds ago.
+    fn with_generator(mut self, spent: Duration) -> Self {
+        let share = if self.seconds > 0.0 { spent.as_secs_f64() / self.seconds } else { 0.0 };
+        self.generator_cpu = Some(share);
+        if share > BUSY {
+            self.warnings.push(format!(
+                "the generator took {:.0} % of its one processor: times have its own waiting in them, and a server \
+                 may be able to do more",
+                share * 100.0
+            ));
+        }
+        self
+    }
+
+    /// With what the server has used between two moments that were so many nanoseconds apart.
     pub(super) fn with_process(
         mut self,
         crew: &Crew,
-        before: Option<Used>,
+        used: [Option<Used>; 2],
         nanos: u64,
         grown: [Option<Used>; 2],
     ) -> Self {
         self.seconds = ratio(nanos, 1_000_000_000);
         let sessions = self.rooms * self.members;
-        self.server_process = ServerProcess::new(crew, [before, crew.used()], grown, 0, sessions);
+        self.server_process = ServerProcess::new(crew, used, grown, 0, sessions);
         self
     }
 
@@ -194,8 +244,10 @@ impl ServerProcess {
         let per_delivery = |seconds: f64| (deliveries > 0).then(|| 1e6 * seconds / ratio(deliveries, 1));
         let softirq = after.softirq.zip(before.softirq).map(|(after, before)| after.saturating_sub(before));
         let grown = full.zip(empty).map(|(full, empty)| full.rss_kib.saturating_sub(empty.rss_kib));
+        let process = crew.process.as_ref()?;
         Some(Self {
-            pid: crew.process.as_ref()?.pid,
+            pid: process.pid,
+            name: process.name.clone(),
             cpu_seconds: cpu,
             cpu_us_per_delivery: per_delivery(cpu),
             softirq_us_per_delivery: softirq.and_then(|spent| per_delivery(spent.as_secs_f64())),
@@ -219,14 +271,6 @@ pub(super) fn advice(code: &str) -> &'static str {
     }
 }
 
-/// The address without what may be a password.
-pub(super) fn shown(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
-        _ => url.to_owned(),
-    }
-}
-
 /// A quotient as people read it.
 #[expect(clippy::cast_precision_loss, reason = "nobody reads the sixteenth digit")]
 pub(super) fn ratio(part: u64, of: u64) -> f64 {
@@ -243,9 +287,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_password_in_the_address_is_not_shown() {
-        assert_eq!(shown("nats://ada:s3cr3t@127.0.0.1:4222"), "nats://127.0.0.1:4222");
-        assert_eq!(shown("http://127.0.0.1:50052"), "http://127.0.0.1:50052");
+    fn a_generator_that_is_full_is_warned_of() {
+        let busy = |millis| {
+            Report { seconds: 2.0, ..Report::default() }.with_generator(Duration::from_millis(millis))
+        };
+        assert_eq!((busy(1700).generator_cpu, busy(1700).warnings.len()), (Some(0.85), 0));
+        assert!(busy(1900).warnings.concat().contains("95 %"), "{:?}", busy(1900).warnings);
     }
 
     #[test]

@@ -42,24 +42,25 @@ impl Seen {
         let Some(next) = self.next.get_mut(sender as usize) else {
             return Came::Astray;
         };
-        if counter == *next {
-            *next += 1;
-            return Came::New;
+        if counter < *next {
+            return if self.missing.remove(&(sender, counter)) { Came::Late } else { Came::Twice };
         }
-        if counter > *next {
-            for gap in *next..counter {
-                if self.missing.len() < MISSING_MAX {
-                    self.missing.insert((sender, gap));
-                } else {
-                    self.overflow += 1;
-                }
-            }
-            *next = counter.saturating_add(1);
-            return Came::New;
+        // However far it is ahead: no more is done than can be remembered.
+        let room = u32::try_from(MISSING_MAX.saturating_sub(self.missing.len())).unwrap_or_default();
+        let gap = counter - *next;
+        for missing in *next..*next + gap.min(room) {
+            self.missing.insert((sender, missing));
         }
-        if self.missing.remove(&(sender, counter)) { Came::Late } else { Came::Twice }
+        self.overflow += u64::from(gap.saturating_sub(room));
+        *next = counter.saturating_add(1);
+        Came::New
     }
 
+    /// Whether the text with this number of this sender has come.
+    pub(super) fn has(&self, sender: u32, counter: u32) -> bool {
+        let next = self.next.get(sender as usize).copied().unwrap_or_default();
+        counter < next && !self.missing.contains(&(sender, counter))
+    }
     /// How much of what this sender has said never came: it has said `sent` texts, and those in `refused` nobody gets.
     pub(super) fn lost(&self, sender: u32, sent: u32, refused: &BTreeSet<u32>) -> u64 {
         let next = self.next.get(sender as usize).copied().unwrap_or_default();
@@ -127,5 +128,9 @@ mod tests {
         let far = u32::try_from(MISSING_MAX).unwrap() + 5;
         seen.take(0, far);
         assert_eq!((lost(&seen, 0, far + 1) + seen.overflow(), seen.overflow()), (u64::from(far), 5));
+        // The largest number there is costs no more than that, and comes twice as any other does.
+        assert_eq!((seen.take(0, u32::MAX), seen.take(0, u32::MAX - 1)), (Came::New, Came::Twice));
+        assert_eq!(lost(&seen, 0, far) + seen.overflow(), u64::from(u32::MAX) - 1);
+        assert!(seen.has(0, far) && !seen.has(0, 5));
     }
 }

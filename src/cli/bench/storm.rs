@@ -11,20 +11,18 @@ use serde::Serialize;
 
 use super::{
     Error,
-    crew::Crew,
+    crew::{self, Crew},
     figures::{Quantiles, Times},
     load::{self, Ready},
     plan::Plan,
     progress::Progress,
     report::{Own, Report},
-    resumes::{Comes, come_back},
+    resumes::{AGAIN, Comes, come_back},
     talk::Talk,
     world::NotOpened,
 };
 
-/// How long one that was refused waits if the server does not say.
-const AGAIN: Duration = Duration::from_millis(100);
-/// After so long a server is not coming to itself any more.
+/// So long after the last one wants to come back a server is not coming to itself any more.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What the report says of it.
@@ -62,6 +60,7 @@ pub(super) async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Erro
     let opened = load::open(plan, &crew, talk, progress).await?;
     let connections = opened.world.borrow().connections();
     let before = crew.used();
+    let patience = patience(plan.spread);
     let ticks = opened.world.borrow().ticks;
     progress.counting("sessions came back", plan.sessions());
     let began = ticks.now();
@@ -74,23 +73,31 @@ pub(super) async fn run(plan: &Plan, progress: &Progress) -> Result<Report, Erro
         (0..connections)
             .map(|connection| one(plan, &crew, &opened, connection, connections, &tally, progress)),
     );
-    let is_over = tokio::time::timeout(PATIENCE, all).await.is_ok();
-    let spent = ticks.now() - began;
+    let is_over = tokio::time::timeout(patience, all).await.is_ok();
+    let (after, spent) = (crew.used(), ticks.now() - began);
+    // Who is back must stay.
+    crew::settle(&opened.world).await;
     let Tally { mut storm, times, last } = tally.into_inner();
     storm.seconds = Duration::from_nanos(spent).as_secs_f64();
     storm.returned_us = times.quantiles();
     let problem = (!is_over).then(|| {
         let why = last.unwrap_or_else(|| "no answer".to_owned());
         format!(
-            "{} of {} sessions were back after {PATIENCE:?}; the last refusal: {why}",
+            "{} of {} sessions were back after {patience:?}; the last refusal: {why}",
             storm.served, storm.sessions
         )
     });
     let is_sound = storm.served == storm.sessions;
     Ok(Report::new(plan)
-        .with_process(&crew, before, spent, [opened.empty, opened.full])
+        .with_process(&crew, [before, after], spent, [opened.empty, opened.full])
         .with(Own::Storm(storm))
+        .with_ends(&opened.world.borrow().script.counts)
         .ending(is_sound, problem))
+}
+
+/// How long all of it may take.
+fn patience(spread: Duration) -> Duration {
+    spread + PATIENCE
 }
 
 /// Brings one connection back, however often it takes.
@@ -126,4 +133,16 @@ async fn one(
     tally.times.record(ticks.now() - wanted);
     tally.storm.served += sessions;
     progress.more(sessions as u64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_comes_back_last_is_waited_for_as_long_as_the_first() {
+        for spread in [0, 119, 121, 86_400].map(Duration::from_secs) {
+            assert_eq!(patience(spread).checked_sub(spread), Some(PATIENCE));
+        }
+    }
 }

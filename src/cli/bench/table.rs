@@ -8,18 +8,24 @@ use super::{
 };
 
 fn head(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    // What is paced; only of messages the size is known.
+    let (what, size) = match &report.own {
+        Some(Own::Joins(_)) => ("connections", String::new()),
+        Some(Own::Answers(_)) => ("questions", format!(" of {} bytes", report.payload)),
+        _ => ("messages", format!(" of {} bytes", report.payload)),
+    };
     let pace = match (report.rate, report.in_flight) {
-        (Some(rate), _) => format!("{rate} messages/s"),
-        (None, window) => format!("{} messages in flight", window.unwrap_or_default()),
+        (Some(rate), _) => format!("{rate} {what}/s{size}, "),
+        (None, Some(window)) => format!("{window} {what} in flight{size}, "),
+        (None, None) => String::new(),
     };
     writeln!(out, "{} on {}", report.scenario, report.server)?;
     writeln!(
         out,
-        "  {} of {}, {} on a connection, {pace} of {} bytes, {:.1} s",
+        "  {} of {}, {} on a connection, {pace}{:.1} s",
         counted(report.rooms, "room"),
         counted(report.members, "member"),
         counted(report.streams_per_connection, "stream"),
-        report.payload,
         report.seconds
     )
 }
@@ -80,12 +86,15 @@ fn own(own: &Own, out: &mut dyn Write) -> io::Result<()> {
         ),
         Own::Joins(own) => writeln!(
             out,
-            "\n  joins       {:>13}   {}/s, {} refused",
+            "\n  joins       {:>13}   {}/s, {} refused, {} not begun in time",
             grouped(own.joined),
             grouped(whole(own.joins_per_second)),
-            grouped(own.refused)
+            grouped(own.refused),
+            grouped(own.not_begun)
         ),
-        Own::Resumes(own) => writeln!(out, "  resumes     {:>13}", grouped(own.resumed)),
+        Own::Resumes(own) => {
+            writeln!(out, "  resumes     {:>13}   {} refused", grouped(own.resumed), grouped(own.refused))
+        }
         Own::Storm(own) => writeln!(
             out,
             "\n  came back   {:>13}   of {} in {:.2} s, {} refused on the way",
@@ -119,8 +128,11 @@ pub(super) fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
         own(figures, out)?;
     }
     all_times(report, out)?;
+    if let Some(share) = report.generator_cpu {
+        writeln!(out, "\n  the generator took {:.0} % of its one processor", share * 100.0)?;
+    }
     process(out, report.server_process.as_ref())?;
-    for problem in &report.problems {
+    for problem in report.problems.iter().chain(&report.warnings) {
         writeln!(out, "\n  {problem}")?;
     }
     Ok(())
@@ -135,7 +147,8 @@ fn process(out: &mut dyn Write, process: Option<&ServerProcess>) -> io::Result<(
     };
     writeln!(
         out,
-        "\n  server (process {}, {}): {:.2} s of processor time{}, {} MiB, {:.1} KiB for each session",
+        "\n  server ({}, process {}, {}): {:.2} s of processor time{}, {} MiB, {:.1} KiB for each session",
+        process.name,
         process.pid,
         counted(process.threads, "thread"),
         process.cpu_seconds,

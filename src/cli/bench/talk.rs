@@ -1,17 +1,20 @@
-//! The load of messages: who says the next one, and what came of each.
+//! The load of messages: what is said, and what came of each.
 //!
 //! Every text is followed from when it was due to each of the members, by the digits in it. Texts of all times count for
-//! loss, repetition and order; only those that were due while it was measured count for the figures. A sender whose
-//! session is over says nothing more.
+//! loss, repetition and order; only those that were due while it was measured count for the figures. What a server says
+//! that nobody has sent, or that it has refused, is astray; nothing that it says makes this wait for ever.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::{
-    figures::Times,
+    catch_up::CatchUp,
+    counts::Counts,
     hear::{Event, kind},
     plan::{Pace, Plan},
+    receivers::Receivers,
     say::{Header, Template},
-    seen::{Came, Seen},
+    seen::Came,
+    senders::Senders,
     world::{Outbox, Script},
 };
 
@@ -37,66 +40,29 @@ enum Credit {
     Echo,
 }
 
-/// Who says something.
-#[derive(Debug)]
-struct Sender {
-    session: usize,
-    sent: u32,
-    /// What the server has refused: nobody waits for it.
-    refused: BTreeSet<u32>,
-    is_gone: bool,
-}
-
-/// What was counted.
-#[derive(Debug)]
-pub(super) struct Counts {
-    /// Messages that were due while it was measured.
-    pub sent: u64,
-    /// Those of them that were acknowledged.
-    pub acknowledged: u64,
-    /// Those of them that were refused.
-    pub refused: u64,
-    /// All refusals, with their codes, and what was said of the first of each.
-    pub codes: BTreeMap<String, (u64, String)>,
-    /// Deliveries of the messages that were due while it was measured.
-    pub deliveries: u64,
-    /// Messages that came again.
-    pub duplicated: u64,
-    /// Messages that came behind a later one of their sender.
-    pub inversions: u64,
-    /// Messages of other rooms, and what nobody has said.
-    pub astray: u64,
-    /// Sessions that ended, by the reason.
-    pub ended: BTreeMap<String, u64>,
-    /// From when a message was due until it was delivered.
-    pub latency: Times,
-    /// From when a message was due until it was acknowledged.
-    pub ack: Times,
-    /// From when a message was due until it was handed to the connection: what the generator adds.
-    pub behind: Times,
-}
-
 /// See the module.
 pub(super) struct Talk {
-    rooms: usize,
     members: usize,
-    senders_per_room: usize,
     template: Template,
     credit: Credit,
     speech: Speech,
-    receivers: Vec<Seen>,
-    /// The newest event of each session; 0: none.
-    last: Vec<u64>,
-    senders: Vec<Sender>,
-    /// Who is next, among all turns.
-    turn: usize,
+    receivers: Receivers,
+    senders: Senders,
     /// What is measured: from when to when.
     window: (u64, u64),
     is_stopped: bool,
     /// Deliveries that have not come, of everything that was sent.
-    outstanding: i64,
-    /// Deliveries of all times.
+    outstanding: u64,
+    /// Messages that were neither acknowledged nor refused.
+    unanswered: u64,
+    /// Sessions that are back and have not heard all that they missed.
+    pub catch_up: CatchUp,
+    /// Why the server closes sessions that are not over yet.
+    closing: BTreeMap<usize, String>,
+    /// Deliveries of messages, of all times.
     pub arrivals: u64,
+    /// Deliveries of what is none: of the parts of answers.
+    pub parts: u64,
     /// See there.
     pub counts: Counts,
 }
@@ -105,21 +71,8 @@ impl Talk {
     /// A load by this plan, in which every message calls these LLMs.
     pub(super) fn new(plan: &Plan, speech: Speech, mentions: &[String]) -> Self {
         let has_acks = speech == Speech::Acknowledged;
-        let per_room = plan.senders_per_room();
-        let sender = |number: usize| {
-            let (room, place) = (number / per_room, number % per_room);
-            let member = place * plan.members / per_room;
-            Sender {
-                session: room * plan.members + member,
-                sent: 0,
-                refused: BTreeSet::new(),
-                is_gone: false,
-            }
-        };
         Self {
-            rooms: plan.rooms,
             members: plan.members,
-            senders_per_room: per_room,
             template: match speech {
                 Speech::Bare => Template::text(plan.payload),
                 Speech::Acknowledged | Speech::Unacknowledged => {
@@ -127,19 +80,21 @@ impl Talk {
                 }
             },
             credit: match (plan.pace, has_acks) {
-                (Pace::Rate(_), _) => Credit::None,
+                (Pace::Rate(_) | Pace::Silent, _) => Credit::None,
                 (Pace::InFlight(_), true) => Credit::Ack,
                 (Pace::InFlight(_), false) => Credit::Echo,
             },
             speech,
-            receivers: vec![Seen::of(per_room); plan.sessions()],
-            last: vec![0; plan.sessions()],
-            senders: (0..plan.rooms * per_room).map(sender).collect(),
-            turn: 0,
+            receivers: Receivers::new(plan),
+            senders: Senders::new(plan),
             window: (u64::MAX, u64::MAX),
             is_stopped: false,
             outstanding: 0,
+            unanswered: 0,
+            catch_up: CatchUp::default(),
+            closing: BTreeMap::new(),
             arrivals: 0,
+            parts: 0,
             counts: Counts::new(),
         }
     }
@@ -166,43 +121,42 @@ impl Talk {
 
     /// Whether this session says something.
     pub(super) fn is_sender(&self, session: usize) -> bool {
-        self.senders.iter().any(|sender| sender.session == session)
+        self.senders.is_one(session)
     }
 
     /// The session of a sender.
     pub(super) fn session_of(&self, sender: u32) -> Option<usize> {
-        self.senders.get(sender as usize).map(|sender| sender.session)
+        self.senders.get(sender).map(|sender| sender.session)
     }
 
     /// Where a session is that comes back; none: nowhere.
     pub(super) fn last_seq(&self, session: usize) -> Option<u64> {
-        self.last.get(session).copied().filter(|seq| *seq > 0)
+        self.receivers.last(session)
     }
 
-    /// Whether all that was said has come to everybody.
+    /// Whether all that was said has come to everybody, and was acknowledged where that is done.
     pub(super) fn is_delivered(&self) -> bool {
-        self.outstanding <= 0
+        self.outstanding == 0 && (self.unanswered == 0 || !self.has_acks())
+    }
+
+    /// All that has come of what was said: it grows as long as something does.
+    pub(super) fn come(&self) -> u64 {
+        self.arrivals + self.parts + self.counts.answered
     }
 
     /// The next sender says what was due then.
     pub(super) fn send(&mut self, due: u64, now: u64, say: &mut Outbox) {
-        for _ in 0..self.senders.len() {
-            let turn = self.turn;
-            self.turn = (turn + 1) % self.senders.len();
-            // One room after the other, and in each room one sender after the other.
-            let number = (turn % self.rooms) * self.senders_per_room + turn / self.rooms;
-            let Some(sender) = self.senders.get_mut(number).filter(|sender| !sender.is_gone) else {
-                continue;
-            };
-            let name = u32::try_from(number).unwrap_or(u32::MAX);
-            say.push(sender.session, self.template.with(Header { sender: name, counter: sender.sent, due }));
-            sender.sent += 1;
-            self.outstanding += i64::try_from(self.members).unwrap_or(i64::MAX);
-            if self.is_measured(due) {
-                self.counts.sent += 1;
-                self.counts.behind.record(now.saturating_sub(due));
-            }
+        let Some((number, sender)) = self.senders.next() else {
             return;
+        };
+        let header = Header { sender: number, counter: sender.sent, due };
+        say.push(sender.session, self.template.with(header));
+        sender.sent += 1;
+        self.outstanding += self.members as u64;
+        self.unanswered += 1;
+        if self.is_measured(due) {
+            self.counts.sent += 1;
+            self.counts.behind.record(now.saturating_sub(due));
         }
     }
 
@@ -211,19 +165,32 @@ impl Talk {
         (self.window.0..self.window.1).contains(&due)
     }
 
-    fn message(&mut self, session: usize, text: &[u8], now: u64, say: &mut Outbox) {
+    /// Remembers how far a session has come; whether the event is one behind a later one.
+    pub(super) fn follow(&mut self, session: usize, event: &Event<'_>) -> bool {
+        // `resumed` says where the log ends, not how far this session has come.
+        if event.seq == 0 || event.kind == kind::RESUMED {
+            return false;
+        }
+        if event.kind == kind::ROOM_STATE {
+            self.receivers.begin(session, event.seq);
+        } else if !self.receivers.follow(session, event.seq) {
+            return true;
+        }
+        self.catch_up.heard(session, event.seq);
+        false
+    }
+
+    fn message(&mut self, session: usize, text: &[u8], is_behind: bool, now: u64, say: &mut Outbox) {
         let Some(header) = Header::read(text) else {
             self.counts.astray += 1;
             return;
         };
-        let first = session / self.members * self.senders_per_room;
-        let place = (header.sender as usize).checked_sub(first).and_then(|place| u32::try_from(place).ok());
-        let came = match (place, self.receivers.get_mut(session)) {
-            (Some(place), Some(seen)) => seen.take(place, header.counter),
-            _ => Came::Astray,
-        };
+        let sender = self.senders.get(header.sender).filter(|sender| sender.has_said(header.counter));
+        let place = sender.and_then(|_| self.senders.place(session, header.sender));
+        let is_own = sender.is_some_and(|sender| sender.session == session);
+        let came = place.map_or(Came::Astray, |place| self.receivers.take(session, place, header.counter));
         match came {
-            Came::New => {}
+            Came::New => self.counts.inversions += u64::from(is_behind),
             Came::Late => self.counts.inversions += 1,
             Came::Twice => self.counts.duplicated += 1,
             Came::Astray => self.counts.astray += 1,
@@ -232,13 +199,12 @@ impl Talk {
             return;
         }
         self.arrivals += 1;
-        self.outstanding -= 1;
+        self.outstanding = self.outstanding.saturating_sub(1);
         if self.is_measured(header.due) {
             self.counts.deliveries += 1;
             self.counts.latency.record(now.saturating_sub(header.due));
         }
-        let is_own = || self.senders.get(header.sender as usize).is_some_and(|one| one.session == session);
-        if self.credit == Credit::Echo && is_own() {
+        if self.credit == Credit::Echo && is_own {
             self.refill(now, say);
         }
     }
@@ -247,6 +213,12 @@ impl Talk {
         let Some(header) = Header::read(request_id) else {
             return;
         };
+        if !self.senders.get(header.sender).is_some_and(|sender| sender.has_said(header.counter)) {
+            self.counts.astray += 1;
+            return;
+        }
+        self.counts.answered += 1;
+        self.unanswered = self.unanswered.saturating_sub(1);
         if self.is_measured(header.due) {
             self.counts.acknowledged += 1;
             self.counts.ack.record(now.saturating_sub(header.due));
@@ -262,12 +234,22 @@ impl Talk {
         let Some(header) = Header::read(event.request_id) else {
             return;
         };
+        let Some(sender) = self.senders.get_mut(header.sender) else {
+            return;
+        };
+        if !sender.has_said(header.counter) {
+            return;
+        }
+        sender.refused.insert(header.counter);
+        let session = sender.session;
+        self.counts.answered += 1;
+        self.unanswered = self.unanswered.saturating_sub(1);
+        let place = self.senders.place(session, header.sender);
+        let told = place.map_or(0, |place| self.receivers.told(session, place, header.counter));
+        self.counts.astray += told;
+        self.outstanding = self.outstanding.saturating_sub((self.members as u64).saturating_sub(told));
         if self.is_measured(header.due) {
             self.counts.refused += 1;
-        }
-        if let Some(sender) = self.senders.get_mut(header.sender as usize) {
-            sender.refused.insert(header.counter);
-            self.outstanding -= i64::try_from(self.members).unwrap_or(i64::MAX);
         }
         if self.credit == Credit::Ack {
             self.refill(now, say);
@@ -283,72 +265,55 @@ impl Talk {
 
     /// What never came, of everything that was said.
     pub(super) fn lost(&self) -> u64 {
-        let of = |(session, seen): (usize, &Seen)| {
-            let first = session / self.members * self.senders_per_room;
-            let senders = self.senders.iter().skip(first).take(self.senders_per_room).zip(0..);
-            let missing: u64 =
-                senders.map(|(sender, place)| seen.lost(place, sender.sent, &sender.refused)).sum();
-            missing + seen.overflow()
-        };
-        self.receivers.iter().enumerate().map(of).sum()
+        self.receivers.lost(&self.senders)
     }
 }
 
 impl Script for Talk {
     fn joined(&mut self, session: usize, seq: u64) {
-        if let Some(last) = self.last.get_mut(session) {
-            *last = seq;
+        self.closing.remove(&session);
+        self.receivers.begin(session, seq);
+    }
+
+    fn resumed(&mut self, session: usize, seq: u64) {
+        self.closing.remove(&session);
+        if self.receivers.last(session).is_none_or(|last| last < seq) {
+            self.catch_up.begin(session, seq);
         }
     }
 
     fn heard(&mut self, session: usize, message: &[u8], now: u64, say: &mut Outbox) {
         if self.speech == Speech::Bare {
-            return self.message(session, message, now, say);
+            return self.message(session, message, false, now, say);
         }
         let Some(event) = Event::read(message) else {
             self.counts.astray += 1;
             return;
         };
-        // `resumed` says where the log ends, not how far this session has come.
-        if let Some(last) =
-            self.last.get_mut(session).filter(|_| event.seq > 0 && event.kind != kind::RESUMED)
-        {
-            *last = event.seq;
-        }
+        let is_behind = self.follow(session, &event);
         match event.kind {
             kind::MESSAGE => match event.text() {
-                Some(text) => self.message(session, text, now, say),
+                Some(text) => self.message(session, text, is_behind, now, say),
                 None => self.counts.astray += 1,
             },
             kind::ACK => self.acknowledged(event.request_id, now, say),
             kind::ERROR => self.refused(&event, now, say),
-            _ => {}
+            kind::CLOSING => {
+                self.closing.insert(session, event.closing());
+            }
+            _ => self.counts.inversions += u64::from(is_behind),
         }
     }
 
     fn ended(&mut self, session: usize, why: &str) {
-        *self.counts.ended.entry(why.to_owned()).or_default() += 1;
-        for sender in self.senders.iter_mut().filter(|sender| sender.session == session) {
-            sender.is_gone = true;
-        }
+        // What the server has said before is more than how the stream or the connection ended.
+        let why = self.closing.remove(&session).unwrap_or_else(|| why.to_owned());
+        *self.counts.ended.entry(why).or_default() += 1;
+        self.senders.gone(session);
+        self.catch_up.end(session);
     }
 }
 
-impl Counts {
-    fn new() -> Self {
-        Self {
-            sent: 0,
-            acknowledged: 0,
-            refused: 0,
-            codes: BTreeMap::new(),
-            deliveries: 0,
-            duplicated: 0,
-            inversions: 0,
-            astray: 0,
-            ended: BTreeMap::new(),
-            latency: Times::new(),
-            ack: Times::new(),
-            behind: Times::new(),
-        }
-    }
-}
+#[cfg(test)]
+#[path = "talk_tests.rs"]
+mod tests;

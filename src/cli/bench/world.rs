@@ -21,11 +21,14 @@ use super::{
     link::Link,
     protocol::{Fault, Heard},
 };
+use crate::cli::text;
 
 /// What a scenario does with what its sessions hear.
 pub(super) trait Script {
     /// A session has joined anew, and knows the room up to there.
     fn joined(&mut self, session: usize, seq: u64);
+    /// A session has come back, and is told what it has missed up to there.
+    fn resumed(&mut self, session: usize, seq: u64);
     /// A session that has joined has heard a message, at that time.
     fn heard(&mut self, session: usize, message: &[u8], now: u64, say: &mut Outbox);
     /// A session that had joined is over.
@@ -44,6 +47,13 @@ impl Outbox {
     pub(super) fn push(&mut self, session: usize, message: &[u8]) {
         self.bytes.extend_from_slice(message);
         self.ends.push((session, self.bytes.len()));
+    }
+
+    /// All that was said, by whom.
+    #[cfg(test)]
+    pub(super) fn said(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let begins = [0].into_iter().chain(self.ends.iter().map(|(_, end)| *end));
+        begins.zip(&self.ends).map(|(begin, (session, end))| (*session, &self.bytes[begin..*end]))
     }
 }
 
@@ -122,9 +132,10 @@ impl<S: Script> World<S> {
     }
 
     /// Has the scenario say something.
-    pub(super) fn say(&mut self, what: impl FnOnce(&mut S, &mut Outbox)) {
-        what(&mut self.script, &mut self.outbox);
+    pub(super) fn say<T>(&mut self, what: impl FnOnce(&mut S, &mut Outbox) -> T) -> T {
+        let said = what(&mut self.script, &mut self.outbox);
         self.deliver();
+        said
     }
 
     /// Ends a connection at once, without a word to the server; the scenario is not told.
@@ -169,11 +180,11 @@ impl<S: Script> World<S> {
                 *arrived += 1;
                 match joined.get_mut(first + stream) {
                     Some(true) => script.heard(first + stream, message, now, outbox),
-                    Some(joined) => {
-                        if let Some(seq) = enter(joined, door, message) {
-                            script.joined(first + stream, seq);
-                        }
-                    }
+                    Some(joined) => match enter(joined, door, message) {
+                        Some(Entered::Anew(seq)) => script.joined(first + stream, seq),
+                        Some(Entered::Back(seq)) => script.resumed(first + stream, seq),
+                        None => {}
+                    },
                     None => {}
                 }
             }
@@ -202,7 +213,8 @@ impl<S: Script> World<S> {
         if let Some(link) = self.links.get_mut(connection) {
             *link = None;
         }
-        let why = fault.to_string();
+        // It may have the server's words in it.
+        let why = text::line(&fault.to_string());
         for session in self.sessions_of(connection) {
             match self.joined.get_mut(session) {
                 Some(joined) if *joined => {
@@ -222,8 +234,16 @@ impl<S: Script> World<S> {
     }
 }
 
-/// Looks at what came before a session has joined. Whoever joins anew is told up to where they know the room then.
-fn enter(joined: &mut bool, door: &mut Option<Door>, message: &[u8]) -> Option<u64> {
+/// How a session has come in.
+enum Entered {
+    /// With the room as it is there.
+    Anew(u64),
+    /// With what it has missed up to there.
+    Back(u64),
+}
+
+/// Looks at what came before a session has joined.
+fn enter(joined: &mut bool, door: &mut Option<Door>, message: &[u8]) -> Option<Entered> {
     let Some(event) = Event::read(message) else {
         refuse(door, NotOpened::Fault(Fault::Spoken("what is no event".into())));
         return None;
@@ -232,16 +252,15 @@ fn enter(joined: &mut bool, door: &mut Option<Door>, message: &[u8]) -> Option<u
         kind::ROOM_STATE | kind::RESUMED => {
             *joined = true;
             pass(door);
-            // Where the log ends is not where a session is that is told what it missed.
-            return (event.kind == kind::ROOM_STATE).then_some(event.seq);
+            let is_anew = event.kind == kind::ROOM_STATE;
+            return Some(if is_anew { Entered::Anew(event.seq) } else { Entered::Back(event.seq) });
         }
         kind::ERROR => {
             let (code, message) = event.error();
             refuse(door, NotOpened::Refused { code, message, retry_after: event.retry_after() });
         }
         kind::CLOSING => {
-            let reason = event.closing();
-            refuse(door, NotOpened::Ended(format!("closed by the server, reason {reason}")));
+            refuse(door, NotOpened::Ended(event.closing()));
         }
         _ => {}
     }

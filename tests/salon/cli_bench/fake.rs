@@ -1,6 +1,9 @@
 //! A small server of rooms over plain TCP, which serves as it should, or in one way does not.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use prost::Message as _;
 use salon::wire::pb::room::v1::{self as pb, client_message, server_event::Payload};
@@ -26,6 +29,16 @@ pub enum Fault {
     Mixes,
     /// Closes the connection.
     HangsUp,
+    /// Delivers it, and does not acknowledge it.
+    Forgets,
+    /// Acknowledges what nobody has said.
+    Invents,
+    /// Closes each connection that has joined.
+    Leaves,
+    /// Answers the fourth join when there were four more.
+    HoldsOneJoin,
+    /// Takes so long to answer a join of somebody who was there before.
+    JoinsSlowly(Duration),
 }
 
 /// A message that was told: its room, its sender, and the event.
@@ -42,6 +55,12 @@ struct State {
     /// Messages to the first client.
     told: usize,
     held: Option<(String, Vec<u8>)>,
+    /// Messages that were said.
+    said: usize,
+    /// Joins that were asked for.
+    joins: usize,
+    /// The answer to one of them, and who waits for it.
+    held_join: Option<UnboundedSender<Option<Vec<u8>>>>,
 }
 
 /// The server; dropped, it is gone.
@@ -90,11 +109,13 @@ async fn read(
         match message.payload.unwrap() {
             client_message::Payload::Join(join) => {
                 (room, user) = (join.room_id, join.user_id);
-                let _ = out.send(Some(event(Payload::RoomState(pb::RoomState::default()), "")));
+                answer_join(fault, &state, &out).await;
                 state.lock().unwrap().clients.push(Client { room: room.clone(), out: out.clone() });
             }
             client_message::Payload::Message(said) => {
-                let _ = out.send(Some(event(Payload::Ack(pb::Ack::default()), &message.request_id)));
+                if let Some(acknowledged) = acknowledged(fault, &state, message.request_id) {
+                    let _ = out.send(Some(event(Payload::Ack(pb::Ack::default()), &acknowledged)));
+                }
                 let message = pb::Message { content: said.content, ..Default::default() };
                 let received = pb::MessageReceived { message: Some(message) };
                 let told = (room.clone(), user.clone(), event(Payload::MessageReceived(received), ""));
@@ -102,6 +123,45 @@ async fn read(
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+async fn answer_join(fault: Fault, state: &Mutex<State>, out: &UnboundedSender<Option<Vec<u8>>>) {
+    let answer = event(Payload::RoomState(pb::RoomState::default()), "");
+    let number = {
+        let mut state = state.lock().unwrap();
+        state.joins += 1;
+        if fault == Fault::HoldsOneJoin && state.joins == 4 {
+            state.held_join = Some(out.clone());
+            return;
+        }
+        if state.joins == 8
+            && let Some(held) = state.held_join.take()
+        {
+            let _ = held.send(Some(answer.clone()));
+        }
+        state.joins
+    };
+    match fault {
+        Fault::JoinsSlowly(slowly) if number > 1 => tokio::time::sleep(slowly).await,
+        _ => {}
+    }
+    let _ = out.send(Some(answer));
+    if fault == Fault::Leaves {
+        let _ = out.send(None);
+    }
+}
+
+/// What is acknowledged of a message with this id.
+fn acknowledged(fault: Fault, state: &Mutex<State>, request_id: String) -> Option<String> {
+    let mut state = state.lock().unwrap();
+    state.said += 1;
+    let is_chosen = state.said % 10 == 5;
+    match fault {
+        Fault::Forgets if is_chosen => None,
+        // The counter is behind the eight digits of the sender.
+        Fault::Invents if is_chosen => Some(format!("{}7fffffff{}", &request_id[..8], &request_id[16..])),
+        _ => Some(request_id),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Of its figures only those are looked at that must fit together whatever the machine does.
 
 mod fake;
+mod secured;
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -189,6 +190,9 @@ async fn joins_and_idle_sessions_are_counted() {
     assert_eq!((exit, number(&paced, "joins.joined")), (Exit::Success, 20), "{paced}");
     let (exit, idle) = figures(&server.url, "idle --rooms 2 --members 5 --duration 0.2").await;
     assert_eq!((exit, number(&idle, "idle.sessions")), (Exit::Success, 10), "{idle}");
+    assert_eq!((&idle["rate"], &idle["in_flight"]), (&Value::Null, &Value::Null));
+    let (_, table) = bench(&server.url, "idle --duration 0.2").await.unwrap();
+    assert!(!table.contains("messages/s") && !table.contains("bytes"), "{table}");
     server.shutdown().await;
 }
 
@@ -198,11 +202,13 @@ async fn a_person_reads_a_table_and_what_to_configure() {
         .config(|config| (config.limits.messages_per_second, config.limits.messages_burst) = (1, 3))
         .start()
         .await;
-    let (_, out) = bench(&server.url, "--rate 50 --warm-up 0 --duration 0.5").await.unwrap();
+    let (exit, out) = bench(&server.url, "--rate 50 --warm-up 0 --duration 0.5").await.unwrap();
     for part in ["messages on http://", "p99.9", "delivered", "acknowledged", "limits.messages_per_second"] {
         assert!(out.contains(part), "{part} in {out}");
     }
-    let (_, figures) = figures(&server.url, "--rate 50 --warm-up 0 --duration 0.5").await;
+    assert_eq!(exit, Exit::Failure, "most were refused: {out}");
+    let (exit, figures) = figures(&server.url, "--rate 50 --warm-up 0 --duration 0.5").await;
+    assert_eq!(exit, Exit::Failure, "{figures}");
     let answered = number(&figures, "acknowledged") + number(&figures, "refused");
     assert_eq!((answered, number(&figures, "lost")), (number(&figures, "sent"), 0), "{figures}");
     server.shutdown().await;
@@ -220,6 +226,7 @@ async fn what_makes_no_sense_is_refused_before_anything_is_opened() {
         ("--rooms 100000 --members 100000", "sessions"),
         ("answers --contract original", "answers"),
         ("--spread 3", "storm"),
+        ("idle --rate 5", "--rate"),
     ] {
         let error = bench("http://127.0.0.1:1", line).await.unwrap_err().to_string();
         assert!(error.contains(named), "{line}: {error}");
@@ -228,6 +235,9 @@ async fn what_makes_no_sense_is_refused_before_anything_is_opened() {
         ("tcp://127.0.0.1:1", "--streams-per-connection 2", "--streams-per-connection"),
         ("tcp://127.0.0.1:1", "--contract original", "http"),
         ("nats://127.0.0.1:1", "storm", "messages"),
+        ("ftp://127.0.0.1:1", "", "tcp://"),
+        ("http://ada:secret@127.0.0.1:1", "", "nats://"),
+        ("tcp://127.0.0.1:1", "", "127.0.0.1:1"),
         ("http://127.0.0.1:1", "--duration 1", "salon serve"),
     ] {
         let error = bench(url, line).await.unwrap_err().to_string();
@@ -268,4 +278,94 @@ async fn a_server_that_loses_repeats_reorders_or_mixes_up_is_found_out() {
         let expected = ["lost", "duplicated", "inversions", "astray"].map(|name| name == named);
         assert_eq!(found, expected, "{fault:?}: {figures}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_acknowledge_or_acknowledges_other_things_is_found_out() {
+    for (fault, named) in [(Fault::Forgets, "acknowledged"), (Fault::Invents, "astray")] {
+        let server = Fake::start(fault).await;
+        let line = "--rooms 2 --members 3 --rate 100 --warm-up 0 --duration 0.5";
+        let (exit, figures) = figures(&server.url, line).await;
+        assert_eq!(exit, Exit::Failure, "{fault:?}: {figures}");
+        assert_eq!((number(&figures, "sent"), number(&figures, "acknowledged")), (50, 45), "{figures}");
+        assert_eq!(number(&figures, "astray"), if named == "astray" { 5 } else { 0 }, "{figures}");
+        assert!(figures["problems"].to_string().contains("50 messages were sent, and 45"), "{figures}");
+        assert_eq!((number(&figures, "lost"), number(&figures, "deliveries")), (0, 150), "{figures}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_due_last_is_sent_before_the_end() {
+    let server = Fake::start(Fault::None).await;
+    // The second is due 17 ms before the end, in the middle of nothing else.
+    let (exit, figures) = figures(&server.url, "--rate 3 --warm-up 0 --duration 0.35").await;
+    assert_whole(exit, &figures);
+    assert_eq!(number(&figures, "sent"), 2, "{figures}");
+}
+
+#[tokio::test]
+async fn a_load_in_which_nothing_is_due_says_so() {
+    let server = Fake::start(Fault::None).await;
+    let (exit, figures) = figures(&server.url, "--rate 0.5 --warm-up 0.1 --duration 0.2").await;
+    assert_eq!((exit, number(&figures, "sent")), (Exit::Failure, 0), "{figures}");
+    assert!(figures["problems"].to_string().contains("--duration"), "{figures}");
+}
+
+#[tokio::test]
+async fn connections_that_are_still_joining_are_left_alone() {
+    let server = Fake::start(Fault::HoldsOneJoin).await;
+    let (exit, figures) =
+        figures(&server.url, "joins --rooms 1 --members 3 --in-flight 2 --duration 0.5").await;
+    assert_eq!((exit, number(&figures, "joins.refused")), (Exit::Success, 0), "{figures}");
+    assert!(number(&figures, "joins.joined") >= 5, "{figures}");
+}
+
+#[tokio::test]
+async fn joins_that_could_not_be_begun_in_time_are_told() {
+    let server = Fake::start(Fault::JoinsSlowly(Duration::from_millis(600))).await;
+    let (exit, figures) = figures(&server.url, "joins --rooms 1 --members 1 --rate 40 --duration 0.5").await;
+    assert_eq!(exit, Exit::Failure, "{figures}");
+    assert_eq!((number(&figures, "joins.joined"), number(&figures, "joins.not_begun")), (1, 19), "{figures}");
+    assert!(figures["problems"].to_string().contains("not begun"), "{figures}");
+}
+
+#[tokio::test]
+async fn who_is_sent_away_right_after_it_has_joined_is_counted() {
+    for line in ["storm", "joins --rate 5 --duration 0.3", "idle --duration 0.2"] {
+        let server = Fake::start(Fault::Leaves).await;
+        let (exit, figures) = figures(&server.url, &format!("{line} --rooms 1 --members 2")).await;
+        assert_eq!(exit, Exit::Failure, "{line}: {figures}");
+        assert!(number(&figures, "ended") >= 2, "{line}: {figures}");
+        assert!(figures["problems"].to_string().contains("sessions ended"), "{line}: {figures}");
+    }
+}
+
+#[tokio::test]
+async fn a_return_that_is_refused_is_counted_and_the_report_is_written() {
+    // The first join of each takes what there is for four seconds.
+    let server = Setup::default()
+        .config(|config| {
+            config.limits.rates.user.joins = RateWord(Some((NonZeroU32::MIN, Duration::from_secs(4))));
+        })
+        .start()
+        .await;
+    let (exit, figures) =
+        figures(&server.url, "resumes --members 4 --rate 50 --warm-up 0 --duration 0.3").await;
+    assert_eq!(exit, Exit::Failure, "{figures}");
+    assert!(number(&figures, "resumes.refused") >= 1 && number(&figures, "lost") > 0, "{figures}");
+    assert!(figures["problems"].to_string().contains("a return was refused"), "{figures}");
+    server.shutdown().await;
+}
+
+#[test]
+fn a_password_in_the_environment_is_not_in_the_help() {
+    use clap::CommandFactory as _;
+    let mut command = Args::command();
+    let bench = command.find_subcommand_mut("bench").unwrap();
+    let server = bench.get_arguments().find(|argument| argument.get_id() == "url").unwrap();
+    assert!(server.is_hide_env_values_set());
+    // Nor where it cannot be read.
+    let words = ["salon", "bench", "--server", "nats://ada:s3cr3t@:x:y"];
+    let read = Args::try_parse_from(words).map_err(|error| error.to_string());
+    assert!(!read.err().unwrap_or_default().contains("s3cr3t"));
 }

@@ -3,7 +3,7 @@
 //! A room is a subject, a member is a subscription. NATS acknowledges nothing and has no members, so what is said of
 //! these is found by the messages alone. What the server refuses (`-ERR`) is a fault.
 
-use super::{Fault, Heard};
+use super::{Fault, Heard, prefixed::MESSAGE_BYTES};
 
 /// The longest line that is believed: INFO has a few kilobytes.
 const LINE_BYTES: usize = 64 << 10;
@@ -65,7 +65,7 @@ impl Nats {
             let (line, after) = rest.split_at_checked(end + 1).unwrap_or((rest, &[]));
             let line = line.trim_ascii_end();
             if let Some(head) = line.strip_prefix(b"MSG ") {
-                let (index, length) = message_head(head)?;
+                let (index, length) = message_head(head, self.subjects.len())?;
                 let Some((text, later)) = after.split_at_checked(length + 2) else {
                     break;
                 };
@@ -107,14 +107,16 @@ impl Nats {
     }
 }
 
-/// Of `subject sid [reply] length`: which subscription, and how long.
-fn message_head(head: &[u8]) -> Result<(usize, usize), Fault> {
+/// Of `subject sid [reply] length`: which of so many subscriptions, and how long.
+fn message_head(head: &[u8], subscriptions: usize) -> Result<(usize, usize), Fault> {
     let text = std::str::from_utf8(head).ok();
     let read = text.and_then(|text| {
         let mut words = text.split_ascii_whitespace();
         let sid: usize = words.nth(1)?.parse().ok()?;
-        Some((sid.checked_sub(1)?, words.next_back()?.parse().ok()?))
+        let length: usize = words.next_back()?.parse().ok()?;
+        Some((sid.checked_sub(1).filter(|index| *index < subscriptions)?, length))
     });
+    let read = read.filter(|(_, length)| *length <= MESSAGE_BYTES);
     read.ok_or_else(|| Fault::Spoken("a message whose head cannot be read: this is no NATS server".into()))
 }
 
@@ -163,8 +165,20 @@ mod tests {
         out.clear();
         nats.send(0, b"a b", &mut out);
         assert_eq!(out, b"PUB r.0 3\r\na b\r\n");
-        for wrong in [b"-ERR 'Authorization Violation'\r\n".as_slice(), b"MSG x\r\n", b"HTTP/1.1 400\r\n"] {
-            assert!(nats.receive(wrong, &mut out, &mut |_| {}).is_err());
+        for wrong in [
+            "-ERR 'Authorization Violation'",
+            "MSG x",
+            "HTTP/1.1 400",
+            "MSG r.0 0 5",
+            "MSG r.0 2 5",
+            "MSG r.0 18446744073709551615 5",
+            "MSG r.0 1 67108865",
+            "MSG r.0 1 18446744073709551615",
+        ] {
+            let line = format!("{wrong}\r\n");
+            assert!(nats.receive(line.as_bytes(), &mut out, &mut |_| {}).is_err(), "{wrong}");
         }
+        // A large message is waited for.
+        assert_eq!(nats.receive(b"MSG r.0 1 67108864\r\n", &mut out, &mut |_| {}).unwrap(), 0);
     }
 }

@@ -9,7 +9,7 @@ use super::Fault;
 pub(in crate::cli::bench) const PREFIX: usize = 5;
 
 /// The longest message that is believed: a `room_state` has a few megabytes at most.
-const MESSAGE_BYTES: usize = 64 << 20;
+pub(super) const MESSAGE_BYTES: usize = 64 << 20;
 
 /// What is kept of the memory that an incomplete message took; ten thousand streams keep as much.
 const KEPT_BYTES: usize = 4 << 10;

@@ -1,6 +1,10 @@
 //! The client's half of HTTP/2, cut anywhere, and held back by windows.
 
-use super::{super::prefixed, *};
+use super::{
+    super::prefixed,
+    frames::{FRAME_BYTES, HEAD, PADDED},
+    *,
+};
 
 /// A message for `send`, with its prefix.
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -83,6 +87,24 @@ fn a_conversation_is_the_same_wherever_it_is_cut() {
     assert_eq!(heard(&single, 2).unwrap().0, expected);
 }
 
+/// What was sent on a stream, of the frames in `out`, none of which is too long.
+fn sent(mut out: &[u8], stream: u32) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Some((frame, later)) = Frame::split(out).unwrap() {
+        if (frame.kind, frame.stream) == (DATA, stream) {
+            assert!(!frame.payload.is_empty());
+            bytes.extend_from_slice(frame.payload);
+        }
+        out = later;
+    }
+    assert!(out.is_empty());
+    bytes
+}
+
+fn more(stream: u32, by: u32) -> Vec<u8> {
+    frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
+}
+
 #[test]
 fn what_waits_for_a_window_goes_out_in_order_and_does_not_hold_others_up() {
     let mut out = Vec::new();
@@ -90,21 +112,62 @@ fn what_waits_for_a_window_goes_out_in_order_and_does_not_hold_others_up() {
     out.clear();
     let long = framed(&[1; 40_000]);
     http2.send(0, &long, &mut out);
-    let frames = long.len().div_ceil(FRAME_BYTES);
-    assert_eq!(out.len(), long.len() + frames * HEAD);
+    assert_eq!(sent(&out, 1), long);
+    assert_eq!(out.len(), long.len() + long.len().div_ceil(FRAME_BYTES) * HEAD);
     out.clear();
-    // 25,000 are left on the stream and on the connection.
+    // 25,530 are left on the stream and on the connection.
     http2.send(0, &long, &mut out);
     http2.send(0, &framed(b"behind it"), &mut out);
     http2.send(1, &framed(b"another"), &mut out);
-    assert!(out.is_empty());
-    let more = |stream, by: u32| frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
+    let mut all = sent(&out, 1);
+    assert_eq!((all.len(), sent(&out, 3).len()), (25_530, 0));
+    out.clear();
     http2.receive(&more(0, 100_000), &mut out, &mut |_| {}).unwrap();
     assert_eq!(out, frame(DATA, 0, 3, &framed(b"another")));
     out.clear();
     http2.receive(&more(1, 100_000), &mut out, &mut |_| {}).unwrap();
-    assert!(out.ends_with(&frame(DATA, 0, 1, &framed(b"behind it"))));
-    assert_eq!(out.len(), long.len() + frames * HEAD + HEAD + framed(b"behind it").len());
+    all.extend(sent(&out, 1));
+    assert_eq!(all, [long, framed(b"behind it")].concat());
+}
+
+#[test]
+fn a_message_that_is_larger_than_every_window_leaves_part_by_part() {
+    let mut out = Vec::new();
+    let mut http2 = Http2::open(&request(), 2, &mut out);
+    out.clear();
+    let large = framed(&[7; 200_000]);
+    http2.send(0, &large, &mut out);
+    http2.send(1, &framed(b"another"), &mut out);
+    let (mut one, mut other) = (Vec::new(), Vec::new());
+    let mut rounds = 0;
+    while one.len() < large.len() || other.is_empty() {
+        one.extend(sent(&out, 1));
+        other.extend(sent(&out, 3));
+        out.clear();
+        // The server gives back what it has read, as one that takes 65,535 bytes does.
+        for update in [more(1, 30_000), more(0, 30_000)] {
+            http2.receive(&update, &mut out, &mut |_| {}).unwrap();
+        }
+        rounds += 1;
+        assert!(rounds < 20, "{} of {} bytes have left", one.len(), large.len());
+    }
+    assert_eq!((one, other), (large, framed(b"another")));
+}
+
+#[test]
+fn what_waits_on_a_stream_that_is_over_does_not_leave() {
+    let mut out = Vec::new();
+    let mut http2 = Http2::open(&request(), 2, &mut out);
+    for stream in [0, 1] {
+        http2.send(stream, &framed(&[1; 60_000]), &mut out);
+    }
+    out.clear();
+    http2.receive(&frame(RST_STREAM, 0, 3, &[0, 0, 0, 8]), &mut out, &mut |_| {}).unwrap();
+    http2.receive(&more(0, 1_000_000), &mut out, &mut |_| {}).unwrap();
+    http2.send(1, &framed(b"later"), &mut out);
+    assert!(out.is_empty());
+    http2.send(0, &framed(b"later"), &mut out);
+    assert_eq!(sent(&out, 1), framed(b"later"));
 }
 
 #[test]
@@ -115,9 +178,12 @@ fn a_smaller_first_window_counts_for_streams_that_are_open() {
     http2.receive(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 10]), &mut out, &mut |_| {}).unwrap();
     out.clear();
     http2.send(0, &framed(b"longer than ten"), &mut out);
-    assert!(out.is_empty());
+    assert_eq!(sent(&out, 1), framed(b"longer than ten")[..10]);
+    out.clear();
     http2.receive(&frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 1, 0]), &mut out, &mut |_| {}).unwrap();
-    assert!(out.ends_with(&framed(b"longer than ten")));
+    // The server takes more when it knows that we know.
+    let rest = frame(DATA, 0, 1, &framed(b"longer than ten")[10..]);
+    assert_eq!(out, [frame(SETTINGS, ACK, 0, &[]), rest].concat());
 }
 
 #[test]
@@ -129,6 +195,24 @@ fn ends_of_the_connection_are_faults_that_say_why() {
     assert_eq!(heard(&[&few], 2).unwrap_err(), Fault::Streams { allowed: 1 });
     assert!(heard(&[b"HTTP/1.1 400 Bad Request\r\n"], 1).unwrap_err().to_string().contains("no HTTP/2"));
     assert!(heard(&[&frame(DATA, PADDED, 1, &[9, 1])], 1).is_err());
+    let not_ours = heard(&[&frame(DATA, 0, 2, &framed(b"not ours"))], 2).unwrap_err().to_string();
+    assert!(not_ours.contains("stream 2"), "{not_ours}");
+}
+
+#[test]
+fn a_stream_that_was_refused_has_the_words_of_the_server() {
+    let mut block = vec![0x88];
+    for (name, value) in [("grpc-status", "7"), ("grpc-message", "not%20you")] {
+        block.push(0x00);
+        headers::push_text(&mut block, name.as_bytes());
+        headers::push_text(&mut block, value.as_bytes());
+    }
+    let refused = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block);
+    let (events, _) = heard(&[&refused], 1).unwrap();
+    assert_eq!(events, [(0, b"ended by the server: not you (PermissionDenied)".to_vec())]);
+    // What goes on in another frame is not read, and is an end all the same.
+    let (events, _) = heard(&[&frame(HEADERS, END_STREAM, 1, &block[..9])], 1).unwrap();
+    assert_eq!(events, [(0, b"ended by the server".to_vec())]);
 }
 
 #[test]
@@ -143,6 +227,5 @@ fn windows_are_topped_up_before_they_are_empty() {
         http2.receive(&data, &mut out, &mut |_| messages += 1).unwrap();
     }
     assert_eq!(messages, TOP_UP as usize / FRAME_BYTES);
-    let more = |stream| frame(WINDOW_UPDATE, 0, stream, &TOP_UP.to_be_bytes());
-    assert_eq!(out, [more(0), more(1)].concat());
+    assert_eq!(out, [more(0, TOP_UP), more(1, TOP_UP)].concat());
 }
