@@ -99,6 +99,7 @@ def flood(payload, frames):
     def flooding(state):
         while state.going():
             connection = state.connect()
+            state.count(1)
             while state.going() and connection.send(payload):
                 state.count(frames)
             state.end(connection)
@@ -111,6 +112,7 @@ def small_data(state):
     while state.going():
         connection = state.connect()
         connection.send(headers(1))
+        state.count(1)
         burst = data(1, b"\x00") * 200 + data(1) * 200
         while state.going() and connection.send(burst):
             state.count(400)
