@@ -31,6 +31,19 @@ pub struct StreamLimits {
     pub waiting_per_namespace: usize,
 }
 
+#[cfg(test)]
+impl StreamLimits {
+    /// For tests of other things.
+    pub(crate) const NINE: Self = Self {
+        per_user: 9,
+        per_credential: None,
+        per_peer: None,
+        waiting: 9,
+        waiting_per_peer: 9,
+        waiting_per_namespace: 9,
+    };
+}
+
 /// The place of a stream that has not joined.
 #[derive(Debug)]
 pub struct Waiting {

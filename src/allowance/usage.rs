@@ -239,18 +239,9 @@ mod tests {
         store::memory::MemoryStore,
     };
 
-    const STREAMS: StreamLimits = StreamLimits {
-        per_user: 9,
-        per_credential: None,
-        per_peer: None,
-        waiting: 9,
-        waiting_per_peer: 9,
-        waiting_per_namespace: 9,
-    };
-
     fn usages(quotas: Quotas) -> (Usages, Allowance) {
         let given = Given::new(quotas, Quotas::default());
-        let allowances = Allowances::new(RateTable::default(), STREAMS, given);
+        let allowances = Allowances::new(RateTable::default(), StreamLimits::NINE, given);
         let ann = Payer::user(Namespace::parse("acme").unwrap(), UserId::parse("ann").ok());
         let allowance = allowances.of(&ann);
         (Usages::new(Arc::new(MemoryStore::new()), allowances), allowance)

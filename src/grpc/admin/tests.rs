@@ -30,15 +30,6 @@ use crate::{
 
 const START: Timestamp = Timestamp(1_700_000_000_000);
 
-const STREAMS: StreamLimits = StreamLimits {
-    per_user: 9,
-    per_credential: None,
-    per_peer: None,
-    waiting: 9,
-    waiting_per_peer: 9,
-    waiting_per_namespace: 9,
-};
-
 /// Remembers what it is told.
 #[derive(Debug, Default)]
 struct Remembered(Mutex<Vec<Fact>>);
@@ -88,7 +79,7 @@ impl World {
         let directory = Directory::new(store, Arc::clone(&clock), DirectorySettings::default());
         let audit = Arc::new(Remembered::default());
         let sink = Arc::clone(&audit) as Arc<dyn AuditSink>;
-        let allowances = Allowances::new(rates, STREAMS, Given::default());
+        let allowances = Allowances::new(rates, StreamLimits::NINE, Given::default());
         let api = AdminApi::new(directory.clone(), mint, sink, entries.clone(), allowances, clock);
         Self { api, directory, audit, clock: manual, entries, tasks, stop }
     }

@@ -18,15 +18,6 @@ use crate::{
     ids::{LlmId, MessageId, PollId},
 };
 
-const STREAMS: StreamLimits = StreamLimits {
-    per_user: 9,
-    per_credential: None,
-    per_peer: None,
-    waiting: 9,
-    waiting_per_peer: 9,
-    waiting_per_namespace: 9,
-};
-
 /// Knows one secret.
 #[derive(Debug)]
 struct Known;
@@ -96,7 +87,8 @@ fn who_has_no_space_can_get_out_and_take_back_and_add_nothing() {
 async fn guesses_in_the_middle_of_a_stream_are_failed_sign_ins() {
     let two = Rate::in_each(NonZeroU32::new(2).unwrap(), Duration::from_secs(60));
     let peer = Paces::new([(What::FailedSignIns, Some(two))]);
-    let allowances = Allowances::new(RateTable { peer, ..RateTable::default() }, STREAMS, Given::default());
+    let allowances =
+        Allowances::new(RateTable { peer, ..RateTable::default() }, StreamLimits::NINE, Given::default());
     let sources = Sources { secrets: Some(Arc::new(Known)), ..Sources::default() };
     let gate = Gate::required(Arc::new(SystemClock), sources);
     let peer: Option<IpAddr> = Some([192, 0, 2, 1].into());
@@ -142,7 +134,7 @@ async fn an_end_that_comes_sooner_than_the_one_before_is_told_in_time_too() {
     let (ends, at) = tokio::sync::watch::channel(Timestamp(0));
     let sources = Sources { revoked: Some(Arc::new(Ends(at))), ..Sources::default() };
     let gate = Gate::required(Arc::<crate::clock::ManualClock>::clone(&clock), sources);
-    let allowances = Allowances::new(RateTable::default(), STREAMS, Given::default());
+    let allowances = Allowances::new(RateTable::default(), StreamLimits::NINE, Given::default());
     let sign_ins = SignIns { allowances, peer: None };
     let (user, room) = (UserId::parse("ann").unwrap(), RoomId::parse("tea").unwrap());
     let mut pass = Pass::new(gate, Arc::new(Principal::open()), user, room, sign_ins);
