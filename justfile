@@ -59,3 +59,15 @@ readme:
 
 deploy:
     .ci/run deploy
+
+openai_servers:
+    .ci/run openai_servers
+
+mcp:
+    .ci/run mcp
+
+tokens:
+    .ci/run tokens
+
+attacks:
+    .ci/run attacks

@@ -1,7 +1,7 @@
 """What is linked into Salon, as a CycloneDX 1.6 file: `sbom.py OUTPUT [TARGET]`.
 
 Read from cargo itself: `cargo tree` says what is linked (no macros, no build scripts, no tests), `Cargo.lock` has the
-checksums, `cargo metadata` the licences. The C libraries that two crates carry in themselves are components of their
+checksums, `cargo metadata` the licences. The C libraries that crates carry in themselves are components of their
 own, because whoever looks for a fault of SQLite looks for its name. The same commit gives the same file. Ends with an
 error when anything is missing: a list with holes is worse than none.
 """
@@ -32,7 +32,17 @@ CARRIED = {
         r'#define AWSLC_VERSION_NUMBER_STRING\s+"([^"]+)"',
         None,
     ),
+    "tikv-jemalloc-sys": (
+        "jemalloc",
+        # It has no file of its own with its version: the crate's has it behind a plus.
+        "Cargo.toml",
+        r'version = "[^"+]+\+([0-9.]+)',
+        "BSD-2-Clause",
+    ),
 }
+
+# Crates that link to something without carrying it: it is in another crate.
+CARRY_NOTHING = {"aws-lc-rs"}
 
 
 def run(*command):
@@ -100,6 +110,8 @@ def bill(target):
     for crate in sorted(uses):
         if crate != root:
             components.append(component(packages[crate], checksums[crate]))
+        if packages[crate]["links"] and crate[0] not in CARRIED.keys() | CARRY_NOTHING:
+            raise SystemExit(f"{crate[0]} links to {packages[crate]['links']}: see what it carries, and say it here")
         if crate[0] in CARRIED:
             library = carried(packages[crate])
             components.append(library)
@@ -146,7 +158,7 @@ def check(made, text):
         if not {one["ref"], *one["dependsOn"]} <= known:
             raise SystemExit(f"{one['ref']} uses what is not in the bill")
     names = {one["name"] for one in made["components"]}
-    for must in ("tokio", "tonic", "rustls", "sqlite", "aws-lc"):
+    for must in ("tokio", "tonic", "rustls", "sqlite", "aws-lc", "jemalloc"):
         if must not in names:
             raise SystemExit(f"{must} is linked and not in the bill")
     for never in ("proptest", "criterion", "tempfile", "tonic-prost-build"):

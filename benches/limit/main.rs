@@ -4,7 +4,7 @@
 //! ```text
 //! cargo bench --bench limit                                     # nine shapes, three rounds: about 20 minutes
 //! cargo bench --bench limit -- --shapes P1,S1 --rounds 1        # a first look
-//! cargo bench --bench limit -- --shapes all --markdown          # everything, as tables for the documentation
+//! cargo bench --bench limit -- --shapes all --markdown          # everything, as the tables only
 //! cargo bench --bench limit -- --serve tcp --port 9000          # one of the servers, for a load of one's own
 //! ```
 //!

@@ -128,11 +128,10 @@ impl Allowance {
     /// The places of a stream that goes on with this: what it has is kept, what it needs is taken, and then the rest is
     /// given back. On a refusal nothing has changed.
     pub fn go_on(&self, open: &mut Open) -> Result<(), Rejection> {
-        let (mut kept, mut taken) = (Vec::with_capacity(self.purses.len()), Open(Vec::new()));
+        let mut taken = Open(Vec::new());
         for (scope, purse) in &self.purses {
             let Some(purse) = purse else { continue };
             if open.0.iter().any(|held| Arc::ptr_eq(held, purse)) {
-                kept.push(Arc::clone(purse));
                 continue;
             }
             let most = self.streams(*scope).unwrap_or(usize::MAX);
@@ -142,7 +141,8 @@ impl Allowance {
             taken.0.push(Arc::clone(purse));
         }
         open.0.retain(|held| {
-            let stays = kept.iter().any(|purse| Arc::ptr_eq(held, purse));
+            let needed = self.purses.iter().filter_map(|(_, purse)| purse.as_ref());
+            let stays = needed.into_iter().any(|purse| Arc::ptr_eq(held, purse));
             if !stays {
                 purse::leave(&held.streams);
             }

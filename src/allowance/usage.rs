@@ -5,7 +5,9 @@
 //! such a quota costs no look. A store that does not answer refuses nobody by that: it will refuse the write itself.
 //!
 //! Who creates a room waits for a look where the last is old. Who joins is many at once: they wait for the first look at
-//! their namespace only, all for the same one, and are then held against what [`Usages::refresh`] has found.
+//! their namespace only, all for the same one and not for long, and are then held against what [`Usages::refresh`] has
+//! found and who has joined since. Who has left since is not counted, nor whose join came to nothing: so nobody is
+//! refused before the store was asked once more ([`Allowance::learn_anew`]).
 
 use std::{
     collections::HashSet,
@@ -17,7 +19,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::{
     allowance::{Allowance, Allowances, payer::Payer, purse::Purse, quotas::over},
@@ -30,6 +32,9 @@ use crate::{
 /// How long what the store has said is held to be true, and how often [`Usages::refresh`] should be called.
 pub const FRESH: Duration = Duration::from_secs(5);
 
+/// How long whoever joins waits for a look, and how old one must be for another.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// How many namespaces are asked about by themselves; of more the whole folder is read, in pages: it has ten thousand
 /// entries at most.
 const FEW: usize = 100;
@@ -41,8 +46,8 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Default)]
 pub(super) struct Known {
     said: Mutex<Option<(NamespaceUsage, Instant)>>,
-    /// Held by whoever asks the store first.
-    first: tokio::sync::Mutex<()>,
+    /// When somebody who joins has asked; held by whoever does.
+    asked: tokio::sync::Mutex<Option<Instant>>,
     /// Rooms that were let through since.
     rooms_since: AtomicU64,
     /// Who has become a member since.
@@ -119,7 +124,7 @@ impl Usages {
         let look = async |namespace: &Namespace| {
             let allowance = self.allowances.of(&Payer::user(namespace.clone(), None));
             if let Some(purse) = allowance.shared() {
-                allowance.look_up(self.store.as_ref(), purse).await;
+                allowance.look_anew(self.store.as_ref(), purse).await;
             }
         };
         stream::iter(counted).for_each_concurrent(AT_ONCE, look).await;
@@ -163,12 +168,18 @@ fn one_more(since: &AtomicU64, said: u64, most: u64) -> Result<(), u64> {
 }
 
 impl Allowance {
-    /// What the store says; `None`: it does not answer.
+    /// What the store has said just now, or says; `None`: it does not answer.
     async fn look_up(&self, store: &dyn Store, purse: &Purse) -> Option<NamespaceUsage> {
-        let (known, namespace) = (purse.known(), &self.namespace);
-        if let Some((usage, _)) = known.said().filter(|(_, at)| at.elapsed() < FRESH) {
-            return Some(usage);
+        let said = purse.known().said().filter(|(_, at)| at.elapsed() < FRESH);
+        match said {
+            Some((usage, _)) => Some(usage),
+            None => self.look_anew(store, purse).await,
         }
+    }
+
+    /// What the store says; `None`: it does not answer.
+    async fn look_anew(&self, store: &dyn Store, purse: &Purse) -> Option<NamespaceUsage> {
+        let (known, namespace) = (purse.known(), &self.namespace);
         match store.namespace_usage(namespace).await {
             Ok(usage) => {
                 *known.said() = Some((usage, Instant::now()));
@@ -185,17 +196,42 @@ impl Allowance {
         }
     }
 
-    /// Asks the store what the namespace has taken, if it was never asked: before [`Allowance::check_member`].
+    /// Asks the store what the namespace has taken, if it was never asked: before [`Allowance::check_member`]. One that
+    /// does not answer within a second is left to [`Usages::refresh`].
     pub async fn learn(&self, store: &dyn Store) {
-        if let Some(purse) = self.shared().filter(|_| is_looked_at(self.of.quotas(&self.namespace))) {
-            let is_known = || purse.known().said().is_some();
-            if !is_known() {
-                let _first = purse.known().first.lock().await;
-                if !is_known() {
-                    self.look_up(store, purse).await;
-                }
-            }
+        if let Some(purse) = self.shared().filter(|_| is_looked_at(self.of.quotas(&self.namespace)))
+            && purse.known().said().is_none()
+        {
+            self.ask(store, purse, FRESH, |known| known.said().is_none()).await;
         }
+    }
+
+    /// Asks the store again where [`Allowance::check_member`] has refused somebody by what was counted since the last
+    /// look: whether something is known that was not at `begun`. No more often than once in a second for all.
+    pub async fn learn_anew(&self, store: &dyn Store, begun: Instant) -> bool {
+        let counted = |known: &Known| known.members_since.load(Ordering::Relaxed) > 0;
+        let Some(purse) = self.shared().filter(|purse| counted(purse.known())) else { return false };
+        let is_old = |known: &Known| known.said().is_some_and(|(_, at)| at.elapsed() >= PATIENCE);
+        let has_looked = self.ask(store, purse, PATIENCE, is_old).await;
+        has_looked || purse.known().said().is_some_and(|(_, at)| at > begun)
+    }
+
+    /// Looks if this is still wanted when those are done who are asking, and if nobody has asked so recently. A store that
+    /// does not answer holds nobody up for long, and not one after the other. Whether it has answered.
+    async fn ask(
+        &self,
+        store: &dyn Store,
+        purse: &Purse,
+        recently: Duration,
+        is_wanted: impl Fn(&Known) -> bool,
+    ) -> bool {
+        let mut asked = purse.known().asked.lock().await;
+        if is_wanted(purse.known()) && asked.is_none_or(|at| at.elapsed() >= recently) {
+            // Said before: whoever gives up has asked as well.
+            *asked = Some(Instant::now());
+            return matches!(timeout(PATIENCE, self.look_anew(store, purse)).await, Ok(Some(_)));
+        }
+        false
     }
 
     /// Whether somebody may become a member of a room of the namespace, as far as is known; they count from now on. Who is
@@ -215,13 +251,12 @@ impl Allowance {
 
     /// Whether the namespace may store more: as far as was known a few seconds ago.
     pub fn check_space(&self) -> Result<(), Rejection> {
-        match self.shared() {
-            Some(purse) if purse.known().is_full.load(Ordering::Relaxed) => {
-                let most = self.of.quotas(&self.namespace).stored_bytes.unwrap_or_default();
+        match (self.shared(), self.of.quotas(&self.namespace).stored_bytes) {
+            (Some(purse), Some(most)) if purse.known().is_full.load(Ordering::Relaxed) => {
                 let now = "this namespace has stored as many bytes as it may";
                 Err(over("stored_bytes", now, most, "ask the operator for more"))
             }
-            Some(_) | None => Ok(()),
+            _ => Ok(()),
         }
     }
 }
@@ -318,6 +353,45 @@ mod tests {
         tokio::time::advance(FRESH).await;
         usages.refresh().await;
         ann.check_space().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_no_quota_any_more_stores_again_though_nobody_looks() {
+        let (usages, ann) = usages(Quotas::default());
+        let none = Quotas { stored_bytes: Some(0), ..Quotas::default() };
+        usages.allowances().set_quotas(&ann.namespace, Some(none));
+        usages.refresh().await;
+        ann.check_space().unwrap_err();
+        usages.allowances().set_quotas(&ann.namespace, None);
+        ann.check_space().unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_left_is_held_against_nobody_for_long() {
+        let (usages, ann) = usages(Quotas { members: Some(2), ..Quotas::default() });
+        let store = usages.store.as_ref();
+        ann.learn(store).await;
+        let begun = Instant::now();
+        assert!(!ann.learn_anew(store, begun).await, "nobody has joined since");
+        // All of them leave again, or their joins come to nothing.
+        (0..2).for_each(|_| ann.check_member().unwrap());
+        assert!(ann.check_member().is_err());
+        assert!(!ann.learn_anew(store, begun).await, "somebody has just asked");
+        tokio::time::advance(PATIENCE).await;
+        assert!(ann.learn_anew(store, begun).await);
+        ann.check_member().unwrap();
+        // Who was refused before that has something new to go by as well.
+        assert!(ann.learn_anew(store, begun).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_refresh_is_a_look_however_long_the_last_took() {
+        let (usages, ann) = usages(Quotas { members: Some(2), ..Quotas::default() });
+        usages.refresh().await;
+        (0..2).for_each(|_| ann.check_member().unwrap());
+        tokio::time::advance(FRESH - Duration::from_millis(10)).await;
+        usages.refresh().await;
+        ann.check_member().unwrap();
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,10 +6,10 @@
 //! are shown anew, which the directory refuses by itself: this ends streams that are open, and tokens, which no
 //! document stands for.
 //!
-//! Bounded for each namespace. What ends a secret or a certificate is forgotten a minute after it was told, because whoever comes later
-//! is refused by the directory; its document stays an hour, for a server that cannot read the store for so long. What
-//! ends a token is remembered as long as tokens live, what ends a user or a namespace for
-//! [`Revocations::new`]'s `kept`.
+//! Bounded for each namespace, each kind by itself. What ends a secret or a certificate is forgotten a minute after it
+//! was told, because whoever comes later is refused by the directory; its document stays an hour, for a server that
+//! cannot read the store for so long. What ends a token is remembered as long as tokens live, what ends a user or a
+//! namespace for [`Revocations::new`]'s `kept`.
 
 mod folder;
 
@@ -46,8 +46,8 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(60);
 /// How long the end of a secret is remembered after it has taken effect: streams are told at once, and a secret that was
 /// read before it ended is believed for less than a second.
 const SECRET_KEPT: Duration = Duration::from_secs(60);
-/// Users, tokens and certificates that one namespace may have revoked at a time; and secrets whose end is remembered, beyond which
-/// none is replaced.
+/// Users and tokens that one namespace may have revoked at a time; certificates; and secrets whose end is remembered,
+/// beyond which none is replaced.
 const MAX_PER_NAMESPACE: usize = 10_000;
 
 /// Something that is worth nothing any more.
@@ -127,6 +127,7 @@ struct Mark {
 #[derive(Debug, Default)]
 struct Marks {
     secrets: HashMap<String, Mark>,
+    certificates: HashMap<String, Mark>,
     others: HashMap<Revoked, Mark>,
 }
 
@@ -174,7 +175,7 @@ impl Revocations {
             Credential::Identity(id) | Credential::Key(id) | Credential::Owner(id) => {
                 is_over(of.secrets.get(id))
             }
-            Credential::Certificate(id) => is_over(of.others.get(&Revoked::Certificate { id: id.clone() })),
+            Credential::Certificate(id) => is_over(of.certificates.get(id)),
             Credential::Token { id: Some(id), .. } => {
                 is_over(of.others.get(&Revoked::Token { id: id.clone() }))
             }
@@ -233,64 +234,52 @@ impl Revocations {
     /// A namespace pays for its own memory. What ends a secret always has room: it is soon forgotten, and there are no
     /// more than [`Revocations::check_rotation`] lets be made.
     fn check_room(&self, namespace: &Namespace, what: &Revoked) -> Result<(), Rejection> {
-        let is_full = |known: &Known| {
-            let of = known.by_namespace.get(namespace.as_str());
-            of.is_some_and(|of| of.others.len() >= MAX_PER_NAMESPACE && !of.others.contains_key(what))
-        };
-        let is_bounded =
-            matches!(what, Revoked::User { .. } | Revoked::Token { .. } | Revoked::Certificate { .. });
-        if !is_bounded || !is_full(&self.0.read()) {
-            return Ok(());
-        }
-        self.0.forget();
-        let known = self.0.read();
-        match is_full(&known) {
-            true => Err(self.full(
-                &known,
-                namespace,
-                "users, tokens and certificates of this namespace are revoked",
-                |of| of.others.values().map(|mark| mark.until).min(),
-            )),
-            false => Ok(()),
+        match what {
+            Revoked::Credential { .. } | Revoked::Namespace => Ok(()),
+            Revoked::Certificate { id } => {
+                let words = "certificates of this namespace have just been revoked";
+                self.check(namespace, words, |of| &of.certificates, |of| of.contains_key(id))
+            }
+            Revoked::User { .. } | Revoked::Token { .. } => {
+                let words = "users and tokens of this namespace are revoked";
+                self.check(namespace, words, |of| &of.others, |of| of.contains_key(what))
+            }
         }
     }
 
     /// Refuses that a secret is replaced in a namespace that has done so too often: asked before it is, because what is
     /// replaced has to end.
     pub fn check_rotation(&self, namespace: &Namespace) -> Result<(), Rejection> {
-        let is_full = |known: &Known| {
-            let of = known.by_namespace.get(namespace.as_str());
-            of.is_some_and(|of| of.secrets.len() >= MAX_PER_NAMESPACE)
+        let words = "secrets of this namespace end or have just ended";
+        self.check(namespace, words, |of| &of.secrets, |_| false)
+    }
+
+    /// Refuses one more of a kind of which there are as many as there may be, unless it is there already, and says when
+    /// there is room again.
+    fn check<K>(
+        &self,
+        namespace: &Namespace,
+        what: &str,
+        kind: impl Fn(&Marks) -> &HashMap<K, Mark>,
+        is_there: impl Fn(&HashMap<K, Mark>) -> bool,
+    ) -> Result<(), Rejection> {
+        // When the next of them is forgotten, if there is no room.
+        let next = |known: &Known| {
+            let of = kind(known.by_namespace.get(namespace.as_str())?);
+            let is_full = of.len() >= MAX_PER_NAMESPACE && !is_there(of);
+            if is_full { of.values().map(|mark| mark.until).min() } else { None }
         };
-        if !is_full(&self.0.read()) {
+        if next(&self.0.read()).is_none() {
             return Ok(());
         }
         self.0.forget();
-        let known = self.0.read();
-        match is_full(&known) {
-            true => {
-                Err(self.full(&known, namespace, "secrets of this namespace end or have just ended", |of| {
-                    of.secrets.values().map(|mark| mark.until).min()
-                }))
-            }
-            false => Ok(()),
-        }
-    }
-
-    /// Says when there is room again.
-    fn full(
-        &self,
-        known: &Known,
-        namespace: &Namespace,
-        what: &str,
-        next: impl Fn(&Marks) -> Option<i64>,
-    ) -> Rejection {
-        let now = self.0.clock.now().0;
-        let next = known.by_namespace.get(namespace.as_str()).and_then(next);
-        let wait = next.unwrap_or(now).saturating_sub(now).max(0) / 1000 + 1;
+        let Some(next) = next(&self.0.read()) else {
+            return Ok(());
+        };
+        let wait = next.saturating_sub(self.0.clock.now().0).max(0) / 1000 + 1;
         let message =
             format!("{MAX_PER_NAMESPACE} {what}, the most there may be; the next is forgotten in {wait} s");
-        Rejection::new(Code::ResourceExhausted, message)
+        Err(Rejection::new(Code::ResourceExhausted, message))
     }
 
     /// Reads what there is to its end: to be done before anybody is let in.
@@ -379,10 +368,10 @@ impl Inner {
                 let mark = Mark { at, until };
                 let known = match what {
                     Revoked::Credential { id } => of.secrets.entry(id).or_insert(mark),
-                    Revoked::Certificate { .. }
-                    | Revoked::Token { .. }
-                    | Revoked::User { .. }
-                    | Revoked::Namespace => of.others.entry(what).or_insert(mark),
+                    Revoked::Certificate { id } => of.certificates.entry(id).or_insert(mark),
+                    Revoked::Token { .. } | Revoked::User { .. } | Revoked::Namespace => {
+                        of.others.entry(what).or_insert(mark)
+                    }
                 };
                 let at = if up_to { at.max(known.at) } else { at.min(known.at) };
                 let until = if up_to { until.max(known.until) } else { until.min(known.until) };
@@ -415,9 +404,10 @@ impl Inner {
         pending.clear();
         by_namespace.retain(|_, of| {
             of.secrets.retain(|_, mark| mark.until > now);
+            of.certificates.retain(|_, mark| mark.until > now);
             of.others.retain(|_, mark| mark.until > now);
             pending.extend(of.secrets.values().map(|mark| mark.at).filter(|at| *at > now));
-            !of.secrets.is_empty() || !of.others.is_empty()
+            !of.secrets.is_empty() || !of.certificates.is_empty() || !of.others.is_empty()
         });
         // One that is read once more is learned once more, which changes nothing.
         let oldest = key(Timestamp(now.saturating_sub(millis(OVERLAP * 2))));

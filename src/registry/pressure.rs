@@ -1,6 +1,6 @@
 //! Whether the server is so busy that what is told together is told sooner.
 //!
-//! Measured where it hurts: how long commands wait for their room, without what it waited for the store meanwhile; what
+//! Measured where it hurts: how long commands wait for their room, without the time in which it waited for the store; what
 //! is left is delayed by work for others alone. A mean over the last commands, of all rooms, that says nothing any more
 //! when none has come for a while; wrong by a race at most for a moment, and then events wait a few milliseconds that need
 //! not, or are told one by one.

@@ -10,8 +10,6 @@
 //! is not found may still be on its way, so its id is kept for a while: whoever decided it is the one who acts on it.
 //! When reading fails the room stays unread, and is tried again; nothing is told twice by that.
 
-use tokio::time::Instant;
-
 use crate::{
     domain::{apply, event::Recorded, rejection::Rejection, room::Room},
     ids::Seq,
@@ -34,13 +32,6 @@ impl Worker {
 
     /// Asks the store how far the log reaches, and moves the state on to there. Whether that changed it.
     pub(super) async fn catch_up(&mut self) -> Result<bool, Rejection> {
-        let begun = Instant::now();
-        let moved = self.read_on().await;
-        self.stored_for = self.stored_for.saturating_add(begun.elapsed());
-        moved
-    }
-
-    async fn read_on(&mut self) -> Result<bool, Rejection> {
         let moved = match self.state.as_ref().map(|room| room.seq) {
             None => self.load().await.map(|()| true)?,
             Some(at) => {

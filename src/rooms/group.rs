@@ -1,6 +1,5 @@
 //! Commands of a room, decided one after the other and appended together.
 
-use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
@@ -215,10 +214,7 @@ impl Worker {
             }
             tries += 1;
             let appends = group.iter().map(|entry| entry.append.clone()).collect();
-            let begun = Instant::now();
-            let appended = self.rooms.store().append(&self.id, appends).await;
-            self.stored_for = self.stored_for.saturating_add(begun.elapsed());
-            match appended {
+            match self.rooms.store().append(&self.id, appends).await {
                 Ok(outcomes) => {
                     let (again, as_expected) = self.settle(group, outcomes).await;
                     group = again;

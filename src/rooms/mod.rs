@@ -15,6 +15,7 @@ mod orphans;
 pub mod replay;
 mod seats;
 pub mod task;
+mod waits;
 mod worker;
 
 use std::{fmt, sync::Arc, time::Duration};

@@ -29,6 +29,7 @@ use crate::{
         commit::{Entry, Then},
         load, refused,
         task::{CommandTask, Reply, Task},
+        waits::Waits,
     },
     store::Snapshot,
     wire::{reply, snapshot},
@@ -62,8 +63,6 @@ pub(super) struct Worker {
     pub(super) keeps_before: u32,
     /// The store was asked how far the log reaches since the tasks came that are done now.
     pub(super) looked: bool,
-    /// How long the store was waited for since tasks were last taken.
-    pub(super) stored_for: Duration,
     /// Whoever follows commits was told of everything up to here.
     pub(super) heard: Seq,
     /// Decided here and not told yet: perhaps appended, or appended beside what others have.
@@ -95,7 +94,6 @@ impl Worker {
             before: None,
             keeps_before: 0,
             looked: false,
-            stored_for: Duration::ZERO,
             heard: Seq::ZERO,
             own: HashSet::new(),
         }
@@ -123,11 +121,11 @@ impl Worker {
     async fn serve(&mut self, guard: &mut CloseFeed) {
         let mut tasks = Vec::new();
         let mut idle_since = Instant::now();
+        let mut waits = Waits::default();
         loop {
             let deadline = self.next_deadline();
             let idle_at = idle_since + self.rooms.limits().idle_unload;
             let news = news(self.concerned());
-            let waiting_since = Instant::now();
             tokio::select! {
                 biased;
                 received = self.queue.recv_many(&mut tasks, GROUP) => {
@@ -135,8 +133,7 @@ impl Worker {
                         return;
                     }
                     idle_since = Instant::now();
-                    self.notice_pressure(&tasks, waiting_since);
-                    self.stored_for = Duration::ZERO;
+                    self.notice_pressure(&tasks, &mut waits);
                 }
                 () = sleep(deadline) => {}
                 () = news => {}
@@ -148,32 +145,36 @@ impl Worker {
                     idle_since = Instant::now();
                 }
             }
-            self.looked = false;
-            if let Err(rejection) = self.prepare(&mut tasks).await {
-                for task in tasks.drain(..) {
-                    task.refuse(rejection.clone());
-                }
-                if self.feed.is_none() {
-                    return;
-                }
-                continue;
+            if !waits.of(self.work(&mut tasks, guard)).await {
+                return;
             }
-            guard.1.clone_from(&self.feed);
-            self.close_due_polls().await;
-            for task in tasks.drain(..) {
-                self.take(task).await;
-            }
-            self.commit().await;
-            self.save_snapshot();
         }
     }
 
-    /// Says how long the first of these has waited, which has waited longest. The time in which the last group was
-    /// appended is no busy server's fault.
-    fn notice_pressure(&self, tasks: &[Task], waiting_since: Instant) {
+    /// Does what was taken, and what is due; false: there is no such room.
+    async fn work(&mut self, tasks: &mut Vec<Task>, guard: &mut CloseFeed) -> bool {
+        self.looked = false;
+        if let Err(rejection) = self.prepare(tasks).await {
+            for task in tasks.drain(..) {
+                task.refuse(rejection.clone());
+            }
+            return self.feed.is_some();
+        }
+        guard.1.clone_from(&self.feed);
+        self.close_due_polls().await;
+        for task in tasks.drain(..) {
+            self.take(task).await;
+        }
+        self.commit().await;
+        self.save_snapshot();
+        true
+    }
+
+    /// Says how long the first of these has waited for others' work, which has waited longest.
+    fn notice_pressure(&self, tasks: &[Task], waits: &mut Waits) {
         if let Some(Task::Command(first)) = tasks.first() {
             let now = Instant::now();
-            let stored = if first.sent_at < waiting_since { self.stored_for } else { Duration::ZERO };
+            let stored = waits.since(first.sent_at);
             let wait = now.saturating_duration_since(first.sent_at).saturating_sub(stored);
             self.rooms.registry().pressure().waited(wait, now);
         }

@@ -136,6 +136,7 @@ impl<'a> Active<'a> {
                 message = inbound.next(), if self.finishing.is_none() => self.receive(message),
                 () = poll(&mut self.resyncing) => {
                     self.resyncing = None;
+                    self.resync_by = Some(Instant::now() + catch_up::RESYNC_PATIENCE);
                     Step::Continue
                 }
                 () = alarm.as_mut() => {

@@ -332,17 +332,29 @@ impl StreamHandler {
             Err(rejection) => return Ok(Err(rejection)),
         };
         let rooms = &self.services.rooms;
-        let first_look = Arc::clone(&allowance);
-        let charge = Charge::new(move |entering| match entering {
-            // There is only one first join, but it is stored, and what it begins lasts.
-            Entering::New => allowance.check_member(),
-            // Coming back as somebody else costs what a command costs, beside what a join costs.
-            Entering::Changed => allowance.take(What::Messages),
-        });
-        let outbound = Arc::clone(&self.outbound);
+        let attempt = |join: Join| {
+            let allowance = Arc::clone(&allowance);
+            let charge = Charge::new(move |entering| match entering {
+                // It is stored, and what it begins lasts.
+                Entering::New => allowance.check_member(),
+                // Coming back as somebody else costs what a command costs, beside what a join costs.
+                Entering::Changed => allowance.take(What::Messages),
+            });
+            rooms.join(join, request_id.clone(), self.connection, Arc::clone(&self.outbound), charge)
+        };
         let joining = async {
-            first_look.learn(rooms.store().as_ref()).await;
-            rooms.join(join, request_id, self.connection, outbound, charge).await
+            let store = rooms.store().as_ref();
+            allowance.learn(store).await;
+            let begun = Instant::now();
+            match attempt(join.clone()).await {
+                Err(rejection)
+                    if rejection.code == Code::ResourceExhausted
+                        && allowance.learn_anew(store, begun).await =>
+                {
+                    attempt(join).await
+                }
+                joined => joined,
+            }
         };
         tokio::select! {
             biased;

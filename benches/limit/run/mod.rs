@@ -46,7 +46,7 @@ pub(crate) struct Options {
     /// A file for everything that was measured, run by run
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
-    /// Print the tables only, as they stand in the documentation
+    /// Print the tables only, without what each run says of itself
     #[arg(long)]
     markdown: bool,
     /// See that everything works: one round of 0.3 s each, whose figures say nothing

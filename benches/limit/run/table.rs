@@ -1,4 +1,4 @@
-//! The tables, for a terminal or as they stand in the documentation: Markdown either way.
+//! The tables, in Markdown, a line for each shape and server. The documentation has a column for each server.
 
 use super::{
     child::Kind,

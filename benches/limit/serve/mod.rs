@@ -2,7 +2,7 @@
 //!
 //! They understand `join` and `message`, answer by `room_state` and `ack`, and bring every message to everybody in its
 //! room. They keep nothing, allow everything and end only when they are killed. Whoever reads too slowly is dropped, so
-//! that none of them can be fast by holding everything in memory.
+//! that none of them can be fast by holding everything in memory; with the naive one everybody waits instead.
 
 mod bare;
 mod event;

@@ -21,9 +21,8 @@ const DIGITS: usize = 64;
 /// Certificates that may be revoked in one namespace.
 const MAX: u64 = 100_000;
 
-/// What there are too many of, and so what to do.
-const MANY: &str =
-    "revoked certificates of one namespace (a new authority ends all certificates of the old one)";
+/// What to do where there are as many.
+const MEND: &str = "a new authority ends all certificates of the old one";
 
 /// What is kept of a certificate that was taken back. It is never over.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -41,7 +40,8 @@ impl Directory {
             return Err(Rejection::field("namespace", problem));
         }
         let now = self.0.clock.now();
-        // Streams end here even if nothing can be written down.
+        // Streams end here even if nothing can be written down, unless too many were revoked in the last minute: then
+        // nothing is changed.
         let what = Revoked::Certificate { id: fingerprint.clone() };
         let found = self.get_namespace(namespace).await;
         if let Err(rejection) = found.as_ref()
@@ -50,11 +50,16 @@ impl Directory {
             return Err(rejection.clone());
         }
         let told = self.0.revocations.revoke(namespace, what, now).await;
+        if let Err(rejection) = told.as_ref()
+            && rejection.code == Code::ResourceExhausted
+        {
+            return Err(rejection.clone());
+        }
         found?;
         let folder = revoked_certificates(namespace);
         let shelf = &self.0.shelf;
         if shelf.get::<Ended>(&folder, &fingerprint).await.map_err(Fault::from)?.is_none() {
-            shelf.take_place(&folder, MAX, MANY, now).await?;
+            shelf.take_place(&folder, (MAX, "revoked certificates of one namespace"), MEND, now).await?;
             // One that is there now was revoked by somebody else at the same time.
             shelf.put(&folder, &fingerprint, Expect::Nothing, &Ended { since: now.0 }).await?;
         }

@@ -11,7 +11,7 @@ use crate::{
             Directory, IdentityRecord, Kind, SecretEntry, absent,
             records::{HolderKind, identities},
             rotate,
-            shelf::Fault,
+            shelf::{Fault, REVOKE_SOME},
         },
         revoked::Revoked,
         secret::Secret,
@@ -62,7 +62,10 @@ impl Directory {
         self.open_namespace(namespace).await?;
         let now = self.0.clock.now();
         let folder = identities(namespace);
-        self.0.shelf.take_place(&folder, self.0.settings.identities, "identities", now).await?;
+        self.0
+            .shelf
+            .take_place(&folder, (self.0.settings.identities, "identities"), REVOKE_SOME, now)
+            .await?;
         let (secret, entry) = self.new_secret(HolderKind::Identity, namespace, None, None).await?;
         let id = entry.id.clone();
         let record = IdentityRecord {

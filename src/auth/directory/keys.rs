@@ -9,7 +9,7 @@ use crate::{
             Directory, KeyRecord, absent,
             identities::document_name,
             records::{HolderKind, keys},
-            shelf::Fault,
+            shelf::{Fault, REVOKE_SOME},
         },
         revoked::Revoked,
         scope::{Scope, Scopes},
@@ -60,7 +60,7 @@ impl Directory {
             None => HolderKind::ServerKey,
         };
         let (folder, home) = (keys(namespace), namespace.cloned().unwrap_or_default());
-        self.0.shelf.take_place(&folder, self.0.settings.keys, "API keys", now).await?;
+        self.0.shelf.take_place(&folder, (self.0.settings.keys, "API keys"), REVOKE_SOME, now).await?;
         let (secret, entry) = self.new_secret(kind, &home, None, expires_at).await?;
         let id = entry.id.clone();
         let record = KeyRecord {

@@ -10,7 +10,7 @@ use crate::{
             Directory, NamespaceRecord, absent,
             records::{HolderKind, namespaces},
             rotate,
-            shelf::Fault,
+            shelf::{Fault, REVOKE_SOME},
         },
         quotas::Quotas,
         revoked::Revoked,
@@ -55,7 +55,7 @@ impl Directory {
         }
         let now = self.0.clock.now();
         let shelf = &self.0.shelf;
-        shelf.take_place(&namespaces(), self.0.settings.namespaces, "namespaces", now).await?;
+        shelf.take_place(&namespaces(), (self.0.settings.namespaces, "namespaces"), REVOKE_SOME, now).await?;
         let (secret, entry) = self.new_secret(HolderKind::Owner, &name, None, None).await?;
         let record = NamespaceRecord {
             display_name,

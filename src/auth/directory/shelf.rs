@@ -26,6 +26,8 @@ const CHANGE_ATTEMPTS: usize = 16;
 const PAGE: usize = 500;
 /// How often a full folder is counted: all of it is read for that.
 const RECOUNT_MS: i64 = 60_000;
+/// What to do where there are as many documents as there may be.
+pub(super) const REVOKE_SOME: &str = "revoke some that nobody uses, which makes room 30 days later";
 /// How long what is over stays in lists: as long as somebody may ask who it was.
 const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
 
@@ -148,13 +150,13 @@ impl Shelf {
         Err(Rejection::new(Code::Unavailable, "others are changing the same; try again").into())
     }
 
-    /// Takes one of the `limit` places of a folder, before a document is put there. A place that was taken for what
-    /// was never written is found again when all seem to be taken.
+    /// Takes one of a folder's places, before a document is put there: how many there are, and of what; and what to do
+    /// when none is left. A place that was taken for what was never written is found again when all seem to be taken.
     pub(super) async fn take_place(
         &self,
         folder: &Folder,
-        limit: u64,
-        what: &'static str,
+        (limit, what): (u64, &'static str),
+        mend: &'static str,
         now: Timestamp,
     ) -> Result<(), Fault> {
         let take = |count: &mut Count| {
@@ -166,10 +168,7 @@ impl Shelf {
             return Ok(());
         }
         let full = || {
-            let message = format!(
-                "there can be {limit} {what} at most; those that have ended are tidied away and counted again once in {} s",
-                RECOUNT_MS / 1000
-            );
+            let message = format!("there can be {limit} {what} at most; {mend}");
             Fault::from(Rejection::new(Code::ResourceExhausted, message))
         };
         if !self.may_count(folder, now) {

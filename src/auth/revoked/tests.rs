@@ -186,15 +186,19 @@ async fn a_namespace_fills_its_own_memory_only() {
     revocations.revoke(&Namespace::default(), more(), START).await.unwrap();
     revocations.revoke(&acme(), Revoked::Token { id: "7".into() }, START).await.unwrap();
     revocations.revoke(&acme(), Revoked::Credential { id: "k".into() }, START).await.unwrap();
+    let certificate = Revoked::Certificate { id: "c".into() };
+    revocations.revoke(&acme(), certificate, START).await.unwrap();
+    assert!(revocations.is_revoked(&ann(Credential::Certificate("c".into()), None)));
 }
 
 #[tokio::test]
-async fn certificates_take_no_room_from_secrets_that_are_replaced() {
+async fn certificates_take_no_room_from_what_else_ends() {
     let (store, clock) = pair();
     let revocations = Revocations::new(store, Arc::<ManualClock>::clone(&clock), KEPT);
     let ids = 0..MAX_PER_NAMESPACE;
     revocations.0.learn(ids.map(|n| written_now(Revoked::Certificate { id: n.to_string() }, n)));
     revocations.check_rotation(&acme()).unwrap();
+    revocations.revoke(&acme(), Revoked::Token { id: "t".into() }, START).await.unwrap();
     let more = || Revoked::Certificate { id: "one more".into() };
     assert_eq!(revocations.revoke(&acme(), more(), START).await.unwrap_err().code, Code::ResourceExhausted);
     clock.advance(SECRET_KEPT + Duration::from_secs(1));

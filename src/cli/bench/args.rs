@@ -109,7 +109,7 @@ pub struct Bench {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub streams_per_connection: usize,
     /// Messages (answers: questions; joins: connections) a second in all rooms together, each sent when it is due;
-    /// without this and --in-flight 100; not for idle and storm
+    /// without this and --in-flight 10; not for idle and storm
     #[arg(long, value_name = "R", conflicts_with = "in_flight")]
     pub rate: Option<f64>,
     /// Messages that are not yet acknowledged, in all rooms together (answers: answers that are written; joins:

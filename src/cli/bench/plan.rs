@@ -30,8 +30,8 @@ const PAYLOAD_DEFAULT: usize = 100;
 const WARM_UP_DEFAULT: Duration = Duration::from_secs(1);
 /// How long is measured where nothing is said of it.
 const DURATION_DEFAULT: Duration = Duration::from_secs(5);
-/// The rate where none is given: a load that any server takes.
-const RATE_DEFAULT: f64 = 100.0;
+/// The rate where none is given: what the default limits of a server allow the senders of one room.
+const RATE_DEFAULT: f64 = 10.0;
 /// Senders of one room. More would make every receiver remember more, and do not change what a server does.
 const SENDERS_MAX: usize = 64;
 

@@ -7,7 +7,6 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::time::Instant;
 
 use crate::{
     domain::rejection::Rejection,
@@ -25,8 +24,8 @@ pub(super) type Missed = BoxFuture<'static, Result<Vec<Record>, Rejection>>;
 
 /// How long to wait for a store that does not show yet what the bus has told of.
 const LATE_STORE: Duration = Duration::from_millis(50);
-/// How long to wait for a `resumed` before asking again.
-const RESYNC_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a `resumed` after the room was asked, before asking again.
+pub(super) const RESYNC_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Active<'_> {
     /// Does what the queue asks for.
@@ -55,7 +54,6 @@ impl Active<'_> {
                 }));
             }
             Work::Resync if self.resync_by.is_none() && self.resyncing.is_none() => {
-                self.resync_by = Some(Instant::now() + RESYNC_PATIENCE);
                 self.resyncing = Some(self.resync());
             }
             Work::Idle => self.resync_by = None,

@@ -94,17 +94,26 @@ impl Tally {
 
 /// Adds to the item. Of members no fewer than none are left: some who leave may have come before they were counted.
 async fn add(table: &Table, namespace: &Namespace, taken: Taken) -> Result<(), Failure> {
-    let mut values = values_of(taken);
     if taken.members >= 0 {
-        return update(table, namespace, "ADD r :r, b :b, m :m", None, values).await;
+        return update(table, namespace, "ADD r :r, b :b, m :m", None, values_of(taken)).await;
     }
-    values.insert(":least".to_owned(), number(taken.members.unsigned_abs()));
-    match update(table, namespace, "ADD r :r, b :b, m :m", Some("m >= :least"), values).await {
-        Err(Failure::Condition { .. }) => {
-            let values = values_of(Taken { members: 0, ..taken });
-            update(table, namespace, "SET m = :m ADD r :r, b :b", None, values).await
+    let none = Taken { members: 0, ..taken };
+    let either = [
+        ("ADD r :r, b :b, m :m", "m >= :least", taken),
+        ("SET m = :m ADD r :r, b :b", "m < :least OR attribute_not_exists(m)", none),
+    ];
+    // One of the two holds, unless others come in between.
+    loop {
+        for (expression, condition, taken_now) in either {
+            let mut values = values_of(taken_now);
+            values.insert(":least".to_owned(), number(taken.members.unsigned_abs()));
+            match update(table, namespace, expression, Some(condition), values).await {
+                Err(Failure::Condition { doubted: false, .. }) => {}
+                // It was carried out, as far as anybody can tell, and its answer was lost.
+                Err(Failure::Condition { doubted: true, .. }) => return Ok(()),
+                sent => return sent,
+            }
         }
-        sent => sent,
     }
 }
 

@@ -54,7 +54,7 @@ def rapid_reset(state):
     while state.going() or state.sent.value < RESETS:
         connection = state.connect()
         stream = 1
-        while not connection.closed and stream < 200_000:
+        while not connection.over() and stream < 200_000:
             burst = b"".join(headers(n) + reset(n) for n in range(stream, stream + 200, 2))
             stream += 200
             state.count(100)
@@ -70,7 +70,7 @@ def made_you_reset(state):
     while state.going():
         connection = state.connect()
         stream = 1
-        while not connection.closed and stream < 200_000 and state.going():
+        while not connection.over() and stream < 200_000 and state.going():
             # A window update of nothing is an error of the stream.
             burst = b"".join(headers(n) + window_update_of_nothing(n) for n in range(stream, stream + 40, 2))
             stream += 40
@@ -189,8 +189,9 @@ class State:
 
     def __init__(self, context):
         self.stop, self.started = context.Event(), context.Event()
-        # Frames that were sent, connections that were made, those that the server ended, and those with a GOAWAY.
-        self.sent, self.connections, self.ended, self.told = (context.Value("L", 0) for _ in range(4))
+        # Frames that were sent, connections that were made, those that the server ended, those with a GOAWAY, and those
+        # that it did not read any more.
+        self.sent, self.connections, self.ended, self.told, self.stuck = (context.Value("L", 0) for _ in range(5))
 
     def going(self):
         return not self.stop.is_set()
@@ -212,6 +213,7 @@ class State:
     def end(self, connection):
         connection.drain(0.05)
         self.ended.value += connection.closed
+        self.stuck.value += connection.stuck
         self.told.value += connection.goaway is not None
         connection.close()
 
@@ -308,10 +310,11 @@ class Made:
             self.peak = memory.end()
         assert attacker.exitcode == 0, f"the attacker ended with {attacker.exitcode}"
         self.sent, self.connections = state.sent.value, state.connections.value
-        self.ended, self.told = state.ended.value, state.told.value
+        self.ended, self.told, self.stuck = state.ended.value, state.told.value, state.stuck.value
         print(
             f"{name}: {self.sent} frames on {self.connections} connections, {self.ended} ended by the server, "
-            f"{self.told} of them told why; p99 of {self.echoes} echoes {self.during * 1000:.1f} ms, before "
+            f"{self.told} of them told why, {self.stuck} not read any more; p99 of {self.echoes} echoes "
+            f"{self.during * 1000:.1f} ms, before "
             f"{self.before * 1000:.1f} ms; memory {self.rss >> 20} MiB, at most {self.peak >> 20} MiB, then "
             f"{rss() >> 20} MiB",
             flush=True,

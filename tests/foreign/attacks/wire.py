@@ -84,20 +84,23 @@ class Connection:
     def __init__(self, values=None):
         self.socket = socket.create_connection((HOST, int(PORT)), timeout=TIMEOUT)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # By the server; or by us, because it does not read any more.
         self.closed = False
+        self.stuck = False
         self.goaway = None
         self.received = b""
         self.send(PREFACE + settings(values))
 
     def send(self, payload):
         """Whether the server still takes it."""
-        if self.closed:
+        if self.closed or self.stuck:
             return False
         try:
             self.socket.sendall(payload)
         except TimeoutError:
-            # It does not read any more: that bounds us as well as a close.
-            self.close()
+            self.stuck = True
+            self.socket.close()
+            return False
         except OSError:
             self.closed = True
         self.drain()
@@ -105,6 +108,8 @@ class Connection:
 
     def drain(self, wait=0.0):
         """Reads what is there, and looks for GOAWAY."""
+        if self.stuck:
+            return
         with contextlib.suppress(OSError):
             self.socket.settimeout(wait or 0.000001)
             try:
@@ -131,6 +136,9 @@ class Connection:
                 self.goaway = head.error_code
             self.received = self.received[9 + length :]
 
+    def over(self):
+        """Whether nothing can be sent any more."""
+        return self.closed or self.stuck
+
     def close(self):
-        self.closed = True
         self.socket.close()

@@ -29,7 +29,9 @@ prologue='set -euo pipefail; passed=0; block=0
 trap '\''code=$?; [ $code -eq 0 ] || echo "not ok README.md:$block (exit code $code)"
 echo "$passed passed, $(('"$blocks"' - passed)) failed"'\'' EXIT
 '
-cd "$(mktemp -d)"
+place=$(mktemp -d)
+trap 'rm -rf "$script" "$place"' EXIT
+cd "$place"
 timeout 120 bash -c "$prologue$(cat "$script")" </dev/null | tee answers
 # On an open stream a refused command is an event, and the exit code of grpcurl says nothing of it.
 if grep -q '^  "error": {' answers; then

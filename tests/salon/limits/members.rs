@@ -1,6 +1,7 @@
 //! Who may still become a member where a namespace has as many, or has stored as much, as it may.
 
 use super::*;
+use crate::harness::gate::GatedStore;
 
 #[tokio::test(start_paused = true)]
 async fn a_namespace_with_as_many_members_as_it_may_have_lets_back_in_whoever_is_one() {
@@ -35,7 +36,7 @@ async fn a_namespace_with_as_many_members_as_it_may_have_lets_back_in_whoever_is
     let display_name = "Dr Ann".to_owned();
     ann.say(Say::Join(pb::JoinRoom { display_name, ..join(&rooms[0], "ann") })).await;
     ann.take_state().await;
-    // Who ends a stream stays one; who leaves makes place, here from the next look on.
+    // Who ends a stream stays one; who leaves makes place.
     bob.say(Say::Leave(pb::LeaveRoom { keep_membership: false })).await;
     let _ = bob.end().await;
     tokio::time::sleep(2 * FRESH).await;
@@ -72,6 +73,42 @@ async fn many_who_join_at_once_are_counted_from_the_first_on() {
     assert_eq!(codes.iter().filter(|code| code.is_empty()).count(), 3, "{codes:?}");
     assert_eq!(codes.iter().filter(|code| *code == "resource_exhausted").count(), 17, "{codes:?}");
     other.shutdown().await;
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_and_goes_takes_one_place() {
+    let setup = Setup::default().virtual_time().config(|config| {
+        config.limits.quotas.default_namespace.members = Some(2);
+    });
+    let server = setup.start_without_port().await;
+    let room = server.room(&[]).await;
+    let _ann = server.join(&room, "ann").await;
+    for _ in 0..9 {
+        let mut bob = server.join(&room, "bob").await;
+        bob.say(Say::Leave(pb::LeaveRoom { keep_membership: false })).await;
+        let _ = bob.end().await;
+        // The store is asked once in a second at most.
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+    }
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_say_what_is_taken_refuses_nobody_and_holds_them_up_once() {
+    let store = Arc::new(GatedStore::new());
+    let setup = Setup::default().store(Arc::<GatedStore>::clone(&store)).virtual_time().config(|config| {
+        config.limits.quotas.default_namespace.members = Some(1);
+    });
+    let server = setup.start_without_port().await;
+    let room = server.room(&[]).await;
+    store.usage_hangs();
+    let begun = Instant::now();
+    let (here, room) = (&server, &room);
+    let joins = (0..9).map(|n| async move { here.join(room, &format!("user {n}")).await });
+    drop(futures_util::future::join_all(joins).await);
+    drop(server.join(room, "the last").await);
+    assert_eq!(begun.elapsed().as_secs(), 1);
     server.shutdown().await;
 }
 

@@ -1,7 +1,8 @@
 -- Memberships, counted in the row of their room, which an append changes anyway, and locks.
 
 ALTER TABLE rooms ADD COLUMN members bigint NOT NULL DEFAULT 0;
--- What was there before is counted: nobody appends as long as the table is locked for its new column.
+-- What was there before is counted: nobody appends as long as the table is locked for its new column. What an older
+-- server has waiting for that lock is appended by the function it began with: who becomes a member by it is not counted.
 UPDATE rooms SET members = counted.members
     FROM (SELECT room, count(*) AS members FROM members GROUP BY room) AS counted WHERE rid = counted.room;
 
