@@ -2,7 +2,8 @@
 //!
 //! Takes the preface off the stream and gives it back to whoever reads next. A client that speaks something else is
 //! found out by its first wrong byte. Also bounds how much a connection may bring at one go, so that one that sends
-//! without a pause leaves the thread to others.
+//! without a pause leaves the thread to others, and reads slowly whoever sends too much of what only costs
+//! ([`super::frames`]).
 
 use std::{
     io,
@@ -13,7 +14,10 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     net::TcpStream,
+    time::{Sleep, sleep},
 };
+
+use crate::server::frames::Frames;
 
 /// What every HTTP/2 client sends first (RFC 9113, 3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -36,6 +40,9 @@ pub(super) struct Greeted<IO> {
     given: usize,
     /// How much was read in this turn.
     turn: usize,
+    frames: Frames,
+    /// Until when nothing is read.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 /// Waits for the preface; none: something else came, or nothing.
@@ -49,7 +56,7 @@ pub(super) async fn greeted<IO: AsyncRead + Unpin>(mut io: IO) -> Option<Greeted
             return None;
         }
     }
-    Some(Greeted { io, given: 0, turn: 0 })
+    Some(Greeted { io, given: 0, turn: 0, frames: Frames::new(), pause: None })
 }
 
 /// Whether a TLS handshake begins. Who speaks HTTP/2 without TLS is told what to do; others are only refused.
@@ -86,12 +93,20 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(context));
+            self.pause = None;
+        }
         let before = into.filled().len();
         let read = Pin::new(&mut self.io).poll_read(context, into);
         match read {
             // It has had its turn, and waits by itself.
             Poll::Pending => self.turn = 0,
-            Poll::Ready(_) => self.turn += into.filled().len() - before,
+            Poll::Ready(_) => {
+                let bytes = into.filled().get(before..).unwrap_or_default();
+                self.turn += bytes.len();
+                self.pause = self.frames.read(bytes).map(|wait| Box::pin(sleep(wait)));
+            }
         }
         Poll::Ready(ready!(read))
     }
@@ -181,6 +196,22 @@ mod tests {
         })
         .await;
         assert!((20..100).contains(&pauses), "{pauses}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_too_many_settings_is_read_slowly() {
+        let (mut client, server) = tokio::io::duplex(4096);
+        client.write_all(PREFACE).await.unwrap();
+        client.write_all(&b"\0\0\0\x04\0\0\0\0\0".repeat(200)).await.unwrap();
+        let mut greeted = greeted(server).await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let mut all = vec![0; PREFACE.len() + 90];
+        greeted.read_exact(&mut all).await.unwrap();
+        assert_eq!(begun.elapsed(), std::time::Duration::ZERO, "ten are no harm");
+        for _ in 0..19 {
+            greeted.read_exact(&mut [0; 90]).await.unwrap();
+        }
+        assert!((10..20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     }
 
     #[test]

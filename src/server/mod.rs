@@ -8,6 +8,7 @@ pub mod accept;
 mod allowances;
 mod aside;
 mod closing;
+mod frames;
 mod gates;
 pub mod graph;
 mod greeting;
