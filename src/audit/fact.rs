@@ -52,8 +52,6 @@ acts! {
     Unban = "unban",
     /// A member may not write for a time.
     Mute = "mute",
-    /// A member may write again.
-    Unmute = "unmute",
     /// A member was changed by somebody else, or is ADMIN by a credential: `detail` has the role, and `by themselves` for
     /// an ADMIN who has joined or changed without anybody else.
     RoleChange = "role_change",

@@ -112,6 +112,8 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, peers: &Peers) -
         };
         match listener.accept().await {
             Ok((stream, address)) => {
+                // Who come together come one by one, and others have their turns in between.
+                tokio::task::yield_now().await;
                 if let Some(place) = peers.enter(address.ip()) {
                     return Accepted { stream, address, permit, place };
                 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, Take},
     net::TcpStream,
     time::{Sleep, sleep},
 };
@@ -24,6 +24,11 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read before others have their turn: a few hundred frames of the kind that only costs, and a message of
 /// the usual size in one go.
 const TURN_BYTES: usize = 32 * 1024;
+/// Streams that begin before others have their turn: each is a task that wants one as well.
+const TURN_STREAMS: usize = 16;
+/// What one read brings at first, and while streams begin: they do so with a few dozen bytes, and hundreds would with all
+/// that a buffer holds.
+const PART_BYTES: usize = 512;
 /// What is read of a client that was refused, at most.
 const REFUSED_BYTES: u64 = 32 * 1024;
 /// The first byte of every TLS record that begins a connection: a handshake (RFC 8446, 5.1).
@@ -35,11 +40,14 @@ const SPEAK_TLS: &[u8] = b"\0\0\0\x04\0\0\0\0\0\
 /// A stream whose preface was taken off, and is given back.
 #[derive(Debug)]
 pub(super) struct Greeted<IO> {
-    io: IO,
+    /// Up to what one read may bring.
+    io: Take<IO>,
     /// How much of the preface was given back.
     given: usize,
-    /// How much was read in this turn.
-    turn: usize,
+    /// How much was read in this turn, and how many streams have begun.
+    turn: (usize, usize),
+    /// How much one read brings at most.
+    part: usize,
     frames: Frames,
     /// Until when nothing is read.
     pause: Option<Pin<Box<Sleep>>>,
@@ -56,7 +64,8 @@ pub(super) async fn greeted<IO: AsyncRead + Unpin>(mut io: IO) -> Option<Greeted
             return None;
         }
     }
-    Some(Greeted { io, given: 0, turn: 0, frames: Frames::new(), pause: None })
+    let (io, frames) = (io.take(0), Frames::new());
+    Some(Greeted { io, given: 0, turn: (0, 0), part: PART_BYTES, frames, pause: None })
 }
 
 /// Whether a TLS handshake begins. Who speaks HTTP/2 without TLS is told what to do; others are only refused.
@@ -67,7 +76,7 @@ pub(super) async fn begins_tls(stream: &mut TcpStream) -> bool {
         Ok(1) => {}
         Ok(_) | Err(_) => return false,
     }
-    if let Some(Greeted { io: stream, .. }) = greeted(&mut *stream).await {
+    if greeted(&mut *stream).await.is_some() {
         let _ = stream.write_all(SPEAK_TLS).await;
         let _ = stream.shutdown().await;
         // What is unread when a socket is closed resets it, and the reason with it: read to the client's own end.
@@ -88,8 +97,8 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
             self.given += part.len();
             return Poll::Ready(Ok(()));
         }
-        if self.turn >= TURN_BYTES {
-            self.turn = 0;
+        if self.turn.0 >= TURN_BYTES || self.turn.1 >= TURN_STREAMS {
+            self.turn = (0, 0);
             context.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -98,27 +107,31 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
             self.pause = None;
         }
         let before = into.filled().len();
+        let part = self.part as u64;
+        self.io.set_limit(part);
         let read = Pin::new(&mut self.io).poll_read(context, into);
         match read {
             // It has had its turn, and waits by itself.
-            Poll::Pending => self.turn = 0,
+            Poll::Pending => self.turn = (0, 0),
             Poll::Ready(_) => {
                 let bytes = into.filled().get(before..).unwrap_or_default();
-                self.turn += bytes.len();
-                self.pause = self.frames.read(bytes).map(|wait| Box::pin(sleep(wait)));
+                let seen = self.frames.read(bytes);
+                self.turn = (self.turn.0 + bytes.len(), self.turn.1 + seen.streams);
+                self.part = if seen.streams > 0 { PART_BYTES } else { TURN_BYTES.min(self.part * 2) };
+                self.pause = seen.wait.map(|wait| Box::pin(sleep(wait)));
             }
         }
         Poll::Ready(ready!(read))
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        Pin::new(self.io.get_mut()).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -126,19 +139,19 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(context, parts)
+        Pin::new(self.io.get_mut()).poll_write_vectored(context, parts)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
+        self.io.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
+        Pin::new(self.io.get_mut()).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+        Pin::new(self.io.get_mut()).poll_shutdown(context)
     }
 }
 
@@ -212,6 +225,24 @@ mod tests {
             greeted.read_exact(&mut [0; 90]).await.unwrap();
         }
         assert!((10..20).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test]
+    async fn who_begins_many_streams_leaves_the_thread_to_others() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        client.write_all(PREFACE).await.unwrap();
+        let streams = b"\0\0\x01\x01\x04\0\0\0\0\x82".repeat(1000);
+        let data = [&b"\0\xea\x60\0\0\0\0\0\0"[..], &[0; 60_000]].concat();
+        client.write_all(&streams).await.unwrap();
+        client.write_all(&data).await.unwrap();
+        let mut greeted = greeted(server).await.unwrap();
+        greeted.read_exact(&mut [0; PREFACE.len()]).await.unwrap();
+        let (mut bytes, mut reads) = (vec![0; 64 * 1024], Vec::new());
+        while reads.iter().sum::<usize>() < streams.len() + data.len() {
+            reads.push(greeted.read(&mut bytes).await.unwrap());
+        }
+        assert!(reads.iter().take(15).all(|read| *read <= 512), "few streams at a time: {reads:?}");
+        assert!(reads.iter().any(|read| *read > 8192), "and then as much as there is: {reads:?}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ from hyperframe.frame import (
 )
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-HOST, PORT = os.environ["SALON_ADDRESS"].rsplit(":", 1)
+HOST, PORT = os.environ.get("SALON_ATTACKED", os.environ["SALON_ADDRESS"]).rsplit(":", 1)
 # A peer that closes is noticed when something is sent; one that stands still must not hold up the attack.
 TIMEOUT = 5.0
 
