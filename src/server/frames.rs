@@ -1,27 +1,29 @@
-//! Counts what a client sends of two kinds of frames that cost a server more than the client: HEADERS, each of which
-//! begins a stream with a task of its own, and SETTINGS, each of which HTTP/2 wants acknowledged by itself, with a write of
-//! its own (RFC 9113, 6.5.3).
+//! Counts what a client sends of the frames that cost a server more than the client: HEADERS, each of which begins a
+//! stream with a task of its own; SETTINGS, each of which HTTP/2 wants acknowledged by itself, with a write of its own
+//! (RFC 9113, 6.5.3); and PING, each of which it wants answered.
 //!
-//! Looks at the heads of frames as they pass and at nothing else. Of SETTINGS an honest client sends one, and a few more
-//! as it finds out how large its windows should be: whoever sends more than that is read no faster than at a pace.
-//! Streams are bounded elsewhere; here is said how many begin, so that others have their turns in between.
+//! Looks at the heads of frames as they pass and at nothing else. Whoever sends more SETTINGS or PING than anybody needs
+//! is read no faster than at a pace: what it sends besides waits, in its own socket. Streams are bounded elsewhere; here
+//! is said how many begin, so that others have their turns in between.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// SETTINGS frames of one connection that are read at once.
-const AT_ONCE: u32 = 64;
-/// Time for one more.
-const EACH: Duration = Duration::from_millis(100);
+/// SETTINGS of one connection that are read at once, and the time for one more. An honest client sends one, and a few as
+/// it finds out how large its windows should be.
+const SETTINGS_PACE: (u32, Duration) = (64, Duration::from_millis(100));
+/// The same of PING, of which an honest client has one under way at a time.
+const PING_PACE: (u32, Duration) = (2000, Duration::from_micros(100));
 /// How long it waits at most: less than a connection lives that does not answer.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of a frame's head: three of length, its type, flags, and four of its stream (RFC 9113, 4.1).
 const HEAD: usize = 9;
-/// The types of HEADERS and SETTINGS, and the flag of one that acknowledges.
+/// The types of frames, and the flag of those that answer ours.
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const ACK: u8 = 1;
 
 /// How far the frames of one connection were looked at, and what they allow.
@@ -32,9 +34,13 @@ pub(super) struct Frames {
     has: usize,
     /// Bytes of a frame that are still to come.
     rest: usize,
-    /// When all that it may send at once may be sent again.
-    full_at: Instant,
+    settings: Pace,
+    pings: Pace,
 }
+
+/// How much of one kind was sent: when as many may come at once again as ever.
+#[derive(Debug)]
+struct Pace(Instant);
 
 /// What a read has brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,12 +54,13 @@ pub(super) struct Seen {
 impl Frames {
     /// Nothing was sent yet.
     pub(super) fn new() -> Self {
-        Self { head: [0; HEAD], has: 0, rest: 0, full_at: Instant::now() }
+        let now = Instant::now();
+        Self { head: [0; HEAD], has: 0, rest: 0, settings: Pace(now), pings: Pace(now) }
     }
 
     /// Looks at bytes of frames that were read.
     pub(super) fn read(&mut self, mut bytes: &[u8]) -> Seen {
-        let (mut settings, mut streams) = (0, 0);
+        let (mut settings, mut pings, mut streams) = (0, 0, 0);
         while !bytes.is_empty() {
             let skipped = self.rest.min(bytes.len());
             (self.rest, bytes) = (self.rest - skipped, bytes.get(skipped..).unwrap_or_default());
@@ -66,20 +73,28 @@ impl Frames {
             if self.has == HEAD {
                 let [a, b, c, kind, flags, ..] = self.head;
                 settings += u32::from(kind == SETTINGS && flags & ACK == 0);
+                pings += u32::from(kind == PING && flags & ACK == 0);
                 streams += usize::from(kind == HEADERS);
                 self.rest = u32::from_be_bytes([0, a, b, c]) as usize;
                 self.has = 0;
             }
         }
-        Seen { streams, wait: if settings == 0 { None } else { self.wait(settings) } }
+        let settings = self.settings.count(settings, SETTINGS_PACE);
+        Seen { streams, wait: settings.max(self.pings.count(pings, PING_PACE)) }
     }
+}
 
-    fn wait(&mut self, settings: u32) -> Option<Duration> {
+impl Pace {
+    /// Counts so many; how long to wait behind them.
+    fn count(&mut self, seen: u32, (at_once, each): (u32, Duration)) -> Option<Duration> {
+        if seen == 0 {
+            return None;
+        }
         let now = Instant::now();
-        self.full_at = self.full_at.max(now) + EACH * settings;
-        let wait = (self.full_at - now).checked_sub(EACH * AT_ONCE).filter(|wait| !wait.is_zero())?;
+        self.0 = self.0.max(now) + each * seen;
+        let wait = (self.0 - now).checked_sub(each * at_once).filter(|wait| !wait.is_zero())?;
         // What was read at one go is bounded, and so is what is owed for it.
-        self.full_at = self.full_at.min(now + WAIT_MAX + EACH * AT_ONCE);
+        self.0 = self.0.min(now + WAIT_MAX + each * at_once);
         Some(wait.min(WAIT_MAX))
     }
 }
@@ -106,24 +121,26 @@ mod tests {
             let seen: Vec<Seen> = all.chunks(step).map(|part| frames.read(part)).collect();
             assert_eq!(seen.iter().map(|seen| seen.streams).sum::<usize>(), 2);
             assert!(seen.iter().all(|seen| seen.wait.is_none()));
-            assert_eq!(frames.full_at, begun + EACH, "in pieces of {step}");
+            let counted = (frames.settings.0 - begun, frames.pings.0 - begun);
+            assert_eq!(counted, (SETTINGS_PACE.1, PING_PACE.1), "in pieces of {step}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_sends_too_many_waits_and_goes_on_at_a_pace() {
-        let mut frames = Frames::new();
-        let one = frame(SETTINGS, 0, 0);
-        assert_eq!(frames.read(&one.repeat(AT_ONCE as usize)).wait, None);
-        assert_eq!(frames.read(&one).wait, Some(EACH));
-        for _ in 0..5 {
-            tokio::time::advance(EACH).await;
-            assert_eq!(frames.read(&one).wait, Some(EACH));
+        for (kind, (at_once, each)) in [(SETTINGS, SETTINGS_PACE), (PING, PING_PACE)] {
+            let mut frames = Frames::new();
+            let mut wait = |count| frames.read(&frame(kind, 0, 0).repeat(count as usize)).wait;
+            assert_eq!(wait(at_once), None);
+            for _ in 0..5 {
+                assert_eq!(wait(10), Some(each * 10));
+                tokio::time::advance(each * 10).await;
+            }
+            assert_eq!(wait(1_000_000), Some(WAIT_MAX));
+            tokio::time::advance(WAIT_MAX + each).await;
+            assert_eq!(wait(1), None, "it owes no more than it waited for");
+            tokio::time::advance(each * at_once).await;
+            assert_eq!(wait(at_once), None);
         }
-        assert_eq!(frames.read(&one.repeat(100_000)).wait, Some(WAIT_MAX));
-        tokio::time::advance(WAIT_MAX + EACH).await;
-        assert_eq!(frames.read(&one).wait, None, "it owes no more than it waited for");
-        tokio::time::advance(EACH * AT_ONCE).await;
-        assert_eq!(frames.read(&one.repeat(AT_ONCE as usize)).wait, None);
     }
 }
