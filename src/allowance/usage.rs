@@ -6,8 +6,8 @@
 //!
 //! Who creates a room waits for a look where the last is old. Who joins is many at once: they wait for the first look at
 //! their namespace only, all for the same one and not for long, and are then held against what [`Usages::refresh`] has
-//! found and who has joined since. Who has left since is not counted, nor whose join came to nothing: so nobody is
-//! refused before the store was asked once more ([`Allowance::learn_anew`]).
+//! found and who has joined since. Who has left since is not counted, nor whose join came to nothing: so whoever is
+//! refused by that makes the store be asked once more, once in a second at most ([`Allowance::learn_anew`]).
 
 use std::{
     collections::HashSet,
@@ -32,7 +32,9 @@ use crate::{
 /// How long what the store has said is held to be true, and how often [`Usages::refresh`] should be called.
 pub const FRESH: Duration = Duration::from_secs(5);
 
-/// How long whoever joins waits for a look, and how old one must be for another.
+/// How old a look must be for another by who was refused.
+const OLD: Duration = Duration::from_secs(1);
+/// How long whoever joins waits for a look.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many namespaces are asked about by themselves; of more the whole folder is read, in pages: it has ten thousand
@@ -211,8 +213,8 @@ impl Allowance {
     pub async fn learn_anew(&self, store: &dyn Store, begun: Instant) -> bool {
         let counted = |known: &Known| known.members_since.load(Ordering::Relaxed) > 0;
         let Some(purse) = self.shared().filter(|purse| counted(purse.known())) else { return false };
-        let is_old = |known: &Known| known.said().is_some_and(|(_, at)| at.elapsed() >= PATIENCE);
-        let has_looked = self.ask(store, purse, PATIENCE, is_old).await;
+        let is_old = |known: &Known| known.said().is_some_and(|(_, at)| at.elapsed() >= OLD);
+        let has_looked = self.ask(store, purse, OLD, is_old).await;
         has_looked || purse.known().said().is_some_and(|(_, at)| at > begun)
     }
 
@@ -227,9 +229,11 @@ impl Allowance {
     ) -> bool {
         let mut asked = purse.known().asked.lock().await;
         if is_wanted(purse.known()) && asked.is_none_or(|at| at.elapsed() >= recently) {
-            // Said before: whoever gives up has asked as well.
+            // Said before as well: whoever gives up has asked.
             *asked = Some(Instant::now());
-            return matches!(timeout(PATIENCE, self.look_anew(store, purse)).await, Ok(Some(_)));
+            let looked = timeout(PATIENCE, self.look_anew(store, purse)).await;
+            *asked = Some(Instant::now());
+            return matches!(looked, Ok(Some(_)));
         }
         false
     }

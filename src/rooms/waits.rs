@@ -1,4 +1,5 @@
-//! How long a room's work has waited for its store: what that makes late is no fault of a busy server.
+//! How long a room's work has waited: for its store, and then for its turn. What that makes late is not taken for the fault
+//! of a busy server.
 
 use std::{
     future::poll_fn,

@@ -70,6 +70,9 @@ pub(super) struct Serving {
 /// After an error of accept (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that are accepted before others have their turn.
+const ACCEPTED_TOGETHER: u32 = 8;
+
 /// Serves connections of `listener` until `stop`; then no more are accepted, and those that are open are asked to
 /// finish. They end by force with `abort`.
 pub(super) async fn serve(
@@ -82,7 +85,12 @@ pub(super) async fn serve(
     let serving = Serving { routes: serving.routes.prepare(), ..serving };
     let slots = Arc::new(Semaphore::new(serving.limits.connections));
     let peers = Peers::new(serving.limits.connections_per_peer);
+    let mut together = 0_u32;
     loop {
+        together = together.wrapping_add(1);
+        if together.is_multiple_of(ACCEPTED_TOGETHER) {
+            tokio::task::yield_now().await;
+        }
         let accepted = stop.run_until_cancelled(accept(&listener, &slots, &peers)).await;
         let Some(Accepted { stream, address, permit, place }) = accepted else {
             return;
@@ -112,8 +120,6 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, peers: &Peers) -
         };
         match listener.accept().await {
             Ok((stream, address)) => {
-                // Who come together come one by one, and others have their turns in between.
-                tokio::task::yield_now().await;
                 if let Some(place) = peers.enter(address.ip()) {
                     return Accepted { stream, address, permit, place };
                 }

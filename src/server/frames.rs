@@ -15,7 +15,8 @@ use tokio::time::Instant;
 const SETTINGS_PACE: (u32, Duration) = (64, Duration::from_millis(100));
 /// The same of PING, of which an honest client has one under way at a time.
 const PING_PACE: (u32, Duration) = (2000, Duration::from_micros(100));
-/// How long it waits at most: less than a connection lives that does not answer.
+/// How long it waits at most. What answers our own pings waits as well: `grpc.keepalive_timeout` is longer, unless somebody
+/// has made it short.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// Bytes of a frame's head: three of length, its type, flags, and four of its stream (RFC 9113, 4.1).

@@ -24,9 +24,9 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// What is read before others have their turn: a few hundred frames of the kind that only costs, and a message of
 /// the usual size in one go.
 const TURN_BYTES: usize = 32 * 1024;
-/// Streams that begin before others have their turn: each is a task that wants one as well.
+/// Streams that begin in the reads of a turn before it ends: each is a task that wants one as well.
 const TURN_STREAMS: usize = 16;
-/// What one read brings at first, and while streams begin: they do so with a few dozen bytes, and hundreds would with all
+/// What one read brings at first, and while streams begin: they do so with ten bytes and more, and hundreds would with all
 /// that a buffer holds.
 const PART_BYTES: usize = 512;
 /// What is read of a client that was refused, at most.
@@ -117,7 +117,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
                 let bytes = into.filled().get(before..).unwrap_or_default();
                 let seen = self.frames.read(bytes);
                 self.turn = (self.turn.0 + bytes.len(), self.turn.1 + seen.streams);
-                self.part = if seen.streams > 0 { PART_BYTES } else { TURN_BYTES.min(self.part * 2) };
+                // As much as comes, and little of what only costs.
+                let is_dear = seen.streams > 0 || seen.wait.is_some();
+                self.part =
+                    if is_dear { PART_BYTES } else { (bytes.len() * 2).clamp(PART_BYTES, TURN_BYTES) };
                 self.pause = seen.wait.map(|wait| Box::pin(sleep(wait)));
             }
         }

@@ -12,7 +12,10 @@ mod renewed;
 
 use std::{
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -332,11 +335,15 @@ impl StreamHandler {
             Err(rejection) => return Ok(Err(rejection)),
         };
         let rooms = &self.services.rooms;
+        // Whether it is the members of the namespace that are too many.
+        let is_full = Arc::new(AtomicBool::new(false));
         let attempt = |join: Join| {
-            let allowance = Arc::clone(&allowance);
+            let (allowance, is_full) = (Arc::clone(&allowance), Arc::clone(&is_full));
             let charge = Charge::new(move |entering| match entering {
                 // It is stored, and what it begins lasts.
-                Entering::New => allowance.check_member(),
+                Entering::New => {
+                    allowance.check_member().inspect_err(|_| is_full.store(true, Ordering::Relaxed))
+                }
                 // Coming back as somebody else costs what a command costs, beside what a join costs.
                 Entering::Changed => allowance.take(What::Messages),
             });
@@ -347,10 +354,7 @@ impl StreamHandler {
             allowance.learn(store).await;
             let begun = Instant::now();
             match attempt(join.clone()).await {
-                Err(rejection)
-                    if rejection.code == Code::ResourceExhausted
-                        && allowance.learn_anew(store, begun).await =>
-                {
+                Err(_) if is_full.load(Ordering::Relaxed) && allowance.learn_anew(store, begun).await => {
                     attempt(join).await
                 }
                 joined => joined,

@@ -2,7 +2,7 @@
 //!
 //! An item that every append of a namespace changes would make all of them wait for one another, and cost as much again as
 //! the events. So this is about as much: what was added here since is missing elsewhere, is lost when the process dies, and
-//! is counted twice when an answer was lost. Rooms are added at once.
+//! is counted twice or not at all when an answer was lost. Rooms are added at once.
 
 use std::{
     collections::HashMap,

@@ -113,6 +113,28 @@ async fn a_store_that_does_not_say_what_is_taken_refuses_nobody_and_holds_them_u
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_refused_waits_once_for_a_store_that_does_not_say_what_is_taken() {
+    let store = Arc::new(GatedStore::new());
+    let setup = Setup::default().store(Arc::<GatedStore>::clone(&store)).virtual_time().config(|config| {
+        config.limits.quotas.default_namespace.members = Some(1);
+    });
+    let server = setup.start_without_port().await;
+    let room = server.room(&[]).await;
+    let _ann = server.join(&room, "ann").await;
+    store.usage_hangs();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let begun = Instant::now();
+    let joins = (0..20).map(async |n| {
+        let mut session = Session::open(server.client().await).await;
+        session.answer(Say::Join(join(&room, &format!("user {n}")))).await
+    });
+    let codes = futures_util::future::join_all(joins).await;
+    assert!(codes.iter().all(|code| code == "resource_exhausted"), "{codes:?}");
+    assert_eq!(begun.elapsed().as_secs(), 1);
+    server.shutdown().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_namespace_without_space_takes_no_new_member() {
     let setup = Setup::default().virtual_time().config(|config| {
         config.limits.quotas.default_namespace.stored_bytes = Some(1);
