@@ -141,8 +141,8 @@ impl Allowance {
             taken.0.push(Arc::clone(purse));
         }
         open.0.retain(|held| {
-            let needed = self.purses.iter().filter_map(|(_, purse)| purse.as_ref());
-            let stays = needed.into_iter().any(|purse| Arc::ptr_eq(held, purse));
+            let mut needed = self.purses.iter().filter_map(|(_, purse)| purse.as_ref());
+            let stays = needed.any(|purse| Arc::ptr_eq(held, purse));
             if !stays {
                 purse::leave(&held.streams);
             }

@@ -10,7 +10,7 @@ use crate::{
             Directory, NamespaceRecord, absent,
             records::{HolderKind, namespaces},
             rotate,
-            shelf::{Fault, REVOKE_SOME},
+            shelf::Fault,
         },
         quotas::Quotas,
         revoked::Revoked,
@@ -44,6 +44,9 @@ pub struct NamespaceChange {
     pub quotas: Option<Quotas>,
 }
 
+/// What to do where there are as many namespaces as there may be.
+const MEND: &str = "those that are archived count as well: use one that is there, or bring one back";
+
 impl Directory {
     /// Creates a namespace; its owner's secret is shown this once.
     pub async fn create_namespace(&self, new: NewNamespace) -> Result<(NamespaceRecord, Secret), Rejection> {
@@ -55,7 +58,7 @@ impl Directory {
         }
         let now = self.0.clock.now();
         let shelf = &self.0.shelf;
-        shelf.take_place(&namespaces(), (self.0.settings.namespaces, "namespaces"), REVOKE_SOME, now).await?;
+        shelf.take_place(&namespaces(), (self.0.settings.namespaces, "namespaces"), MEND, now).await?;
         let (secret, entry) = self.new_secret(HolderKind::Owner, &name, None, None).await?;
         let record = NamespaceRecord {
             display_name,

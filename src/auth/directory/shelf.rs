@@ -26,7 +26,7 @@ const CHANGE_ATTEMPTS: usize = 16;
 const PAGE: usize = 500;
 /// How often a full folder is counted: all of it is read for that.
 const RECOUNT_MS: i64 = 60_000;
-/// What to do where there are as many documents as there may be.
+/// What to do where there are as many identities or keys as there may be.
 pub(super) const REVOKE_SOME: &str = "revoke some that nobody uses, which makes room 30 days later";
 /// How long what is over stays in lists: as long as somebody may ask who it was.
 const ENDED_KEPT_MS: i64 = 30 * 24 * 60 * 60 * 1000;
