@@ -8,7 +8,7 @@ use std::{
     fmt::{self, Write as _},
     num::NonZeroU64,
     str::FromStr,
-    sync::Arc,
+    sync::{Arc, LazyLock},
 };
 
 use thiserror::Error;
@@ -133,7 +133,9 @@ impl Namespace {
 
 impl Default for Namespace {
     fn default() -> Self {
-        Self(Self::DEFAULT.into())
+        // Asked for with each event: made once.
+        static DEFAULT: LazyLock<Namespace> = LazyLock::new(|| Namespace(Namespace::DEFAULT.into()));
+        DEFAULT.clone()
     }
 }
 

@@ -36,7 +36,7 @@ const FLOORS: &[&[&str]] = &[
     &["bus", "llm", "mcp", "store"],
     &["wire"],
     &["domain"],
-    &["address", "clock", "config", "digest", "ids", "json_schema", "telemetry"],
+    &["address", "clock", "config", "digest", "ids", "json_schema", "telemetry", "unless"],
 ];
 
 /// A client of the contract that happens to live in the same program: it may use no more than another client could.

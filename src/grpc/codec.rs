@@ -36,7 +36,10 @@ impl Decoder for Messages {
 }
 
 /// A stream of messages as a session reads it.
-pub fn inbound(stream: Streaming<Bytes>, max: usize) -> impl Stream<Item = Result<Bytes, InboundError>> {
+pub fn inbound(
+    stream: Streaming<Bytes>,
+    max: usize,
+) -> impl Stream<Item = Result<Bytes, InboundError>> + Unpin {
     stream.map(move |message| message.map_err(|status| refusal(&status, max)))
 }
 

@@ -68,8 +68,11 @@ impl Worker {
                 if let Err(rejection) = self.charge(&then) {
                     return self.done(then, Err(rejection));
                 }
-                let decision =
-                    if ends { self.keep_answers(&actor, &command, decision).await } else { decision };
+                let decision = if ends {
+                    Box::pin(self.keep_answers(&actor, &command, decision)).await
+                } else {
+                    decision
+                };
                 self.add(actor, command, decision, idempotency, then);
             }
             Err(rejection) => self.done(then, Err(rejection)),
@@ -179,7 +182,7 @@ impl Worker {
             return self.done(then, Err(reply::unavailable()));
         };
         if self.group.is_empty() && self.keeps_before > 0 {
-            self.before = Some(room.clone());
+            self.before = Some(Box::new(room.clone()));
         }
         // A repeat earlier in the group will not be appended again. What was decided on its effects must not be
         // appended either: it is then decided anew.
@@ -234,7 +237,7 @@ impl Worker {
         }
         if !group.is_empty() {
             // Decided again and again, and applied each time, but never appended.
-            self.state = self.before.take();
+            self.state = self.before.take().map(|before| *before);
         }
         for entry in group {
             self.done(entry.then, Err(reply::unavailable()));
@@ -247,12 +250,11 @@ impl Worker {
     async fn settle(&mut self, group: Vec<Entry>, outcomes: Vec<Outcome>) -> (Vec<Entry>, bool) {
         let mut batches = commit::Batches::default();
         let mut committed: Vec<Recorded> = Vec::new();
-        let mut finished = Vec::new();
-        let mut again = Vec::new();
+        let (mut joins, mut again) = (Vec::new(), Vec::new());
         let mut as_expected = true;
         let mut link = self.state.as_ref().and_then(|room| room.chain);
         for (entry, outcome) in group.into_iter().zip(outcomes) {
-            match outcome {
+            let result = match outcome {
                 Outcome::Appended(receipt) => {
                     as_expected &= entry.recorded.first().is_some_and(|first| first.seq == receipt.first);
                     let positions = (receipt.first.0..=receipt.last.0).map(Seq);
@@ -263,27 +265,28 @@ impl Worker {
                         link = link.map(|link| chain::appended(&link, record));
                         committed.push(recorded);
                     }
-                    finished.push((entry.then, Ok(Done { asides: entry.asides, ..done(receipt, false) })));
+                    Ok(Done { asides: entry.asides, ..done(receipt, false) })
                 }
                 Outcome::Duplicate(receipt) => {
                     as_expected = false;
-                    finished.push((entry.then, Ok(done(receipt, true))));
+                    Ok(done(receipt, true))
                 }
                 Outcome::Reused => {
                     as_expected = false;
-                    finished.push((entry.then, Err(reused())));
+                    Err(reused())
                 }
                 Outcome::FenceMoved(_) => {
                     as_expected = false;
                     again.push(entry);
+                    continue;
                 }
+            };
+            match (&entry.then, &result) {
+                // Who comes in is told of a room in which all of this has happened.
+                (Then::Join(_), Ok(_)) => joins.push((entry.then, result)),
+                // The sender's ack goes out before the event itself.
+                (Then::Join(_) | Then::Reply(_), _) => self.done(entry.then, result),
             }
-        }
-        let (joins, answers): (Vec<_>, Vec<_>) =
-            finished.into_iter().partition(|(then, result)| matches!(then, Then::Join(_)) && result.is_ok());
-        // The sender's ack goes out before the event itself.
-        for (then, result) in answers {
-            self.done(then, result);
         }
         for batch in batches.finish() {
             self.rooms.registry().bus().publish(&self.id, BusMessage::Log(batch));
@@ -297,13 +300,14 @@ impl Worker {
             self.told(&committed);
         } else {
             self.expect_own(&committed);
-            self.state = before;
+            self.state = before.map(|before| *before);
             let _ = Box::pin(self.follow()).await;
         }
         for (then, result) in joins {
             self.done(then, result);
         }
-        (self.decide_again(again).await, as_expected)
+        let again = if again.is_empty() { again } else { Box::pin(self.decide_again(again)).await };
+        (again, as_expected)
     }
 
     async fn decide_again(&mut self, entries: Vec<Entry>) -> Vec<Entry> {

@@ -130,6 +130,8 @@ pub struct Joined {
 pub struct RoomHandle {
     rooms: Rooms,
     id: RoomId,
+    /// The queue of the task that was there the last time.
+    queue: mpsc::Sender<Task>,
 }
 
 impl Rooms {
@@ -289,7 +291,8 @@ impl Rooms {
         let task = JoinTask { join, request_id, connection, outbound, read, unread, charge, reply };
         self.send(&id, Task::Join(Box::new(task))).await?;
         let seat = answer.await.map_err(|_| reply::unavailable())??;
-        Ok(Joined { seat, room: RoomHandle { rooms: self.clone(), id } })
+        let queue = self.sender(&id);
+        Ok(Joined { seat, room: RoomHandle { rooms: self.clone(), id, queue } })
     }
 
     /// A user's read cursor, and how many messages of others are behind it.
@@ -322,15 +325,9 @@ impl Rooms {
     fn try_send(&self, room: &RoomId, task: Task) {
         let mut task = task;
         for _ in 0..STARTS {
-            match self.sender(room).try_send(task) {
-                Ok(()) => return,
-                Err(mpsc::error::TrySendError::Full(task)) => {
-                    return task.refuse(Rejection::new(
-                        Code::Unavailable,
-                        "the room has more commands waiting than it takes; try again",
-                    ));
-                }
-                Err(mpsc::error::TrySendError::Closed(back)) => task = back,
+            match put(&self.sender(room), task) {
+                None => return,
+                Some(back) => task = back,
             }
         }
         task.refuse(reply::unavailable());
@@ -353,7 +350,7 @@ impl Rooms {
         let (sender, receiver) = mpsc::channel(self.0.limits.queue);
         let worker = worker::Worker::new(self.clone(), room.clone(), receiver);
         let stop = self.0.stop.clone();
-        self.0.tasks.spawn(worker.run(stop));
+        self.0.tasks.spawn(Box::new(worker).run(stop));
         sender
     }
 
@@ -366,6 +363,20 @@ impl Rooms {
 /// needs the room, or if there is none.
 const STARTS: usize = 16;
 
+/// Puts a task into a room's queue, or refuses it where there is no space; gives it back where nobody reads the queue
+/// any more.
+fn put(queue: &mpsc::Sender<Task>, task: Task) -> Option<Task> {
+    match queue.try_send(task) {
+        Ok(()) => None,
+        Err(mpsc::error::TrySendError::Closed(back)) => Some(back),
+        Err(mpsc::error::TrySendError::Full(task)) => {
+            let message = "the room has more commands waiting than it takes; try again";
+            task.refuse(Rejection::new(Code::Unavailable, message));
+            None
+        }
+    }
+}
+
 /// Messages of others behind the cursor are counted up to here.
 pub const UNREAD_CAP: u32 = 1000;
 
@@ -376,8 +387,12 @@ impl RoomHandle {
     }
 
     /// Hands a task to the room without waiting; it answers through its own reply.
-    pub fn try_send(&self, task: Task) {
-        self.rooms.try_send(&self.id, task);
+    pub fn try_send(&mut self, task: Task) {
+        // Not by the name each time: all rooms are in one table.
+        if let Some(task) = put(&self.queue, task) {
+            self.queue = self.rooms.sender(&self.id);
+            self.rooms.try_send(&self.id, task);
+        }
     }
 }
 

@@ -1,12 +1,7 @@
 //! How long a room's work has waited: for its store, and then for its turn. What that makes late is not taken for the fault
 //! of a busy server.
 
-use std::{
-    future::poll_fn,
-    pin::{Pin, pin},
-    task::Context,
-    time::Duration,
-};
+use std::{future::poll_fn, pin::Pin, task::Context, time::Duration};
 
 use tokio::time::Instant;
 
@@ -19,12 +14,11 @@ pub(super) struct Waits(Vec<(Instant, Instant)>);
 
 impl Waits {
     /// Does this, and notes whenever it waits.
-    pub(super) async fn of<F: Future>(&mut self, work: F) -> F::Output {
-        let mut work = pin!(work);
+    pub(super) async fn of<F: Future>(&mut self, mut work: Pin<Box<F>>) -> F::Output {
         let mut since = None;
         poll_fn(|context: &mut Context<'_>| {
             self.end(since.take());
-            let polled = Pin::as_mut(&mut work).poll(context);
+            let polled = work.as_mut().poll(context);
             if polled.is_pending() {
                 since = Some(Instant::now());
             }
@@ -51,6 +45,8 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use tokio::time::{advance, sleep};
 
     use super::*;
@@ -67,7 +63,7 @@ mod tests {
             futures_util::FutureExt::now_or_never(&mut work);
             sleep(millis(20)).await;
         };
-        waits.of(work).await;
+        waits.of(Box::pin(work)).await;
         assert_eq!(waits.since(begun), millis(30));
         assert_eq!(waits.since(begun + millis(4)), millis(26));
         assert_eq!(waits.since(Instant::now()), Duration::ZERO);
@@ -79,7 +75,7 @@ mod tests {
         let mut waits = Waits::default();
         let begun = Instant::now();
         for _ in 0..100 {
-            waits.of(sleep(Duration::from_millis(1))).await;
+            waits.of(Box::pin(sleep(Duration::from_millis(1)))).await;
         }
         assert_eq!((waits.0.len(), waits.since(begun)), (KEPT, begun.elapsed()));
     }

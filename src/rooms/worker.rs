@@ -10,7 +10,7 @@
 //! ([`Task::wants_latest`]) makes the room ask the store first how far the log reaches: one look for all tasks that wait
 //! together, and none where the store is not shared.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, pin::pin, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,7 @@ use crate::{
         waits::Waits,
     },
     store::Snapshot,
+    unless::unless,
     wire::{reply, snapshot},
 };
 
@@ -58,7 +59,7 @@ pub(super) struct Worker {
     pub(super) saved: Seq,
     pub(super) group: Vec<Entry>,
     /// The state before the group, where others write as well: it goes on from there when they were quicker.
-    pub(super) before: Option<Room>,
+    pub(super) before: Option<Box<Room>>,
     /// For so many groups more it is kept: other processes were seen to append to this room.
     pub(super) keeps_before: u32,
     /// The store was asked how far the log reaches since the tasks came that are done now.
@@ -99,10 +100,10 @@ impl Worker {
         }
     }
 
-    pub(super) async fn run(mut self, stop: CancellationToken) {
+    pub(super) async fn run(mut self: Box<Self>, stop: CancellationToken) {
         let mut guard = CloseFeed(self.rooms.clone(), None);
         // On the heap once: the future around it would hold it twice, ten kilobytes for each room.
-        let stopped = stop.run_until_cancelled(Box::pin(self.serve(&mut guard))).await.is_none();
+        let stopped = unless(Box::pin(self.serve(&mut guard)), stop.cancelled()).await.is_none();
         // Who comes later finds the queue closed and starts a new task.
         self.queue.close();
         drop(guard);
@@ -122,9 +123,11 @@ impl Worker {
         let mut tasks = Vec::new();
         let mut idle_since = Instant::now();
         let mut waits = Waits::default();
+        let idle = self.rooms.limits().idle_unload;
+        // One timer, that looks again when it was set off in vain: a new one for each task costs more than the task's turn.
+        let mut idle_alarm = pin!(tokio::time::sleep_until(idle_since + idle));
         loop {
             let deadline = self.next_deadline();
-            let idle_at = idle_since + self.rooms.limits().idle_unload;
             let news = news(self.concerned());
             tokio::select! {
                 biased;
@@ -137,15 +140,19 @@ impl Worker {
                 }
                 () = sleep(deadline) => {}
                 () = news => {}
-                () = tokio::time::sleep_until(idle_at) => {
-                    // A run that has ended elsewhere keeps no room here.
-                    if self.ensure_loaded().await.is_ok() && self.may_unload() {
-                        return;
+                () = idle_alarm.as_mut() => {
+                    if idle_since + idle <= Instant::now() {
+                        // A run that has ended elsewhere keeps no room here.
+                        if self.ensure_loaded().await.is_ok() && self.may_unload() {
+                            return;
+                        }
+                        idle_since = Instant::now();
                     }
-                    idle_since = Instant::now();
+                    idle_alarm.as_mut().reset(idle_since + idle);
                 }
             }
-            if !waits.of(self.work(&mut tasks, guard)).await {
+            // On the heap for as long as it takes, so that a room that is idle keeps none of it.
+            if !waits.of(Box::pin(self.work(&mut tasks, guard))).await {
                 return;
             }
         }
@@ -355,3 +362,6 @@ fn live(run: &Run) -> LiveAnswer {
         started_at: run.started_at,
     }
 }
+
+#[cfg(test)]
+mod tests;

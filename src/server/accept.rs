@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::{BoxFuture, FutureExt as _};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -22,12 +23,12 @@ use tonic::service::Routes;
 use crate::{
     grpc::peer::{ClientCertificate, Peer},
     server::{
-        aside::unless,
         greeting::{Greeted, begins_tls, greeted},
         http2::serve_io,
         peers::{Peers, Place},
         tls::{self, Tls},
     },
+    unless::unless,
 };
 
 /// How connections behave.
@@ -95,9 +96,14 @@ pub(super) async fn serve(
         let Some(Accepted { stream, address, permit, place }) = accepted else {
             return;
         };
-        let connection = Box::pin(connection(stream, address, serving.clone(), stop.clone()));
+        let beginning = Box::pin(begin(stream, address, serving.clone(), stop.clone()));
         let abort = abort.clone();
         connections.spawn(async move {
+            let connection = async {
+                if let Some(connection) = beginning.await {
+                    connection.await;
+                }
+            };
             unless(connection, abort.cancelled()).await;
             drop((permit, place));
         });
@@ -132,29 +138,30 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>, peers: &Peers) -
     }
 }
 
-/// One connection. Each part of its life is on the heap for as long as it takes: what the beginning needs would stay
-/// with the connection else, some kilobytes for each.
-async fn connection(stream: TcpStream, address: SocketAddr, serving: Serving, stop: CancellationToken) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
+/// The beginning of a connection, and what serves it from then on; none: it has not become one. Each part of its life is on
+/// the heap for as long as it takes: what the beginning needs would stay with the connection else, some kilobytes for each.
+async fn begin(
+    stream: TcpStream,
+    address: SocketAddr,
+    serving: Serving,
+    stop: CancellationToken,
+) -> Option<BoxFuture<'static, ()>> {
+    stream.set_nodelay(true).ok()?;
     let Serving { routes, limits, tls } = serving;
     let address = address.ip().to_canonical();
     let peer = Peer { address: Some(address), certificate: None };
     // A socket that says nothing must not hold up a drain either.
     let Some(tls) = tls else {
         let greeting = Box::pin(timeout(limits.handshake, greeted(stream)));
-        match stop.run_until_cancelled(greeting).await {
-            Some(Ok(Some(io))) => Box::pin(serve_io(io, peer, routes, limits, stop)).await,
-            Some(Ok(None) | Err(_)) | None => tracing::debug!("a connection did not begin with HTTP/2"),
-        }
-        return;
+        let Some(Ok(Some(io))) = stop.run_until_cancelled(greeting).await else {
+            tracing::debug!("a connection did not begin with HTTP/2");
+            return None;
+        };
+        return Some(serve_io(io, peer, routes, limits, stop).boxed());
     };
     let greeting = Box::pin(timeout(limits.handshake, encrypted(stream, address, tls)));
-    if let Some(Ok(Some((io, certificate)))) = stop.run_until_cancelled(greeting).await {
-        let peer = Peer { certificate, ..peer };
-        Box::pin(serve_io(io, peer, routes, limits, stop)).await;
-    }
+    let (io, certificate) = stop.run_until_cancelled(greeting).await?.ok()??;
+    Some(serve_io(io, Peer { certificate, ..peer }, routes, limits, stop).boxed())
 }
 
 /// The encrypted stream behind a connection, and who is at its other end.

@@ -5,31 +5,31 @@
 //! hold a thread. Never decides what a call may do. A connection that fails ends alone.
 
 use std::{
-    pin::Pin,
+    future::Future,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::future::FutureExt as _;
 use http::{Request, Response};
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::watch,
+    sync::Notify,
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, service::Routes};
 use tower::ServiceExt as _;
 
-use crate::{
-    grpc::peer::Peer,
-    server::{accept::ConnectionLimits, aside::unless},
-};
+use crate::{grpc::peer::Peer, server::accept::ConnectionLimits, unless::unless};
 
 /// Streams that a client has opened and reset before they were looked at (rapid reset, CVE-2023-44487): as many as one
 /// read may bring of honest cancellations.
@@ -49,61 +49,65 @@ const RETIRED_WITHIN: u32 = 15;
 /// Serves one connection until it ends; with `stop` it is asked to. From some age on it takes no new streams (GOAWAY),
 /// so that who is moved by its session, a little later, opens another: perhaps to another server. Streams that are open
 /// are not touched: HTTP/2 has no way to say where to resume.
-pub(super) async fn serve_io(
+// No `async fn`: one would keep what it is given twice, for as long as the connection lives.
+pub(super) fn serve_io(
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     peer: Peer,
     routes: Routes,
     limits: ConnectionLimits,
     stop: CancellationToken,
-) {
+) -> impl Future<Output = ()> + Send + 'static {
     let calls = Calls::default();
-    let mut quiet = calls.watch();
-    let service = routes
-        .map_request(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(peer.clone());
-            request.map(Body::new)
-        })
-        .map_future(move |response| {
-            let open = calls.open();
-            async move { response.await.map(|response| counted(response, open)) }
-        });
-    let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.streams)
-        .max_send_buf_size(limits.send_buffer)
-        .max_pending_accept_reset_streams(RESETS_UNSEEN)
-        .max_local_error_reset_streams(RESETS_FOR_ERRORS)
-        .max_header_list_size(HEADER_BYTES)
-        .keep_alive_interval(limits.keepalive_interval)
-        .keep_alive_timeout(limits.keepalive_timeout)
-        .serve_connection(TokioIo::new(io), TowerToHyperService::new(service));
-    let mut connection = std::pin::pin!(connection);
-    let leave = async {
-        tokio::select! {
-            () = retired(&limits, &stop) => {}
-            () = idle(&mut quiet, limits.idle) => {}
-        }
-    };
-    let ended = unless(connection.as_mut(), leave).await;
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection => ended,
-                // It was asked to go, and has nothing to stay for.
-                () = idle(&mut quiet, LINGER) => Ok(()),
+    let quiet = calls.clone();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        let (response, open) = (routes.clone().oneshot(request.map(Body::new)), calls.open());
+        // On the heap for as long as it takes: what a call begins with would stay with its stream else.
+        async move { response.await.map(|response| counted(response, open)) }.boxed()
+    });
+    let mut connection = Box::pin(
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits.streams)
+            .max_send_buf_size(limits.send_buffer)
+            .max_pending_accept_reset_streams(RESETS_UNSEEN)
+            .max_local_error_reset_streams(RESETS_FOR_ERRORS)
+            .max_header_list_size(HEADER_BYTES)
+            .keep_alive_interval(limits.keepalive_interval)
+            .keep_alive_timeout(limits.keepalive_timeout)
+            .serve_connection(TokioIo::new(io), service),
+    );
+    let (idle_after, max_age) = (limits.idle, limits.max_age);
+    async move {
+        let ended = {
+            let leave = pin!(async {
+                tokio::select! {
+                    () = retired(max_age, &stop) => {}
+                    () = idle(&quiet, idle_after) => {}
+                }
+            });
+            unless(connection.as_mut(), leave).await
+        };
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                connection.as_mut().graceful_shutdown();
+                tokio::select! {
+                    ended = connection => ended,
+                    // It was asked to go, and has nothing to stay for.
+                    () = idle(&quiet, LINGER) => Ok(()),
+                }
             }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended with an error");
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
 /// Waits until a connection shall take no new streams: when it is old, or the server goes.
-async fn retired(limits: &ConnectionLimits, stop: &CancellationToken) {
-    match limits.max_age {
+async fn retired(max_age: Option<Duration>, stop: &CancellationToken) {
+    match max_age {
         None => stop.cancelled().await,
         Some(age) => {
             let (_, random) = uuid::Uuid::new_v4().as_u64_pair();
@@ -116,44 +120,45 @@ async fn retired(limits: &ConnectionLimits, stop: &CancellationToken) {
 
 /// Waits until no call was open for so long. A call that comes and goes within one look is seen as well: every change
 /// begins the time anew.
-async fn idle(open: &mut watch::Receiver<usize>, limit: Duration) {
+async fn idle(calls: &Calls, limit: Duration) {
     loop {
-        let is_quiet = *open.borrow_and_update() == 0;
-        let changed = match is_quiet {
-            true => timeout(limit, open.changed()).await,
-            false => Ok(open.changed().await),
-        };
-        match changed {
-            Err(_) => return,
-            Ok(Ok(())) => {}
-            // The connection itself is gone: it ends by itself.
-            Ok(Err(_)) => std::future::pending().await,
+        let changed = calls.0.changed.notified();
+        if calls.0.open.load(Ordering::Acquire) > 0 {
+            changed.await;
+        } else if timeout(limit, changed).await.is_err() {
+            return;
         }
     }
 }
 
-/// How many calls of a connection are open.
+/// How many calls of a connection are open; for one who waits at a time.
 #[derive(Debug, Clone, Default)]
-struct Calls(watch::Sender<usize>);
+struct Calls(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    /// Keeps the news for who is not waiting just now.
+    changed: Notify,
+}
 
 /// A call that is open until this is dropped.
 #[derive(Debug)]
-struct Open(watch::Sender<usize>);
+struct Open(Calls);
 
 impl Calls {
-    fn watch(&self) -> watch::Receiver<usize> {
-        self.0.subscribe()
-    }
-
     fn open(&self) -> Open {
-        self.0.send_modify(|open| *open += 1);
-        Open(self.0.clone())
+        self.0.open.fetch_add(1, Ordering::AcqRel);
+        self.0.changed.notify_one();
+        Open(self.clone())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
+        let Calls(counts) = &self.0;
+        counts.open.fetch_sub(1, Ordering::AcqRel);
+        counts.changed.notify_one();
     }
 }
 

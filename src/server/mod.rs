@@ -6,7 +6,6 @@
 
 pub mod accept;
 mod allowances;
-mod aside;
 mod closing;
 mod frames;
 mod gates;
@@ -63,6 +62,7 @@ use crate::{
     },
     session::{Services, drain::Drain},
     store::{self, Store},
+    unless::unless,
     wire::pb::{self, room::v1::admin_service_server::AdminServiceServer},
 };
 
@@ -289,7 +289,7 @@ impl Server {
         let (routes, limits) = (self.serving.routes.clone().prepare(), self.serving.limits);
         let (stop, abort) = (self.stop_accepting.clone(), self.abort.clone());
         self.connections.spawn(async move {
-            aside::unless(serve_io(io, Peer::default(), routes, limits, stop), abort.cancelled()).await;
+            unless(serve_io(io, Peer::default(), routes, limits, stop), abort.cancelled()).await;
         });
     }
 

@@ -2,10 +2,7 @@
 
 mod catch_up;
 
-use std::{
-    pin::{Pin, pin},
-    sync::Arc,
-};
+use std::{pin::pin, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::BoxFuture};
@@ -101,9 +98,9 @@ impl<'a> Active<'a> {
         self.stop_typing();
     }
 
-    pub(super) async fn serve<S>(&mut self, inbound: &mut Pin<&mut S>) -> Step
+    pub(super) async fn serve<S>(&mut self, inbound: &mut S) -> Step
     where
-        S: Stream<Item = Result<Bytes, InboundError>>,
+        S: Stream<Item = Result<Bytes, InboundError>> + Unpin,
     {
         let (handler, beat) = (self.handler, self.handler.services.limits.heartbeat);
         // Made once and not for each message: to wait for any of them takes a lock that all sessions share.

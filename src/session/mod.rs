@@ -11,7 +11,6 @@ mod pass;
 mod renewed;
 
 use std::{
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -212,44 +211,54 @@ impl StreamHandler {
     }
 
     /// Serves the stream until it ends.
-    pub async fn run(mut self, inbound: impl Stream<Item = Result<Bytes, InboundError>>) {
-        let guard = EndGuard(Arc::clone(&self.outbound), self.services.drain.clone());
-        let waiting = self.waiting.take();
-        let end = self.run_inner(inbound, waiting).await;
-        if let Some(end) = end {
-            tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
-            close(&self.outbound, end, &self.services.drain);
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "one keeps what it is given twice, as long as the stream lives"
+    )]
+    pub fn run<S>(mut self, mut inbound: S) -> impl Future<Output = ()>
+    where
+        S: Stream<Item = Result<Bytes, InboundError>> + Unpin,
+    {
+        async move {
+            let guard = EndGuard(Arc::clone(&self.outbound), self.services.drain.clone());
+            let waiting = self.waiting.take();
+            if let Some(end) = self.run_inner(&mut inbound, waiting).await {
+                tracing::debug!(reason = ?end.reason, waiting = ?self.outbound.backlog(), "session ended");
+                close(&self.outbound, end, &self.services.drain);
+            }
+            drop(guard);
         }
-        drop(guard);
     }
 
     /// `None`: the connection has gone.
-    async fn run_inner(
-        &self,
-        inbound: impl Stream<Item = Result<Bytes, InboundError>>,
-        waiting: Option<Waiting>,
-    ) -> Option<End> {
-        let mut inbound = pin!(inbound);
+    async fn run_inner<S>(&self, inbound: &mut S, waiting: Option<Waiting>) -> Option<End>
+    where
+        S: Stream<Item = Result<Bytes, InboundError>> + Unpin,
+    {
         // On the heap for as long as it takes: it needs twice of what the rest of the session does.
-        let (joined, mut held) = match Box::pin(self.wait_for_join(&mut inbound)).await {
-            Ok(joined) => joined,
+        let mut active = match Box::pin(self.wait_for_join(inbound)).await {
+            Ok((joined, held)) => self.begin(joined, held),
             Err(step) => return end_of(step),
         };
         drop(waiting);
-        let user = joined.seat.user().clone();
-        tracing::debug!(room = %joined.room.id(), %user, "joined");
-        let namespace = joined.room.id().namespace();
-        held._signed_in = Some(self.services.audit.signed_in(namespace, user, self.origin()));
-        let mut active = Active::new(self, joined, held);
-        let end = end_of(active.serve(&mut inbound).await);
+        let end = end_of(active.serve(inbound).await);
         active.leave();
         end
     }
 
+    /// Somebody has joined.
+    fn begin(&self, joined: Joined, mut held: Held) -> Active<'_> {
+        let user = joined.seat.user().clone();
+        tracing::debug!(room = %joined.room.id(), %user, "joined");
+        let namespace = joined.room.id().namespace();
+        held._signed_in = Some(self.services.audit.signed_in(namespace, user, self.origin()));
+        Active::new(self, joined, held)
+    }
+
     /// Before the join: nothing but `join` and `ping` is taken.
-    async fn wait_for_join<S>(&self, inbound: &mut std::pin::Pin<&mut S>) -> Result<(Joined, Held), Step>
+    async fn wait_for_join<S>(&self, inbound: &mut S) -> Result<(Joined, Held), Step>
     where
-        S: Stream<Item = Result<Bytes, InboundError>>,
+        S: Stream<Item = Result<Bytes, InboundError>> + Unpin,
     {
         let deadline = Instant::now() + self.services.limits.join_timeout;
         let stranger = self.services.allowances.stranger();
@@ -423,13 +432,6 @@ fn origin_of(principal: &Principal, caller: &Caller) -> Origin {
     Origin { credential, peer: caller.peer }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
 fn end_of(step: Step) -> Option<End> {
     match step {
         Step::End(end) => Some(end),
@@ -462,3 +464,6 @@ fn reconnect_after(reason: ClosingReason, drain: &Drain) -> Duration {
         Duration::ZERO
     }
 }
+
+#[cfg(test)]
+mod tests;

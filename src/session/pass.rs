@@ -6,7 +6,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt as _};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
@@ -22,7 +22,7 @@ use crate::{
     },
     ids::{RequestId, RoomId, UserId},
     registry::seat::Seat,
-    session::{End, Step, StreamHandler, sleep_until},
+    session::{End, Step, StreamHandler},
     wire::{
         reply::{self, ClosingReason},
         transient,
@@ -66,6 +66,8 @@ pub(super) struct Pass {
     ends: Option<Timestamp>,
     warn_at: Option<Instant>,
     end_at: Option<Instant>,
+    /// Goes off at the earlier of the two; none: there is none. Made once, and not for each look.
+    alarm: Option<BoxFuture<'static, ()>>,
     revoked: Option<BoxFuture<'static, ()>>,
     /// Its secret was replaced, and is worth something until then.
     replaced: Option<BoxFuture<'static, Timestamp>>,
@@ -81,7 +83,7 @@ impl Pass {
         room: RoomId,
         sign_ins: SignIns,
     ) -> Self {
-        let (ends, warn_at, end_at) = (None, None, None);
+        let (ends, warn_at, end_at, alarm) = (None, None, None, None);
         let (revoked, replaced, renewing) = (None, None, None);
         let mut pass = Self {
             gate,
@@ -92,6 +94,7 @@ impl Pass {
             ends,
             warn_at,
             end_at,
+            alarm,
             revoked,
             replaced,
             renewing,
@@ -118,6 +121,7 @@ impl Pass {
         if let Some(at) = self.principal.expires_at {
             self.warn_before(at);
         }
+        self.set_alarm();
         self.revoked = self.gate.until_revoked(&self.principal);
         self.replaced = self.gate.until_replaced(&self.principal, None);
     }
@@ -129,6 +133,30 @@ impl Pass {
             let warn_in = self.gate.time_until(at).saturating_sub(WARNING);
             self.warn_at = Instant::now().checked_add(warn_in);
         }
+        self.set_alarm();
+    }
+
+    fn set_alarm(&mut self) {
+        let due = [self.end_at, self.warn_at].into_iter().flatten().min();
+        self.alarm = due.map(|at| tokio::time::sleep_until(at).boxed());
+    }
+
+    /// What is due by now.
+    fn due(&mut self) -> Option<Turn> {
+        let now = Instant::now();
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let turn = if is_due(self.end_at) {
+            self.end_at = None;
+            let message = "your credential has expired";
+            Some(Turn::Ended(End::new(ClosingReason::CredentialExpired, message)))
+        } else if is_due(self.warn_at) {
+            self.warn_at = None;
+            Some(Turn::Expiring(self.ends.unwrap_or_default()))
+        } else {
+            None
+        };
+        self.set_alarm();
+        turn
     }
 
     /// What happens next to it. Nothing is lost when this is dropped.
@@ -145,19 +173,15 @@ impl Pass {
                     self.renewing = None;
                     return Turn::Renewed(request_id, renewed);
                 }
-                () = sleep_until(self.end_at) => {
-                    self.end_at = None;
-                    let message = "your credential has expired";
-                    return Turn::Ended(End::new(ClosingReason::CredentialExpired, message));
+                () = poll(&mut self.alarm) => {
+                    if let Some(turn) = self.due() {
+                        return turn;
+                    }
                 }
                 at = poll(&mut self.replaced) => {
                     self.warn_before(at);
                     // It may be replaced once more, sooner.
                     self.replaced = self.gate.until_replaced(&self.principal, Some(at));
-                }
-                () = sleep_until(self.warn_at) => {
-                    self.warn_at = None;
-                    return Turn::Expiring(self.ends.unwrap_or_default());
                 }
             }
         }

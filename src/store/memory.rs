@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -71,9 +70,12 @@ struct Room {
     members: HashSet<UserId>,
     runs: HashMap<MessageId, NodeId>,
     head: Head,
-    log: BTreeMap<Seq, Entry>,
-    messages: BTreeSet<Seq>,
-    subjects: HashMap<Uuid, Vec<Seq>>,
+    /// From the first position on, without holes.
+    log: Vec<Entry>,
+    /// In order.
+    messages: Vec<Seq>,
+    /// Ids of this server come in the order of time, and the newest are side by side.
+    subjects: BTreeSet<(Uuid, Seq)>,
     requests: HashMap<(UserId, RequestId), Request>,
     snapshot: Option<Snapshot>,
     cursors: HashMap<UserId, Seq>,
@@ -129,24 +131,27 @@ impl MemoryStore {
 
 impl State {
     fn append(&mut self, id: &RoomId, append: Append) -> Outcome {
-        let room = self.rooms.get(id);
-        if let Some(outcome) = room.and_then(|room| room.repeat(append.idempotency.as_ref())) {
+        let room = self.rooms.get_mut(id);
+        if let Some(outcome) = room.as_ref().and_then(|room| room.repeat(append.idempotency.as_ref())) {
             return outcome;
         }
-        match rules::place(room.map(|room| room.head), append.fence, &append.records) {
-            Err(outcome) => outcome,
-            Ok(placement) => {
-                let (is_new, bytes) = (room.is_none(), rules::bytes_of(&append));
-                if is_new {
-                    self.order.insert(u64::try_from(self.order.len()).unwrap_or(u64::MAX) + 1, id.clone());
-                }
-                let room = self.rooms.entry(id.clone()).or_insert_with(|| Room::new(placement.head));
-                let (receipt, members) = room.append(placement, append);
-                let usage = self.usage.entry(id.namespace()).or_default();
-                *usage = Taken { rooms: u64::from(is_new), bytes, members }.on_top_of(*usage);
-                Outcome::Appended(receipt)
+        let placement = match rules::place(room.as_ref().map(|room| room.head), append.fence, &append.records)
+        {
+            Ok(placement) => placement,
+            Err(outcome) => return outcome,
+        };
+        let (is_new, bytes) = (room.is_none(), rules::bytes_of(&append));
+        let room = match room {
+            Some(room) => room,
+            None => {
+                self.order.insert(u64::try_from(self.order.len()).unwrap_or(u64::MAX) + 1, id.clone());
+                self.rooms.entry(id.clone()).or_insert_with(|| Room::new(placement.head))
             }
-        }
+        };
+        let (receipt, members) = room.append(placement, append);
+        let usage = self.usage.entry(id.namespace()).or_default();
+        *usage = Taken { rooms: u64::from(is_new), bytes, members }.on_top_of(*usage);
+        Outcome::Appended(receipt)
     }
 }
 
@@ -158,9 +163,9 @@ impl Room {
             members: HashSet::new(),
             runs: HashMap::new(),
             head,
-            log: BTreeMap::new(),
-            messages: BTreeSet::new(),
-            subjects: HashMap::new(),
+            log: Vec::new(),
+            messages: Vec::new(),
+            subjects: BTreeSet::new(),
             requests: HashMap::new(),
             snapshot: None,
             cursors: HashMap::new(),
@@ -202,14 +207,14 @@ impl Room {
 
     fn push(&mut self, seq: Seq, new: NewRecord) {
         if new.kind == Kind::Message {
-            self.messages.insert(seq);
+            self.messages.push(seq);
         }
         if let Some(subject) = new.subject {
-            self.subjects.entry(subject).or_default().push(seq);
+            self.subjects.insert((subject, seq));
         }
         let NewRecord { event_id, at, kind, sender, public, private, .. } = new;
         let record = Record { seq, event_id, at, kind, public, private };
-        self.log.insert(seq, Entry { record, sender });
+        self.log.push(Entry { record, sender });
     }
 
     /// Returns how many members there are more.
@@ -234,7 +239,17 @@ impl Room {
 
     /// The records at these positions.
     fn at<'a>(&'a self, seqs: impl Iterator<Item = &'a Seq>) -> Vec<Record> {
-        seqs.filter_map(|seq| self.log.get(seq)).map(|entry| entry.record.clone()).collect()
+        seqs.filter_map(|seq| self.entry(*seq)).map(|entry| entry.record.clone()).collect()
+    }
+
+    fn entry(&self, seq: Seq) -> Option<&Entry> {
+        self.log.get(place_of(seq)?)
+    }
+
+    /// The messages behind a position, and those up to it.
+    fn messages_at(&self, after: Seq) -> (&[Seq], &[Seq]) {
+        let (until, behind) = self.messages.split_at(self.messages.partition_point(|seq| *seq <= after));
+        (behind, until)
     }
 
     fn is_listed(&self, id: &RoomId, filter: &RoomFilter) -> bool {
@@ -250,9 +265,9 @@ impl Room {
     }
 }
 
-/// The positions behind `after`.
-fn behind(after: Seq) -> (Bound<Seq>, Bound<Seq>) {
-    (Bound::Excluded(after), Bound::Unbounded)
+/// Where the event at this position lies in its log; `None`: no event does.
+fn place_of(seq: Seq) -> Option<usize> {
+    usize::try_from(seq.0.checked_sub(1)?).ok()
 }
 
 #[async_trait]
@@ -277,9 +292,10 @@ impl Store for MemoryStore {
     async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
         self.with_room(room, |room| {
             let mut fill = PageFill::new(page);
-            room.log
-                .range(behind(after))
-                .map(|(_, entry)| &entry.record)
+            let behind = place_of(after.next()).and_then(|place| room.log.get(place..)).unwrap_or_default();
+            behind
+                .iter()
+                .map(|entry| &entry.record)
                 .take_while(|record| fill.takes(record.public.len()))
                 .cloned()
                 .collect()
@@ -293,9 +309,9 @@ impl Store for MemoryStore {
         limit: usize,
     ) -> Result<Vec<Record>, Error> {
         self.with_room(room, |room| match direction {
-            Direction::After(after) => room.at(room.messages.range(behind(after)).take(limit)),
+            Direction::After(after) => room.at(room.messages_at(after).0.iter().take(limit)),
             Direction::Before(before) => {
-                let mut records = room.at(room.messages.range(..before).rev().take(limit));
+                let mut records = room.at(room.messages_at(before.before()).1.iter().rev().take(limit));
                 records.reverse();
                 records
             }
@@ -304,8 +320,9 @@ impl Store for MemoryStore {
 
     async fn about(&self, room: &RoomId, subjects: &[Uuid]) -> Result<Vec<Record>, Error> {
         self.with_room(room, |room| {
-            let mut seqs: Vec<Seq> =
-                subjects.iter().filter_map(|subject| room.subjects.get(subject)).flatten().copied().collect();
+            let about =
+                |subject: &Uuid| room.subjects.range((*subject, Seq::ZERO)..=(*subject, Seq(u64::MAX)));
+            let mut seqs: Vec<Seq> = subjects.iter().flat_map(about).map(|(_, seq)| *seq).collect();
             seqs.sort_unstable();
             seqs.dedup();
             room.at(seqs.iter())
@@ -314,7 +331,7 @@ impl Store for MemoryStore {
 
     async fn unread(&self, room: &RoomId, reader: &UserId, after: Seq, cap: u32) -> Result<u32, Error> {
         self.with_room(room, |room| {
-            let entries = room.messages.range(behind(after)).filter_map(|seq| room.log.get(seq));
+            let entries = room.messages_at(after).0.iter().filter_map(|seq| room.entry(*seq));
             let others = entries.filter(|entry| entry.sender.as_ref() != Some(reader));
             let counted = others.take(usize::try_from(cap).unwrap_or(usize::MAX)).count();
             u32::try_from(counted).unwrap_or(cap)

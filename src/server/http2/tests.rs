@@ -124,3 +124,15 @@ async fn who_does_not_go_when_asked_is_ended_as_well() {
     assert!(begun.elapsed() >= IDLE + LINGER, "{:?}", begun.elapsed());
     assert!(begun.elapsed() < IDLE + 2 * LINGER, "{:?}", begun.elapsed());
 }
+
+/// What polls a connection, beside what hyper keeps of it on the heap.
+#[test]
+fn what_a_connection_keeps_is_not_what_it_began_with() {
+    fn size_of_future<F: Future>(
+        _: impl FnOnce(DuplexStream, Peer, Routes, ConnectionLimits, CancellationToken) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+    let size = size_of_future(serve_io);
+    assert!(size <= 1100, "{size} bytes");
+}

@@ -64,7 +64,7 @@ impl Active<'_> {
 
     /// Asks the room for a `resumed`. What must be read for it is read here, not in the room's task.
     fn resync(&self) -> BoxFuture<'static, ()> {
-        let (rooms, room) = (self.handler.services.rooms.clone(), self.room.clone());
+        let (rooms, mut room) = (self.handler.services.rooms.clone(), self.room.clone());
         let (user, outbound) = (self.seat.user().clone(), Arc::clone(&self.handler.outbound));
         Box::pin(async move {
             // When the store fails it is asked for again.
