@@ -16,8 +16,8 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-/// Goes on with `main` until it is done, or `end` is; then there is no result. `end` is polled only when it was itself
-/// woken.
+/// Goes on with `main` until it is done, or `end` is; then there is no result. `end` goes first, and is polled only when it was
+/// itself woken: what is behind the end is not begun.
 pub(crate) async fn unless<T>(main: impl Future<Output = T>, end: impl Future) -> Option<T> {
     let (mut main, mut end) = (pin!(main), pin!(end));
     let woken = Arc::new(Woken { is_woken: AtomicBool::new(true), task: AtomicWaker::new() });
@@ -25,13 +25,12 @@ pub(crate) async fn unless<T>(main: impl Future<Output = T>, end: impl Future) -
     poll_fn(|context| {
         // Before the look at `is_woken`: who wakes behind that look finds this task.
         woken.task.register(context.waker());
-        if let Poll::Ready(done) = main.as_mut().poll(context) {
-            return Poll::Ready(Some(done));
+        if woken.is_woken.swap(false, Ordering::AcqRel)
+            && end.as_mut().poll(&mut Context::from_waker(&waker)).is_ready()
+        {
+            return Poll::Ready(None);
         }
-        if woken.is_woken.swap(false, Ordering::AcqRel) {
-            return end.as_mut().poll(&mut Context::from_waker(&waker)).map(|_| None);
-        }
-        Poll::Pending
+        main.as_mut().poll(context).map(Some)
     })
     .await
 }
@@ -55,9 +54,9 @@ impl Wake for Woken {
 
 #[cfg(test)]
 mod tests {
-    use std::{future::poll_fn, task::Poll};
+    use std::{future::poll_fn, task::Poll, time::Duration};
 
-    use tokio::sync::oneshot;
+    use tokio::{sync::oneshot, task::JoinSet};
 
     use super::*;
 
@@ -81,12 +80,33 @@ mod tests {
         assert_eq!((turns, asked), (TURNS, 1));
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn no_end_is_missed_whoever_wakes_it_and_when() {
+        for round in 0..2000 {
+            let (stop, stopped) = oneshot::channel::<()>();
+            // Every other one is busy, so that the end comes at any time of its turns.
+            let main = poll_fn(|context| {
+                if round % 2 == 0 {
+                    context.waker().wake_by_ref();
+                }
+                Poll::<()>::Pending
+            });
+            let mut stopping = JoinSet::new();
+            stopping.spawn(async move { stop.send(()) });
+            let ended = tokio::time::timeout(Duration::from_secs(30), unless(main, stopped)).await;
+            assert_eq!(ended.map_err(|_| round), Ok(None));
+            stopping.join_next().await.unwrap().unwrap().unwrap();
+        }
+    }
+
     #[tokio::test]
     async fn the_end_ends_it() {
         let (stop, stopped) = oneshot::channel::<()>();
         let waiting = unless(std::future::pending::<()>(), stopped);
         let (ended, ()) = tokio::join!(waiting, async { stop.send(()).unwrap() });
         assert_eq!(ended, None);
-        assert_eq!(unless(std::future::pending::<()>(), std::future::ready(())).await, None);
+        // What is behind the end is not begun.
+        let main = poll_fn(|_| -> Poll<()> { panic!("begun") });
+        assert_eq!(unless(main, std::future::ready(())).await, None);
     }
 }

@@ -289,9 +289,8 @@ impl Rooms {
         let (read, unread) = self.read_position(&id, &join.user_id).await?;
         let (reply, answer) = oneshot::channel();
         let task = JoinTask { join, request_id, connection, outbound, read, unread, charge, reply };
-        self.send(&id, Task::Join(Box::new(task))).await?;
+        let queue = self.send(&id, Task::Join(Box::new(task))).await?;
         let seat = answer.await.map_err(|_| reply::unavailable())??;
-        let queue = self.sender(&id);
         Ok(Joined { seat, room: RoomHandle { rooms: self.clone(), id, queue } })
     }
 
@@ -308,12 +307,13 @@ impl Rooms {
         rooms
     }
 
-    /// Waits for space in the room's queue.
-    async fn send(&self, room: &RoomId, task: Task) -> Result<(), Rejection> {
+    /// Waits for space in the room's queue, and returns the queue that has taken it.
+    async fn send(&self, room: &RoomId, task: Task) -> Result<mpsc::Sender<Task>, Rejection> {
         let mut task = task;
         for _ in 0..STARTS {
-            match self.sender(room).send(task).await {
-                Ok(()) => return Ok(()),
+            let queue = self.sender(room);
+            match queue.send(task).await {
+                Ok(()) => return Ok(queue),
                 Err(mpsc::error::SendError(back)) => task = back,
             }
         }

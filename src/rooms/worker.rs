@@ -102,7 +102,7 @@ impl Worker {
 
     pub(super) async fn run(mut self: Box<Self>, stop: CancellationToken) {
         let mut guard = CloseFeed(self.rooms.clone(), None);
-        // On the heap once: the future around it would hold it twice, ten kilobytes for each room.
+        // On the heap: the future around it would hold it twice.
         let stopped = unless(Box::pin(self.serve(&mut guard)), stop.cancelled()).await.is_none();
         // Who comes later finds the queue closed and starts a new task.
         self.queue.close();
@@ -141,13 +141,15 @@ impl Worker {
                 () = sleep(deadline) => {}
                 () = news => {}
                 () = idle_alarm.as_mut() => {
-                    if idle_since + idle <= Instant::now() {
-                        // A run that has ended elsewhere keeps no room here.
-                        if self.ensure_loaded().await.is_ok() && self.may_unload() {
-                            return;
-                        }
-                        idle_since = Instant::now();
+                    if idle_since + idle > Instant::now() {
+                        idle_alarm.as_mut().reset(idle_since + idle);
+                        continue;
                     }
+                    // A run that has ended elsewhere keeps no room here.
+                    if self.ensure_loaded().await.is_ok() && self.may_unload() {
+                        return;
+                    }
+                    idle_since = Instant::now();
                     idle_alarm.as_mut().reset(idle_since + idle);
                 }
             }

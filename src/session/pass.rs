@@ -173,15 +173,16 @@ impl Pass {
                     self.renewing = None;
                     return Turn::Renewed(request_id, renewed);
                 }
-                () = poll(&mut self.alarm) => {
-                    if let Some(turn) = self.due() {
-                        return turn;
-                    }
-                }
+                // Before the warning, which says when it ends.
                 at = poll(&mut self.replaced) => {
                     self.warn_before(at);
                     // It may be replaced once more, sooner.
                     self.replaced = self.gate.until_replaced(&self.principal, Some(at));
+                }
+                () = poll(&mut self.alarm) => {
+                    if let Some(turn) = self.due() {
+                        return turn;
+                    }
                 }
             }
         }

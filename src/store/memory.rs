@@ -25,13 +25,18 @@ use crate::{
         documents::{self, Document, Expect, Folder},
         inventory::{Inventory, Item},
         ledger::{self, Account, Balance, OpenReservation, Reservation, Reserve},
-        memory::{accounts::Accounts, shelf::Shelf},
+        memory::{
+            accounts::Accounts,
+            log::{Entry, Log},
+            shelf::Shelf,
+        },
         rules::{self, PageFill, Placement, Taken},
     },
 };
 
 mod accounts;
 mod listing;
+mod log;
 mod shelf;
 
 const NAME: &str = "memory";
@@ -56,13 +61,6 @@ struct State {
     usage: HashMap<Namespace, NamespaceUsage>,
 }
 
-/// A record with what only the store's own questions need.
-#[derive(Debug)]
-struct Entry {
-    record: Record,
-    sender: Option<UserId>,
-}
-
 #[derive(Debug)]
 struct Room {
     visibility: Visibility,
@@ -70,8 +68,7 @@ struct Room {
     members: HashSet<UserId>,
     runs: HashMap<MessageId, NodeId>,
     head: Head,
-    /// From the first position on, without holes.
-    log: Vec<Entry>,
+    log: Log,
     /// In order.
     messages: Vec<Seq>,
     /// Ids of this server come in the order of time, and the newest are side by side.
@@ -163,7 +160,7 @@ impl Room {
             members: HashSet::new(),
             runs: HashMap::new(),
             head,
-            log: Vec::new(),
+            log: Log::default(),
             messages: Vec::new(),
             subjects: BTreeSet::new(),
             requests: HashMap::new(),
@@ -239,11 +236,7 @@ impl Room {
 
     /// The records at these positions.
     fn at<'a>(&'a self, seqs: impl Iterator<Item = &'a Seq>) -> Vec<Record> {
-        seqs.filter_map(|seq| self.entry(*seq)).map(|entry| entry.record.clone()).collect()
-    }
-
-    fn entry(&self, seq: Seq) -> Option<&Entry> {
-        self.log.get(place_of(seq)?)
+        seqs.filter_map(|seq| self.log.get(*seq)).map(|entry| entry.record.clone()).collect()
     }
 
     /// The messages behind a position, and those up to it.
@@ -263,11 +256,6 @@ impl Room {
             }
         }
     }
-}
-
-/// Where the event at this position lies in its log; `None`: no event does.
-fn place_of(seq: Seq) -> Option<usize> {
-    usize::try_from(seq.0.checked_sub(1)?).ok()
 }
 
 #[async_trait]
@@ -292,9 +280,8 @@ impl Store for MemoryStore {
     async fn read(&self, room: &RoomId, after: Seq, page: Page) -> Result<Vec<Record>, Error> {
         self.with_room(room, |room| {
             let mut fill = PageFill::new(page);
-            let behind = place_of(after.next()).and_then(|place| room.log.get(place..)).unwrap_or_default();
-            behind
-                .iter()
+            room.log
+                .behind(after)
                 .map(|entry| &entry.record)
                 .take_while(|record| fill.takes(record.public.len()))
                 .cloned()
@@ -331,7 +318,7 @@ impl Store for MemoryStore {
 
     async fn unread(&self, room: &RoomId, reader: &UserId, after: Seq, cap: u32) -> Result<u32, Error> {
         self.with_room(room, |room| {
-            let entries = room.messages_at(after).0.iter().filter_map(|seq| room.entry(*seq));
+            let entries = room.messages_at(after).0.iter().filter_map(|seq| room.log.get(*seq));
             let others = entries.filter(|entry| entry.sender.as_ref() != Some(reader));
             let counted = others.take(usize::try_from(cap).unwrap_or(usize::MAX)).count();
             u32::try_from(counted).unwrap_or(cap)

@@ -18,6 +18,19 @@ use crate::{
     ids::{LlmId, MessageId, PollId},
 };
 
+fn in_minutes(minutes: u64) -> Timestamp {
+    Timestamp(1).plus(Duration::from_secs(60 * minutes))
+}
+
+/// The credential of a stream that is judged by `sources`, when the clock stands at 1.
+fn pass(sources: Sources, principal: Principal) -> Pass {
+    let gate = Gate::required(Arc::new(crate::clock::ManualClock::new(Timestamp(1))), sources);
+    let allowances = Allowances::new(RateTable::default(), StreamLimits::NINE, Given::default());
+    let sign_ins = SignIns { allowances, peer: None };
+    let (user, room) = (UserId::parse("ann").unwrap(), RoomId::parse("tea").unwrap());
+    Pass::new(gate, Arc::new(principal), user, room, sign_ins)
+}
+
 /// Knows one secret.
 #[derive(Debug)]
 struct Known;
@@ -130,19 +143,28 @@ impl crate::auth::gate::Revoked for Ends {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_that_comes_sooner_than_the_one_before_is_told_in_time_too() {
-    let clock = Arc::new(crate::clock::ManualClock::new(Timestamp(1)));
     let (ends, at) = tokio::sync::watch::channel(Timestamp(0));
     let sources = Sources { revoked: Some(Arc::new(Ends(at))), ..Sources::default() };
-    let gate = Gate::required(Arc::<crate::clock::ManualClock>::clone(&clock), sources);
-    let allowances = Allowances::new(RateTable::default(), StreamLimits::NINE, Given::default());
-    let sign_ins = SignIns { allowances, peer: None };
-    let (user, room) = (UserId::parse("ann").unwrap(), RoomId::parse("tea").unwrap());
-    let mut pass = Pass::new(gate, Arc::new(Principal::open()), user, room, sign_ins);
-    let in_minutes = |minutes: u64| Timestamp(1).plus(Duration::from_secs(60 * minutes));
+    let mut pass = pass(sources, Principal::open());
     ends.send(in_minutes(60)).unwrap();
     assert!(tokio::time::timeout(Duration::from_secs(1), pass.next()).await.is_err(), "not yet");
     ends.send(in_minutes(5)).unwrap();
     let began = Instant::now();
     assert!(matches!(pass.next().await, Turn::Expiring(at) if at == in_minutes(5)));
     assert!(began.elapsed() <= Duration::from_secs(4 * 60), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_is_told_and_comes_and_another_credential_puts_both_off() {
+    let until = |minutes| Principal { expires_at: Some(in_minutes(minutes)), ..Principal::open() };
+    let mut pass = pass(Sources::default(), until(5));
+    let began = Instant::now();
+    assert!(matches!(pass.next().await, Turn::Expiring(at) if at == in_minutes(5)));
+    assert_eq!(began.elapsed().as_secs(), 4 * 60);
+    // The clock of the gate stands still.
+    pass.accept(Arc::new(until(10)));
+    assert!(matches!(pass.next().await, Turn::Expiring(at) if at == in_minutes(10)));
+    assert_eq!(began.elapsed().as_secs(), 13 * 60);
+    assert!(matches!(pass.next().await, Turn::Ended(end) if end.reason == ClosingReason::CredentialExpired));
+    assert_eq!(began.elapsed().as_secs(), 14 * 60);
 }

@@ -190,3 +190,21 @@ async fn every_event_is_told_once_in_order_and_belongs_to_one_server() {
         orders(seed).await;
     }
 }
+
+/// What still comes when a server has ended is refused, and asks the store nothing: its lease may be another's by then.
+#[tokio::test(start_paused = true)]
+async fn a_room_does_nothing_behind_the_end_of_its_server() {
+    let store = Arc::new(GatedStore::new());
+    let node = Node::start(&store, &Arc::new(Hub::default()));
+    let room = node.room().await;
+    node.join(&room, "ann").await;
+    let end = store.head(&room).await.unwrap();
+    let told = node.told.0.lock().unwrap().len();
+    node.stop.cancel();
+    // The first finds the task that was there, and the others would begin one.
+    for n in 0..3 {
+        node.say(&room, "ann", format!("message {n}")).await;
+    }
+    assert_eq!(store.head(&room).await.unwrap(), end);
+    assert_eq!(node.told.0.lock().unwrap().len(), told);
+}
