@@ -168,3 +168,13 @@ async fn an_end_is_told_and_comes_and_another_credential_puts_both_off() {
     assert!(matches!(pass.next().await, Turn::Ended(end) if end.reason == ClosingReason::CredentialExpired));
     assert_eq!(began.elapsed().as_secs(), 14 * 60);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_warning_that_is_due_says_the_sooner_end_of_what_was_replaced() {
+    let (own, replaced) = (in_minutes(1), Timestamp(1).plus(Duration::from_secs(20)));
+    let (_ends, at) = tokio::sync::watch::channel(replaced);
+    let sources = Sources { revoked: Some(Arc::new(Ends(at))), ..Sources::default() };
+    let mut pass = pass(sources, Principal { expires_at: Some(own), ..Principal::open() });
+    assert!(matches!(pass.next().await, Turn::Expiring(at) if at == replaced));
+    assert!(matches!(pass.next().await, Turn::Ended(_)), "and is told once");
+}
