@@ -6,6 +6,7 @@
 //! cargo bench --bench limit -- --shapes P1,S1 --rounds 1        # a first look
 //! cargo bench --bench limit -- --shapes all --markdown          # everything, as the tables only
 //! cargo bench --bench limit -- --serve tcp --port 9000          # one of the servers, for a load of one's own
+//! cargo bench --bench limit -- --original 'exec env PORT={port} ./server'   # beside a server of the original's contract
 //! ```
 //!
 //! | server | what it is |
@@ -15,6 +16,8 @@
 //! | `bare` | tonic with bytes that are ready and a body of its own; a map of rooms, and nothing else |
 //! | `naive` | tonic as it is mostly written: a channel for each member, a clone and an encoding for each delivery |
 //! | `nats` | the `nats-server` on the path, if there is one: a subject for a room, core NATS without its log |
+//! | `salon-original` | Salon, spoken to as clients of the original do (`api.room.Room`), in which nothing is acknowledged |
+//! | `original` | another server of that contract, if `--original` says how it is started |
 //!
 //! Why that is fair: all get the same messages from the same generator (`salon bench`) and send the same bytes to the same
 //! members, on connections with `TCP_NODELAY`, with the same allocator. Each server has one processor for

@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::{
+    process::{Pid, Signal, kill_process_group},
+    thread::{CpuSet, sched_getaffinity, sched_setaffinity},
+};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -22,6 +25,8 @@ use tokio::{
 
 /// What a port may be: above are those that the system gives to clients, and one of them may have it first.
 const PORTS: std::ops::Range<u16> = 21_000..32_000;
+/// What stands for the port in the command of `--original`.
+const PORT: &str = "{port}";
 /// How long a server may take to listen.
 const READY: Duration = Duration::from_secs(20);
 /// Between two attempts to connect.
@@ -59,11 +64,16 @@ pub(crate) enum Kind {
     Naive,
     /// The `nats-server` on the path.
     Nats,
+    /// Salon, spoken to as clients of the original do.
+    SalonOriginal,
+    /// Another server of that contract: what `--original` starts.
+    Original,
 }
 
 impl Kind {
     /// All, in the order in which they take turns.
-    pub(super) const ALL: [Self; 5] = [Self::Salon, Self::Tcp, Self::Bare, Self::Naive, Self::Nats];
+    pub(super) const ALL: [Self; 7] =
+        [Self::Salon, Self::Tcp, Self::Bare, Self::Naive, Self::Nats, Self::SalonOriginal, Self::Original];
 
     /// Its name.
     pub(super) fn name(self) -> &'static str {
@@ -73,27 +83,40 @@ impl Kind {
             Self::Bare => "bare",
             Self::Naive => "naive",
             Self::Nats => "nats",
+            Self::SalonOriginal => "salon-original",
+            Self::Original => "original",
         }
     }
 
-    /// Whether it is on this machine.
-    pub(super) fn is_here(self) -> bool {
+    /// Why it cannot be started here; none: it can. `original` is the command that was given for it.
+    pub(super) fn is_missing(self, original: Option<&str>) -> Option<&'static str> {
         let paths = env::var_os("PATH").unwrap_or_default();
-        self != Self::Nats || env::split_paths(&paths).any(|path| path.join("nats-server").is_file())
+        match self {
+            Self::Nats if !env::split_paths(&paths).any(|path| path.join("nats-server").is_file()) => {
+                Some("nats-server is not on the path")
+            }
+            Self::Original if original.is_none() => Some("--original says how it is started"),
+            _ => None,
+        }
+    }
+
+    /// Whether it is spoken to by the contract of the original.
+    pub(super) fn speaks_original(self) -> bool {
+        matches!(self, Self::SalonOriginal | Self::Original)
     }
 
     fn scheme(self) -> &'static str {
         match self {
-            Self::Salon | Self::Bare | Self::Naive => "http",
+            Self::Salon | Self::Bare | Self::Naive | Self::SalonOriginal | Self::Original => "http",
             Self::Tcp => "tcp",
             Self::Nats => "nats",
         }
     }
 
-    fn command(self, port: u16) -> anyhow::Result<Command> {
+    fn command(self, port: u16, original: Option<&str>) -> anyhow::Result<Command> {
         let number = port.to_string();
         Ok(match self {
-            Self::Salon => {
+            Self::Salon | Self::SalonOriginal => {
                 let mut command = clean(env!("CARGO_BIN_EXE_salon"));
                 command.arg("serve").env("GRPC_PORT", number).envs(SALON.iter().copied());
                 command
@@ -106,6 +129,12 @@ impl Kind {
             Self::Nats => {
                 let mut command = clean("nats-server");
                 command.args(["-a", "127.0.0.1", "-p", &number]);
+                command
+            }
+            Self::Original => {
+                let mut command = clean("sh");
+                command.args(["-c", &original.unwrap_or_default().replace(PORT, &number)]);
+                command.env("GRPC_PORT", number);
                 command
             }
         })
@@ -165,17 +194,24 @@ fn start_on(processor: Option<usize>, command: &mut Command) -> anyhow::Result<C
 /// A server that listens.
 #[derive(Debug)]
 pub(super) struct Server {
+    kind: Kind,
     child: Child,
     url: String,
 }
 
 impl Server {
     /// Starts one, in a directory that has no settings, and waits until it takes connections.
-    pub(super) async fn start(kind: Kind, processor: Option<usize>, dir: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        kind: Kind,
+        original: Option<&str>,
+        processor: Option<usize>,
+        dir: &Path,
+    ) -> anyhow::Result<Self> {
         let (port, log) = (free_port()?, dir.join("server.log"));
-        let mut command = kind.command(port)?;
+        let mut command = kind.command(port, original)?;
         let file = File::create(&log)?;
-        command.current_dir(dir).stdout(file.try_clone()?).stderr(file);
+        // A group of its own: what a shell has started ends with it.
+        command.current_dir(dir).stdout(file.try_clone()?).stderr(file).process_group(0);
         let mut child = start_on(processor, &mut command)?;
         let until = Instant::now() + READY;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
@@ -185,7 +221,7 @@ impl Server {
             }
             tokio::time::sleep(AGAIN).await;
         }
-        Ok(Self { child, url: format!("{}://127.0.0.1:{port}", kind.scheme()) })
+        Ok(Self { kind, child, url: format!("{}://127.0.0.1:{port}", kind.scheme()) })
     }
 
     /// Has the generator load it; what it writes.
@@ -198,7 +234,11 @@ impl Server {
     ) -> anyhow::Result<Output> {
         let mut command = clean(env!("CARGO_BIN_EXE_salon"));
         command.current_dir(dir).arg("bench").args(arguments).args(["--json", "--server", &self.url]);
-        if let Some(pid) = self.child.id() {
+        if self.kind.speaks_original() {
+            command.args(["--contract", "original"]);
+        }
+        // A shell is not what it has started: the generator finds who listens by itself.
+        if let Some(pid) = self.child.id().filter(|_| self.kind != Kind::Original) {
             command.args(["--pid", &pid.to_string()]);
         }
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -212,7 +252,22 @@ impl Server {
 
     /// Ends it.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
+        self.end_group();
         self.child.kill().await.context("cannot end the server")
+    }
+
+    fn end_group(&self) {
+        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(group) = pid {
+            // It may have ended by itself.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end_group();
     }
 }
 

@@ -61,6 +61,8 @@ pub(super) const OF_BARE: &str = "salon / bare";
 pub(super) const OF_NAIVE: &str = "naive / salon";
 /// How many times as much as Salon core NATS costs.
 pub(super) const OF_NATS: &str = "nats / salon";
+/// How many times as much as Salon another server of the original's contract costs, both spoken to by it.
+pub(super) const OF_ORIGINAL: &str = "original / salon-original";
 
 /// Least efficiencies against plain TCP.
 const TCP: &[(&str, f64)] = &[("P1", 0.65), ("P2", 0.80), ("S1", 0.45), ("S2", 0.55), ("S3", 0.55)];
@@ -83,18 +85,18 @@ const IDLE_US: f64 = 2.5;
 
 /// The ratios of one shape, as far as both servers were measured.
 pub(super) fn ratios(medians: &Medians, shape: &'static str) -> Vec<Check> {
-    let Some(salon) = find(medians, shape, Kind::Salon).map(|figures| figures.cpu_us) else {
-        return Vec::new();
-    };
+    let cpu = |kind| find(medians, shape, kind).map(|figures| figures.cpu_us);
     let listed = |list: &[(&str, f64)]| list.iter().find(|(name, _)| *name == shape).map(|(_, least)| *least);
     let sides = [
         (Kind::Tcp, OF_TCP, listed(TCP).map(Bound::AtLeast)),
         (Kind::Bare, OF_BARE, Some(Bound::AtMost(BARE))),
         (Kind::Naive, OF_NAIVE, listed(NAIVE).map(Bound::AtLeast)),
         (Kind::Nats, OF_NATS, Some(Bound::AtLeast(NATS))),
+        (Kind::Original, OF_ORIGINAL, None),
     ];
     let ratio = |(kind, what, bound): (Kind, &'static str, Option<Bound>)| {
-        let other = find(medians, shape, kind)?.cpu_us;
+        let salon = cpu(if kind.speaks_original() { Kind::SalonOriginal } else { Kind::Salon })?;
+        let other = cpu(kind)?;
         let value = if kind == Kind::Bare { salon / other } else { other / salon };
         value.is_finite().then(|| Check::new(shape, what, value, bound))
     };

@@ -43,6 +43,10 @@ pub(crate) struct Options {
     /// Servers, with commas; all that are here, if nothing is said
     #[arg(long, value_enum, value_delimiter = ',')]
     servers: Vec<Kind>,
+    /// A server of the original's contract, as a shell starts it, in an empty directory: {port} stands for its port, which
+    /// is in `GRPC_PORT` as well
+    #[arg(long, value_name = "COMMAND")]
+    original: Option<String>,
     /// A file for everything that was measured, run by run
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -66,9 +70,11 @@ struct Run {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let shapes = shapes::chosen(&options.shapes)?;
     let kinds = if options.servers.is_empty() { Kind::ALL.to_vec() } else { options.servers.clone() };
-    let (here, away): (Vec<Kind>, Vec<Kind>) = kinds.into_iter().partition(|kind| kind.is_here());
+    let original = options.original.as_deref();
+    let (away, here): (Vec<Kind>, Vec<Kind>) =
+        kinds.into_iter().partition(|kind| kind.is_missing(original).is_some());
     for kind in away {
-        eprintln!("{} is left out: it is not on the path", kind.name());
+        eprintln!("{} is left out: {}", kind.name(), kind.is_missing(original).unwrap_or_default());
     }
     let handles = raise_handles()?;
     let (fitting, large): (Vec<Shape>, Vec<Shape>) =
@@ -84,7 +90,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         _ => eprintln!("one processor only: servers and the generator share it, and disturb each other"),
     }
     let (rounds, seconds) = if options.smoke { (1, 0.3) } else { (options.rounds, options.seconds) };
-    let plan = Plan { shapes: fitting, kinds: here, rounds, seconds, pins };
+    let plan = Plan { shapes: fitting, kinds: here, original: options.original.clone(), rounds, seconds, pins };
     let (runs, failed) = Builder::new_current_thread().enable_all().build()?.block_on(plan.carry_out())?;
     tell(options, &plan, &runs)?;
     if !failed.is_empty() {
@@ -96,6 +102,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 struct Plan {
     shapes: Vec<Shape>,
     kinds: Vec<Kind>,
+    original: Option<String>,
     rounds: u32,
     seconds: f64,
     pins: Pins,
@@ -132,7 +139,7 @@ impl Plan {
     /// One shape on one server, which lives as long as that.
     async fn once(&self, shape: &Shape, kind: Kind) -> anyhow::Result<Outcome> {
         let dir = tempfile::tempdir().context("cannot make a directory")?;
-        let mut server = Server::start(kind, self.pins.server, dir.path()).await?;
+        let mut server = Server::start(kind, self.original.as_deref(), self.pins.server, dir.path()).await?;
         let mut arguments = shape.arguments();
         let warm_up = (self.seconds / 5.0).min(1.0);
         if shape.load != Load::Idle {

@@ -110,6 +110,7 @@ impl Shape {
             Kind::Naive => self.group != Group::Scale,
             Kind::Tcp => self.streams == 1,
             Kind::Nats => self.streams == 1 && self.group == Group::Main,
+            Kind::SalonOriginal | Kind::Original => self.group == Group::Main,
         }
     }
 

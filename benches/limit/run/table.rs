@@ -45,8 +45,8 @@ pub(super) fn figures(
 
 /// The ratios, each beside its goal: a line for each shape.
 pub(super) fn ratios(shapes: &[Shape], medians: &Medians) -> String {
-    let columns = [goals::OF_TCP, goals::OF_BARE, goals::OF_NAIVE, goals::OF_NATS];
-    let mut out = format!("| shape | load | {} |\n|---|---|---|---|---|---|\n", columns.join(" | "));
+    let columns = [goals::OF_TCP, goals::OF_BARE, goals::OF_NAIVE, goals::OF_NATS, goals::OF_ORIGINAL];
+    let mut out = format!("| shape | load | {} |\n|---|---|---|---|---|---|---|\n", columns.join(" | "));
     for shape in shapes.iter().filter(|shape| shape.load != Load::Idle) {
         let checks = goals::ratios(medians, shape.name);
         if checks.is_empty() {
