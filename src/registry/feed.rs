@@ -21,11 +21,11 @@ use crate::{
     ids::{ConnectionId, NodeId, RoomId, Seq, UserId},
     registry::{
         RegistryLimits,
+        calendar::{Calendar, Look},
         ours::Ours,
         outbound::{Backlog, Expelled, Outbound},
         pace::Pace,
         presence::{Change, PresenceNews, Present, Session},
-        pressure::Pressure,
         recent::Stretch,
         state::State,
     },
@@ -63,7 +63,6 @@ pub struct Now<'a> {
 pub struct Feed {
     room: RoomId,
     pub(super) limits: RegistryLimits,
-    pressure: Arc<Pressure>,
     state: Mutex<State>,
     /// Held from a change of presence until it has been told, so that nobody hears of a coming before the going.
     /// Taken before `state`, never after.
@@ -75,22 +74,17 @@ pub struct Feed {
 }
 
 impl Feed {
-    pub(super) fn new(room: RoomId, head: Seq, limits: RegistryLimits) -> Self {
-        let state = State::new(head);
+    /// The delivery of a room behind `head`; `calendar` hears when it is to be looked at.
+    pub(super) fn new(room: RoomId, head: Seq, limits: RegistryLimits, calendar: Arc<Calendar>) -> Self {
+        let state = State::new(head, Look::new(calendar, room.clone()));
         Self {
             room,
             limits,
-            pressure: Arc::default(),
             state: Mutex::new(state),
             telling: Mutex::new(()),
             sooner: Notify::new(),
             moved: Notify::new(),
         }
-    }
-
-    /// This delivery on a server whose pressure is told by this.
-    pub(super) fn under(self, pressure: Arc<Pressure>) -> Self {
-        Self { pressure, ..self }
     }
 
     /// This delivery on a node among others, which has taken up rooms `opening` times.
@@ -288,7 +282,6 @@ impl Feed {
             }
             return Delivery::Hole;
         }
-        state.pressed = self.pressure.is_high(Instant::now());
         state.hand_out(&batch, limits);
         state.hand_out_early(limits);
         self.moved.notify_one();
@@ -348,10 +341,14 @@ impl Feed {
         self.lock().recent.behind(after, page)
     }
 
-    /// Tells what was merged since the last time, and forgets what was kept long enough. Called once a second.
-    pub fn tick(&self) {
+    /// Tells what was merged since the last time, and forgets what was kept long enough. Called in the second after it is
+    /// due.
+    pub(super) fn look(&self) {
         let mut state = self.lock();
-        state.recent.forget_old(Instant::now());
+        state.look.begun();
+        if let Some(at) = state.recent.forget_old(Instant::now()) {
+            state.look.by(at);
+        }
         state.flush();
         if std::mem::take(&mut state.occupancy_changed) {
             let frame = transient::occupancy(state.present.user_count());

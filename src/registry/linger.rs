@@ -4,7 +4,6 @@
 //! in which telling everybody takes a while tells a quiet moment's first event at once, and gathers what follows until
 //! about as long has passed as the telling takes. Nothing waits in a small room, nor in one whose events come more slowly
 //! than that; in a large and busy one events arrive sooner than if each were told by itself, because the server keeps up.
-//! For the same reason a server that falls behind gathers in all rooms but small ones.
 //!
 //! Gathers plain events only: whatever changes who hears what is told at once, after what was gathered.
 
@@ -19,8 +18,6 @@ use crate::{ids::Seq, registry::recent::Stretch};
 const TELLING: Duration = Duration::from_micros(5);
 /// Timers are no finer than this: a shorter wait would be a longer one.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// Below so many sessions there is little to gain: what their senders are answered is a write of its own then.
-const SEVERAL: usize = 8;
 /// Gathered bytes that are told without waiting any longer, so that one telling fits into a session's queue beside others.
 const GATHERED_BYTES: usize = 64 * 1024;
 /// Gathered events, whatever a session's queue holds.
@@ -37,24 +34,11 @@ pub(super) struct Linger {
     bytes: usize,
 }
 
-/// How long events wait to be told with others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wait {
-    /// Not at all.
-    None,
-    /// Until so long after everybody was told something.
-    Since(Duration),
-    /// So long.
-    For(Duration),
-}
-
-/// How long events of a room with so many sessions wait, `longest` at most, on a server that is `pressed` or not.
-pub(super) fn wait(sessions: usize, longest: Duration, pressed: bool) -> Wait {
-    if pressed && sessions >= SEVERAL && longest >= SHORTEST {
-        return Wait::For(longest);
-    }
+/// How long after everybody was told something the events of a room with so many sessions wait, `longest` at most; `None`:
+/// not at all.
+pub(super) fn wait(sessions: usize, longest: Duration) -> Option<Duration> {
     let telling = TELLING.saturating_mul(u32::try_from(sessions).unwrap_or(u32::MAX)).min(longest);
-    if telling >= SHORTEST { Wait::Since(telling) } else { Wait::None }
+    (telling >= SHORTEST).then_some(telling)
 }
 
 /// Consecutive events that are told together.
@@ -68,12 +52,14 @@ pub(super) struct Together {
 
 impl Linger {
     /// Whether these events wait to be told with others, `most` at a time.
-    pub(super) fn gather(&mut self, stretch: &Stretch, wait: Wait, most: usize, now: Instant) -> bool {
-        let due = match wait {
-            Wait::None => None,
-            Wait::Since(wait) => self.told_at.map(|told| told + wait).filter(|due| *due > now),
-            Wait::For(wait) => Some(now + wait),
-        };
+    pub(super) fn gather(
+        &mut self,
+        stretch: &Stretch,
+        wait: Option<Duration>,
+        most: usize,
+        now: Instant,
+    ) -> bool {
+        let due = wait.and_then(|wait| self.told_at.map(|told| told + wait)).filter(|due| *due > now);
         let (events, bytes) = (super::outbound::count(stretch.first, stretch.last), stretch.frames.len());
         let fits = self.events + events <= most.min(GATHERED_EVENTS) && self.bytes + bytes <= GATHERED_BYTES;
         let Some(due) = due.filter(|_| fits) else {
@@ -127,30 +113,26 @@ mod tests {
     }
 
     #[test]
-    fn only_large_rooms_wait_unless_the_server_falls_behind() {
-        let of = |sessions, pressed| wait(sessions, LONGEST, pressed);
-        assert_eq!(of(199, false), Wait::None, "telling takes less than a timer can wait");
-        assert_eq!(of(200, false), Wait::Since(Duration::from_millis(1)));
-        assert_eq!(of(800, false), Wait::Since(Duration::from_millis(4)));
-        assert_eq!(of(100_000, false), Wait::Since(LONGEST), "nobody waits longer");
-        assert_eq!(of(7, true), Wait::None);
-        assert_eq!(of(8, true), Wait::For(LONGEST));
-        assert_eq!(wait(100_000, Duration::ZERO, true), Wait::None, "switched off");
+    fn only_large_rooms_wait() {
+        let of = |sessions| wait(sessions, LONGEST);
+        assert_eq!(of(199), None, "telling takes less than a timer can wait");
+        assert_eq!(of(200), Some(Duration::from_millis(1)));
+        assert_eq!(of(800), Some(Duration::from_millis(4)));
+        assert_eq!(of(100_000), Some(LONGEST), "nobody waits longer");
+        assert_eq!(wait(100_000, Duration::ZERO), None, "switched off");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_room_that_was_quiet_waits_only_under_pressure() {
+    async fn a_room_that_was_quiet_does_not_wait() {
         let now = Instant::now();
         let mut linger = Linger::default();
-        assert!(!linger.gather(&event(1), Wait::Since(LONGEST), MOST, now), "it was quiet");
+        assert!(!linger.gather(&event(1), Some(LONGEST), MOST, now), "it was quiet");
         linger.told(now);
-        assert!(!linger.gather(&event(2), Wait::None, MOST, now));
-        assert!(linger.gather(&event(2), Wait::Since(LONGEST), MOST, now + Duration::from_millis(1)));
+        assert!(!linger.gather(&event(2), None, MOST, now));
+        assert!(linger.gather(&event(2), Some(LONGEST), MOST, now + Duration::from_millis(1)));
         assert_eq!((linger.due(), linger.take().unwrap().events), (Some(now + LONGEST), 1));
         let later = now + LONGEST;
-        assert!(!linger.gather(&event(3), Wait::Since(LONGEST), MOST, later), "it was quiet for as long");
-        assert!(linger.gather(&event(3), Wait::For(LONGEST), MOST, later));
-        assert_eq!(linger.due(), Some(later + LONGEST));
+        assert!(!linger.gather(&event(3), Some(LONGEST), MOST, later), "it was quiet for as long");
     }
 
     #[tokio::test(start_paused = true)]
@@ -162,12 +144,7 @@ mod tests {
         for seq in 5..8 {
             let frames = Bytes::from(vec![u8::try_from(seq).unwrap(); 3]);
             let stretch = Stretch { first: Seq(seq), last: Seq(seq), frames };
-            assert!(linger.gather(
-                &stretch,
-                Wait::Since(LONGEST),
-                MOST,
-                now + Duration::from_millis(seq - 4)
-            ));
+            assert!(linger.gather(&stretch, Some(LONGEST), MOST, now + Duration::from_millis(seq - 4)));
         }
         assert_eq!(linger.due(), Some(now + LONGEST), "from the last telling, whenever they came");
         let frames = Bytes::from_static(&[5, 5, 5, 6, 6, 6, 7, 7, 7]);
@@ -181,13 +158,13 @@ mod tests {
         let mut linger = Linger::default();
         linger.told(now);
         let gathered =
-            (1..1000).take_while(|seq| linger.gather(&event(*seq), Wait::Since(LONGEST), MOST, now)).count();
+            (1..1000).take_while(|seq| linger.gather(&event(*seq), Some(LONGEST), MOST, now)).count();
         assert_eq!(gathered, GATHERED_EVENTS);
         linger.take();
-        let few = (1..1000).take_while(|seq| linger.gather(&event(*seq), Wait::Since(LONGEST), 4, now));
+        let few = (1..1000).take_while(|seq| linger.gather(&event(*seq), Some(LONGEST), 4, now));
         assert_eq!(few.count(), 4, "of a queue of sixteen");
         linger.take();
         let large = Stretch { frames: Bytes::from(vec![0; GATHERED_BYTES + 1]), ..event(1) };
-        assert!(!linger.gather(&large, Wait::Since(LONGEST), MOST, now));
+        assert!(!linger.gather(&large, Some(LONGEST), MOST, now));
     }
 }

@@ -6,6 +6,7 @@
 
 mod answers;
 mod between;
+mod calendar;
 mod chunks;
 pub mod feed;
 pub mod fill;
@@ -16,7 +17,6 @@ mod ours;
 pub mod outbound;
 pub mod pace;
 pub mod presence;
-pub mod pressure;
 pub mod recent;
 pub mod seat;
 mod state;
@@ -31,14 +31,14 @@ use std::{
 };
 
 use dashmap::DashMap;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     bus::{Bus, BusMessage, Interrupt, Subscriber},
     clock::Clock,
     ids::{NodeId, RoomId, Seq},
-    registry::{feed::Feed, pressure::Pressure},
+    registry::{calendar::Calendar, feed::Feed},
     store::Store,
 };
 
@@ -80,7 +80,7 @@ pub struct HandlerRegistry {
     bus: Arc<dyn Bus>,
     clock: Arc<dyn Clock>,
     limits: RegistryLimits,
-    pressure: Arc<Pressure>,
+    calendar: Arc<Calendar>,
     /// Who writes answers here.
     interruptible: OnceLock<Arc<dyn Interruptible>>,
     /// This registry among those of other nodes.
@@ -112,7 +112,7 @@ impl HandlerRegistry {
             bus,
             clock,
             limits,
-            pressure: Arc::default(),
+            calendar: Arc::default(),
             node: NodeId::random(),
             openings: AtomicU64::new(0),
             beyond: AtomicU64::new(0),
@@ -136,11 +136,6 @@ impl HandlerRegistry {
         let _ = self.interruptible.set(interruptible);
     }
 
-    /// How busy this server is.
-    pub fn pressure(&self) -> &Pressure {
-        &self.pressure
-    }
-
     /// The bus this registry receives from, for publishing.
     pub fn bus(&self) -> &Arc<dyn Bus> {
         &self.bus
@@ -148,7 +143,7 @@ impl HandlerRegistry {
 
     /// Opens the feed of a room that was just loaded; the first event it will deliver is the one behind `head`.
     pub fn open(&self, room: &RoomId, head: Seq) -> Arc<Feed> {
-        let mut feed = Feed::new(room.clone(), head, self.limits).under(Arc::clone(&self.pressure));
+        let mut feed = Feed::new(room.clone(), head, self.limits, Arc::clone(&self.calendar));
         if self.bus.is_shared() {
             feed = feed.among_others(self.node, self.openings.fetch_add(1, Ordering::Relaxed) + 1);
         }
@@ -197,6 +192,11 @@ impl HandlerRegistry {
         self.feeds.iter().map(|feed| feed.session_count()).sum()
     }
 
+    /// The feed of a room, if it is loaded.
+    fn feed(&self, room: &RoomId) -> Option<Arc<Feed>> {
+        self.feeds.get(room).map(|feed| Arc::clone(feed.value()))
+    }
+
     /// Every feed, in the order of the rooms' ids: what is done to all of them is done in the same order each time.
     fn all(&self) -> Vec<Arc<Feed>> {
         let mut all: Vec<_> = self.feeds.iter().map(|feed| Arc::clone(feed.value())).collect();
@@ -207,7 +207,7 @@ impl HandlerRegistry {
 
 impl Subscriber for HandlerRegistry {
     fn deliver(&self, room: &RoomId, message: BusMessage) {
-        let Some(feed) = self.feeds.get(room).map(|feed| Arc::clone(feed.value())) else {
+        let Some(feed) = self.feed(room) else {
             return;
         };
         match message {
@@ -246,7 +246,7 @@ impl Subscriber for HandlerRegistry {
     }
 
     fn subscribed(&self, room: &RoomId) {
-        if let Some(feed) = self.feeds.get(room).map(|feed| Arc::clone(feed.value())) {
+        if let Some(feed) = self.feed(room) {
             feed.is_subscribed();
             self.tell_nodes(&feed);
             self.look_at_head(feed);
@@ -266,15 +266,28 @@ async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
         let Some(registry) = registry.upgrade() else {
             return;
         };
+        for rooms in registry.calendar.due(Instant::now()).chunks(TENDED_TOGETHER) {
+            for feed in rooms.iter().filter_map(|room| registry.feed(room)) {
+                feed.look();
+            }
+            pause_behind(rooms.len()).await;
+        }
+        if !registry.bus.is_shared() {
+            continue;
+        }
         for feeds in registry.all().chunks(TENDED_TOGETHER) {
             for feed in feeds {
-                feed.tick();
                 feed.tend(registry.clock.as_ref());
                 registry.tell_nodes(feed);
             }
-            if feeds.len() == TENDED_TOGETHER {
-                tokio::time::sleep(TENDING_PAUSE).await;
-            }
+            pause_behind(feeds.len()).await;
         }
+    }
+}
+
+/// Lets others have their turn behind so many rooms, if these were not all.
+async fn pause_behind(rooms: usize) {
+    if rooms == TENDED_TOGETHER {
+        tokio::time::sleep(TENDING_PAUSE).await;
     }
 }

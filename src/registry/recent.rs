@@ -14,7 +14,7 @@ use crate::{ids::Seq, store::Page, wire::frame};
 /// Bytes kept of one room, beyond its newest batch.
 const KEPT_BYTES: usize = 512 * 1024;
 /// How long they are kept: a quiet room keeps nothing.
-const KEPT_FOR: Duration = Duration::from_secs(10);
+pub(super) const KEPT_FOR: Duration = Duration::from_secs(10);
 
 /// Consecutive events, ready to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,11 +48,12 @@ impl Recent {
         }
     }
 
-    /// Forgets what is too old.
-    pub(super) fn forget_old(&mut self, now: Instant) {
-        while self.stretches.front().is_some_and(|(at, _)| now.duration_since(*at) > KEPT_FOR) {
+    /// Forgets what is too old; when there will be more, if anything is left.
+    pub(super) fn forget_old(&mut self, now: Instant) -> Option<Instant> {
+        while self.stretches.front().is_some_and(|(at, _)| now.duration_since(*at) >= KEPT_FOR) {
             self.forget_oldest();
         }
+        self.stretches.front().map(|(at, _)| *at + KEPT_FOR)
     }
 
     fn forget_oldest(&mut self) {
@@ -162,8 +163,13 @@ mod tests {
         recent.push(stretch(12, 13), now);
         assert_eq!(recent.behind(Seq(5), WIDE), None);
         assert!(recent.behind(Seq(11), WIDE).is_some());
-        recent.forget_old(now + KEPT_FOR + Duration::from_millis(1));
+        recent.push(stretch(14, 15), now + Duration::from_secs(3));
+        assert_eq!(recent.forget_old(now + Duration::from_secs(9)), Some(now + KEPT_FOR));
+        assert!(recent.behind(Seq(11), WIDE).is_some());
+        assert_eq!(recent.forget_old(now + KEPT_FOR), Some(now + Duration::from_secs(3) + KEPT_FOR));
         assert_eq!(recent.behind(Seq(11), WIDE), None);
+        assert!(recent.behind(Seq(13), WIDE).is_some());
+        assert_eq!(recent.forget_old(now + KEPT_FOR * 2), None);
         assert_eq!(recent.bytes, 0);
         for n in 0..100 {
             recent.push(stretch(n * 2000 + 1, n * 2000 + 2000), now);

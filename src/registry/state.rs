@@ -17,11 +17,12 @@ use crate::{
     registry::{
         RegistryLimits,
         answers::Answers,
+        calendar::Look,
         linger::{self, Linger, Together},
         ours::Ours,
         outbound::{Expelled, count},
         presence::{Change, PresenceNews, Present},
-        recent::{Recent, Stretch},
+        recent::{self, Recent, Stretch},
     },
     wire::transient,
 };
@@ -43,11 +44,11 @@ pub(super) struct State {
     /// task.
     pub(super) timer: Option<Instant>,
     pub(super) linger: Linger,
-    /// The server is busy.
-    pub(super) pressed: bool,
     pub(super) merged: Option<Merged>,
     pub(super) occupancy_changed: bool,
     pub(super) recent: Recent,
+    /// When what waits here is told, and what is old forgotten.
+    pub(super) look: Look,
     /// Who may do what, where it is not the usual.
     pub(super) permissions: Overrides,
 }
@@ -63,7 +64,7 @@ pub(super) struct Merged {
 }
 
 impl State {
-    pub(super) fn new(head: Seq) -> Self {
+    pub(super) fn new(head: Seq, look: Look) -> Self {
         Self {
             delivered: head,
             early: BTreeMap::new(),
@@ -74,10 +75,10 @@ impl State {
             answers: Answers::default(),
             timer: None,
             linger: Linger::default(),
-            pressed: false,
             merged: None,
             occupancy_changed: false,
             recent: Recent::default(),
+            look,
             permissions: Overrides::default(),
         }
     }
@@ -95,7 +96,10 @@ impl State {
         if self.present.user_count() <= limits.participants_shown {
             return news;
         }
-        self.occupancy_changed |= news == PresenceNews::User;
+        if news == PresenceNews::User {
+            self.occupancy_changed = true;
+            self.look.by(Instant::now());
+        }
         PresenceNews::None
     }
 
@@ -117,10 +121,11 @@ impl State {
         let stretch = Stretch { first: batch.first, last: batch.last, frames: batch.frames.clone() };
         let now = Instant::now();
         self.recent.push(stretch.clone(), now);
+        self.look.by(now + recent::KEPT_FOR);
         let large = self.present.user_count() > limits.participants_shown;
         let is_plain = batch.notes.is_empty() && self.merged.is_none() && !self.answers.any();
         let sessions = self.present.sessions().len();
-        let wait = linger::wait(sessions, limits.linger, self.pressed);
+        let wait = linger::wait(sessions, limits.linger);
         if is_plain && self.linger.gather(&stretch, wait, limits.gathered_events, now) {
             return;
         }
@@ -143,6 +148,7 @@ impl State {
     }
 
     fn merge(&mut self, batch: &LogBatch) {
+        self.look.by(Instant::now());
         let merged = self.merged.get_or_insert_with(|| Merged { first: batch.first, ..Merged::default() });
         merged.last = batch.last;
         for note in batch.notes.iter() {

@@ -15,16 +15,12 @@ mod orphans;
 pub mod replay;
 mod seats;
 pub mod task;
-mod waits;
 mod worker;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use dashmap::{DashMap, Entry};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use uuid::Uuid;
 
@@ -227,8 +223,7 @@ impl Rooms {
     /// Carries out a command and waits for it.
     pub async fn submit(&self, room: &RoomId, actor: Actor, command: Command) -> Result<Done, Rejection> {
         let (reply, answer) = oneshot::channel();
-        let (reply, sent_at) = (Reply::Caller(reply), Instant::now());
-        let task = CommandTask { actor, command, idempotency: None, reply, sent_at };
+        let task = CommandTask { actor, command, idempotency: None, reply: Reply::Caller(reply) };
         self.send(room, Task::Command(Box::new(task))).await?;
         answer.await.map_err(|_| reply::unavailable())?
     }

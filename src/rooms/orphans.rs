@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::sync::oneshot;
 
 use crate::{
     domain::{
@@ -137,8 +137,7 @@ impl Rooms {
         let key = (UserId::parse(RECORDER).ok()).zip(RequestId::parse(request).ok());
         let idempotency = key.map(|(sender, request_id)| Idempotency { sender, request_id, body_hash: 0 });
         let (reply, answer) = oneshot::channel();
-        let (actor, reply, sent_at) = (Actor::Server, Reply::Caller(reply), Instant::now());
-        let task = CommandTask { actor, command, idempotency, reply, sent_at };
+        let task = CommandTask { actor: Actor::Server, command, idempotency, reply: Reply::Caller(reply) };
         self.send(room, Task::Command(Box::new(task))).await?;
         answer.await.map_err(|_| reply::unavailable())?
     }

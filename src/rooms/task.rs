@@ -2,10 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, oneshot},
-    time::Instant,
-};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::{
     domain::{
@@ -102,8 +99,6 @@ pub struct CommandTask {
     pub idempotency: Option<Idempotency>,
     /// Whom to tell.
     pub reply: Reply,
-    /// When it was handed over.
-    pub sent_at: Instant,
 }
 
 /// A session that wants in.

@@ -29,7 +29,6 @@ use crate::{
         commit::{Entry, Then},
         load, refused,
         task::{CommandTask, Reply, Task},
-        waits::Waits,
     },
     store::Snapshot,
     unless::unless,
@@ -122,7 +121,6 @@ impl Worker {
     async fn serve(&mut self, guard: &mut CloseFeed) {
         let mut tasks = Vec::new();
         let mut idle_since = Instant::now();
-        let mut waits = Waits::default();
         let idle = self.rooms.limits().idle_unload;
         // One timer, that looks again when it was set off in vain: a new one for each task costs more than the task's turn.
         let mut idle_alarm = pin!(tokio::time::sleep_until(idle_since + idle));
@@ -136,7 +134,6 @@ impl Worker {
                         return;
                     }
                     idle_since = Instant::now();
-                    self.notice_pressure(&tasks, &mut waits);
                 }
                 () = sleep(deadline) => {}
                 () = news => {}
@@ -154,7 +151,7 @@ impl Worker {
                 }
             }
             // On the heap for as long as it takes, so that a room that is idle keeps none of it.
-            if !waits.of(Box::pin(self.work(&mut tasks, guard))).await {
+            if !Box::pin(self.work(&mut tasks, guard)).await {
                 return;
             }
         }
@@ -177,16 +174,6 @@ impl Worker {
         self.commit().await;
         self.save_snapshot();
         true
-    }
-
-    /// Says how long the first of these has waited for others' work, which has waited longest.
-    fn notice_pressure(&self, tasks: &[Task], waits: &mut Waits) {
-        if let Some(Task::Command(first)) = tasks.first() {
-            let now = Instant::now();
-            let stored = waits.since(first.sent_at);
-            let wait = now.saturating_duration_since(first.sent_at).saturating_sub(stored);
-            self.rooms.registry().pressure().waited(wait, now);
-        }
     }
 
     /// Makes the state what these tasks need. If it cannot be found out what was acknowledged on other nodes, those that
@@ -267,7 +254,7 @@ impl Worker {
     async fn take(&mut self, task: Task) {
         match task {
             Task::Command(task) => {
-                let CommandTask { actor, command, idempotency, reply, sent_at: _ } = *task;
+                let CommandTask { actor, command, idempotency, reply } = *task;
                 self.decide(actor, command, idempotency, Then::Reply(reply)).await;
             }
             Task::Join(task) => {

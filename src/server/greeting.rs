@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll, ready},
 };
 
@@ -99,7 +99,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
         }
         if self.turn.0 >= TURN_BYTES || self.turn.1 >= TURN_STREAMS {
             self.turn = (0, 0);
-            context.waker().wake_by_ref();
+            // Behind all who are ready, and behind a look at sockets and timers: to be woken at once would be to stay ready, so
+            // that a thread which has something to do would seldom look.
+            let _ = pin!(tokio::task::yield_now()).poll(context);
             return Poll::Pending;
         }
         if let Some(pause) = &mut self.pause {
@@ -212,6 +214,33 @@ mod tests {
         })
         .await;
         assert!((20..100).contains(&pauses), "{pauses}");
+    }
+
+    #[test]
+    fn who_sends_without_a_pause_leaves_the_thread_to_sockets() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().event_interval(u32::MAX).build().unwrap();
+        runtime.block_on(async {
+            let (endless, frames) = (tokio::io::repeat(7).take(0), Frames::new());
+            let given = PREFACE.len();
+            let mut flood =
+                Greeted { io: endless, given, turn: (0, 0), part: PART_BYTES, frames, pause: None };
+            let mut tasks = tokio::task::JoinSet::new();
+            let flooding = tasks.spawn(async move {
+                let mut bytes = vec![0; TURN_BYTES];
+                for _ in 0..100_000 {
+                    flood.read_exact(&mut bytes).await.unwrap();
+                }
+            });
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            for _ in 0..10 {
+                client.write_u8(1).await.unwrap();
+                server.read_u8().await.unwrap();
+            }
+            assert!(!flooding.is_finished(), "nobody was heard before the flood was over");
+        });
     }
 
     #[tokio::test(start_paused = true)]

@@ -307,8 +307,7 @@ impl<'a> Active<'a> {
         let idempotency =
             repeatable.map(|request_id| Idempotency { sender: user.clone(), request_id, body_hash });
         self.spend_unlimited(request_id, |this, reply| {
-            let (actor, sent_at) = (Actor::User(user), Instant::now());
-            let task = CommandTask { actor, command, idempotency, reply, sent_at };
+            let task = CommandTask { actor: Actor::User(user), command, idempotency, reply };
             this.room.try_send(Task::Command(Box::new(task)));
         })
     }

@@ -90,7 +90,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         _ => eprintln!("one processor only: servers and the generator share it, and disturb each other"),
     }
     let (rounds, seconds) = if options.smoke { (1, 0.3) } else { (options.rounds, options.seconds) };
-    let plan = Plan { shapes: fitting, kinds: here, original: options.original.clone(), rounds, seconds, pins };
+    let plan =
+        Plan { shapes: fitting, kinds: here, original: options.original.clone(), rounds, seconds, pins };
     let (runs, failed) = Builder::new_current_thread().enable_all().build()?.block_on(plan.carry_out())?;
     tell(options, &plan, &runs)?;
     if !failed.is_empty() {

@@ -51,7 +51,7 @@ struct Stage {
 
 impl Stage {
     fn new(seed: u64) -> Self {
-        let feed = Arc::new(Feed::new(RoomId::parse("room").unwrap(), Seq(0), LIMITS));
+        let feed = Arc::new(Feed::new(RoomId::parse("room").unwrap(), Seq(0), LIMITS, Arc::default()));
         let answer = LiveAnswer {
             message_id: MessageId(uuid::Uuid::now_v7()),
             llm_id: LlmId::parse("ada").unwrap(),

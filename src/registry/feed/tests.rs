@@ -23,7 +23,11 @@ const LIMITS: RegistryLimits = RegistryLimits {
 };
 
 fn feed(head: u64) -> Feed {
-    Feed::new(RoomId::parse("room").unwrap(), Seq(head), LIMITS)
+    limited(head, LIMITS)
+}
+
+fn limited(head: u64, limits: RegistryLimits) -> Feed {
+    Feed::new(RoomId::parse("room").unwrap(), Seq(head), limits, Arc::default())
 }
 
 fn member(name: &str) -> Member {
@@ -229,8 +233,8 @@ fn large_rooms_are_told_of_members_in_one_event() {
     assert_eq!(ann.taken(), Seq(7));
     // Otherwise it comes by itself.
     let _ = feed.deliver(batch(8, 8, &[membership("fay", MemberChange::Left, Role::Member)]));
-    feed.tick();
-    feed.tick();
+    feed.look();
+    feed.look();
     let occupancy = transient::occupancy(3);
     let merged = transient::members_merged(Seq(8), Seq(8), 0, 1, 0);
     assert_eq!(read(&ann), [merged.as_ref(), occupancy.as_ref()].concat());
@@ -264,9 +268,9 @@ fn in_large_rooms_presence_is_a_count() {
     let (cid, _outbound, news) = enter(&feed, "cid");
     assert_eq!(news, PresenceNews::None);
     assert_eq!(feed.set_presence(bob, Presence::Online), Some((member("bob").id, PresenceNews::None)));
-    feed.tick();
+    feed.look();
     assert_eq!(read(&ann), transient::occupancy(3));
-    feed.tick();
+    feed.look();
     assert_eq!(read(&ann), "", "nothing has changed since");
     // The room is small again: this exit is told.
     assert_eq!(feed.exit(cid), Some((member("cid").id, PresenceNews::User)));
@@ -359,7 +363,7 @@ async fn who_waits_for_what_is_behind_a_position_is_woken_once_by_many() {
 /// A feed of a large room that is being told something, and two of those who are there.
 fn busy() -> (Feed, Arc<Outbound>, Arc<Outbound>) {
     let limits = RegistryLimits { linger: Duration::from_millis(5), participants_shown: 2000, ..LIMITS };
-    let feed = Feed::new(RoomId::parse("room").unwrap(), Seq(0), limits);
+    let feed = limited(0, limits);
     for number in 0..500 {
         enter(&feed, &format!("user{number}"));
     }
@@ -428,4 +432,41 @@ async fn what_is_gathered_is_told_before_anything_that_cannot_wait() {
     assert_eq!(feed.deliver(batch(12, 12, &[])), Delivery::Hole);
     feed.deliver_missed(batch(11, 11, &[]));
     assert_eq!(read(&ann), "jkl");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_is_looked_at_only_when_something_is_due() {
+    let calendar = Arc::new(Calendar::default());
+    let room = RoomId::parse("room").unwrap();
+    let feed = Feed::new(room.clone(), Seq(0), LIMITS, Arc::clone(&calendar));
+    let due = || calendar.due(Instant::now());
+    let (_, _ann, _) = enter(&feed, "ann");
+    let (_, _bob, _) = enter(&feed, "bob");
+    assert_eq!(due(), []);
+    // What it keeps grows old.
+    let _ = feed.deliver(batch(1, 1, &[]));
+    tokio::time::advance(Duration::from_secs(4)).await;
+    let _ = feed.deliver(batch(2, 2, &[]));
+    let kept = || feed.recent(Seq(1), Page { events: 9, bytes: 9 }).is_some();
+    for (seconds, is_due, still_kept) in
+        [(5, false, true), (1, true, true), (3, false, true), (1, true, false)]
+    {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let found = due();
+        assert_eq!(!found.is_empty(), is_due, "{found:?}");
+        found.iter().for_each(|_| feed.look());
+        assert_eq!(kept(), still_kept);
+    }
+    tokio::time::advance(Duration::from_hours(1)).await;
+    assert_eq!(due(), [], "nothing is left");
+    // A large room merges.
+    let (cid, _outbound, _) = enter(&feed, "cid");
+    assert_eq!(due(), std::slice::from_ref(&room));
+    feed.look();
+    let _ = feed.deliver(batch(3, 3, &[membership("dan", MemberChange::Joined, Role::Member)]));
+    assert_eq!(due(), [room]);
+    feed.look();
+    assert_eq!(due(), []);
+    feed.exit(cid);
+    assert_eq!(due(), [], "of a small room everything was told");
 }

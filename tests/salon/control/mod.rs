@@ -7,7 +7,6 @@ mod autopilots;
 mod hub;
 mod interrupts;
 mod observers;
-mod pressure;
 mod reads;
 mod rights;
 mod rooms;
