@@ -51,6 +51,8 @@ pub(super) struct Greeted<IO> {
     frames: Frames,
     /// Until when nothing is read.
     pause: Option<Pin<Box<Sleep>>>,
+    /// Something was written.
+    has_written: bool,
 }
 
 /// Waits for the preface; none: something else came, or nothing.
@@ -64,8 +66,7 @@ pub(super) async fn greeted<IO: AsyncRead + Unpin>(mut io: IO) -> Option<Greeted
             return None;
         }
     }
-    let (io, frames) = (io.take(0), Frames::new());
-    Some(Greeted { io, given: 0, turn: (0, 0), part: PART_BYTES, frames, pause: None })
+    Some(Greeted::new(io))
 }
 
 /// Whether a TLS handshake begins. Who speaks HTTP/2 without TLS is told what to do; others are only refused.
@@ -83,6 +84,14 @@ pub(super) async fn begins_tls(stream: &mut TcpStream) -> bool {
         let _ = tokio::io::copy(&mut stream.take(REFUSED_BYTES), &mut tokio::io::sink()).await;
     }
     false
+}
+
+impl<IO: AsyncRead> Greeted<IO> {
+    /// A stream whose preface was just taken off.
+    fn new(io: IO) -> Self {
+        let (io, frames) = (io.take(0), Frames::new());
+        Self { io, given: 0, turn: (0, 0), part: PART_BYTES, frames, pause: None, has_written: false }
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Greeted<IO> {
@@ -136,6 +145,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
         Pin::new(self.io.get_mut()).poll_write(context, bytes)
     }
 
@@ -144,11 +154,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
         context: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.has_written = true;
         Pin::new(self.io.get_mut()).poll_write_vectored(context, parts)
     }
 
+    /// h2 asks before anything is written, to decide what it copies: with vectored writes only frames below 256 bytes, and
+    /// each that is larger becomes a write of its own; without them all below 1024, and what many streams have to say at the
+    /// same time is one write. To copy a message of the usual size costs far less than that. Later it asks whether the rest
+    /// of a large frame can be written with its head.
     fn is_write_vectored(&self) -> bool {
-        self.io.get_ref().is_write_vectored()
+        self.has_written && self.io.get_ref().is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -221,10 +236,7 @@ mod tests {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().event_interval(u32::MAX).build().unwrap();
         runtime.block_on(async {
-            let (endless, frames) = (tokio::io::repeat(7).take(0), Frames::new());
-            let given = PREFACE.len();
-            let mut flood =
-                Greeted { io: endless, given, turn: (0, 0), part: PART_BYTES, frames, pause: None };
+            let mut flood = Greeted { given: PREFACE.len(), ..Greeted::new(tokio::io::repeat(7)) };
             let mut tasks = tokio::task::JoinSet::new();
             let flooding = tasks.spawn(async move {
                 let mut bytes = vec![0; TURN_BYTES];

@@ -1,11 +1,15 @@
-//! How long a connection stays that has nothing to do, in virtual time.
+//! How long a connection stays that has nothing to do, in virtual time, and how often it writes.
 
-use std::{convert::Infallible, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, IoSlice},
+    time::Duration,
+};
 
 use http_body::Frame;
-use http_body_util::StreamBody;
+use http_body_util::{BodyExt as _, StreamBody};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex},
+    io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex},
     sync::mpsc,
     task::JoinSet,
     time::Instant,
@@ -17,6 +21,7 @@ use tonic::{
 };
 
 use super::*;
+use crate::server::greeting::greeted;
 
 const IDLE: Duration = Duration::from_secs(300);
 
@@ -135,4 +140,80 @@ fn what_a_connection_keeps_is_not_what_it_began_with() {
     }
     let size = size_of_future(serve_io);
     assert!(size <= 1100, "{size} bytes");
+}
+
+/// Counts what is written at one go.
+struct Tallied(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Tallied {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Tallied {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_write_vectored(context, parts)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_many_streams_have_to_say_is_one_write() {
+    let (client, server) = duplex(1 << 20);
+    let (long, mut begun) = mpsc::channel(1);
+    let (routes, writes) = (routes(long).prepare(), Arc::new(AtomicUsize::new(0)));
+    let io = Tallied(server, Arc::clone(&writes));
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        let io = greeted(io).await.unwrap();
+        serve_io(io, Peer::default(), routes, limits(), CancellationToken::new()).await;
+    });
+    let mut channel = channel(client).await;
+    let mut calls = Vec::new();
+    for _ in 0..8 {
+        let response = call(&mut channel, "/long").await;
+        calls.push((response.into_body(), begun.recv().await.unwrap()));
+    }
+    // The usual size of a message, and one whose rest is written with its head.
+    for (bytes, most) in [(300, 3), (1000, 3), (4000, 8 + 3)] {
+        // What is still to be acknowledged of what was before.
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let before = writes.load(Ordering::Relaxed);
+        for (_, sender) in &calls {
+            sender.try_send(vec![7; bytes].into()).unwrap();
+        }
+        for (body, _) in &mut calls {
+            let mut heard = 0;
+            while heard < bytes {
+                heard += body.frame().await.unwrap().unwrap().into_data().unwrap().len();
+            }
+        }
+        let written = writes.load(Ordering::Relaxed) - before;
+        assert!((1..=most).contains(&written), "{written} writes for 8 messages of {bytes} bytes");
+    }
 }

@@ -157,3 +157,33 @@ async fn a_client_that_does_not_read_cannot_hold_up_the_end() {
     assert!(elapsed >= secs(2) && elapsed < secs(3), "{elapsed:?}");
     drop(stalled);
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_said_all_in_a_room_that_gathers_hears_it_before_the_end() {
+    let linger = Duration::from_millis(100);
+    let setup = Setup::default().config(|config| config.limits.linger = linger).virtual_time();
+    let server = setup.start_without_port().await;
+    let room = server.room(&[]).await;
+    let mut all = Vec::new();
+    // So many that telling them takes a timer's grain.
+    for n in 0..200 {
+        all.push(join(&server, &room, &format!("u{n}")).await);
+    }
+    let mut ann = all.pop().unwrap();
+    ann.settle().await;
+    sleep(secs(1)).await;
+    let began = Instant::now();
+    for text in ["told at once", "gathered"] {
+        ann.say(message(text)).await;
+    }
+    ann.finish();
+    let mut heard = Vec::new();
+    while let Some(event) = ann.try_next().await.unwrap() {
+        if let Some(Payload::MessageReceived(told)) = event.payload {
+            heard.push(told.message.unwrap().content);
+        }
+    }
+    assert_eq!(heard, ["told at once", "gathered"]);
+    assert!(began.elapsed() < Duration::from_millis(1), "nobody waited for others");
+    server.shutdown().await;
+}
