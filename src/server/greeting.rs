@@ -155,7 +155,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Greeted<IO> {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.has_written = true;
-        Pin::new(self.io.get_mut()).poll_write_vectored(context, parts)
+        let io = Pin::new(self.io.get_mut());
+        let mut filled = parts.iter().filter(|part| !part.is_empty());
+        match (filled.next(), filled.next()) {
+            // Mostly: the kernel has less to do for `send` than for `writev`.
+            (Some(only), None) => io.poll_write(context, only),
+            _ => io.poll_write_vectored(context, parts),
+        }
     }
 
     /// h2 asks before anything is written, to decide what it copies: with vectored writes only frames below 256 bytes, and
