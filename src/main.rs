@@ -94,9 +94,10 @@ fn load(file: Option<&Path>) -> Result<Loaded, ExitCode> {
     Ok(loaded)
 }
 
-/// Turns of tasks after which a server of one thread looks at its sockets and timers although tasks are left. Fewer mean
-/// that it looks before it has told anybody of what it has read, and so never has two events for one write
-/// (docs/performance.md); more, that a timer is late by more than a tenth of a second.
+/// Turns of tasks after which a server of one thread looks at its sockets and timers although tasks are left. With fewer it
+/// looks before it has told anybody of what it has read, and so seldom has two events for one write
+/// (docs/adr/0023-busy-rooms-are-told-several-events-at-once.md); with more a timer may be late by more than about a tenth of a
+/// second.
 const TURNS: u32 = 10_000;
 
 /// What the server runs on. On one processor one thread does everything: a second one would only take turns with it, and

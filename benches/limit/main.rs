@@ -6,7 +6,7 @@
 //! cargo bench --bench limit -- --shapes P1,S1 --rounds 1        # a first look
 //! cargo bench --bench limit -- --shapes all --markdown          # everything, as the tables only
 //! cargo bench --bench limit -- --serve tcp --port 9000          # one of the servers, for a load of one's own
-//! cargo bench --bench limit -- --original 'exec env PORT={port} ./server'   # beside a server of the original's contract
+//! cargo bench --bench limit -- --original 'exec env PORT={port} /path/to/server'   # beside a server of the original's contract
 //! ```
 //!
 //! | server | what it is |

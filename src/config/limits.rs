@@ -60,7 +60,7 @@ pub struct Limits {
     /// How often a silent session is sent a sign of life.
     #[serde(with = "units::duration")]
     pub heartbeat_interval: Duration,
-    /// How long events of a large and busy room, or of a busy server, may wait to be told together; 0: not at all.
+    /// How long events of a large and busy room may wait to be told together; 0: not at all.
     #[serde(with = "units::duration")]
     pub linger: Duration,
     /// The most events or messages in one page of history.

@@ -18,11 +18,11 @@ use crate::ids::RoomId;
 pub(super) struct Calendar(Mutex<BTreeSet<(Instant, RoomId)>>);
 
 impl Calendar {
-    /// Takes out the rooms whose time has come, the longest due first.
-    pub(super) fn due(&self, now: Instant) -> Vec<RoomId> {
+    /// Takes out `most` of the rooms whose time has come, the longest due first.
+    pub(super) fn due(&self, now: Instant, most: usize) -> Vec<RoomId> {
         let mut noted = self.lock();
         let mut due = Vec::new();
-        while noted.first().is_some_and(|(at, _)| *at <= now) {
+        while due.len() < most && noted.first().is_some_and(|(at, _)| *at <= now) {
             due.extend(noted.pop_first().map(|(_, room)| room));
         }
         due
@@ -49,7 +49,8 @@ impl Look {
         Self { calendar, room, next: None }
     }
 
-    /// It must be looked at by then. A later look that was noted before is not taken back: it will find nothing to do.
+    /// It is to be looked at then, which is in about a second from then on. A later look that was noted before is not taken
+    /// back: where nothing is left to be done it does nothing.
     pub(super) fn by(&mut self, at: Instant) {
         if self.next.is_none_or(|next| at < next) {
             self.next = Some(at);
@@ -80,12 +81,13 @@ mod tests {
         b.by(after(2));
         c.by(after(2));
         c.by(after(5));
-        assert_eq!(calendar.due(after(1)), []);
-        assert_eq!(calendar.due(after(2)), [id("b"), id("c")]);
-        assert_eq!(calendar.due(after(9)), []);
+        assert_eq!(calendar.due(after(1), 9), []);
+        assert_eq!(calendar.due(after(2), 1), [id("b")]);
+        assert_eq!(calendar.due(after(2), 9), [id("c")]);
+        assert_eq!(calendar.due(after(9), 9), []);
         b.begun();
         b.by(after(11));
-        assert_eq!(calendar.due(after(11)), [id("a"), id("b")]);
+        assert_eq!(calendar.due(after(11), 9), [id("a"), id("b")]);
     }
 
     #[test]
@@ -95,6 +97,6 @@ mod tests {
         let mut look = Look::new(Arc::clone(&calendar), room.clone());
         look.by(now + Duration::from_secs(10));
         look.by(now);
-        assert_eq!(calendar.due(now), [room]);
+        assert_eq!(calendar.due(now, 9), [room]);
     }
 }

@@ -341,8 +341,8 @@ impl Feed {
         self.lock().recent.behind(after, page)
     }
 
-    /// Tells what was merged since the last time, and forgets what was kept long enough. Called in the second after it is
-    /// due.
+    /// Tells what was merged since the last time, and forgets what was kept long enough. Called about a second after it is due
+    /// at the latest, where there are not very many rooms.
     pub(super) fn look(&self) {
         let mut state = self.lock();
         state.look.begun();

@@ -65,8 +65,8 @@ pub trait Interruptible: Send + Sync + fmt::Debug {
     fn interrupted(&self, room: &RoomId, interrupt: &Interrupt);
 }
 
-/// How often merged membership and occupancy are told, and other nodes what is due.
-const MERGE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often merged membership and occupancy are told, old events are forgotten, and other nodes told what is due.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Rooms that are looked at together, and how long the others wait then: what is said of many rooms must not overrun
 /// the bus.
 const TENDED_TOGETHER: usize = 512;
@@ -123,7 +123,10 @@ impl HandlerRegistry {
         });
         let subscriber: Arc<dyn Subscriber> = Arc::clone(&registry) as Arc<dyn Subscriber>;
         registry.bus.attach(subscriber);
-        registry.tasks.spawn(merge(Arc::downgrade(&registry), registry.stop.clone()));
+        registry.tasks.spawn(look(Arc::downgrade(&registry), registry.stop.clone()));
+        if registry.bus.is_shared() {
+            registry.tasks.spawn(tend(Arc::downgrade(&registry), registry.stop.clone()));
+        }
         // What another process appends to a shared store is told by no bus that stays within this one.
         if !registry.bus.is_reliable() || registry.store.is_shared() {
             registry.tasks.spawn(heads::check(Arc::downgrade(&registry), registry.stop.clone()));
@@ -258,36 +261,41 @@ impl Subscriber for HandlerRegistry {
     }
 }
 
-/// Tells what large rooms merge, and other nodes what is due, once a second.
-async fn merge(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
-    let mut tick = tokio::time::interval(MERGE_INTERVAL);
+/// Looks once a second at the rooms in which something is due: what large ones have merged is told, and what is old forgotten.
+async fn look(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
         let Some(registry) = registry.upgrade() else {
             return;
         };
-        for rooms in registry.calendar.due(Instant::now()).chunks(TENDED_TOGETHER) {
-            for feed in rooms.iter().filter_map(|room| registry.feed(room)) {
-                feed.look();
+        loop {
+            let due = registry.calendar.due(Instant::now(), TENDED_TOGETHER);
+            due.iter().filter_map(|room| registry.feed(room)).for_each(|feed| feed.look());
+            if due.len() < TENDED_TOGETHER {
+                break;
             }
-            pause_behind(rooms.len()).await;
+            tokio::time::sleep(TENDING_PAUSE).await;
         }
-        if !registry.bus.is_shared() {
-            continue;
-        }
+    }
+}
+
+/// Says once a second to other nodes what is due in each room, and forgets those that are silent.
+async fn tend(registry: Weak<HandlerRegistry>, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(LOOK_INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(tick.tick()).await.is_some() {
+        let Some(registry) = registry.upgrade() else {
+            return;
+        };
         for feeds in registry.all().chunks(TENDED_TOGETHER) {
             for feed in feeds {
                 feed.tend(registry.clock.as_ref());
                 registry.tell_nodes(feed);
             }
-            pause_behind(feeds.len()).await;
+            if feeds.len() == TENDED_TOGETHER {
+                tokio::time::sleep(TENDING_PAUSE).await;
+            }
         }
-    }
-}
-
-/// Lets others have their turn behind so many rooms, if these were not all.
-async fn pause_behind(rooms: usize) {
-    if rooms == TENDED_TOGETHER {
-        tokio::time::sleep(TENDING_PAUSE).await;
     }
 }

@@ -71,8 +71,8 @@ pub(super) struct Serving {
 /// After an error of accept (too many open files), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that are accepted before others have their turn.
-const ACCEPTED_TOGETHER: u32 = 8;
+/// Connections that are accepted before others have their turn, which may be all that a full server has to do.
+const ACCEPTED_TOGETHER: u32 = 32;
 
 /// Serves connections of `listener` until `stop`; then no more are accepted, and those that are open are asked to
 /// finish. They end by force with `abort`.

@@ -89,14 +89,20 @@ impl Kind {
     }
 
     /// Why it cannot be started here; none: it can. `original` is the command that was given for it.
-    pub(super) fn is_missing(self, original: Option<&str>) -> Option<&'static str> {
+    pub(super) fn why_missing(self, original: Option<&str>) -> Option<&'static str> {
         let paths = env::var_os("PATH").unwrap_or_default();
         match self {
             Self::Nats if !env::split_paths(&paths).any(|path| path.join("nats-server").is_file()) => {
                 Some("nats-server is not on the path")
             }
             Self::Original if original.is_none() => Some("--original says how it is started"),
-            _ => None,
+            Self::Nats
+            | Self::Original
+            | Self::Salon
+            | Self::Tcp
+            | Self::Bare
+            | Self::Naive
+            | Self::SalonOriginal => None,
         }
     }
 
@@ -196,6 +202,8 @@ fn start_on(processor: Option<usize>, command: &mut Command) -> anyhow::Result<C
 pub(super) struct Server {
     kind: Kind,
     child: Child,
+    /// What a shell has started.
+    group: Option<Pid>,
     url: String,
 }
 
@@ -210,18 +218,24 @@ impl Server {
         let (port, log) = (free_port()?, dir.join("server.log"));
         let mut command = kind.command(port, original)?;
         let file = File::create(&log)?;
-        // A group of its own: what a shell has started ends with it.
-        command.current_dir(dir).stdout(file.try_clone()?).stderr(file).process_group(0);
-        let mut child = start_on(processor, &mut command)?;
+        command.current_dir(dir).stdout(file.try_clone()?).stderr(file);
+        if kind == Kind::Original {
+            // A group of its own: what a shell has started ends with it.
+            command.process_group(0);
+        }
+        let child = start_on(processor, &mut command)?;
+        let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        let group = pid.filter(|_| kind == Kind::Original);
+        let mut server = Self { kind, child, group, url: format!("{}://127.0.0.1:{port}", kind.scheme()) };
         let until = Instant::now() + READY;
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err() {
-            if child.try_wait()?.is_some() || Instant::now() > until {
+            if server.child.try_wait()?.is_some() || Instant::now() > until {
                 let said = std::fs::read_to_string(&log).unwrap_or_default();
                 bail!("{} does not listen: {said}", kind.name());
             }
             tokio::time::sleep(AGAIN).await;
         }
-        Ok(Self { kind, child, url: format!("{}://127.0.0.1:{port}", kind.scheme()) })
+        Ok(server)
     }
 
     /// Has the generator load it; what it writes.
@@ -252,22 +266,16 @@ impl Server {
 
     /// Ends it.
     pub(super) async fn stop(mut self) -> anyhow::Result<()> {
-        self.end_group();
         self.child.kill().await.context("cannot end the server")
-    }
-
-    fn end_group(&self) {
-        let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-        if let Some(group) = pid {
-            // It may have ended by itself.
-            let _ = kill_process_group(group, Signal::KILL);
-        }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end_group();
+        if let Some(group) = self.group {
+            // It may have ended by itself.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
 }
 

@@ -72,9 +72,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let kinds = if options.servers.is_empty() { Kind::ALL.to_vec() } else { options.servers.clone() };
     let original = options.original.as_deref();
     let (away, here): (Vec<Kind>, Vec<Kind>) =
-        kinds.into_iter().partition(|kind| kind.is_missing(original).is_some());
+        kinds.into_iter().partition(|kind| kind.why_missing(original).is_some());
     for kind in away {
-        eprintln!("{} is left out: {}", kind.name(), kind.is_missing(original).unwrap_or_default());
+        eprintln!("{} is left out: {}", kind.name(), kind.why_missing(original).unwrap_or_default());
     }
     let handles = raise_handles()?;
     let (fitting, large): (Vec<Shape>, Vec<Shape>) =
@@ -92,7 +92,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     let (rounds, seconds) = if options.smoke { (1, 0.3) } else { (options.rounds, options.seconds) };
     let plan =
         Plan { shapes: fitting, kinds: here, original: options.original.clone(), rounds, seconds, pins };
-    let (runs, failed) = Builder::new_current_thread().enable_all().build()?.block_on(plan.carry_out())?;
+    let (runs, failed) = Builder::new_current_thread().enable_all().build()?.block_on(async {
+        tokio::select! {
+            all = plan.carry_out() => all,
+            // What was started ends with it.
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+        }
+    })?;
     tell(options, &plan, &runs)?;
     if !failed.is_empty() {
         anyhow::bail!("{} runs have failed:\n{}", failed.len(), failed.join("\n"));

@@ -439,7 +439,7 @@ async fn a_room_is_looked_at_only_when_something_is_due() {
     let calendar = Arc::new(Calendar::default());
     let room = RoomId::parse("room").unwrap();
     let feed = Feed::new(room.clone(), Seq(0), LIMITS, Arc::clone(&calendar));
-    let due = || calendar.due(Instant::now());
+    let due = || calendar.due(Instant::now(), 9);
     let (_, _ann, _) = enter(&feed, "ann");
     let (_, _bob, _) = enter(&feed, "bob");
     assert_eq!(due(), []);

@@ -160,16 +160,25 @@ async fn a_client_that_does_not_read_cannot_hold_up_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn who_has_said_all_in_a_room_that_gathers_hears_it_before_the_end() {
-    let linger = Duration::from_millis(100);
-    let setup = Setup::default().config(|config| config.limits.linger = linger).virtual_time();
-    let server = setup.start_without_port().await;
+    let server = start().await;
     let room = server.room(&[]).await;
     let mut all = Vec::new();
     // So many that telling them takes a timer's grain.
     for n in 0..200 {
         all.push(join(&server, &room, &format!("u{n}")).await);
     }
-    let mut ann = all.pop().unwrap();
+    let (mut ann, ben) = (all.pop().unwrap(), all.last_mut().unwrap());
+    ann.settle().await;
+    ben.settle().await;
+    sleep(secs(1)).await;
+    // Whoever stays hears the second of two a timer's grain behind the first.
+    let began = Instant::now();
+    ben.talk("at once").await;
+    ben.talk("later").await;
+    for _ in 0..2 {
+        ben.pick(|payload| matches!(payload, Payload::MessageReceived(_)).then_some(())).await;
+    }
+    assert!(began.elapsed() >= Duration::from_millis(1), "nothing was gathered");
     ann.settle().await;
     sleep(secs(1)).await;
     let began = Instant::now();
