@@ -25,6 +25,9 @@ use self::{
 
 /// Beside the time of a load: to connect, to join, and to hear what is still on its way.
 const BESIDE: Duration = Duration::from_secs(240);
+/// How long silence is measured at least, where a run is to say anything (not by `--smoke`): what a session takes then are its
+/// signs of life, each 30 s.
+const IDLE_SECONDS: f64 = 65.0;
 /// File handles of a process that are no connections.
 const OTHER_HANDLES: usize = 200;
 
@@ -34,7 +37,7 @@ pub(crate) struct Options {
     /// How often each shape is run on each server
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How long each run is measured, after a warm-up of a fifth of it or a second at most
+    /// How long each run is measured, after a warm-up of a fifth of it or a second at most; silence for a minute at least
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
     /// Shapes: main (the default), scale, idle, all, or names, with commas
@@ -149,11 +152,15 @@ impl Plan {
         let mut server = Server::start(kind, self.original.as_deref(), self.pins.server, dir.path()).await?;
         let mut arguments = shape.arguments();
         let warm_up = (self.seconds / 5.0).min(1.0);
+        let seconds = match shape.load {
+            Load::Idle if self.seconds >= 1.0 => self.seconds.max(IDLE_SECONDS),
+            _ => self.seconds,
+        };
         if shape.load != Load::Idle {
             arguments.extend(["--warm-up".into(), warm_up.to_string()]);
         }
-        arguments.extend(["--duration".into(), self.seconds.to_string()]);
-        let limit = BESIDE + Duration::try_from_secs_f64(self.seconds + warm_up)?;
+        arguments.extend(["--duration".into(), seconds.to_string()]);
+        let limit = BESIDE + Duration::try_from_secs_f64(seconds + warm_up)?;
         let output = server.load(&arguments, self.pins.generator, limit, dir.path()).await?;
         server.stop().await?;
         outcome::read(&output, shape)

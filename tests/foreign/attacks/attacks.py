@@ -6,14 +6,14 @@ costs others. An attacker is elsewhere: here it has the lowest priority, so that
 of it, and not the processor. The memory of the server is read all the time. Behind each attack a new session must work.
 
 Needs SALON_ADDRESS and SALON_PID; `tests/foreign/run attacks` sets them. SALON_ATTACK_SECONDS: how long each attack
-goes on. SALON_ATTACK_ROUNDS: how often each is made, by turns with the quiet before it; the ratio is of all echoes of all rounds.
+goes on. SALON_ATTACK_ROUNDS: how often each is made, by turns with the quiet before it; the ratio is of the echoes of
+all rounds together.
 SALON_ATTACK_CONTROL=1: the attacks go to a socket that only reads, beside the server: what the machine itself, which is
 the attacker's as well, takes from the session. Names as arguments: only these.
 """
 
 import contextlib
 import multiprocessing
-import operator
 import os
 import pathlib
 import selectors
@@ -347,13 +347,10 @@ class Made:
         assert CONTROL or not ATTACKS[name][1] or self.ended > 0, "the server bears with it for ever"
 
 
-DURING, BEFORE = operator.attrgetter("during"), operator.attrgetter("before")
-
-
 def run(name, talker):
     made = [Made(name, talker) for _ in range(ROUNDS)]
     # Of all rounds together: the p99 of one is made of a handful of echoes.
-    during, before = (p99([time for one in made for time in times(one)]) for times in (DURING, BEFORE))
+    during, before = p99([t for one in made for t in one.during]), p99([t for one in made for t in one.before])
     ratio = during / before
     print(
         f"{name}: p99 of all {during * 1000:.1f} ms, before {before * 1000:.1f} ms: ratio {ratio:.2f} "
